@@ -1,1 +1,63 @@
-//! Samples for prompted segmentation.
+//! Samples for prompted segmentation: images, masks and prompts; data set formats; loading ahead of the step; metrics
+//! on masks.
+//!
+//! - [`Dataset::open`] finds the samples that a recipe's `[data]` section ([`DataConfig`]) describes; [`check()`] finds
+//!   all that is wrong with them.
+//! - [`PromptChoice`] picks a prompt for each sample; [`Loader`] answers a pass of [`Request`]s in order, decoded and
+//!   resized on worker threads.
+//! - [`preprocess`] holds the arithmetic of torchvision on PIL; [`score`] gives Dice, IoU and HD95 of a prediction.
+//! - [`write_atomic`] writes files that are either whole or not there.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use vlsm_data::{DataConfig, Dataset, Loader, LoaderConfig, Request, Split};
+//!
+//! # fn main() -> vlsm_data::Result<()> {
+//! let config = DataConfig::new("kvasir_polyp");
+//! let dataset = Dataset::open(&config)?;
+//! let samples = dataset.require(Split::Val)?;
+//! let mut requests = Vec::new();
+//! for (index, sample) in samples.iter().enumerate() {
+//!     let choice = config.eval_choice(&sample.prompts);
+//!     requests.push(Request { sample: index, prompt: sample.fixed_prompt(&choice)? });
+//! }
+//! for example in Loader::new(Arc::from(samples), dataset.ignore, requests, LoaderConfig::default()) {
+//!     let example = example?;
+//!     println!("{}: {} foreground pixels", example.prompt, example.mask.foreground());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod binarise;
+pub mod check;
+mod config;
+mod dataset;
+mod decode;
+mod edt;
+mod encode;
+mod error;
+mod formats;
+pub mod fs;
+mod loader;
+pub mod metrics;
+mod picture;
+pub mod preprocess;
+mod prompt;
+mod raw_png;
+mod resample;
+
+pub use check::{CheckReport, Finding, FindingKind, Severity, SplitCounts, check};
+pub use config::{DataConfig, Format, SplitConfig};
+pub use dataset::{Dataset, Sample, Split, Target};
+pub use decode::{read_class_map, read_image, read_mask, read_size};
+pub use encode::{write_png_gray, write_png_mask, write_png_rgb};
+pub use error::{DataError, Result};
+pub use fs::{write_atomic, write_atomic_bytes};
+pub use loader::{Example, Loader, LoaderConfig, Request};
+pub use metrics::{Scores, Summary, dice, hausdorff, score};
+pub use picture::{ClassMap, Mask, RgbImage};
+pub use preprocess::{
+    IMAGENET_MEAN, IMAGENET_STD, normalize, resize_class_map, resize_image, resize_map, resize_mask,
+};
+pub use prompt::{PromptChoice, Prompts};

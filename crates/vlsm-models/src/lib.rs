@@ -1,1 +1,29 @@
-//! vlsm-models
+//! CLIP, CLIPSeg and VLSM adapters on Burn: configuration, tokenizer, weights in and out.
+//!
+//! Models know nothing of training or the command line: a [`Base`] is loaded, a
+//! [`MethodConfig`] says what of it is trained, and an [`AdaptedClipSeg`] runs both.
+
+pub mod adapter;
+pub mod base;
+pub mod clip;
+pub mod clipseg;
+pub mod config;
+mod error;
+pub mod hub;
+pub mod init;
+pub mod method;
+pub mod model;
+pub mod preprocess;
+pub mod tensor_file;
+pub mod tokenizer;
+pub mod weights;
+
+pub use adapter::{AdapterFile, BaseIdentity};
+pub use base::Base;
+pub use clip::TokenBatch;
+pub use config::ClipSegConfig;
+pub use error::{ModelError, Result};
+pub use method::{MethodConfig, MethodKind, Profile, Towers};
+pub use model::{AdaptedClipSeg, SegmentationModel};
+pub use preprocess::Preprocessing;
+pub use tokenizer::ClipTokenizer;

@@ -1,1 +1,25 @@
-//! vlsm-train
+//! Recipes, training, checkpoints and evaluation for vision-language segmentation models.
+//!
+//! [`train`] turns a [`Recipe`] into a run's folder; [`evaluate()`] measures a model on samples.
+//! The loop knows models by [`SegmentationModel`](vlsm_models::SegmentationModel) alone.
+
+pub mod batch;
+pub mod checkpoint;
+mod device;
+mod error;
+pub mod evaluate;
+pub mod loss;
+mod memory;
+pub mod optimizer;
+mod progress;
+pub mod recipe;
+mod run;
+pub mod schedule;
+pub mod trainer;
+
+pub use device::device;
+pub use error::{Result, TrainError};
+pub use evaluate::{EvalConfig, Evaluation, Metrics, PromptSet, Row, evaluate};
+pub use memory::peak_memory;
+pub use recipe::Recipe;
+pub use run::{RunSummary, train};

@@ -1,0 +1,92 @@
+//! What a check needs to know of each file, from reading it once.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hasher};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::config::Format;
+use crate::decode::{decode_class_map, decode_image, decode_mask, read_bytes};
+use crate::error::Result;
+use crate::formats::{Listing, Pair};
+
+/// What is known of an image: its size and a digest of the file's bytes.
+pub(super) struct ImageFacts {
+    pub(super) size: (usize, usize),
+    pub(super) digest: Digest,
+}
+
+/// Length and 128 bits of hash: not proof against an adversary, but equal only for equal files.
+pub(super) type Digest = (usize, u64, u64);
+
+impl ImageFacts {
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let bytes = read_bytes(path)?;
+        let image = decode_image(path, &bytes)?;
+        let hash = |salt: u8| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write_u8(salt);
+            hasher.write(&bytes);
+            hasher.finish()
+        };
+        Ok(Self {
+            size: (image.width, image.height),
+            digest: (bytes.len(), hash(0), hash(1)),
+        })
+    }
+}
+
+/// What is known of a mask.
+pub(super) struct MaskFacts {
+    pub(super) size: (usize, usize),
+    pub(super) content: Content,
+}
+
+pub(super) enum Content {
+    Binary { foreground: usize, max_level: u16 },
+    Classes(Vec<u8>),
+}
+
+impl MaskFacts {
+    pub(super) fn read(path: &Path, format: Format) -> Result<Self> {
+        let bytes = read_bytes(path)?;
+        if format == Format::Classes {
+            let map = decode_class_map(path, &bytes)?;
+            return Ok(Self {
+                size: (map.width, map.height),
+                content: Content::Classes(map.ids()),
+            });
+        }
+        let decoded = decode_mask(path, &bytes)?;
+        let content = Content::Binary {
+            foreground: decoded.mask.foreground(),
+            max_level: decoded.max_level,
+        };
+        Ok(Self {
+            size: (decoded.mask.width, decoded.mask.height),
+            content,
+        })
+    }
+}
+
+pub(super) type Facts<'a, T> = HashMap<&'a Path, Result<T>>;
+
+/// Reads each distinct file once.
+pub(super) fn read_all<'a, T: Send>(
+    listing: &'a Listing,
+    file: impl Fn(&'a Pair) -> &'a PathBuf,
+    read: impl Fn(&Path) -> Result<T> + Sync,
+) -> Facts<'a, T> {
+    let mut seen = HashSet::new();
+    let files = listing
+        .splits
+        .iter()
+        .flatten()
+        .map(|pair| file(pair).as_path());
+    let distinct: Vec<&Path> = files.filter(|path| seen.insert(*path)).collect();
+    distinct
+        .into_par_iter()
+        .map(|path| (path, read(path)))
+        .collect()
+}

@@ -1,0 +1,228 @@
+//! The `[data]` section of a recipe.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{DataError, Result};
+use crate::prompt::{PromptChoice, Prompts};
+
+/// Which samples there are, and which prompt goes with each: recipe section `[data]`.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// Folder of the data set.
+    pub root: PathBuf,
+    /// How the folder is laid out; `auto` looks.
+    pub format: Format,
+    /// Name of the sub-folder with the images.
+    pub images: String,
+    /// Name of the sub-folder with the masks.
+    pub masks: String,
+    /// The prompt for training.
+    pub prompt: PromptChoice,
+    /// The prompt for validation and test; without it see [`DataConfig::eval_choice`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_prompt: Option<PromptChoice>,
+    /// Format `folder`: JSON file with the prompts of each image, by stem:
+    /// `{"stem": "text"}`, `{"stem": ["text", "other text"]}` or `{"stem": {"p0": "", "p1": "text"}}`. A relative path is
+    /// looked for under `root`, then from the working folder. Default: `ROOT/prompts.json` if that is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<PathBuf>,
+    /// Format `classes`: JSON file with the class names, `{"classes": ["Sky", ...], "ignore_index": 11}`; a name is the
+    /// text for the id that is its place in the list, and `null` or `""` stands for a class that is no target (a
+    /// background). Found as `prompts` is. Default: `ROOT/classes.json`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<PathBuf>,
+    /// How a data set that comes without splits is split.
+    pub split: SplitConfig,
+    /// At most this many training samples: the first ones in the order of the split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Whether training samples come in a new random order in each epoch.
+    pub shuffle: bool,
+    /// Threads that decode and resize ahead of the step; 0 decodes on the thread that asks.
+    pub workers: usize,
+}
+
+/// Layout of a data set's folder.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// `anns/` there: `annotations`; `classes.json` there (or `data.classes` given): `classes`; else `folder`.
+    #[default]
+    Auto,
+    /// The published format: `anns/{train,val,test}.json` beside `images/` and `masks/`.
+    Annotations,
+    /// Images and binary masks paired by stem.
+    Folder,
+    /// Images and masks of class ids paired by stem; each class present in an image is a sample.
+    Classes,
+}
+
+/// How `folder` and `classes` data sets are split where there are no `train/`, `val/`, `test/` sub-folders.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct SplitConfig {
+    /// Fraction of the images for validation.
+    pub val: f64,
+    /// Fraction of the images for the test.
+    pub test: f64,
+    /// Seed of the shuffle that comes before the cut.
+    pub seed: u64,
+    /// Text file with one stem or file name per line, for training. With any of the three lists, fractions are not used.
+    /// Without this one, all that the other two do not name is for training. Found as `data.prompts` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_list: Option<PathBuf>,
+    /// The same for validation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub val_list: Option<PathBuf>,
+    /// The same for the test.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_list: Option<PathBuf>,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            root: PathBuf::new(),
+            format: Format::Auto,
+            images: "images".to_string(),
+            masks: "masks".to_string(),
+            prompt: PromptChoice::Random,
+            eval_prompt: None,
+            prompts: None,
+            classes: None,
+            split: SplitConfig::default(),
+            limit: None,
+            shuffle: true,
+            workers: 2,
+        }
+    }
+}
+
+impl Default for SplitConfig {
+    fn default() -> Self {
+        Self {
+            val: 0.1,
+            test: 0.1,
+            seed: 42,
+            train_list: None,
+            val_list: None,
+            test_list: None,
+        }
+    }
+}
+
+impl DataConfig {
+    /// The defaults for the data set at `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The choice of prompt for validation and test: `eval_prompt` if given; else the training text if that is one text
+    /// for all samples; else [`PromptChoice::default_eval`] of a sample's prompts.
+    pub fn eval_choice(&self, prompts: &Prompts) -> PromptChoice {
+        match (&self.eval_prompt, &self.prompt) {
+            (Some(choice), _) => choice.clone(),
+            (None, PromptChoice::Text(text)) => PromptChoice::Text(text.clone()),
+            (None, _) => PromptChoice::default_eval(prompts),
+        }
+    }
+
+    /// The format, with `auto` replaced by what the folder looks like.
+    pub fn resolve_format(&self) -> Format {
+        match self.format {
+            Format::Auto if self.root.join("anns").is_dir() => Format::Annotations,
+            Format::Auto if self.classes.is_some() || self.root.join("classes.json").is_file() => {
+                Format::Classes
+            }
+            Format::Auto => Format::Folder,
+            given => given,
+        }
+    }
+
+    /// A path of the recipe: under `root` if it is there, else as it stands.
+    pub(crate) fn resolve(&self, path: &std::path::Path) -> PathBuf {
+        let under = self.root.join(path);
+        if under.exists() {
+            under
+        } else {
+            path.to_path_buf()
+        }
+    }
+
+    /// Whether some samples may lack prompts: one text for all was given, for training or for evaluation.
+    pub(crate) fn has_text(&self) -> bool {
+        let is_text = |choice: &PromptChoice| matches!(choice, PromptChoice::Text(_));
+        is_text(&self.prompt) || self.eval_prompt.as_ref().is_some_and(is_text)
+    }
+
+    /// Faults of the section itself.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let config = |field, reason: String| Err(DataError::Config { field, reason });
+        if self.root.as_os_str().is_empty() {
+            return config(
+                "data.root",
+                "is not set; give the folder of the data set".to_string(),
+            );
+        }
+        for (field, fraction) in [
+            ("data.split.val", self.split.val),
+            ("data.split.test", self.split.test),
+        ] {
+            if !(0.0..1.0).contains(&fraction) {
+                return config(
+                    field,
+                    format!("{fraction} is not a fraction; give a number from 0 to below 1"),
+                );
+            }
+        }
+        if self.split.val + self.split.test >= 1.0 {
+            return config(
+                "data.split.val",
+                "with data.split.test leaves nothing for training; lower one".to_string(),
+            );
+        }
+        if self.limit == Some(0) {
+            return config(
+                "data.limit",
+                "0 leaves nothing for training; leave it out to use everything".to_string(),
+            );
+        }
+        if self.eval_prompt == Some(PromptChoice::Random) {
+            return Err(DataError::RandomEval);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Annotations => "annotations",
+            Self::Folder => "folder",
+            Self::Classes => "classes",
+        })
+    }
+}
+
+impl FromStr for Format {
+    type Err = DataError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        [Self::Auto, Self::Annotations, Self::Folder, Self::Classes]
+            .into_iter()
+            .find(|format| format.to_string() == text)
+            .ok_or_else(|| DataError::Config {
+                field: "data.format",
+                reason: format!("`{text}` is not one of auto, annotations, folder, classes"),
+            })
+    }
+}

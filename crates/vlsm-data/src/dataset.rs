@@ -1,0 +1,246 @@
+//! A data set: its samples by split, whatever the format on disk.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{DataConfig, Format};
+use crate::error::{DataError, Result};
+use crate::formats::{self, Listing};
+use crate::prompt::Prompts;
+
+/// The mend for a sample without prompts.
+pub(crate) const PROMPT_MEND: &str = "set `data.prompt` to one text for all samples, or give each its prompts in the annotations or in `data.prompts`";
+
+/// A part of a data set.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// What the weights are fitted to.
+    Train,
+    /// What the best epoch is chosen by.
+    Val,
+    /// What the reported numbers are measured on.
+    Test,
+}
+
+impl Split {
+    /// All three, in order.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
+
+    /// `train`, `val` or `test`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Split {
+    type Err = DataError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|split| split.name() == text)
+            .ok_or_else(|| DataError::Config {
+                field: "split",
+                reason: format!("`{text}` is not one of train, val, test"),
+            })
+    }
+}
+
+/// What of its mask a sample is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// The mask is binary: its foreground.
+    Foreground,
+    /// The mask holds class ids: the pixels of this one.
+    Class(u8),
+}
+
+/// An image, what is to be found in it, and the words for that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Name, unique in its split: the mask's stem; `stem.Class` for class-id masks; `-2`, `-3`, ... is added where an
+    /// annotation file uses one mask several times.
+    pub name: String,
+    /// The image file.
+    pub image: PathBuf,
+    /// The mask file.
+    pub mask: PathBuf,
+    /// What of the mask the sample is about.
+    pub target: Target,
+    /// The prompts, by name.
+    pub prompts: Prompts,
+}
+
+impl Sample {
+    /// The prompt for training on this sample once: [`PromptChoice::pick`](crate::PromptChoice::pick) with the sample's
+    /// name in the error.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pick_prompt(&self, choice: &crate::PromptChoice, rng: &mut impl Rng) -> Result<String> {
+        choice
+            .pick(&self.prompts, rng)
+            .map_err(|e| e.in_sample(&self.name))
+    }
+
+    /// The prompt for evaluating this sample: [`PromptChoice::pick_fixed`](crate::PromptChoice::pick_fixed) with the
+    /// sample's name in the error.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn fixed_prompt(&self, choice: &crate::PromptChoice) -> Result<String> {
+        choice
+            .pick_fixed(&self.prompts)
+            .map_err(|e| e.in_sample(&self.name))
+    }
+}
+
+/// All samples of a data set.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Folder of the data set.
+    pub root: PathBuf,
+    /// Its format, never [`Format::Auto`].
+    pub format: Format,
+    /// Training samples in the order of the split, at most `data.limit`.
+    pub train: Vec<Sample>,
+    /// Validation samples.
+    pub val: Vec<Sample>,
+    /// Test samples.
+    pub test: Vec<Sample>,
+    /// The class id that is left out of loss and metrics.
+    pub ignore: Option<u8>,
+    /// Class names by id, `""` for a class that is no target; empty if masks are binary.
+    pub classes: Vec<String>,
+}
+
+impl Dataset {
+    /// Finds the samples of the data set that a recipe's `[data]` section describes. Files are looked for, but only
+    /// class-id masks are read.
+    ///
+    /// A split may come out empty; ask [`Dataset::require`] for one that must not be.
+    ///
+    /// # Errors
+    /// The first fault that is found; [`check`](crate::check()) finds all of them. A sample without prompts is a fault
+    /// unless `data.prompt` or `data.eval_prompt` is a text for all.
+    pub fn open(config: &DataConfig) -> Result<Self> {
+        config.validate()?;
+        let mut faults = Vec::new();
+        let listing = formats::list(config, &mut faults);
+        let listing = first_fault(listing, &mut faults)?;
+        let Listing {
+            format,
+            splits,
+            classes,
+        } = listing;
+        let (classes, ignore, splits) = match classes {
+            None => (Vec::new(), None, splits.map(formats::binary_samples)),
+            Some(classes) => {
+                let splits = formats::classes::samples(splits, &classes, &mut faults);
+                let splits = first_fault(splits, &mut faults)?;
+                (classes.texts(), classes.ignore, splits)
+            }
+        };
+        let [mut train, val, test] = splits;
+        if let Some(limit) = config.limit {
+            train.truncate(limit);
+        }
+        let dataset = Self {
+            root: config.root.clone(),
+            format,
+            train,
+            val,
+            test,
+            ignore,
+            classes,
+        };
+        dataset.expect_prompts(config)?;
+        Ok(dataset)
+    }
+
+    /// The samples of a split.
+    pub fn split(&self, split: Split) -> &[Sample] {
+        match split {
+            Split::Train => &self.train,
+            Split::Val => &self.val,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// The samples of a split that must not be empty.
+    ///
+    /// # Errors
+    /// [`DataError::EmptySplit`].
+    pub fn require(&self, split: Split) -> Result<&[Sample]> {
+        let samples = self.split(split);
+        if samples.is_empty() {
+            return Err(empty_split(&self.root, self.format, split));
+        }
+        Ok(samples)
+    }
+
+    fn expect_prompts(&self, config: &DataConfig) -> Result<()> {
+        let bare = Split::ALL
+            .into_iter()
+            .flat_map(|split| self.split(split))
+            .find(|s| s.prompts.is_empty());
+        match bare {
+            Some(sample) if !config.has_text() => Err(DataError::NoPrompts {
+                sample: sample.name.clone(),
+                origin: String::new(),
+                mend: PROMPT_MEND,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The error for a split that is needed but empty.
+pub(crate) fn empty_split(root: &std::path::Path, format: Format, split: Split) -> DataError {
+    let mend = match (format, split) {
+        (Format::Annotations, Split::Train) => "add entries to `anns/train.json`",
+        (Format::Annotations, Split::Val) => "add entries to `anns/val.json`",
+        (Format::Annotations, Split::Test) => "add entries to `anns/test.json`",
+        (_, Split::Train) => {
+            "add images and masks, or lower `data.split.val` and `data.split.test`"
+        }
+        (_, Split::Val) => {
+            "add images and masks to `val/`, or raise `data.split.val` (or mend `data.split.val_list`)"
+        }
+        (_, Split::Test) => {
+            "add images and masks to `test/`, or raise `data.split.test` (or mend `data.split.test_list`)"
+        }
+    };
+    DataError::EmptySplit {
+        split,
+        root: root.to_path_buf(),
+        mend,
+    }
+}
+
+fn first_fault<T>(value: T, faults: &mut Vec<DataError>) -> Result<T> {
+    if faults.is_empty() {
+        Ok(value)
+    } else {
+        Err(faults.swap_remove(0))
+    }
+}
+
+#[cfg(test)]
+#[path = "dataset_tests.rs"]
+mod tests;

@@ -1,0 +1,378 @@
+//! Reading images, masks and class-id masks. The format is known by the file's content, never by its extension.
+//!
+//! Colours follow PIL's `convert("RGB")`: alpha is dropped, not composited; palettes are looked up; grey is repeated.
+//! EXIF orientation is *not* applied, as in the published code (PIL without `exif_transpose`): image and mask are
+//! paired as they are stored.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use image::codecs::bmp::BmpDecoder;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+
+use crate::binarise::{DecodedMask, binarise, luma, luma16, palette_mask};
+use crate::error::{DataError, Result};
+use crate::picture::{ClassMap, Mask, RgbImage};
+use crate::raw_png::RawPng;
+
+/// Reads an image: JPEG, PNG, BMP, TIFF or WebP (of several frames or pages the first).
+///
+/// 8-bit grey, grey with alpha, RGB(A), palette, CMYK JPEG, and 16 bits a channel, which are brought to 8 by `v / 257`,
+/// rounded (the full 16-bit scale to the full 8-bit scale).
+///
+/// # Errors
+/// [`DataError::Read`] if there is no such file, [`DataError::Image`] if it is corrupt, truncated, or of another kind.
+pub fn read_image(path: &Path) -> Result<RgbImage> {
+    decode_image(path, &read_bytes(path)?)
+}
+
+/// Reads a binary mask of any format that [`read_image`] reads.
+///
+/// A pixel is foreground if its level is at least half of the format's full scale: 128 of 255, 32768 of 65535, the upper
+/// half of 2 and 4 bits, 1 of 1 bit. Colour and palette masks are first brought to luma, as PIL's `convert("L")` does.
+/// Some masks in use would silently come out empty that way and are read as they are meant:
+/// - a mask in a lossless format whose largest level is 1 holds {0, 1}: 1 is foreground;
+/// - a 16-bit mask whose largest level is 255 holds 8-bit levels: 128 and above is foreground;
+/// - a palette mask that uses only the indices 0 and 1, both darker than half (such as VOC's dark red): index 1 is
+///   foreground.
+///
+/// # Errors
+/// As [`read_image`].
+pub fn read_mask(path: &Path) -> Result<Mask> {
+    Ok(decode_mask(path, &read_bytes(path)?)?.mask)
+}
+
+/// Reads a mask of class ids: the indices of a palette PNG or BMP (not its colours), the levels of a grey PNG, BMP or
+/// TIFF of up to 8 bits, or of 16 bits if all are below 256. Colour pixels are taken only if they are grey throughout.
+///
+/// # Errors
+/// As [`read_image`], and [`DataError::ClassMap`] for colour, for ids above 255, and for JPEG, whose loss would mix ids.
+pub fn read_class_map(path: &Path) -> Result<ClassMap> {
+    decode_class_map(path, &read_bytes(path)?)
+}
+
+/// Width and height of an image or mask, from its header alone.
+///
+/// # Errors
+/// As [`read_image`], but truncated pixel data goes unnoticed.
+pub fn read_size(path: &Path) -> Result<(usize, usize)> {
+    let file = std::fs::File::open(path).map_err(|e| DataError::read(path, e))?;
+    let reader = ImageReader::new(std::io::BufReader::new(file))
+        .with_guessed_format()
+        .map_err(|e| DataError::read(path, e))?;
+    let (width, height) = reader
+        .into_dimensions()
+        .map_err(|e| DataError::image(path, e.to_string()))?;
+    Ok((width as usize, height as usize))
+}
+
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| DataError::read(path, e))
+}
+
+pub(crate) fn decode_image(path: &Path, bytes: &[u8]) -> Result<RgbImage> {
+    guarded(path, || image_from(path, bytes))
+}
+
+fn image_from(path: &Path, bytes: &[u8]) -> Result<RgbImage> {
+    let decoded = decode(path, bytes, format_of(path, bytes)?)?;
+    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+    let data = match decoded {
+        DynamicImage::ImageRgb8(pixels) => pixels.into_raw(),
+        DynamicImage::ImageRgba8(pixels) => drop_alpha(pixels.as_raw()),
+        DynamicImage::ImageLuma8(pixels) => repeat(pixels.as_raw().iter().copied()),
+        DynamicImage::ImageLumaA8(pixels) => repeat(pixels.as_raw().chunks_exact(2).map(|p| p[0])),
+        DynamicImage::ImageLuma16(pixels) => repeat(pixels.as_raw().iter().map(|&v| to_8_bits(v))),
+        DynamicImage::ImageLumaA16(pixels) => {
+            repeat(pixels.as_raw().chunks_exact(2).map(|p| to_8_bits(p[0])))
+        }
+        DynamicImage::ImageRgb16(pixels) => pixels.as_raw().iter().map(|&v| to_8_bits(v)).collect(),
+        DynamicImage::ImageRgba16(pixels) => pixels
+            .as_raw()
+            .chunks_exact(4)
+            .flat_map(|p| [to_8_bits(p[0]), to_8_bits(p[1]), to_8_bits(p[2])])
+            .collect(),
+        other => return Err(unsupported(path, &other)),
+    };
+    Ok(RgbImage {
+        width,
+        height,
+        data,
+    })
+}
+
+pub(crate) fn decode_mask(path: &Path, bytes: &[u8]) -> Result<DecodedMask> {
+    guarded(path, || mask_from(path, bytes))
+}
+
+fn mask_from(path: &Path, bytes: &[u8]) -> Result<DecodedMask> {
+    let format = format_of(path, bytes)?;
+    if format == ImageFormat::Png {
+        let png = RawPng::decode(path, bytes)?;
+        if let Some(png) = png {
+            return Ok(match &png.palette {
+                Some(palette) => {
+                    let luma = |&index: &u8| {
+                        palette
+                            .get(usize::from(index))
+                            .map_or(0, |&[r, g, b]| luma(r, g, b))
+                    };
+                    palette_mask(
+                        png.width,
+                        png.height,
+                        &png.values,
+                        png.values.iter().map(luma).collect(),
+                    )
+                }
+                None => {
+                    let levels = png.values.iter().map(|&v| u16::from(v)).collect();
+                    binarise(png.width, png.height, levels, (1 << png.bits) - 1, true)
+                }
+            });
+        }
+    }
+    let decoded = decode(path, bytes, format)?;
+    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+    let grey8 = |data: &[u8]| data.iter().map(|&v| u16::from(v)).collect::<Vec<_>>();
+    let (levels, full) = match decoded {
+        DynamicImage::ImageLuma8(pixels) => (grey8(pixels.as_raw()), 255),
+        DynamicImage::ImageLumaA8(pixels) => (
+            pixels
+                .as_raw()
+                .chunks_exact(2)
+                .map(|p| u16::from(p[0]))
+                .collect(),
+            255,
+        ),
+        DynamicImage::ImageLuma16(pixels) => (pixels.into_raw(), 65535),
+        DynamicImage::ImageLumaA16(pixels) => (
+            pixels.as_raw().chunks_exact(2).map(|p| p[0]).collect(),
+            65535,
+        ),
+        DynamicImage::ImageRgb8(pixels) => (
+            pixels
+                .as_raw()
+                .chunks_exact(3)
+                .map(|p| luma(p[0], p[1], p[2]))
+                .collect(),
+            255,
+        ),
+        DynamicImage::ImageRgba8(pixels) => (
+            pixels
+                .as_raw()
+                .chunks_exact(4)
+                .map(|p| luma(p[0], p[1], p[2]))
+                .collect(),
+            255,
+        ),
+        DynamicImage::ImageRgb16(pixels) => {
+            (pixels.as_raw().chunks_exact(3).map(luma16).collect(), 65535)
+        }
+        DynamicImage::ImageRgba16(pixels) => {
+            (pixels.as_raw().chunks_exact(4).map(luma16).collect(), 65535)
+        }
+        other => return Err(unsupported(path, &other)),
+    };
+    let lossless = matches!(
+        format,
+        ImageFormat::Png | ImageFormat::Bmp | ImageFormat::Tiff
+    );
+    Ok(binarise(width, height, levels, full, lossless))
+}
+
+pub(crate) fn decode_class_map(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
+    guarded(path, || class_map_from(path, bytes))
+}
+
+fn class_map_from(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
+    const MEND: &str =
+        "save the mask as an 8-bit grey or palette PNG whose pixel values are the class ids";
+    let fault = |reason: &str| DataError::ClassMap {
+        path: path.to_path_buf(),
+        reason: reason.to_string(),
+        mend: MEND,
+    };
+    let format = format_of(path, bytes)?;
+    let decoded = match format {
+        ImageFormat::Jpeg => return Err(fault("JPEG is lossy and mixes ids")),
+        ImageFormat::Png => {
+            if let Some(png) = RawPng::decode(path, bytes)? {
+                return Ok(ClassMap {
+                    width: png.width,
+                    height: png.height,
+                    data: png.values,
+                });
+            }
+            decode(path, bytes, format)?
+        }
+        ImageFormat::Bmp => {
+            if let Some(map) = bmp_indices(path, bytes)? {
+                return Ok(map);
+            }
+            decode(path, bytes, format)?
+        }
+        _ => decode(path, bytes, format)?,
+    };
+    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+    let narrow = |values: Vec<u16>| {
+        values
+            .iter()
+            .map(|&v| u8::try_from(v))
+            .collect::<Result<Vec<u8>, _>>()
+            .map_err(|_| fault("it holds ids above 255"))
+    };
+    let grey = |data: &[u8], step: usize| {
+        let all = data
+            .chunks_exact(step)
+            .map(|p| (p[0] == p[1] && p[1] == p[2]).then_some(p[0]))
+            .collect();
+        let all: Option<Vec<u8>> = all;
+        all.ok_or_else(|| fault("it holds colours, not ids"))
+    };
+    let data = match decoded {
+        DynamicImage::ImageLuma8(pixels) => pixels.into_raw(),
+        DynamicImage::ImageLumaA8(pixels) => {
+            pixels.as_raw().chunks_exact(2).map(|p| p[0]).collect()
+        }
+        DynamicImage::ImageLuma16(pixels) => narrow(pixels.into_raw())?,
+        DynamicImage::ImageLumaA16(pixels) => {
+            narrow(pixels.as_raw().chunks_exact(2).map(|p| p[0]).collect())?
+        }
+        DynamicImage::ImageRgb8(pixels) => grey(pixels.as_raw(), 3)?,
+        DynamicImage::ImageRgba8(pixels) => grey(pixels.as_raw(), 4)?,
+        _ => return Err(fault("it holds colours, not ids")),
+    };
+    Ok(ClassMap {
+        width,
+        height,
+        data,
+    })
+}
+
+/// Runs a decoder, whose panic becomes an error: it is other people's code fed with other people's files.
+pub(crate) fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(DataError::Worker {
+            path: path.to_path_buf(),
+            reason: text.unwrap_or_else(|| "it panicked".to_string()),
+        })
+    })
+}
+
+fn format_of(path: &Path, bytes: &[u8]) -> Result<ImageFormat> {
+    match image::guess_format(bytes) {
+        Ok(
+            format @ (ImageFormat::Jpeg
+            | ImageFormat::Png
+            | ImageFormat::Bmp
+            | ImageFormat::Tiff
+            | ImageFormat::WebP),
+        ) => Ok(format),
+        _ if bytes.is_empty() => Err(DataError::image(path, "the file is empty")),
+        _ => Err(DataError::image(
+            path,
+            "its content is not JPEG, PNG, BMP, TIFF or WebP",
+        )),
+    }
+}
+
+fn decode(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<DynamicImage> {
+    let decoded = ImageReader::with_format(Cursor::new(bytes), format)
+        .decode()
+        .map_err(|e| DataError::image(path, e.to_string()))?;
+    if decoded.width() == 0 || decoded.height() == 0 {
+        return Err(DataError::image(path, "it has no pixels"));
+    }
+    // The decoder fills what is missing with grey; PIL, and we, refuse.
+    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
+        return Err(DataError::image(
+            path,
+            "the JPEG is truncated (no end-of-image marker)",
+        ));
+    }
+    Ok(decoded)
+}
+
+/// Walks the markers of a JPEG (ITU T.81, B.1.1) and says whether its end-of-image marker is there.
+fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    const END_OF_IMAGE: u8 = 0xd9;
+    let mut at = 2; // behind the start-of-image marker
+    while let Some(skip) = bytes
+        .get(at..)
+        .and_then(|rest| rest.iter().position(|&b| b == 0xff))
+    {
+        at += skip + 1;
+        match bytes.get(at) {
+            Some(&END_OF_IMAGE) => return true,
+            // A fill byte: the marker is yet to come.
+            Some(0xff) => {}
+            // A stuffed byte of the entropy-coded data, a restart marker, or another marker without a segment.
+            Some(0x00 | 0x01 | 0xd0..=0xd8) => at += 1,
+            // A segment with its length.
+            Some(_) => match bytes.get(at + 1..at + 3) {
+                Some(length) => at += 1 + usize::from(u16::from_be_bytes([length[0], length[1]])),
+                None => return false,
+            },
+            None => return false,
+        }
+    }
+    false
+}
+
+/// The indices of a palette BMP, or `None` if it has no palette.
+fn bmp_indices(path: &Path, bytes: &[u8]) -> Result<Option<ClassMap>> {
+    let fault = |e: image::ImageError| DataError::image(path, e.to_string());
+    let mut decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(fault)?;
+    if decoder.get_palette().is_none() {
+        return Ok(None);
+    }
+    decoder.set_indexed_color(true);
+    let (width, height) = decoder.dimensions();
+    let (width, height) = (width as usize, height as usize);
+    // The whole picture would have to be far larger than the file for this to matter; image's own limit is 512 MiB.
+    if width.saturating_mul(height) > 512 << 20 {
+        return Err(DataError::image(
+            path,
+            format!("{width}x{height} pixels are too many"),
+        ));
+    }
+    let mut data = vec![0; width * height];
+    decoder.read_image(&mut data).map_err(fault)?;
+    Ok(Some(ClassMap {
+        width,
+        height,
+        data,
+    }))
+}
+
+/// The full 16-bit scale to the full 8-bit scale: `v / 257`, rounded.
+fn to_8_bits(v: u16) -> u8 {
+    ((u32::from(v) + 128) / 257) as u8
+}
+
+fn repeat(levels: impl Iterator<Item = u8>) -> Vec<u8> {
+    levels.flat_map(|v| [v, v, v]).collect()
+}
+
+fn drop_alpha(rgba: &[u8]) -> Vec<u8> {
+    rgba.chunks_exact(4)
+        .flat_map(|p| [p[0], p[1], p[2]])
+        .collect()
+}
+
+fn unsupported(path: &Path, image: &DynamicImage) -> DataError {
+    DataError::image(
+        path,
+        format!(
+            "pixels of type {:?} are not supported; save it with 8 or 16 bits",
+            image.color()
+        ),
+    )
+}
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

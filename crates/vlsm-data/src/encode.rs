@@ -1,0 +1,111 @@
+//! Writing masks, maps and pictures: always PNG, lossless, whole or not at all.
+
+use std::path::Path;
+
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+
+use crate::error::{DataError, Result};
+use crate::fs::write_atomic_bytes;
+use crate::picture::{Mask, RgbImage, check_len};
+
+/// Writes a mask as an 8-bit grey PNG: foreground 255, all else 0.
+///
+/// # Errors
+/// [`DataError::Write`] if the file cannot be written, [`DataError::Shape`] if the mask's length is not its size.
+pub fn write_png_mask(path: &Path, mask: &Mask) -> Result<()> {
+    let levels: Vec<u8> = mask
+        .data
+        .iter()
+        .map(|&v| if v == 1 { 255 } else { 0 })
+        .collect();
+    write_png_gray(path, mask.width, mask.height, &levels)
+}
+
+/// Writes `levels`, `[height, width]`, as an 8-bit grey PNG (a probability map, say).
+///
+/// # Errors
+/// As [`write_png_mask`].
+pub fn write_png_gray(path: &Path, width: usize, height: usize, levels: &[u8]) -> Result<()> {
+    check_len("write_png_gray", (width, height, 1), levels.len())?;
+    write_png(path, width, height, levels, ExtendedColorType::L8)
+}
+
+/// Writes an 8-bit RGB PNG.
+///
+/// # Errors
+/// As [`write_png_mask`].
+pub fn write_png_rgb(path: &Path, image: &RgbImage) -> Result<()> {
+    check_len(
+        "write_png_rgb",
+        (image.width, image.height, 3),
+        image.data.len(),
+    )?;
+    write_png(
+        path,
+        image.width,
+        image.height,
+        &image.data,
+        ExtendedColorType::Rgb8,
+    )
+}
+
+fn write_png(
+    path: &Path,
+    width: usize,
+    height: usize,
+    data: &[u8],
+    color: ExtendedColorType,
+) -> Result<()> {
+    let shape = |reason: String| DataError::Shape {
+        what: "write_png",
+        reason,
+    };
+    let (Ok(width), Ok(height)) = (u32::try_from(width), u32::try_from(height)) else {
+        return Err(shape(format!("{width}x{height} pixels do not fit a PNG")));
+    };
+    let mut bytes = Vec::new();
+    PngEncoder::new(&mut bytes)
+        .write_image(data, width, height, color)
+        .map_err(|e| shape(e.to_string()))?;
+    write_atomic_bytes(path, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{read_image, read_mask};
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.png");
+        let mask = Mask {
+            width: 3,
+            height: 1,
+            data: vec![0, 1, Mask::IGNORE],
+        };
+        write_png_mask(&path, &mask).unwrap();
+        assert_eq!(read_mask(&path).unwrap().data, [0, 1, 0]);
+        assert_eq!(
+            read_image(&path).unwrap().data,
+            [0, 0, 0, 255, 255, 255, 0, 0, 0]
+        );
+        let image = RgbImage {
+            width: 1,
+            height: 2,
+            data: vec![1, 2, 3, 4, 5, 6],
+        };
+        write_png_rgb(&path, &image).unwrap();
+        assert_eq!(read_image(&path).unwrap(), image);
+    }
+
+    #[test]
+    fn a_wrong_length_is_an_error_and_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.png");
+        assert!(write_png_gray(&path, 2, 2, &[0; 3]).is_err());
+        assert!(write_png_gray(&path, 0, 0, &[]).is_err());
+        assert!(!path.exists());
+    }
+}

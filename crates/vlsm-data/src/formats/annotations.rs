@@ -1,0 +1,178 @@
+//! The published format: `anns/{train,val,test}.json`, each a list of objects with `img_name`, `mask_name` and
+//! `prompts`, beside the image and mask folders. Other fields are not looked at.
+
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::json::read_json;
+use super::{Pair, flat_stem};
+use crate::config::DataConfig;
+use crate::dataset::{PROMPT_MEND, Split};
+use crate::error::DataError;
+use crate::prompt::Prompts;
+
+/// The pairs of the three splits in the order of their files. A split whose file is not there is empty.
+pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> [Vec<Pair>; 3] {
+    let folder = config.root.join("anns");
+    let any = Split::ALL
+        .into_iter()
+        .any(|split| annotation_file(&folder, split).is_file());
+    if !any {
+        faults.push(DataError::Layout {
+            what: "annotation folder",
+            path: folder.clone(),
+            fault: "holds none of train.json, val.json, test.json",
+            mend: "add them, or set `data.format` to `folder` or `classes`",
+        });
+    }
+    Split::ALL.map(|split| {
+        let file = annotation_file(&folder, split);
+        if file.is_file() {
+            read_split(config, &file, faults)
+        } else {
+            Vec::new()
+        }
+    })
+}
+
+fn annotation_file(folder: &Path, split: Split) -> PathBuf {
+    folder.join(format!("{split}.json"))
+}
+
+fn read_split(config: &DataConfig, file: &Path, faults: &mut Vec<DataError>) -> Vec<Pair> {
+    let entries: Vec<Value> = match read_json(file) {
+        Ok(entries) => entries,
+        Err(fault) => {
+            faults.push(fault);
+            return Vec::new();
+        }
+    };
+    let mut pairs = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.into_iter().enumerate() {
+        let before = faults.len();
+        let pair = read_entry(config, &Place { file, index }, entry, faults);
+        if faults.len() == before {
+            pairs.extend(pair);
+        }
+    }
+    pairs
+}
+
+/// Where an entry stands, for messages.
+struct Place<'a> {
+    file: &'a Path,
+    index: usize,
+}
+
+impl Place<'_> {
+    fn field(&self, field: &'static str, reason: impl Into<String>) -> DataError {
+        DataError::Field {
+            path: self.file.to_path_buf(),
+            entry: self.index,
+            field,
+            reason: reason.into(),
+        }
+    }
+}
+
+fn read_entry(
+    config: &DataConfig,
+    place: &Place<'_>,
+    entry: Value,
+    faults: &mut Vec<DataError>,
+) -> Option<Pair> {
+    let Value::Object(mut fields) = entry else {
+        faults.push(place.field(
+            "img_name",
+            "cannot be there: the entry is not a JSON object",
+        ));
+        return None;
+    };
+    let image = named_file(
+        &fields,
+        "img_name",
+        &config.root.join(&config.images),
+        place,
+        faults,
+    );
+    let mask = named_file(
+        &fields,
+        "mask_name",
+        &config.root.join(&config.masks),
+        place,
+        faults,
+    );
+    let prompts = match fields.remove("prompts") {
+        None | Some(Value::Null) => Prompts::new(),
+        Some(value) => match serde_json::from_value(value) {
+            Ok(prompts) => prompts,
+            Err(error) => {
+                faults.push(place.field("prompts", format!("cannot be read: {error}")));
+                return None;
+            }
+        },
+    };
+    let (image, mask) = (image?, mask?);
+    let name = flat_stem(
+        mask.strip_prefix(config.root.join(&config.masks))
+            .unwrap_or(&mask),
+    );
+    if prompts.is_empty() && !config.has_text() {
+        let origin = format!(" in `{}`, entry {}", place.file.display(), place.index);
+        faults.push(DataError::NoPrompts {
+            sample: name.clone(),
+            origin,
+            mend: PROMPT_MEND,
+        });
+    }
+    Some(Pair {
+        name,
+        image,
+        mask,
+        prompts,
+    })
+}
+
+/// The file that a field names below `folder`.
+fn named_file(
+    fields: &Map<String, Value>,
+    field: &'static str,
+    folder: &Path,
+    place: &Place<'_>,
+    faults: &mut Vec<DataError>,
+) -> Option<PathBuf> {
+    let name = match fields.get(field) {
+        Some(Value::String(name)) if !name.is_empty() => Path::new(name),
+        Some(Value::String(_)) => {
+            faults.push(place.field(field, "is empty"));
+            return None;
+        }
+        Some(_) => {
+            faults.push(place.field(field, "is not a string"));
+            return None;
+        }
+        None => {
+            faults.push(place.field(field, "is missing"));
+            return None;
+        }
+    };
+    if !name
+        .components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+    {
+        let reason = format!("leads out of its folder (`{}`)", name.display());
+        faults.push(place.field(field, reason));
+        return None;
+    }
+    let file = folder.join(name);
+    if !file.is_file() {
+        faults.push(DataError::MissingFile {
+            list: place.file.to_path_buf(),
+            entry: place.index,
+            file,
+        });
+        return None;
+    }
+    Some(file)
+}

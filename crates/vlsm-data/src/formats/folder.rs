@@ -1,0 +1,262 @@
+//! Plain folders of images and masks, paired by stem: `ROOT/images` and `ROOT/masks`, or the same under `ROOT/train`,
+//! `ROOT/val` and `ROOT/test`. Sub-folders of these are not looked into, and files without an image's extension are not
+//! looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::json::read_json;
+use super::{Pair, splits};
+use crate::config::DataConfig;
+use crate::dataset::Split;
+use crate::error::{DataError, Result};
+use crate::prompt::{Prompts, Texts};
+
+/// What a mask's stem may carry behind the image's stem, in any case of letters.
+const MASK_SUFFIXES: [&str; 4] = ["_mask", "_segmentation", "_seg", "_gt"];
+
+/// Extensions of files that are taken for images and masks. What they hold is known by their content.
+const EXTENSIONS: [&str; 9] = [
+    "jpg", "jpeg", "jpe", "png", "bmp", "dib", "tif", "tiff", "webp",
+];
+
+/// The pairs of the three splits; with `prompted`, and their prompts where there is a JSON of prompts.
+pub(crate) fn list(
+    config: &DataConfig,
+    prompted: bool,
+    faults: &mut Vec<DataError>,
+) -> [Vec<Pair>; 3] {
+    let ready_made = Split::ALL
+        .into_iter()
+        .any(|split| config.root.join(split.name()).join(&config.images).is_dir());
+    let mut splits = if ready_made {
+        Split::ALL.map(|split| {
+            let folder = config.root.join(split.name());
+            if folder.is_dir() {
+                pair_up(config, &folder, faults)
+            } else {
+                Vec::new()
+            }
+        })
+    } else {
+        let pairs = pair_up(config, &config.root, faults);
+        splits::assign(config, pairs, faults)
+    };
+    if prompted {
+        match PromptFile::read(config) {
+            Ok(None) => {}
+            Ok(Some(file)) => file.apply(config, &mut splits, faults),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    splits
+}
+
+/// The pairs of one folder, sorted by the image's stem.
+fn pair_up(config: &DataConfig, folder: &Path, faults: &mut Vec<DataError>) -> Vec<Pair> {
+    let images = by_stem(
+        &folder.join(&config.images),
+        "image folder",
+        "set `data.images` to its name",
+        faults,
+    );
+    let masks = by_stem(
+        &folder.join(&config.masks),
+        "mask folder",
+        "set `data.masks` to its name",
+        faults,
+    );
+    let (Some(images), Some(mut masks)) = (images, masks) else {
+        return Vec::new();
+    };
+    let mut pairs = Vec::with_capacity(images.len());
+    let mut alone = Vec::new();
+    for (stem, image) in images {
+        match take_mask(&stem, &mut masks) {
+            Some((name, mask)) => pairs.push(Pair {
+                name,
+                image,
+                mask,
+                prompts: Prompts::new(),
+            }),
+            None => alone.push(image),
+        }
+    }
+    if !alone.is_empty() || !masks.is_empty() {
+        faults.push(DataError::Unpaired {
+            images: alone,
+            masks: masks.into_values().collect(),
+        });
+    }
+    pairs
+}
+
+/// The mask of an image's stem: of the same stem, else of the stem and a suffix.
+fn take_mask(stem: &str, masks: &mut BTreeMap<String, PathBuf>) -> Option<(String, PathBuf)> {
+    if let Some(found) = masks.remove_entry(stem) {
+        return Some(found);
+    }
+    let suffixed = |name: &&String| {
+        let rest = name.strip_prefix(stem).unwrap_or_default();
+        MASK_SUFFIXES
+            .iter()
+            .any(|suffix| rest.eq_ignore_ascii_case(suffix))
+    };
+    let from = stem.to_string();
+    let name = masks
+        .range(from..)
+        .map(|(name, _)| name)
+        .take_while(|name| name.starts_with(stem))
+        .find(suffixed)?
+        .clone();
+    masks.remove_entry(&name)
+}
+
+/// The images of a folder by stem. `None` if there is no such folder or nothing in it.
+fn by_stem(
+    folder: &Path,
+    what: &'static str,
+    mend: &'static str,
+    faults: &mut Vec<DataError>,
+) -> Option<BTreeMap<String, PathBuf>> {
+    let layout = |fault, mend| DataError::Layout {
+        what,
+        path: folder.to_path_buf(),
+        fault,
+        mend,
+    };
+    if !folder.is_dir() {
+        faults.push(layout("does not exist", mend));
+        return None;
+    }
+    let mut files = match image_files(folder) {
+        Ok(files) => files,
+        Err(fault) => {
+            faults.push(fault);
+            return None;
+        }
+    };
+    files.sort();
+    if files.is_empty() {
+        faults.push(layout(
+            "holds no image (JPEG, PNG, BMP, TIFF or WebP)",
+            "put the files there",
+        ));
+        return None;
+    }
+    let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for path in files {
+        let stem = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        match found.get(&stem) {
+            Some(first) => faults.push(DataError::Ambiguous {
+                stem,
+                first: first.clone(),
+                second: path,
+            }),
+            None => drop(found.insert(stem, path)),
+        }
+    }
+    Some(found)
+}
+
+fn image_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| DataError::read(folder, e))? {
+        let path = entry.map_err(|e| DataError::read(folder, e))?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let extension = path
+            .extension()
+            .map(|e| e.to_string_lossy().to_ascii_lowercase())
+            .unwrap_or_default();
+        if !hidden && EXTENSIONS.contains(&extension.as_str()) && path.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+/// A JSON of prompts by stem.
+struct PromptFile {
+    path: PathBuf,
+    by_stem: BTreeMap<String, StemPrompts>,
+}
+
+/// What a stem may have: its prompts by name, or texts without names.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "must be a string, a list of strings, or an object of prompts {\"p0\": ..}"
+)]
+enum StemPrompts {
+    Texts(Texts),
+    Named(Prompts),
+}
+
+impl PromptFile {
+    /// The file that the recipe names, or `ROOT/prompts.json`, or none.
+    fn read(config: &DataConfig) -> Result<Option<Self>> {
+        let path = match &config.prompts {
+            Some(path) => config.resolve(path),
+            None => config.root.join("prompts.json"),
+        };
+        if config.prompts.is_none() && !path.is_file() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            by_stem: read_json(&path)?,
+            path,
+        }))
+    }
+
+    /// Gives each pair the prompts of its image's stem. A stem without an image is a fault: a misspelling, most likely.
+    fn apply(
+        mut self,
+        config: &DataConfig,
+        splits: &mut [Vec<Pair>; 3],
+        faults: &mut Vec<DataError>,
+    ) {
+        let mut known = BTreeSet::new();
+        for pair in splits.iter_mut().flatten() {
+            let stem = pair
+                .image
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            match self.by_stem.remove(&stem) {
+                Some(StemPrompts::Texts(texts)) => {
+                    pair.prompts = Prompts::from_texts(texts.into_vec())
+                }
+                Some(StemPrompts::Named(prompts)) => pair.prompts = prompts,
+                None if config.has_text() || known.contains(&stem) => {}
+                None => faults.push(DataError::NoPrompts {
+                    sample: pair.name.clone(),
+                    origin: format!(" in `{}`", self.path.display()),
+                    mend: crate::dataset::PROMPT_MEND,
+                }),
+            }
+            known.insert(stem);
+        }
+        let listed = config.split.train_list.is_some()
+            || config.split.val_list.is_some()
+            || config.split.test_list.is_some();
+        if let (Some((stem, _)), false) = (self.by_stem.into_iter().next(), listed) {
+            let reason = format!(
+                "`{}` has prompts for `{stem}`, but there is no image of that stem",
+                self.path.display()
+            );
+            faults.push(DataError::Config {
+                field: "data.prompts",
+                reason: format!("{reason}; correct or remove it"),
+            });
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Splitting a folder that comes without splits: by fraction and seed, or by lists.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::Pair;
+use super::json::read_text;
+use crate::config::{DataConfig, SplitConfig};
+use crate::error::DataError;
+
+/// Train, val and test out of all pairs, which come sorted by stem.
+pub(crate) fn assign(
+    config: &DataConfig,
+    pairs: Vec<Pair>,
+    faults: &mut Vec<DataError>,
+) -> [Vec<Pair>; 3] {
+    let split = &config.split;
+    if [&split.train_list, &split.val_list, &split.test_list]
+        .into_iter()
+        .all(Option::is_none)
+    {
+        return by_fraction(split, pairs);
+    }
+    by_lists(config, pairs, faults)
+}
+
+/// Shuffles with the seed, then cuts: test first, then val, the rest is train. Each split stays in the shuffled order, so
+/// that its first N are a fair choice.
+fn by_fraction(split: &SplitConfig, mut pairs: Vec<Pair>) -> [Vec<Pair>; 3] {
+    let mut rng = ChaCha8Rng::seed_from_u64(split.seed);
+    // Fisher and Yates, written out so that the order never depends on a library's version.
+    for last in (1..pairs.len()).rev() {
+        let bound = u32::try_from(last).unwrap_or(u32::MAX);
+        pairs.swap(last, rng.random_range(0..=bound) as usize);
+    }
+    let [test, val] = [split.test, split.val].map(|fraction| share(fraction, pairs.len()));
+    let rest = pairs.split_off((test + val).min(pairs.len()));
+    let val = pairs.split_off(test.min(pairs.len()));
+    [rest, val, pairs]
+}
+
+/// `fraction` of `count`, rounded, but at least one if there are three to share.
+fn share(fraction: f64, count: usize) -> usize {
+    let rounded = (fraction * count as f64).round() as usize;
+    if fraction > 0.0 && count >= 3 {
+        rounded.max(1)
+    } else {
+        rounded
+    }
+}
+
+fn by_lists(config: &DataConfig, pairs: Vec<Pair>, faults: &mut Vec<DataError>) -> [Vec<Pair>; 3] {
+    let by_name: HashMap<String, usize> = pairs
+        .iter()
+        .enumerate()
+        .flat_map(|(at, pair)| names(pair).map(move |name| (name, at)))
+        .collect();
+    let mut pairs: Vec<Option<Pair>> = pairs.into_iter().map(Some).collect();
+    let split = &config.split;
+    let mut named = [&split.train_list, &split.val_list, &split.test_list].map(|list| {
+        let Some(list) = list else { return Vec::new() };
+        take_listed(&config.resolve(list), &by_name, &mut pairs, faults)
+    });
+    if split.train_list.is_none() {
+        named[0] = pairs.into_iter().flatten().collect();
+    }
+    named
+}
+
+/// The names that a list may use for a pair: stem and file name of the image and of the mask.
+fn names(pair: &Pair) -> impl Iterator<Item = String> {
+    let files = [&pair.image, &pair.mask];
+    files
+        .into_iter()
+        .flat_map(|file| [file.file_stem(), file.file_name()])
+        .flatten()
+        .map(|n| n.to_string_lossy().into())
+}
+
+fn take_listed(
+    path: &Path,
+    by_name: &HashMap<String, usize>,
+    pairs: &mut [Option<Pair>],
+    faults: &mut Vec<DataError>,
+) -> Vec<Pair> {
+    let text = match read_text(path) {
+        Ok(text) => text,
+        Err(fault) => {
+            faults.push(fault);
+            return Vec::new();
+        }
+    };
+    let mut taken = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let entry = line.trim();
+        if entry.is_empty() {
+            continue;
+        }
+        let fault = |reason: &str| DataError::List {
+            path: path.to_path_buf(),
+            line: index + 1,
+            entry: entry.to_string(),
+            reason: reason.to_string(),
+        };
+        match by_name.get(entry) {
+            None => faults.push(fault(
+                "is neither the stem nor the file name of an image with a mask",
+            )),
+            Some(&at) => match pairs[at].take() {
+                Some(pair) => taken.push(pair),
+                None => faults.push(fault(
+                    "is listed a second time, here or in the list of another split",
+                )),
+            },
+        }
+    }
+    taken
+}

@@ -1,0 +1,146 @@
+//! Files that are either whole or not there: write beside, sync, rename.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{DataError, Result};
+
+/// Writes `path` so that a reader, now or after a crash, sees the old content or the new one, never a part.
+///
+/// The content goes to a temporary file in the same folder, is flushed and synced to the disk, and takes the final name
+/// by a rename; then the folder is synced. The file gets the ordinary permissions of a new file.
+///
+/// # Errors
+/// [`DataError::Write`] if the folder cannot be written, if `write` fails, or if the disk is full. `path` is then as it
+/// was before, and the temporary file is gone.
+pub fn write_atomic(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+    replace(path, write).map_err(|source| {
+        let mend = mend(&source);
+        DataError::Write {
+            path: path.to_path_buf(),
+            source: Arc::new(source),
+            mend,
+        }
+    })
+}
+
+/// Writes `bytes` to `path` as [`write_atomic`] does.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_atomic_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomic(path, |file| file.write_all(bytes))
+}
+
+fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".vlsm-").suffix(".part");
+    #[cfg(unix)]
+    {
+        // The process's umask still applies, as it does to any new file.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut part = builder.tempfile_in(parent)?;
+    write(part.as_file_mut())?;
+    part.as_file_mut().flush()?;
+    part.as_file().sync_all()?;
+    part.persist(path).map_err(|error| error.error)?;
+    sync_folder(parent)
+}
+
+/// Makes the rename itself durable. Only Unix has folders that can be synced.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // Some network file systems do not know how to sync a folder; the file itself is safe.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+fn mend(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull => "free some disk space and run again",
+        io::ErrorKind::QuotaExceeded => "your disk quota is used up: free some space and run again",
+        io::ErrorKind::NotFound => "create the folder first",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "choose a folder that you may write to"
+        }
+        _ => "check the disk and the folder",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_replaces_the_whole_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.json");
+        write_atomic_bytes(&path, b"a long first content").unwrap();
+        write_atomic_bytes(&path, b"short").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"short");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("adapter.safetensors");
+        write_atomic_bytes(&path, b"old").unwrap();
+        let error = write_atomic(&path, |file| {
+            file.write_all(b"half of the n")?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        })
+        .unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains("adapter.safetensors") && message.contains("free some disk space"),
+            "{message}"
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = write_atomic_bytes(&folder.path().join("absent/x.json"), b"x").unwrap_err();
+        assert!(
+            error.to_string().contains("create the folder first"),
+            "{error}"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn permissions_are_those_of_any_new_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, plain) = (folder.path().join("ours"), folder.path().join("plain"));
+        write_atomic_bytes(&ours, b"x").unwrap();
+        std::fs::write(&plain, b"x").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&plain));
+    }
+}

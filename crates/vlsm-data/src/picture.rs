@@ -1,0 +1,176 @@
+//! The three kinds of pixel arrays that a sample is made of: colour image, binary mask, class ids.
+
+use crate::error::{DataError, Result};
+
+/// An 8-bit colour image. `data` is `[height, width, 3]`, row by row, red first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RgbImage {
+    /// Pixels per row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// `height * width * 3` levels.
+    pub data: Vec<u8>,
+}
+
+/// A binary mask. `data` is `[height, width]`: 0 is background, 1 is foreground, [`Mask::IGNORE`] is left out of the
+/// loss and the metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask {
+    /// Pixels per row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// `height * width` values out of 0, 1 and [`Mask::IGNORE`].
+    pub data: Vec<u8>,
+}
+
+/// A mask of raw class ids. `data` is `[height, width]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassMap {
+    /// Pixels per row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// `height * width` class ids.
+    pub data: Vec<u8>,
+}
+
+impl RgbImage {
+    /// An image of `data`, `[height, width, 3]`.
+    ///
+    /// # Errors
+    /// [`DataError::Shape`] if `data` has another length.
+    pub fn new(width: usize, height: usize, data: Vec<u8>) -> Result<Self> {
+        check_len("RgbImage::new", (width, height, 3), data.len())?;
+        Ok(Self {
+            width,
+            height,
+            data,
+        })
+    }
+}
+
+impl Mask {
+    /// Value of a pixel that is left out of the loss and the metrics.
+    pub const IGNORE: u8 = 255;
+
+    /// A mask of `data`, `[height, width]`.
+    ///
+    /// # Errors
+    /// [`DataError::Shape`] if `data` has another length.
+    pub fn new(width: usize, height: usize, data: Vec<u8>) -> Result<Self> {
+        check_len("Mask::new", (width, height, 1), data.len())?;
+        Ok(Self {
+            width,
+            height,
+            data,
+        })
+    }
+
+    /// A mask from probabilities `[height, width]`: foreground where the probability is at least `threshold`.
+    ///
+    /// # Errors
+    /// [`DataError::Shape`] if `probabilities` has another length.
+    pub fn from_probabilities(
+        width: usize,
+        height: usize,
+        probabilities: &[f32],
+        threshold: f32,
+    ) -> Result<Self> {
+        check_len(
+            "Mask::from_probabilities",
+            (width, height, 1),
+            probabilities.len(),
+        )?;
+        let data = probabilities
+            .iter()
+            .map(|&p| u8::from(p >= threshold))
+            .collect();
+        Ok(Self {
+            width,
+            height,
+            data,
+        })
+    }
+
+    /// Number of foreground pixels.
+    pub fn foreground(&self) -> usize {
+        self.data.iter().filter(|&&v| v == 1).count()
+    }
+}
+
+impl ClassMap {
+    /// The binary mask of one class: 1 where the id is `class`, [`Mask::IGNORE`] where it is `ignore`, else 0.
+    pub fn mask_of(&self, class: u8, ignore: Option<u8>) -> Mask {
+        let data = match ignore {
+            None => self.data.iter().map(|&id| u8::from(id == class)).collect(),
+            Some(ignore) => {
+                let value =
+                    |&id: &u8| u8::from(id == class) | if id == ignore { Mask::IGNORE } else { 0 };
+                self.data.iter().map(value).collect()
+            }
+        };
+        Mask {
+            width: self.width,
+            height: self.height,
+            data,
+        }
+    }
+
+    /// The ids that occur, ascending.
+    pub fn ids(&self) -> Vec<u8> {
+        let mut seen = [false; 256];
+        for &id in &self.data {
+            seen[usize::from(id)] = true;
+        }
+        (0..=255u8).filter(|&id| seen[usize::from(id)]).collect()
+    }
+}
+
+pub(crate) fn check_len(
+    what: &'static str,
+    (width, height, channels): (usize, usize, usize),
+    len: usize,
+) -> Result<()> {
+    if width
+        .checked_mul(height)
+        .and_then(|n| n.checked_mul(channels))
+        == Some(len)
+    {
+        return Ok(());
+    }
+    Err(DataError::Shape {
+        what,
+        reason: format!("{len} values for {width}x{height} pixels of {channels} channels"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_becomes_a_mask_and_the_ignored_id_is_kept_apart() {
+        let map = ClassMap {
+            width: 4,
+            height: 1,
+            data: vec![0, 3, 11, 3],
+        };
+        assert_eq!(map.mask_of(3, Some(11)).data, [0, 1, Mask::IGNORE, 1]);
+        assert_eq!(map.mask_of(0, None).data, [1, 0, 0, 0]);
+        assert_eq!(map.ids(), [0, 3, 11]);
+    }
+
+    #[test]
+    fn a_wrong_length_is_an_error() {
+        assert!(RgbImage::new(2, 2, vec![0; 11]).is_err());
+        assert!(Mask::new(usize::MAX, 2, vec![]).is_err());
+        assert_eq!(
+            Mask::from_probabilities(3, 1, &[0.2, 0.5, 0.7], 0.5)
+                .unwrap()
+                .data,
+            [0, 1, 1]
+        );
+    }
+}

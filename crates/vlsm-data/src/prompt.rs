@@ -1,0 +1,265 @@
+//! Prompts of a sample, and the choice of one of them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rand::Rng;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::{Serialize, Serializer};
+
+use crate::error::{DataError, Result};
+
+/// The named prompts of a sample (`p0`, `p1`, ...), in the order of the file; a name stands for one text or for several
+/// of equal standing.
+///
+/// In JSON an object: `{"p0": "", "p1": "polyp", "p7": ["polyp which is a small lump", "polyp which ..."]}`. An empty
+/// list, and `null`, count as no prompt of that name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prompts(Vec<(String, Vec<String>)>);
+
+impl Prompts {
+    /// No prompts at all.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The prompts of a sample that has nothing but texts of equal standing: `p0` is empty, `p1` holds `texts`.
+    pub fn from_texts(texts: Vec<String>) -> Self {
+        Self(vec![
+            ("p0".to_string(), vec![String::new()]),
+            ("p1".to_string(), texts),
+        ])
+    }
+
+    /// Adds a prompt at the end, or replaces the one of that name. Without texts it is left out.
+    pub fn insert(&mut self, name: impl Into<String>, texts: Vec<String>) {
+        let name = name.into();
+        match self.0.iter().position(|(there, _)| *there == name) {
+            Some(at) if texts.is_empty() => drop(self.0.remove(at)),
+            Some(at) => self.0[at].1 = texts,
+            None if texts.is_empty() => {}
+            None => self.0.push((name, texts)),
+        }
+    }
+
+    /// The texts of a name.
+    pub fn get(&self, name: &str) -> Option<&[String]> {
+        self.0
+            .iter()
+            .find(|(there, _)| there == name)
+            .map(|(_, texts)| texts.as_slice())
+    }
+
+    /// Names and texts in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.0
+            .iter()
+            .map(|(name, texts)| (name.as_str(), texts.as_slice()))
+    }
+
+    /// The names in the order of the file.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Whether there is no prompt.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Number of names.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn named(&self, name: &str) -> Result<&[String]> {
+        self.get(name).ok_or_else(|| DataError::PromptName {
+            sample: "?".to_string(),
+            name: name.to_string(),
+            there: if self.is_empty() {
+                "none".to_string()
+            } else {
+                self.names().collect::<Vec<_>>().join(", ")
+            },
+        })
+    }
+}
+
+impl Serialize for Prompts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, texts)| match texts.as_slice() {
+            [one] => (name, Texts::One(one.clone())),
+            _ => (name, Texts::Several(texts.clone())),
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Prompts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Prompts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of prompts, each a string or a list of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Prompts, A::Error> {
+                let mut prompts = Prompts::new();
+                while let Some((name, texts)) = map.next_entry::<String, Option<Texts>>()? {
+                    prompts.insert(name, texts.map(Texts::into_vec).unwrap_or_default());
+                }
+                Ok(prompts)
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// A string or a list of strings.
+#[derive(Serialize, serde::Deserialize)]
+#[serde(untagged, expecting = "a prompt must be a string or a list of strings")]
+pub(crate) enum Texts {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Texts {
+    pub(crate) fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::One(text) => vec![text],
+            Self::Several(texts) => texts,
+        }
+    }
+}
+
+/// Which prompt of a sample is used: recipe keys `data.prompt` and `data.eval_prompt`.
+///
+/// As text: `p0`, `p1`, ... is a name, `random` is random, and everything else is the prompt itself, for every sample.
+/// `text:p1` is the text "p1".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PromptChoice {
+    /// The prompt of this name; if it is a list, one of the list.
+    Named(String),
+    /// One of all names but the first (`p0`, which is the empty prompt), and of a list one of the list, anew each time.
+    #[default]
+    Random,
+    /// This text, whatever prompts the sample has.
+    Text(String),
+}
+
+impl PromptChoice {
+    /// The prompt for training on a sample once.
+    ///
+    /// Random is uniform over the names, then over the list (published behaviour); of a single name it takes that one.
+    ///
+    /// # Errors
+    /// [`DataError::PromptName`] or [`DataError::NoPrompts`] if there is no such prompt;
+    /// [`Sample::pick_prompt`](crate::Sample::pick_prompt) names the sample too.
+    pub fn pick(&self, prompts: &Prompts, rng: &mut impl Rng) -> Result<String> {
+        let texts = match self {
+            Self::Text(text) => return Ok(text.clone()),
+            Self::Named(name) => prompts.named(name)?,
+            Self::Random => match prompts.0.as_slice() {
+                [] => return Err(no_prompts()),
+                [(_, only)] => only,
+                [_, rest @ ..] => &rest[draw(rest.len(), rng)].1,
+            },
+        };
+        Ok(match texts {
+            [one] => one.clone(),
+            several => several[draw(several.len(), rng)].clone(),
+        })
+    }
+
+    /// The prompt for evaluating a sample: always the same. Of a list it is the first.
+    ///
+    /// # Errors
+    /// [`DataError::RandomEval`] for [`PromptChoice::Random`], else as [`PromptChoice::pick`].
+    pub fn pick_fixed(&self, prompts: &Prompts) -> Result<String> {
+        match self {
+            Self::Text(text) => Ok(text.clone()),
+            Self::Named(_) if prompts.is_empty() => Err(no_prompts()),
+            Self::Named(name) => Ok(prompts.named(name)?[0].clone()),
+            Self::Random => Err(DataError::RandomEval),
+        }
+    }
+
+    /// The choice for evaluation where the recipe makes none: `p6` if there is one, else the richest, which is the one
+    /// with the longest text, and of equals the first. Without any prompt it is `p6`, which will then be missed.
+    pub fn default_eval(prompts: &Prompts) -> Self {
+        if prompts.is_empty() || prompts.get("p6").is_some() {
+            return Self::Named("p6".to_string());
+        }
+        let length = |texts: &[String]| texts.first().map_or(0, |text| text.chars().count());
+        let richest = prompts.iter().map(|(name, texts)| (length(texts), name));
+        let richest = richest.reduce(|best, next| if next.0 > best.0 { next } else { best });
+        Self::Named(richest.map_or("p6", |(_, name)| name).to_string())
+    }
+}
+
+/// An index below `len`, which is not 0. Drawn as 32 bits so that every platform draws the same.
+fn draw(len: usize, rng: &mut impl Rng) -> usize {
+    rng.random_range(0..u32::try_from(len).unwrap_or(u32::MAX)) as usize
+}
+
+fn no_prompts() -> DataError {
+    DataError::NoPrompts {
+        sample: "?".to_string(),
+        origin: String::new(),
+        mend: crate::dataset::PROMPT_MEND,
+    }
+}
+
+impl FromStr for PromptChoice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(text) = text.strip_prefix("text:") {
+            return Ok(Self::Text(text.to_string()));
+        }
+        Ok(match text {
+            "random" => Self::Random,
+            name if is_name(name) => Self::Named(name.to_string()),
+            text => Self::Text(text.to_string()),
+        })
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.strip_prefix('p')
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+impl fmt::Display for PromptChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(name) => f.write_str(name),
+            Self::Random => f.write_str("random"),
+            Self::Text(text) if text == "random" || is_name(text) || text.starts_with("text:") => {
+                write!(f, "text:{text}")
+            }
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Serialize for PromptChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PromptChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.parse() {
+            Ok(choice) => Ok(choice),
+            Err(never) => match never {},
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "prompt_tests.rs"]
+mod tests;

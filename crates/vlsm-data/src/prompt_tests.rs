@@ -1,0 +1,147 @@
+use std::collections::BTreeMap;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+
+fn polyp() -> Prompts {
+    serde_json::from_str(
+        r#"{"p0":"","p1":"polyp","p10":"late","p7":["lump","tissue","bump"],"p2":null,"p3":[]}"#,
+    )
+    .unwrap()
+}
+
+#[test]
+fn prompts_keep_the_order_of_the_file() {
+    let prompts = polyp();
+    assert_eq!(
+        prompts.names().collect::<Vec<_>>(),
+        ["p0", "p1", "p10", "p7"]
+    );
+    assert_eq!(prompts.get("p7").unwrap().len(), 3);
+    let json = serde_json::to_string(&prompts).unwrap();
+    assert_eq!(
+        json,
+        r#"{"p0":"","p1":"polyp","p10":"late","p7":["lump","tissue","bump"]}"#
+    );
+}
+
+#[test]
+fn a_prompt_of_another_type_is_an_error_that_says_so() {
+    let error = serde_json::from_str::<Prompts>(r#"{"p0": 5}"#).unwrap_err();
+    assert!(
+        error.to_string().contains("a string or a list of strings"),
+        "{error}"
+    );
+}
+
+#[test]
+fn choices_are_read_and_written_as_text() {
+    let cases = [
+        ("p0", PromptChoice::Named("p0".into())),
+        ("p12", PromptChoice::Named("p12".into())),
+        ("random", PromptChoice::Random),
+        ("p", PromptChoice::Text("p".into())),
+        ("p1x", PromptChoice::Text("p1x".into())),
+        ("", PromptChoice::Text(String::new())),
+        ("a polyp", PromptChoice::Text("a polyp".into())),
+        ("text:p1", PromptChoice::Text("p1".into())),
+        ("text:text:x", PromptChoice::Text("text:x".into())),
+        ("text:random", PromptChoice::Text("random".into())),
+    ];
+    for (text, choice) in cases {
+        assert_eq!(text.parse::<PromptChoice>().unwrap(), choice);
+        assert_eq!(choice.to_string(), text);
+        let json = serde_json::to_string(&choice).unwrap();
+        assert_eq!(serde_json::from_str::<PromptChoice>(&json).unwrap(), choice);
+    }
+}
+
+#[test]
+fn random_is_uniform_over_names_but_the_first_and_then_over_the_list() {
+    let prompts = polyp();
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut counts = BTreeMap::new();
+    for _ in 0..9000 {
+        *counts
+            .entry(PromptChoice::Random.pick(&prompts, &mut rng).unwrap())
+            .or_insert(0i32) += 1;
+    }
+    assert_eq!(
+        counts.keys().collect::<Vec<_>>(),
+        ["bump", "late", "lump", "polyp", "tissue"]
+    );
+    for (text, expected) in [
+        ("polyp", 3000),
+        ("late", 3000),
+        ("lump", 1000),
+        ("tissue", 1000),
+        ("bump", 1000),
+    ] {
+        assert!(
+            (counts[text] - expected).abs() < 150,
+            "{text}: {}",
+            counts[text]
+        );
+    }
+}
+
+#[test]
+fn the_same_seed_draws_the_same() {
+    let draw = |seed| {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        (0..20)
+            .map(|_| PromptChoice::Random.pick(&polyp(), &mut rng).unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(draw(41), draw(41));
+    assert_ne!(draw(41), draw(42));
+}
+
+#[test]
+fn evaluation_is_fixed() {
+    let prompts = polyp();
+    assert_eq!(
+        PromptChoice::Named("p7".into())
+            .pick_fixed(&prompts)
+            .unwrap(),
+        "lump"
+    );
+    assert_eq!(
+        PromptChoice::Text("x".into())
+            .pick_fixed(&Prompts::new())
+            .unwrap(),
+        "x"
+    );
+    let error = PromptChoice::Random
+        .pick_fixed(&prompts)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("evaluation prompts are fixed"), "{error}");
+    let error = PromptChoice::Named("p6".into())
+        .pick_fixed(&prompts)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("p6") && error.contains("p0, p1, p10, p7"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_default_for_evaluation_is_p6_or_the_richest() {
+    assert_eq!(
+        PromptChoice::default_eval(&polyp()),
+        PromptChoice::Named("p1".into())
+    );
+    let with_p6 = serde_json::from_str(r#"{"p6":"short","p9":"a much longer text"}"#).unwrap();
+    assert_eq!(
+        PromptChoice::default_eval(&with_p6),
+        PromptChoice::Named("p6".into())
+    );
+    assert_eq!(
+        PromptChoice::default_eval(&Prompts::from_texts(vec!["sky".into()])),
+        PromptChoice::Named("p1".into())
+    );
+}

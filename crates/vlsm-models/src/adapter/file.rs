@@ -1,0 +1,237 @@
+//! Adapter files: trained parameters that travel alone, with what is needed to put them back.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::fingerprint;
+use crate::error::{ModelError, Result};
+use crate::method::{MethodConfig, MethodKind, Profile, Towers};
+use crate::tensor_file::{self, HostTensor};
+
+/// Which base parameters were trained on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseIdentity {
+    /// The name it was loaded by.
+    pub name: String,
+    /// A hash of its parameters.
+    pub fingerprint: String,
+}
+
+/// Trained parameters with their published names, the method and the base they belong to.
+///
+/// For `decoder` and `full` the parameters are those of the base that were trained.
+#[derive(Debug, Clone)]
+pub struct AdapterFile {
+    /// Where it was read from; empty if it was not.
+    pub path: PathBuf,
+    /// The trained parameters, in PyTorch's layout.
+    pub tensors: BTreeMap<String, HostTensor>,
+    /// How they were made.
+    pub method: MethodConfig,
+    /// The base; `None` where the file does not say.
+    pub base: Option<BaseIdentity>,
+}
+
+const METHOD: &str = "vlsm.method";
+const BASE: &str = "vlsm.base";
+
+impl AdapterFile {
+    /// Reads an adapter file; a bare safetensors with the published names and no metadata, of
+    /// profile `paper` then; or a checkpoint of the published code (PyTorch Lightning's `.ckpt`).
+    ///
+    /// # Errors
+    /// If the file is malformed or holds no adapter.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = tensor_file::read(path)?;
+        let wrong = |message: String| ModelError::Adapter {
+            path: path.into(),
+            message,
+        };
+        let Some(method) = file.metadata.get(METHOD) else {
+            return bare(path, file.tensors);
+        };
+        let method = serde_json::from_str(method)
+            .map_err(|error| wrong(format!("metadata `{METHOD}`: {error}")))?;
+        let base = file
+            .metadata
+            .get(BASE)
+            .map(|base| serde_json::from_str(base))
+            .transpose()
+            .map_err(|error| wrong(format!("metadata `{BASE}`: {error}")))?;
+        Ok(Self {
+            path: path.into(),
+            tensors: file.tensors,
+            method,
+            base,
+        })
+    }
+
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+        metadata.insert(METHOD.into(), json(serde_json::to_string(&self.method)));
+        if let Some(base) = &self.base {
+            metadata.insert(BASE.into(), json(serde_json::to_string(base)));
+        }
+        Ok(tensor_file::write_safetensors(
+            path,
+            &self.tensors,
+            &metadata,
+        )?)
+    }
+
+    /// Writes the parameters alone, under their published names, as PyTorch's `load_file` reads
+    /// them for the published code.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_bare(&self, path: &Path) -> Result<()> {
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        Ok(tensor_file::write_safetensors(
+            path,
+            &self.tensors,
+            &metadata,
+        )?)
+    }
+
+    /// Checks that the file belongs to a base.
+    ///
+    /// # Errors
+    /// If the file names another base.
+    pub fn check_base(&self, base: &BaseIdentity) -> Result<()> {
+        match &self.base {
+            Some(own) if own.fingerprint != base.fingerprint => Err(ModelError::Adapter {
+                path: self.path.clone(),
+                message: format!(
+                    "was trained on base `{}` (weights {}), but the base given is `{}` (weights \
+                     {}); use the base it was trained on",
+                    own.name, own.fingerprint, base.name, base.fingerprint
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads a checkpoint of the published code: the state of a Lightning module, whose keys start
+/// with `net.`. The base's weights in it, if any, tell which base it belongs to.
+///
+/// # Errors
+/// If the file is malformed or holds no adapter.
+pub fn import_checkpoint(path: &Path) -> Result<AdapterFile> {
+    bare(path, tensor_file::read(path)?.tensors)
+}
+
+fn bare(path: &Path, tensors: BTreeMap<String, HostTensor>) -> Result<AdapterFile> {
+    let mut adapter = BTreeMap::new();
+    let mut base = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let name = name.strip_prefix("net.").unwrap_or(&name);
+        if let Some(name) = name.strip_prefix("clipseg.") {
+            base.insert(name.to_owned(), tensor);
+        } else if !name.starts_with("clip.") {
+            // The published shallow module holds the towers a second time as `clip.`.
+            adapter.insert(name.to_owned(), tensor);
+        }
+    }
+    if adapter.is_empty() {
+        return base_parameters(path, base);
+    }
+    let method = infer(&adapter).map_err(|message| ModelError::Adapter {
+        path: path.into(),
+        message,
+    })?;
+    let base = (!base.is_empty()).then(|| BaseIdentity {
+        name: path.display().to_string(),
+        fingerprint: fingerprint(&base),
+    });
+    Ok(AdapterFile {
+        path: path.into(),
+        tensors: adapter,
+        method,
+        base,
+    })
+}
+
+/// A file without adapters holds the base's own trained parameters: the decoder's, which is all
+/// that the published code trains, unless it lacks one of the base's parts.
+fn base_parameters(path: &Path, base: BTreeMap<String, HostTensor>) -> Result<AdapterFile> {
+    let tensors: BTreeMap<_, _> = base
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("decoder."))
+        .map(|(name, tensor)| (format!("clipseg.{name}"), tensor))
+        .collect();
+    if tensors.is_empty() {
+        return Err(ModelError::Adapter {
+            path: path.into(),
+            message: "holds no adapter: no tensor has a published name such as \
+                      `v_attn_adapters.0.fc1.weight` or `vision_extract_adapters.0.fc1.weight`"
+                .into(),
+        });
+    }
+    Ok(AdapterFile {
+        path: path.into(),
+        tensors,
+        method: MethodConfig {
+            kind: MethodKind::Decoder,
+            profile: Profile::Paper,
+            ..MethodConfig::default()
+        },
+        base: None,
+    })
+}
+
+/// Reads the method off the names and shapes of published parameters.
+fn infer(tensors: &BTreeMap<String, HostTensor>) -> std::result::Result<MethodConfig, String> {
+    let blocks = |list: &str| {
+        (0..)
+            .take_while(|index| tensors.contains_key(&format!("{list}.{index}.fc1.weight")))
+            .count()
+    };
+    let hidden = |block: &str| {
+        tensors
+            .get(&format!("{block}.fc1.weight"))
+            .and_then(|tensor| tensor.shape.first().copied())
+    };
+    let (kind, list, text) = if blocks("v_attn_adapters") > 0 {
+        (MethodKind::Dense, "v_attn_adapters", "l_attn_adapters")
+    } else if blocks("vision_extract_adapters") > 0 {
+        (
+            MethodKind::Shallow,
+            "vision_extract_adapters",
+            "text_extract_adapters",
+        )
+    } else {
+        return Err(format!(
+            "its tensors have no published names; the first is `{}`",
+            tensors.keys().next().map_or("", String::as_str)
+        ));
+    };
+    let towers = match (
+        blocks(text) > 0,
+        tensors.contains_key("cond_adapter.fc1.weight"),
+    ) {
+        (false, false) => Towers::V,
+        (true, false) => Towers::Vl,
+        (true, true) => Towers::Vlc,
+        (false, true) => {
+            return Err(format!(
+                "has `cond_adapter` but no `{text}`: not one of the towers v, vl, vlc"
+            ));
+        }
+    };
+    Ok(MethodConfig {
+        kind,
+        towers,
+        bottleneck: hidden(&format!("{list}.0")),
+        cond_bottleneck: hidden("cond_adapter").unwrap_or(256),
+        profile: Profile::Paper,
+        layers: None,
+    })
+}

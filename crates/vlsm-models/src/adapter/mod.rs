@@ -1,0 +1,102 @@
+//! VLSM adapters (Dhakal et al. 2024): small trained blocks in or beside a frozen CLIPSeg.
+
+mod block;
+mod dense;
+mod file;
+mod shallow;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+pub use block::{AdapterBlock, AdapterBlockConfig};
+pub use dense::{DenseAdapters, LayerAdapters};
+pub use file::{AdapterFile, BaseIdentity, import_checkpoint};
+pub use shallow::ShallowAdapters;
+
+use crate::clip::TextStates;
+use crate::config::ClipSegConfig;
+use crate::error::Result;
+use crate::method::{MethodConfig, MethodKind, Profile};
+
+/// The adapters of a method.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)]
+pub enum Adapters {
+    /// Blocks inside the towers' layers.
+    Dense(DenseAdapters),
+    /// Blocks between the towers and the decoder.
+    Shallow(ShallowAdapters),
+}
+
+impl Adapters {
+    /// Makes the adapters of a method for a base, none where it trains or leaves the base itself;
+    /// parameters are initialised when first used.
+    ///
+    /// # Errors
+    /// If the method does not go with the base.
+    pub fn new(
+        method: &MethodConfig,
+        base: &ClipSegConfig,
+        device: &Device,
+    ) -> Result<Option<Self>> {
+        method.validate(base)?;
+        Ok(match method.kind {
+            MethodKind::Dense => Some(Self::Dense(DenseAdapters::new(method, base, device))),
+            MethodKind::Shallow => Some(Self::Shallow(ShallowAdapters::new(method, base, device))),
+            MethodKind::Decoder | MethodKind::Full | MethodKind::ZeroShot => None,
+        })
+    }
+
+    /// The blocks in layer `index` of the vision tower.
+    pub fn vision_layer(&self, index: usize) -> Option<LayerAdapters<'_>> {
+        match self {
+            Self::Dense(dense) => dense.vision_layer(index),
+            Self::Shallow(_) => None,
+        }
+    }
+
+    /// The blocks in layer `index` of the text tower.
+    pub fn text_layer(&self, index: usize) -> Option<LayerAdapters<'_>> {
+        match self {
+            Self::Dense(dense) => dense.text_layer(index),
+            Self::Shallow(_) => None,
+        }
+    }
+
+    /// Tapped vision states on their way to the decoder, each `[batch, tokens, width]`.
+    pub fn adapt_taps(&self, tapped: Vec<Tensor<3>>) -> Vec<Tensor<3>> {
+        match self {
+            Self::Shallow(shallow) => shallow.adapt_taps(tapped),
+            Self::Dense(_) => tapped,
+        }
+    }
+
+    /// The layers of the text tower whose states [`adapt_text`](Self::adapt_text) wants.
+    pub fn text_taps(&self) -> &[usize] {
+        match self {
+            Self::Shallow(shallow) => shallow.text_taps(),
+            Self::Dense(_) => &[],
+        }
+    }
+
+    /// The projected text embedding `[prompts, projection]` on its way to the decoder.
+    pub fn adapt_text(&self, embedding: Tensor<2>, states: &TextStates) -> Tensor<2> {
+        match self {
+            Self::Dense(dense) => dense.adapt_text(embedding),
+            Self::Shallow(shallow) => shallow.adapt_text(embedding, states),
+        }
+    }
+}
+
+/// A block for each of `count` places.
+fn blocks(
+    count: usize,
+    width: usize,
+    bottleneck: usize,
+    profile: Profile,
+    device: &Device,
+) -> Vec<AdapterBlock> {
+    (0..count)
+        .map(|_| AdapterBlockConfig::new(width, bottleneck, profile).init(device))
+        .collect()
+}

@@ -1,0 +1,76 @@
+//! Shallow adapters: blocks between the untouched towers and the decoder.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use super::{AdapterBlock, AdapterBlockConfig, blocks};
+use crate::clip::TextStates;
+use crate::config::ClipSegConfig;
+use crate::method::MethodConfig;
+
+/// A block on each tapped vision state; blocks on tapped text states, whose outputs are added to
+/// the text embedding; one block on that embedding. Field names as published.
+#[derive(Module, Debug)]
+pub struct ShallowAdapters {
+    vision_extract_adapters: Vec<AdapterBlock>,
+    text_extract_adapters: Vec<AdapterBlock>,
+    cond_adapter: Option<AdapterBlock>,
+    // For each vision block, the place of its tap among the tapped states.
+    #[module(skip)]
+    places: Vec<usize>,
+    #[module(skip)]
+    text_taps: Vec<usize>,
+}
+
+impl ShallowAdapters {
+    pub(super) fn new(method: &MethodConfig, base: &ClipSegConfig, device: &Device) -> Self {
+        let taps = method.layers(base);
+        let make = |count, width| blocks(count, width, method.bottleneck(), method.profile, device);
+        let text_taps = if method.towers.text() {
+            taps.clone()
+        } else {
+            Vec::new()
+        };
+        Self {
+            vision_extract_adapters: make(taps.len(), base.vision_config.hidden_size),
+            text_extract_adapters: make(text_taps.len(), base.text_config.hidden_size),
+            cond_adapter: method.towers.conditional().then(|| {
+                AdapterBlockConfig::new(base.projection_dim, method.cond_bottleneck, method.profile)
+                    .init(device)
+            }),
+            places: taps
+                .iter()
+                .filter_map(|tap| base.extract_layers.iter().position(|layer| layer == tap))
+                .collect(),
+            text_taps,
+        }
+    }
+
+    /// The text layers whose states are wanted.
+    pub fn text_taps(&self) -> &[usize] {
+        &self.text_taps
+    }
+
+    /// The tapped vision states, each `[batch, tokens, width]`.
+    pub fn adapt_taps(&self, mut tapped: Vec<Tensor<3>>) -> Vec<Tensor<3>> {
+        for (place, block) in self.places.iter().zip(&self.vision_extract_adapters) {
+            tapped[*place] = block.forward(tapped[*place].clone());
+        }
+        tapped
+    }
+
+    /// The projected text embedding, `[prompts, projection]`. A block's own residual is part of
+    /// what it adds, as published.
+    pub fn adapt_text(&self, embedding: Tensor<2>, states: &TextStates) -> Tensor<2> {
+        let embedding = match &self.cond_adapter {
+            Some(adapter) => adapter.forward(embedding),
+            None => embedding,
+        };
+        self.text_extract_adapters
+            .iter()
+            .zip(&states.tapped)
+            .fold(embedding, |sum, (block, state)| {
+                sum + block.forward(state.clone())
+            })
+    }
+}

@@ -1,0 +1,90 @@
+//! A base: the pretrained model that adapters are put on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::tensor::Device;
+
+use crate::adapter::BaseIdentity;
+use crate::clipseg::ClipSeg;
+use crate::config::ClipSegConfig;
+use crate::error::{ModelError, Result};
+use crate::hub;
+use crate::preprocess::Preprocessing;
+use crate::tensor_file::{self, HostTensor};
+use crate::tokenizer::ClipTokenizer;
+use crate::weights;
+
+/// A loaded base with all that belongs to it.
+#[derive(Debug, Clone)]
+pub struct Base {
+    /// Its name and the fingerprint of its weights.
+    pub identity: BaseIdentity,
+    /// Its configuration.
+    pub config: ClipSegConfig,
+    /// How its input is made.
+    pub preprocessing: Preprocessing,
+    /// Its vocabulary.
+    pub tokenizer: ClipTokenizer,
+    /// Its parameters.
+    pub clipseg: ClipSeg,
+}
+
+impl Base {
+    /// Loads a base by the name of a folder or of a repository on the hub
+    /// (`CIDAS/clipseg-rd64-refined`, with a revision behind `@`).
+    ///
+    /// # Errors
+    /// If it cannot be found, a file is malformed, or a tensor is missing, extra or mis-shaped.
+    pub fn load(name: &str, device: &Device) -> Result<Self> {
+        let files = hub::resolve(name)?;
+        let config = ClipSegConfig::read(&files.config)?;
+        let preprocessing = Preprocessing::read(&files.folder, &config)?;
+        let tokenizer = match ClipTokenizer::from_folder(&files.folder)? {
+            Some(tokenizer) => tokenizer,
+            None => ClipTokenizer::embedded()?,
+        };
+        let file = tensor_file::read(&files.weights)?;
+        let fingerprint = fingerprint(&file.tensors);
+        let clipseg = load_weights(&config, file.tensors, &files.weights, device)?;
+        Ok(Self {
+            identity: BaseIdentity {
+                name: name.to_owned(),
+                fingerprint,
+            },
+            config,
+            preprocessing,
+            tokenizer,
+            clipseg,
+        })
+    }
+}
+
+/// A hash of parameters: of their names, shapes and values.
+pub fn fingerprint(tensors: &BTreeMap<String, HostTensor>) -> String {
+    tensor_file::fingerprint(tensors.iter().map(|(name, tensor)| {
+        (
+            name.as_str(),
+            tensor.shape.as_slice(),
+            tensor.data.as_slice(),
+        )
+    }))
+}
+
+/// Puts tensors into a CLIPSeg of a configuration.
+fn load_weights(
+    config: &ClipSegConfig,
+    tensors: BTreeMap<String, HostTensor>,
+    path: &Path,
+    device: &Device,
+) -> Result<ClipSeg> {
+    let (clipseg, misfits) = weights::import(config.init(device), tensors, |_| true);
+    if misfits.is_empty() {
+        Ok(clipseg)
+    } else {
+        Err(ModelError::Weights {
+            path: path.into(),
+            message: misfits.describe(),
+        })
+    }
+}

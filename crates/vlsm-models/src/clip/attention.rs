@@ -1,0 +1,63 @@
+//! Multi-head self-attention.
+
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::module::attention;
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{Device, Tensor};
+
+/// Configuration of [`SelfAttention`].
+#[derive(Debug, Clone)]
+pub struct SelfAttentionConfig {
+    /// Width of a token.
+    pub width: usize,
+    /// Number of heads; divides the width.
+    pub heads: usize,
+}
+
+/// Scaled dot-product self-attention with separate projections.
+#[derive(Module, Debug)]
+pub struct SelfAttention {
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    out_proj: Linear,
+    #[module(skip)]
+    heads: usize,
+}
+
+impl SelfAttentionConfig {
+    /// Makes the layer; parameters are initialised when first used.
+    pub fn init(&self, device: &Device) -> SelfAttention {
+        let linear = || LinearConfig::new(self.width, self.width).init(device);
+        SelfAttention {
+            q_proj: linear(),
+            k_proj: linear(),
+            v_proj: linear(),
+            out_proj: linear(),
+            heads: self.heads,
+        }
+    }
+}
+
+impl SelfAttention {
+    /// `[batch, tokens, width]` to the same shape; `causal` hides later tokens from earlier ones.
+    pub fn forward(&self, x: Tensor<3>, causal: bool) -> Tensor<3> {
+        let [batch, tokens, width] = x.dims();
+        let split = |x: Tensor<3>| {
+            x.reshape([batch, tokens, self.heads, width / self.heads])
+                .swap_dims(1, 2)
+        };
+        let query = split(self.q_proj.forward(x.clone()));
+        let key = split(self.k_proj.forward(x.clone()));
+        let value = split(self.v_proj.forward(x));
+        let options = AttentionModuleOptions {
+            is_causal: causal,
+            ..Default::default()
+        };
+        let mixed = attention(query, key, value, None, None, options)
+            .swap_dims(1, 2)
+            .reshape([batch, tokens, width]);
+        self.out_proj.forward(mixed)
+    }
+}

@@ -1,0 +1,194 @@
+//! The pre-norm transformer of both towers.
+
+use burn::module::Module;
+use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::{Device, Tensor, activation};
+
+use super::{SelfAttention, SelfAttentionConfig};
+use crate::adapter::LayerAdapters;
+use crate::config::{Activation, TextConfig, VisionConfig};
+
+/// Configuration of an [`Mlp`].
+#[derive(Debug, Clone)]
+pub struct MlpConfig {
+    /// Width of a token.
+    pub width: usize,
+    /// Width between the two layers.
+    pub hidden: usize,
+    /// Activation between the two layers.
+    pub activation: Activation,
+}
+
+/// `fc2(activation(fc1(x)))`.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    fc1: Linear,
+    fc2: Linear,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl MlpConfig {
+    /// Makes the layer; parameters are initialised when first used.
+    pub fn init(&self, device: &Device) -> Mlp {
+        Mlp {
+            fc1: LinearConfig::new(self.width, self.hidden).init(device),
+            fc2: LinearConfig::new(self.hidden, self.width).init(device),
+            activation: self.activation,
+        }
+    }
+}
+
+impl Mlp {
+    /// `[batch, tokens, width]` to the same shape.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let x = self.fc1.forward(x);
+        let x = match self.activation {
+            Activation::QuickGelu => vlsm_kernels::quick_gelu(x),
+            Activation::Gelu => activation::gelu(x),
+            Activation::GeluNew => activation::gelu_approximate(x),
+            Activation::Relu => activation::relu(x),
+        };
+        self.fc2.forward(x)
+    }
+}
+
+/// Configuration of an [`EncoderLayer`].
+#[derive(Debug, Clone)]
+pub struct EncoderLayerConfig {
+    /// Width of a token.
+    pub width: usize,
+    /// Number of attention heads.
+    pub heads: usize,
+    /// Width of the MLP.
+    pub hidden: usize,
+    /// Activation of the MLP.
+    pub activation: Activation,
+    /// Epsilon of the layer norms.
+    pub epsilon: f64,
+}
+
+/// A transformer layer: attention and MLP with residuals. CLIP's towers normalise before each
+/// ([`forward`](Self::forward)), CLIPSeg's decoder after ([`forward_post_norm`](Self::forward_post_norm)).
+#[derive(Module, Debug)]
+pub struct EncoderLayer {
+    layer_norm1: LayerNorm,
+    self_attn: SelfAttention,
+    layer_norm2: LayerNorm,
+    mlp: Mlp,
+}
+
+impl EncoderLayerConfig {
+    /// Makes the layer; parameters are initialised when first used.
+    pub fn init(&self, device: &Device) -> EncoderLayer {
+        let norm = || {
+            LayerNormConfig::new(self.width)
+                .with_epsilon(self.epsilon)
+                .init(device)
+        };
+        EncoderLayer {
+            layer_norm1: norm(),
+            self_attn: SelfAttentionConfig {
+                width: self.width,
+                heads: self.heads,
+            }
+            .init(device),
+            layer_norm2: norm(),
+            mlp: MlpConfig {
+                width: self.width,
+                hidden: self.hidden,
+                activation: self.activation,
+            }
+            .init(device),
+        }
+    }
+}
+
+impl EncoderLayer {
+    /// `[batch, tokens, width]` to the same shape; dense adapters work on the output of the
+    /// attention and of the MLP, each before the residual addition.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        causal: bool,
+        adapters: Option<LayerAdapters<'_>>,
+    ) -> Tensor<3> {
+        let y = self
+            .self_attn
+            .forward(self.layer_norm1.forward(x.clone()), causal);
+        let y = match &adapters {
+            Some(adapters) => adapters.attention.forward(y),
+            None => y,
+        };
+        let x = x + y;
+        let y = self.mlp.forward(self.layer_norm2.forward(x.clone()));
+        let y = match &adapters {
+            Some(adapters) => adapters.output.forward(y),
+            None => y,
+        };
+        x + y
+    }
+
+    /// The post-norm order of CLIPSeg's decoder. `[batch, tokens, width]` to the same shape.
+    pub fn forward_post_norm(&self, x: Tensor<3>) -> Tensor<3> {
+        let x = self
+            .layer_norm1
+            .forward(x.clone() + self.self_attn.forward(x, false));
+        self.layer_norm2.forward(x.clone() + self.mlp.forward(x))
+    }
+}
+
+/// Configuration of an [`Encoder`].
+#[derive(Debug, Clone)]
+pub struct EncoderConfig {
+    /// Each layer's configuration.
+    pub layer: EncoderLayerConfig,
+    /// Number of layers.
+    pub layers: usize,
+}
+
+/// A stack of [`EncoderLayer`]s.
+#[derive(Module, Debug)]
+pub struct Encoder {
+    /// The layers, first to last.
+    pub layers: Vec<EncoderLayer>,
+}
+
+impl EncoderConfig {
+    /// Makes the stack; parameters are initialised when first used.
+    pub fn init(&self, device: &Device) -> Encoder {
+        Encoder {
+            layers: (0..self.layers).map(|_| self.layer.init(device)).collect(),
+        }
+    }
+}
+
+impl From<&VisionConfig> for EncoderConfig {
+    fn from(config: &VisionConfig) -> Self {
+        Self {
+            layer: EncoderLayerConfig {
+                width: config.hidden_size,
+                heads: config.num_attention_heads,
+                hidden: config.intermediate_size,
+                activation: config.hidden_act,
+                epsilon: config.layer_norm_eps,
+            },
+            layers: config.num_hidden_layers,
+        }
+    }
+}
+
+impl From<&TextConfig> for EncoderConfig {
+    fn from(config: &TextConfig) -> Self {
+        Self {
+            layer: EncoderLayerConfig {
+                width: config.hidden_size,
+                heads: config.num_attention_heads,
+                hidden: config.intermediate_size,
+                activation: config.hidden_act,
+                epsilon: config.layer_norm_eps,
+            },
+            layers: config.num_hidden_layers,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! CLIP's two towers (Radford et al. 2021), with the parameter names of Transformers.
+
+mod attention;
+mod encoder;
+mod text;
+mod vision;
+
+pub use attention::{SelfAttention, SelfAttentionConfig};
+pub use encoder::{Encoder, EncoderConfig, EncoderLayer, EncoderLayerConfig, Mlp, MlpConfig};
+pub use text::{TextStates, TextTower, TokenBatch};
+pub use vision::VisionTower;

@@ -1,0 +1,187 @@
+//! The vision tower: a ViT that returns its tapped hidden states.
+
+use burn::module::{Module, Param};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::{Encoder, EncoderConfig};
+use crate::adapter::LayerAdapters;
+use crate::config::VisionConfig;
+
+/// Patch, class and position embeddings.
+#[derive(Module, Debug)]
+pub(super) struct VisionEmbeddings {
+    class_embedding: Param<Tensor<1>>,
+    patch_embedding: Conv2d,
+    position_embedding: Embedding,
+    #[module(skip)]
+    native_grid: usize,
+}
+
+/// CLIP's vision transformer.
+#[derive(Module, Debug)]
+pub struct VisionTower {
+    embeddings: VisionEmbeddings,
+    pre_layrnorm: LayerNorm,
+    encoder: Encoder,
+    // Normalises the class token for CLIP's own use; kept so that a base is written back whole.
+    post_layernorm: LayerNorm,
+}
+
+impl VisionConfig {
+    /// Makes the tower; parameters are initialised when first used.
+    pub fn init(&self, device: &Device) -> VisionTower {
+        let width = self.hidden_size;
+        let grid = self.image_size / self.patch_size;
+        let norm = || {
+            LayerNormConfig::new(width)
+                .with_epsilon(self.layer_norm_eps)
+                .init(device)
+        };
+        VisionTower {
+            embeddings: VisionEmbeddings {
+                class_embedding: Initializer::Zeros.init([width], device),
+                patch_embedding: Conv2dConfig::new([3, width], [self.patch_size; 2])
+                    .with_stride([self.patch_size; 2])
+                    .with_bias(false)
+                    .init(device),
+                position_embedding: EmbeddingConfig::new(grid * grid + 1, width).init(device),
+                native_grid: grid,
+            },
+            pre_layrnorm: norm(),
+            encoder: EncoderConfig::from(self).init(device),
+            post_layernorm: norm(),
+        }
+    }
+}
+
+impl VisionEmbeddings {
+    /// Pixels `[batch, 3, side, side]` to tokens `[batch, 1 + grid * grid, width]`, class token
+    /// first.
+    fn forward(&self, pixels: Tensor<4>) -> Tensor<3> {
+        let patches = self.patch_embedding.forward(pixels);
+        let [batch, width, grid, _] = patches.dims();
+        let patches = patches.reshape([batch, width, grid * grid]).swap_dims(1, 2);
+        let class = self
+            .class_embedding
+            .val()
+            .reshape([1, 1, width])
+            .expand([batch, 1, width]);
+        Tensor::cat(vec![class, patches], 1) + self.positions(grid).unsqueeze::<3>()
+    }
+
+    /// Position embeddings `[1 + grid * grid, width]`, resized bicubically to the grid.
+    fn positions(&self, grid: usize) -> Tensor<2> {
+        let native = self.native_grid;
+        let positions = self.position_embedding.weight.val();
+        if grid == native {
+            return positions;
+        }
+        let [_, width] = positions.dims();
+        // Resizing is linear, so that it is one product with a constant matrix, which autodiff
+        // can follow when the tower is trained.
+        let resize = Tensor::<2>::from_data(
+            TensorData::new(
+                bicubic_matrix_2d(native, grid),
+                [grid * grid, native * native],
+            ),
+            &positions.device(),
+        );
+        let class = positions.clone().slice([0..1, 0..width]);
+        let patches = positions.slice([1..native * native + 1, 0..width]);
+        Tensor::cat(vec![class, resize.matmul(patches)], 0)
+    }
+}
+
+impl VisionTower {
+    /// Pixels `[batch, 3, side, side]` to the embedded, normalised tokens
+    /// `[batch, 1 + grid * grid, width]` that enter the first layer.
+    pub fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {
+        self.pre_layrnorm.forward(self.embeddings.forward(pixels))
+    }
+
+    /// The outputs of the tapped layers, in the order of `taps`, each
+    /// `[batch, 1 + grid * grid, width]`. `adapters` gives a layer's dense adapters. Layers
+    /// behind the last tap are not run.
+    pub fn forward<'a>(
+        &self,
+        pixels: Tensor<4>,
+        taps: &[usize],
+        adapters: impl Fn(usize) -> Option<LayerAdapters<'a>>,
+    ) -> Vec<Tensor<3>> {
+        let last = taps.iter().copied().max().unwrap_or(0);
+        let mut tapped = vec![None; taps.len()];
+        let mut x = self.embed(pixels);
+        for (index, layer) in self.encoder.layers.iter().enumerate().take(last + 1) {
+            x = layer.forward(x, false, adapters(index));
+            for (slot, tap) in tapped.iter_mut().zip(taps) {
+                if *tap == index {
+                    *slot = Some(x.clone());
+                }
+            }
+        }
+        tapped.into_iter().flatten().collect()
+    }
+}
+
+/// The matrix `[to * to, from * from]`, row-major, that resizes a `from x from` map bicubically.
+fn bicubic_matrix_2d(from: usize, to: usize) -> Vec<f32> {
+    let axis = bicubic_matrix(from, to);
+    let mut matrix = vec![0.0; to * to * from * from];
+    for (row, out) in matrix.chunks_mut(from * from).enumerate() {
+        let (y, x) = (row / to, row % to);
+        for v in 0..from {
+            for u in 0..from {
+                out[v * from + u] = (axis[y * from + v] * axis[x * from + u]) as f32;
+            }
+        }
+    }
+    matrix
+}
+
+/// The matrix `[to, from]` of one axis: PyTorch's `bicubic` with `align_corners=False`, that is
+/// cubic convolution with a = -0.75 (Keys 1981) and the border repeated.
+fn bicubic_matrix(from: usize, to: usize) -> Vec<f64> {
+    const A: f64 = -0.75;
+    let near = |t: f64| ((A + 2.0) * t - (A + 3.0)) * t * t + 1.0;
+    let far = |t: f64| ((A * t - 5.0 * A) * t + 8.0 * A) * t - 4.0 * A;
+    let scale = from as f64 / to as f64;
+    let mut matrix = vec![0.0; to * from];
+    for (index, row) in matrix.chunks_mut(from).enumerate() {
+        let centre = (index as f64 + 0.5) * scale - 0.5;
+        let t = centre - centre.floor();
+        let weights = [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)];
+        for (offset, weight) in weights.into_iter().enumerate() {
+            let source = centre.floor() as isize - 1 + offset as isize;
+            row[source.clamp(0, from as isize - 1) as usize] += weight;
+        }
+    }
+    matrix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bicubic_rows_sum_to_one() {
+        for row in bicubic_matrix(14, 22).chunks(14) {
+            assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        }
+    }
+
+    /// `torch.nn.functional.interpolate(torch.tensor([[[[0., 1.], [0., 1.]]]]), 4,
+    /// mode="bicubic", align_corners=False)`: first row.
+    #[test]
+    fn bicubic_matches_pytorch() {
+        let matrix = bicubic_matrix(2, 4);
+        let row: Vec<f64> = matrix.chunks(2).map(|row| row[1]).collect();
+        for (value, expected) in row
+            .iter()
+            .zip([-0.10546875, 0.26171875, 0.73828125, 1.10546875])
+        {
+            assert!((value - expected).abs() < 1e-9, "{row:?}");
+        }
+    }
+}

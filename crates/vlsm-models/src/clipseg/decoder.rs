@@ -1,0 +1,81 @@
+//! The decoder: tapped vision states, deepest first, through one transformer layer each.
+
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::{Device, Tensor};
+
+use super::Upsample;
+use crate::clip::{EncoderLayer, EncoderLayerConfig};
+use crate::config::{Activation, ClipSegConfig};
+
+/// CLIPSeg's decoder.
+#[derive(Module, Debug)]
+pub struct Decoder {
+    film_mul: Linear,
+    film_add: Linear,
+    reduces: Vec<Linear>,
+    layers: Vec<EncoderLayer>,
+    transposed_convolution: Upsample,
+    #[module(skip)]
+    conditional_layer: usize,
+}
+
+impl Decoder {
+    pub(super) fn new(config: &ClipSegConfig, device: &Device) -> Self {
+        let width = config.reduce_dim;
+        let film = || LinearConfig::new(config.projection_dim, width).init(device);
+        let layer = EncoderLayerConfig {
+            width,
+            heads: config.decoder_num_attention_heads,
+            hidden: config.decoder_intermediate_size,
+            // Whatever the configuration says: Transformers overwrites it so.
+            activation: Activation::Relu,
+            epsilon: config.vision_config.layer_norm_eps,
+        };
+        let taps = config.extract_layers.len();
+        Self {
+            film_mul: film(),
+            film_add: film(),
+            reduces: (0..taps)
+                .map(|_| LinearConfig::new(config.vision_config.hidden_size, width).init(device))
+                .collect(),
+            layers: (0..taps).map(|_| layer.init(device)).collect(),
+            transposed_convolution: Upsample::new(config, device),
+            conditional_layer: config.conditional_layer,
+        }
+    }
+
+    /// Tapped states, shallowest first, each `[batch, 1 + grid * grid, vision width]`, and
+    /// conditional embeddings `[batch, projection]`, to logits `[batch, side, side]`.
+    pub fn forward(&self, tapped: &[Tensor<3>], conditional: Tensor<2>) -> Tensor<3> {
+        let mut x: Option<Tensor<3>> = None;
+        let stages = tapped.iter().rev().zip(&self.reduces).zip(&self.layers);
+        for (index, ((state, reduce), layer)) in stages.enumerate() {
+            let reduced = reduce.forward(state.clone());
+            let mut y = match x {
+                Some(x) => reduced + x,
+                None => reduced,
+            };
+            if index == self.conditional_layer {
+                // FiLM (Perez et al. 2018), the same for every token.
+                let scale = self.film_mul.forward(conditional.clone()).unsqueeze_dim(1);
+                let shift = self
+                    .film_add
+                    .forward(conditional.clone())
+                    .unsqueeze_dim::<3>(1);
+                y = y * scale + shift;
+            }
+            x = Some(layer.forward_post_norm(y));
+        }
+        let Some(x) = x else {
+            // The configuration has at least one tap.
+            return Tensor::zeros([0, 0, 0], &conditional.device());
+        };
+        let [batch, tokens, width] = x.dims();
+        let grid = (tokens - 1).isqrt();
+        let map = x
+            .slice([0..batch, 1..tokens, 0..width])
+            .reshape([batch, grid, grid, width]);
+        self.transposed_convolution.forward(map).squeeze_dim(3)
+    }
+}

@@ -1,0 +1,62 @@
+//! CLIPSeg (Lüddecke and Ecker 2022): CLIP's towers and a decoder conditioned on the text.
+
+mod decoder;
+mod upsample;
+
+use burn::module::{Module, Param};
+use burn::nn::{Initializer, Linear, LinearConfig};
+use burn::tensor::{Device, Tensor};
+
+pub use decoder::Decoder;
+pub use upsample::{ComplexUpsample, StridedConvTranspose, Upsample};
+
+use crate::clip::{TextTower, VisionTower};
+use crate::config::ClipSegConfig;
+
+/// CLIP: both towers and their projections.
+#[derive(Module, Debug)]
+pub struct Clip {
+    /// The text tower.
+    pub text_model: TextTower,
+    /// The vision tower.
+    pub vision_model: VisionTower,
+    /// Text width to the shared embedding, no bias.
+    pub text_projection: Linear,
+    // For CLIP's own use (image embeddings and their comparison with text); kept so that a base
+    // is written back whole.
+    visual_projection: Linear,
+    logit_scale: Param<Tensor<1>>,
+}
+
+/// CLIPSeg as Transformers' `CLIPSegForImageSegmentation`, with the same parameter names.
+#[derive(Module, Debug)]
+pub struct ClipSeg {
+    /// The towers.
+    pub clip: Clip,
+    /// The decoder.
+    pub decoder: Decoder,
+}
+
+impl ClipSegConfig {
+    /// Makes the model; parameters are initialised when first used.
+    pub fn init(&self, device: &Device) -> ClipSeg {
+        let projection = |width| {
+            LinearConfig::new(width, self.projection_dim)
+                .with_bias(false)
+                .init(device)
+        };
+        ClipSeg {
+            clip: Clip {
+                text_model: self.text_config.init(device),
+                vision_model: self.vision_config.init(device),
+                text_projection: projection(self.text_config.hidden_size),
+                visual_projection: projection(self.vision_config.hidden_size),
+                logit_scale: Initializer::Constant {
+                    value: self.logit_scale_init_value,
+                }
+                .init([1], device),
+            },
+            decoder: Decoder::new(self, device),
+        }
+    }
+}

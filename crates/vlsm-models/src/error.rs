@@ -1,0 +1,71 @@
+//! What can go wrong with a model's files and settings.
+
+use std::path::PathBuf;
+
+use crate::hub::HubError;
+use crate::tensor_file::TensorFileError;
+use crate::tokenizer::TokenizerError;
+
+/// An error of this crate; its message names the file, the field and the mend.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A file could not be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A `config.json` does not describe a model that can be built.
+    #[error("model configuration `{}`: {message}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// Tensors of a file do not fit the model.
+    #[error("weights `{}` do not fit the model: {message}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// The tensors that are missing, extra or mis-shaped.
+        message: String,
+    },
+    /// An adapter file that cannot be used.
+    #[error("adapter `{}`: {message}", path.display())]
+    Adapter {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and the mend.
+        message: String,
+    },
+    /// A method that does not go with the model.
+    #[error("method: {0}")]
+    Method(String),
+    /// An image size that the model cannot take.
+    #[error("image size {size}: {message}")]
+    ImageSize {
+        /// Side in pixels.
+        size: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A prompt that the text tower cannot take.
+    #[error("prompt tokens: {0}")]
+    Tokens(String),
+    /// A tensor file.
+    #[error(transparent)]
+    TensorFile(#[from] TensorFileError),
+    /// A base that cannot be found.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// A vocabulary.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+}
+
+/// The result of this crate.
+pub type Result<T> = std::result::Result<T, ModelError>;

@@ -1,0 +1,523 @@
+//! Finds a base model's files: in a folder, in the Hugging Face hub's local cache, or on the hub.
+//!
+//! The cache is the hub's ordinary one, shared with Python: `$HF_HUB_CACHE`, else `$HF_HOME/hub`, else
+//! `$XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`; in it
+//! `models--{org}--{name}/{refs,snapshots,blobs}`. What is there is used without a request.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
+use hf_hub::{Cache, Repo, RepoType};
+use thiserror::Error;
+
+/// The model's description.
+const CONFIG: &str = "config.json";
+/// Names of the weights, the preferred one first.
+const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+/// Files that are fetched where the repository has them.
+const OPTIONAL: [&str; 6] = [
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "preprocessor_config.json",
+];
+/// The revision meant when none is given.
+const DEFAULT_REVISION: &str = "main";
+
+/// Where a base's name points.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A folder in Hugging Face format.
+    Folder(PathBuf),
+    /// A repository on the hub.
+    Hub {
+        /// `organisation/name`.
+        repo: String,
+        /// Branch, tag or commit hash; `main` if not given.
+        revision: Option<String>,
+    },
+}
+
+/// The files of a base model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseFiles {
+    /// `config.json`.
+    pub config: PathBuf,
+    /// `model.safetensors`, or `pytorch_model.bin` where there is no such.
+    pub weights: PathBuf,
+    /// Where the tokenizer's files are, if the base has any.
+    pub folder: PathBuf,
+    /// The commit on the hub; `None` for a folder of one's own.
+    pub revision: Option<String>,
+}
+
+/// What can go wrong in finding a base model.
+#[derive(Debug, Error)]
+pub enum HubError {
+    /// There is no such folder, and the name is not of the form the hub uses.
+    #[error(
+        "base `{name}` is neither a folder nor a hub name; give a model's folder, or `organisation/name` or `organisation/name@revision`"
+    )]
+    NoSuchBase {
+        /// The name as given.
+        name: String,
+    },
+    /// A file was given where a folder is wanted.
+    #[error("base `{}` is a file; give the folder that holds it and its `config.json`", path.display())]
+    NotAFolder {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A model folder lacks a file.
+    #[error("base folder `{}` has no {what}; copy it there from where the model came from", folder.display())]
+    Incomplete {
+        /// The folder.
+        folder: PathBuf,
+        /// The missing file or files.
+        what: String,
+    },
+    /// The repository is not (wholly) in the cache and no request may be made.
+    #[error("base `{repo}` at revision `{revision}` is not complete in the cache `{}` and HF_HUB_OFFLINE forbids fetching it; unset HF_HUB_OFFLINE, or copy the model's folder here and give its path", cache.display())]
+    Offline {
+        /// `organisation/name`.
+        repo: String,
+        /// Branch, tag or commit.
+        revision: String,
+        /// The cache folder looked in.
+        cache: PathBuf,
+    },
+    /// The repository on the hub lacks a file.
+    #[error(
+        "repository `{repo}` at revision `{revision}` on the hub has no {what}; name a CLIPSeg model or another revision"
+    )]
+    NotAModel {
+        /// `organisation/name`.
+        repo: String,
+        /// Branch, tag or commit.
+        revision: String,
+        /// The missing file or files.
+        what: String,
+    },
+    /// The repository is not in the cache and cannot be fetched.
+    #[error("base `{repo}` at revision `{revision}` is not in the cache `{}` and cannot be fetched: {reason}; check the name (there is no folder of that name either) and the network, or give a model's folder", cache.display())]
+    Fetch {
+        /// `organisation/name`.
+        repo: String,
+        /// Branch, tag or commit.
+        revision: String,
+        /// The cache folder looked in.
+        cache: PathBuf,
+        /// What the request came to.
+        reason: String,
+    },
+    /// No cache folder can be told from the environment.
+    #[error("there is no home folder to keep the hub's cache in; set HF_HOME to a folder")]
+    NoCacheFolder,
+    /// The cache folder's path cannot be made absolute.
+    #[error("the hub's cache folder `{}` cannot be used: {source}; set HF_HOME to another folder", path.display())]
+    Cache {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// Where and how the hub is reached: the environment's say, gathered so that it can be given in tests.
+#[derive(Debug, Clone)]
+struct Hub {
+    cache: PathBuf,
+    offline: bool,
+    endpoint: Option<String>,
+    token: Option<String>,
+}
+
+/// Tells what a base's name means: a folder that exists, else a hub name (`org/name`, `org/name@revision`), else the
+/// path of a folder that is not there.
+#[must_use]
+pub fn parse_source(name: &str) -> Source {
+    let folder = || Source::Folder(PathBuf::from(name));
+    if Path::new(name).exists() {
+        return folder();
+    }
+    let (repo, revision) = match name.split_once('@') {
+        Some((repo, revision)) => (repo, Some(revision)),
+        None => (name, None),
+    };
+    let parts: Vec<_> = repo.split('/').collect();
+    let is_repo = parts.len() == 2 && parts.iter().all(|part| is_repo_part(part));
+    // A revision is part of a path in the cache, so it may not climb out of it.
+    let is_revision =
+        |r: &str| r.split('/').all(|part| !matches!(part, "" | "." | "..")) && !r.contains('\\');
+    match is_repo && revision.is_none_or(is_revision) {
+        true => Source::Hub {
+            repo: repo.to_owned(),
+            revision: revision.map(str::to_owned),
+        },
+        false => folder(),
+    }
+}
+
+fn is_repo_part(part: &str) -> bool {
+    part.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && part
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+/// Finds the files of a base given as a folder or a hub name; fetches them where they are not in the cache.
+///
+/// A cached branch is used as it is: a newer commit on the hub is not looked for. `HF_HUB_OFFLINE=1` forbids requests.
+///
+/// # Errors
+/// No such folder, a folder or repository that lacks a file, and failures to reach the hub.
+pub fn resolve(name: &str) -> Result<BaseFiles, HubError> {
+    match parse_source(name) {
+        Source::Folder(folder) => from_folder(name, &folder),
+        Source::Hub { repo, revision } => Hub::from_env()?.resolve(&repo, revision.as_deref()),
+    }
+}
+
+fn from_folder(name: &str, folder: &Path) -> Result<BaseFiles, HubError> {
+    if folder.is_file() {
+        return Err(HubError::NotAFolder {
+            path: folder.to_owned(),
+        });
+    }
+    if !folder.is_dir() {
+        return Err(HubError::NoSuchBase {
+            name: name.to_owned(),
+        });
+    }
+    model_files(folder, None).map_err(|what| HubError::Incomplete {
+        folder: folder.to_owned(),
+        what,
+    })
+}
+
+/// A model's files in a folder, or the names of those that are missing.
+fn model_files(folder: &Path, revision: Option<String>) -> Result<BaseFiles, String> {
+    let config = folder.join(CONFIG);
+    let weights = WEIGHTS
+        .map(|name| folder.join(name))
+        .into_iter()
+        .find(|path| path.is_file());
+    match weights {
+        _ if !config.is_file() => Err(format!("`{CONFIG}`")),
+        Some(weights) => Ok(BaseFiles {
+            config,
+            weights,
+            folder: folder.to_owned(),
+            revision,
+        }),
+        None => Err(missing_weights(|name| folder.join(name).is_file())),
+    }
+}
+
+/// Says which weights are missing, and that weights in several files are not read.
+fn missing_weights(has: impl Fn(&str) -> bool) -> String {
+    let [first, second] = WEIGHTS;
+    match WEIGHTS
+        .iter()
+        .find(|name| has(&format!("{name}.index.json")))
+    {
+        Some(name) => {
+            format!("`{name}` in one piece (weights split into several files are not supported)")
+        }
+        None => format!("`{first}` or `{second}`"),
+    }
+}
+
+/// The hub's cache folder, from environment variables given by a function.
+fn cache_folder(var: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let path = |name: &str| var(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    path("HF_HUB_CACHE")
+        .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
+        .or_else(|| path("HF_HOME").map(|home| home.join("hub")))
+        .or_else(|| path("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
+        .or_else(|| env::home_dir().map(|home| home.join(".cache/huggingface/hub")))
+}
+
+impl Hub {
+    fn from_env() -> Result<Self, HubError> {
+        let var = |name: &str| env::var(name).ok();
+        let path = cache_folder(var).ok_or(HubError::NoCacheFolder)?;
+        let cache =
+            std::path::absolute(&path).map_err(|source| HubError::Cache { path, source })?;
+        let offline = var("HF_HUB_OFFLINE").is_some_and(|v| {
+            matches!(v.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
+        });
+        Ok(Self {
+            cache,
+            offline,
+            endpoint: var("HF_ENDPOINT"),
+            token: var("HF_TOKEN"),
+        })
+    }
+
+    fn resolve(&self, repo: &str, revision: Option<&str>) -> Result<BaseFiles, HubError> {
+        let revision = revision.unwrap_or(DEFAULT_REVISION);
+        if let Some(files) = self.cached(repo, revision) {
+            return Ok(files);
+        }
+        if self.offline {
+            return Err(HubError::Offline {
+                repo: repo.to_owned(),
+                revision: revision.to_owned(),
+                cache: self.cache.clone(),
+            });
+        }
+        self.fetch(repo, revision)
+    }
+
+    /// The model's files in the cache, if all that are needed are there.
+    fn cached(&self, repo: &str, revision: &str) -> Option<BaseFiles> {
+        let root = self
+            .cache
+            .join(format!("models--{}", repo.replace('/', "--")));
+        // A branch or tag is a file with the commit's hash in it; a commit is a snapshot's name itself.
+        let commit = fs::read_to_string(root.join("refs").join(revision))
+            .map(|hash| hash.trim().to_owned())
+            .unwrap_or_else(|_| revision.to_owned());
+        if commit.is_empty() || commit.contains(['/', '\\']) || commit.starts_with('.') {
+            return None;
+        }
+        model_files(&root.join("snapshots").join(&commit), Some(commit)).ok()
+    }
+
+    /// Fetches the model's files into the cache.
+    fn fetch(&self, repo: &str, revision: &str) -> Result<BaseFiles, HubError> {
+        let failed = |reason: String| HubError::Fetch {
+            repo: repo.to_owned(),
+            revision: revision.to_owned(),
+            cache: self.cache.clone(),
+            reason,
+        };
+        let lacks = |what: String| HubError::NotAModel {
+            repo: repo.to_owned(),
+            revision: revision.to_owned(),
+            what,
+        };
+
+        let api = self.api().map_err(|e| failed(e.to_string()))?;
+        let model = api.repo(Repo::with_revision(
+            repo.to_owned(),
+            RepoType::Model,
+            revision.to_owned(),
+        ));
+        let info = model.info().map_err(|e| failed(e.to_string()))?;
+        let has = |name: &str| info.siblings.iter().any(|file| file.rfilename == name);
+
+        if !has(CONFIG) {
+            return Err(lacks(format!("`{CONFIG}`")));
+        }
+        let weights = WEIGHTS
+            .into_iter()
+            .find(|name| has(name))
+            .ok_or_else(|| lacks(missing_weights(has)))?;
+        // Weights come last: a cache with weights in it is then complete, and is not asked about again.
+        let wanted = std::iter::once(CONFIG)
+            .chain(OPTIONAL.into_iter().filter(|name| has(name)))
+            .chain([weights]);
+        for name in wanted {
+            model
+                .get(name)
+                .map_err(|e| failed(format!("`{name}`: {e}")))?;
+        }
+        self.cached(repo, revision)
+            .or_else(|| self.cached(repo, &info.sha))
+            .ok_or_else(|| failed("the fetched files are not in the cache".to_owned()))
+    }
+
+    fn api(&self) -> Result<Api, ApiError> {
+        let mut builder = ApiBuilder::from_cache(Cache::new(self.cache.clone())).with_retries(3);
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.with_endpoint(endpoint.clone());
+        }
+        if let Some(token) = &self.token {
+            builder = builder.with_token(Some(token.clone()));
+        }
+        builder
+            .with_progress(io::IsTerminal::is_terminal(&io::stderr()))
+            .build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    /// A cache with `org/name` in it: `main` and the tag `v1` point to one commit with the given files.
+    fn cache(files: &[&str]) -> (tempfile::TempDir, Hub) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("models--org--name");
+        let snapshot = root.join("snapshots").join(COMMIT);
+        fs::create_dir_all(&snapshot).unwrap();
+        fs::create_dir_all(root.join("refs/pr")).unwrap();
+        for reference in ["main", "v1", "pr/7"] {
+            fs::write(root.join("refs").join(reference), COMMIT).unwrap();
+        }
+        for file in files {
+            fs::write(snapshot.join(file), "").unwrap();
+        }
+        let hub = Hub {
+            cache: folder.path().to_owned(),
+            offline: true,
+            endpoint: None,
+            token: None,
+        };
+        (folder, hub)
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        let hub = |repo: &str, revision: Option<&str>| Source::Hub {
+            repo: repo.to_owned(),
+            revision: revision.map(str::to_owned),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        assert_eq!(parse_source(path), Source::Folder(path.into()));
+        assert_eq!(
+            parse_source("CIDAS/clipseg-rd64-refined"),
+            hub("CIDAS/clipseg-rd64-refined", None)
+        );
+        assert_eq!(parse_source("org/name@v1.0"), hub("org/name", Some("v1.0")));
+        assert_eq!(
+            parse_source("org/name@refs/pr/7"),
+            hub("org/name", Some("refs/pr/7"))
+        );
+        for name in [
+            "nowhere",
+            "./a/b",
+            "../b",
+            "/no/such",
+            "a/b/c",
+            "a/",
+            "org/name@",
+            "org/name@../../x",
+            "",
+        ] {
+            assert_eq!(parse_source(name), Source::Folder(name.into()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_cached_model_is_found_by_branch_tag_and_commit() {
+        let (folder, hub) = cache(&[CONFIG, "model.safetensors", "pytorch_model.bin"]);
+        let snapshot = folder
+            .path()
+            .join("models--org--name/snapshots")
+            .join(COMMIT);
+        for revision in [None, Some("main"), Some("v1"), Some("pr/7"), Some(COMMIT)] {
+            let files = hub.resolve("org/name", revision).unwrap();
+            assert_eq!(files.weights, snapshot.join("model.safetensors"));
+            assert_eq!(files.config, snapshot.join(CONFIG));
+            assert_eq!(files.folder, snapshot);
+            assert_eq!(files.revision.as_deref(), Some(COMMIT));
+        }
+    }
+
+    #[test]
+    fn pytorch_weights_will_do() {
+        let (_folder, hub) = cache(&[CONFIG, "pytorch_model.bin"]);
+        assert!(
+            hub.resolve("org/name", None)
+                .unwrap()
+                .weights
+                .ends_with("pytorch_model.bin")
+        );
+    }
+
+    #[test]
+    fn what_is_not_cached_is_an_error_offline() {
+        let (folder, hub) = cache(&[CONFIG]);
+        for (repo, revision) in [
+            ("org/name", None),
+            ("org/name", Some("v2")),
+            ("org/other", None),
+        ] {
+            let error = hub.resolve(repo, revision).unwrap_err().to_string();
+            assert!(
+                error.contains(repo) && error.contains("HF_HUB_OFFLINE"),
+                "{error}"
+            );
+            assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unreachable_hub_is_an_error_that_names_the_mend() {
+        let (folder, hub) = cache(&[]);
+        // Nothing listens on the discard port.
+        let hub = Hub {
+            offline: false,
+            endpoint: Some("http://127.0.0.1:9".to_owned()),
+            ..hub
+        };
+        let error = hub.resolve("org/name", None).unwrap_err().to_string();
+        assert!(
+            error.contains("org/name") && error.contains("give a model's folder"),
+            "{error}"
+        );
+        assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
+    }
+
+    #[test]
+    fn folders_must_be_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = folder.path().to_str().unwrap();
+        let error = || resolve(name).unwrap_err().to_string();
+        assert!(error().contains(CONFIG), "{}", error());
+        fs::write(folder.path().join(CONFIG), "{}").unwrap();
+        assert!(
+            error().contains("`model.safetensors` or `pytorch_model.bin`"),
+            "{}",
+            error()
+        );
+        fs::write(folder.path().join("model.safetensors.index.json"), "{}").unwrap();
+        assert!(error().contains("several files"), "{}", error());
+        let weights = folder.path().join("model.safetensors");
+        fs::write(&weights, "").unwrap();
+        let files = resolve(name).unwrap();
+        assert_eq!((files.weights, files.revision), (weights.clone(), None));
+        let error = resolve(weights.to_str().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("is a file"), "{error}");
+        assert!(matches!(
+            resolve("no-such-base"),
+            Err(HubError::NoSuchBase { .. })
+        ));
+    }
+
+    #[test]
+    fn the_cache_folder_follows_the_environment() {
+        let folder = |vars: &[(&str, &str)]| {
+            let find = |name: &str| {
+                vars.iter()
+                    .find(|(n, _)| *n == name)
+                    .map(|(_, v)| (*v).to_owned())
+            };
+            cache_folder(find).unwrap()
+        };
+        assert_eq!(
+            folder(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]),
+            Path::new("/c")
+        );
+        assert_eq!(
+            folder(&[("HF_HOME", "/h"), ("XDG_CACHE_HOME", "/x")]),
+            Path::new("/h/hub")
+        );
+        assert_eq!(
+            folder(&[("XDG_CACHE_HOME", "/x")]),
+            Path::new("/x/huggingface/hub")
+        );
+        assert!(folder(&[]).ends_with(".cache/huggingface/hub"));
+    }
+}

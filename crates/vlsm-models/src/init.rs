@@ -1,0 +1,116 @@
+//! Random initialisation, from a seed, the same on every machine.
+
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use rand::distr::Distribution;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+
+use crate::config::ClipSegConfig;
+use crate::method::Profile;
+use crate::tensor_file::HostTensor;
+use crate::weights::{self, for_each_parameter};
+
+/// Every parameter of a base, initialised as Transformers' `CLIPSegPreTrainedModel` does
+/// (CLIP's scheme for the towers and the decoder's attention, PyTorch's for the rest).
+pub fn base(config: &ClipSegConfig, seed: u64) -> BTreeMap<String, HostTensor> {
+    let mut shapes = BTreeMap::new();
+    for_each_parameter(&config.init(&Device::flex()), |name, shape| {
+        shapes.insert(name.to_owned(), shape.to_vec());
+    });
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    shapes
+        .iter()
+        .map(|(name, shape)| {
+            let data = base_tensor(name, shape, &shapes, config, &mut rng);
+            let shape = shape.clone();
+            (name.clone(), HostTensor { shape, data })
+        })
+        .collect()
+}
+
+fn base_tensor(
+    name: &str,
+    shape: &[usize],
+    shapes: &BTreeMap<String, Vec<usize>>,
+    config: &ClipSegConfig,
+    rng: &mut ChaCha8Rng,
+) -> Vec<f32> {
+    let count = shape.iter().product();
+    let factor = config.initializer_factor;
+    let (parent, field) = name.rsplit_once('.').unwrap_or(("", name));
+    let module = parent.rsplit('.').next().unwrap_or(parent);
+    let is_text = name.starts_with("clip.text_model.");
+    // The decoder's layers are initialised by the vision tower's depth, as in Transformers.
+    let depth = if is_text {
+        config.text_config.num_hidden_layers
+    } else {
+        config.vision_config.num_hidden_layers
+    } as f64;
+    let mut normal = |std: f64| -> Vec<f32> {
+        (0..count)
+            .map(|_| {
+                let value: f64 = StandardNormal.sample(rng);
+                (value * std * factor) as f32
+            })
+            .collect()
+    };
+    match (module, field) {
+        (_, "logit_scale") => vec![config.logit_scale_init_value as f32],
+        (_, "class_embedding") => normal((config.vision_config.hidden_size as f64).powf(-0.5)),
+        ("token_embedding" | "position_embedding" | "patch_embedding", _) => normal(0.02),
+        (norm, "weight") if norm.contains("norm") || norm == "pre_layrnorm" => vec![1.0; count],
+        ("q_proj" | "k_proj" | "v_proj", "weight") => {
+            normal((shape[1] as f64).powf(-0.5) * (2.0 * depth).powf(-0.5))
+        }
+        ("out_proj", "weight") => normal((shape[1] as f64).powf(-0.5)),
+        ("fc1", "weight") => normal((2.0 * shape[1] as f64).powf(-0.5)),
+        ("fc2", "weight") => normal((shape[0] as f64).powf(-0.5) * (2.0 * depth).powf(-0.5)),
+        ("text_projection" | "visual_projection", _) => normal((shape[1] as f64).powf(-0.5)),
+        ("film_mul" | "film_add" | "bias", "bias") => vec![0.0; count],
+        _ if name.contains("transposed_convolution") => {
+            let weight = shapes.get(&format!("{parent}.weight")).map_or(shape, |s| s);
+            uniform(count, fan_in(weight), rng)
+        }
+        (_, "bias") => vec![0.0; count],
+        _ => uniform(count, fan_in(shape), rng),
+    }
+}
+
+/// PyTorch's fan-in: everything but the first dimension.
+fn fan_in(shape: &[usize]) -> usize {
+    shape[1..].iter().product()
+}
+
+/// PyTorch's default for linear and convolutional layers: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+fn uniform(count: usize, fan_in: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let bound = 1.0 / (fan_in as f32).sqrt();
+    (0..count)
+        .map(|_| rng.random_range(-bound..=bound))
+        .collect()
+}
+
+/// Adapters at their start: PyTorch's default for linear layers; in the `default` profile the
+/// second layer is zero, so that every block starts as the identity.
+pub(crate) fn adapters<M: Module>(adapters: M, profile: Profile, seed: u64) -> M {
+    let mut fan_ins = BTreeMap::new();
+    for_each_parameter(&adapters, |name, shape| {
+        if let Some(layer) = name.strip_suffix(".weight") {
+            fan_ins.insert(layer.to_owned(), fan_in(shape));
+        }
+    });
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    weights::fill(adapters, |name, shape| {
+        let count = shape.iter().product();
+        let (layer, _) = name.rsplit_once('.')?;
+        let values = uniform(count, *fan_ins.get(layer)?, &mut rng);
+        Some(if profile == Profile::Default && layer.ends_with("fc2") {
+            vec![0.0; count]
+        } else {
+            values
+        })
+    })
+}

@@ -1,0 +1,248 @@
+//! The model that is trained, evaluated and asked.
+
+use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::adapter::{AdapterFile, Adapters};
+use crate::base::Base;
+use crate::clip::TokenBatch;
+use crate::clipseg::ClipSeg;
+use crate::config::ClipSegConfig;
+use crate::error::{ModelError, Result};
+use crate::init;
+use crate::method::MethodConfig;
+use crate::preprocess::check_image_size;
+use crate::weights::{self, for_each_parameter};
+
+/// What training, evaluation and prediction need of a model, whatever its architecture.
+///
+/// The work is split so that an image is encoded once for all its prompts and a prompt once for
+/// all its images.
+pub trait SegmentationModel: Module {
+    /// What is kept of a batch of images.
+    type Features: Clone;
+
+    /// Pixels `[batch, 3, side, side]`, normalised, to features.
+    fn encode_image(&self, pixels: Tensor<4>) -> Self::Features;
+
+    /// The features of some images of a batch, by index, repeated as often as they are named: an
+    /// image is encoded once and decoded for each of its prompts.
+    fn select_features(&self, features: &Self::Features, images: &[usize]) -> Self::Features;
+
+    /// The most tokens a prompt can have.
+    fn context_length(&self) -> usize;
+
+    /// Makes the batch of tokens that [`encode_text`](Self::encode_text) takes.
+    ///
+    /// # Errors
+    /// If a prompt is too long or has an id outside the vocabulary.
+    fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch>;
+
+    /// Tokens to conditional embeddings `[prompts, projection]`.
+    fn encode_text(&self, tokens: &TokenBatch) -> Tensor<2>;
+
+    /// Features of a batch and as many conditional embeddings to logits `[batch, side, side]`.
+    fn decode(&self, features: &Self::Features, text: Tensor<2>) -> Tensor<3>;
+
+    /// Side of the logits for an input side, in pixels.
+    ///
+    /// # Errors
+    /// If the model cannot take that input side; names one it can.
+    fn output_size(&self, image_size: usize) -> Result<usize>;
+
+    /// Whether the parameter of that name is trained.
+    fn trains(&self, name: &str) -> bool;
+
+    /// Whether conditional embeddings change while the model is trained.
+    fn trains_text(&self) -> bool;
+}
+
+/// A CLIPSeg with the adapters of a method. Its parameters have the published names: those of the
+/// base start with `clipseg.`.
+#[derive(Module, Debug)]
+pub struct AdaptedClipSeg {
+    clipseg: ClipSeg,
+    adapters: Option<Adapters>,
+    #[module(skip)]
+    config: ClipSegConfig,
+    #[module(skip)]
+    method: MethodConfig,
+}
+
+impl AdaptedClipSeg {
+    /// A base with fresh adapters, initialised by `seed`.
+    ///
+    /// # Errors
+    /// If the method does not go with the base.
+    pub fn new(base: &Base, method: MethodConfig, seed: u64) -> Result<Self> {
+        let device = base.clipseg.devices().first().cloned().unwrap_or_default();
+        let adapters = Adapters::new(&method, &base.config, &device)?;
+        Ok(Self {
+            clipseg: base.clipseg.clone(),
+            adapters: init::adapters(adapters, method.profile, seed),
+            config: base.config.clone(),
+            method,
+        })
+    }
+
+    /// A base with the trained parameters of an adapter file.
+    ///
+    /// # Errors
+    /// If the file is for another base or does not fit this one.
+    pub fn with_adapter(base: &Base, adapter: AdapterFile) -> Result<Self> {
+        adapter.check_base(&base.identity)?;
+        Self::new(base, adapter.method.clone(), 0)?.load(adapter)
+    }
+
+    /// Puts the parameters of an adapter file in place of the trained ones.
+    ///
+    /// # Errors
+    /// If a tensor is missing, extra or of another shape.
+    pub fn load(self, adapter: AdapterFile) -> Result<Self> {
+        let AdapterFile {
+            path,
+            tensors,
+            method,
+            ..
+        } = adapter;
+        if method.kind != self.method.kind {
+            return Err(ModelError::Adapter {
+                path,
+                message: format!(
+                    "was made by method {:?}, but {:?} is wanted; set `method.kind` to what made it",
+                    method.kind, self.method.kind
+                ),
+            });
+        }
+        let (method, config) = (self.method.clone(), self.config.clone());
+        let (model, misfits) = weights::import(self, tensors, |name| method.trains(name, &config));
+        if misfits.is_empty() {
+            Ok(model)
+        } else {
+            Err(ModelError::Weights {
+                path,
+                message: misfits.describe(),
+            })
+        }
+    }
+
+    /// The same model with the trained parameters tracked for gradients and all others constant.
+    pub fn for_training(self) -> Self {
+        self.tracked(true)
+    }
+
+    /// The same model with all parameters constant.
+    pub fn for_inference(self) -> Self {
+        self.tracked(false)
+    }
+
+    fn tracked(self, training: bool) -> Self {
+        struct Track(Vec<ParamId>);
+        impl ModuleMapper for Track {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                weights::with_tracking(param.id, param.val(), self.0.contains(&param.id))
+            }
+        }
+        let mut trained = Vec::new();
+        weights::for_each_parameter_id(&self, |name, id| {
+            if training && self.trains(name) {
+                trained.push(id);
+            }
+        });
+        self.map(&mut Track(trained))
+    }
+
+    /// The method.
+    pub fn method(&self) -> &MethodConfig {
+        &self.method
+    }
+
+    /// The base's configuration.
+    pub fn config(&self) -> &ClipSegConfig {
+        &self.config
+    }
+
+    /// The device of the base.
+    pub fn device(&self) -> Device {
+        self.devices().first().cloned().unwrap_or_default()
+    }
+
+    /// Number of trained parameters.
+    pub fn trained_parameters(&self) -> usize {
+        let mut count = 0;
+        for_each_parameter(self, |name, shape| {
+            if self.trains(name) {
+                count += shape.iter().product::<usize>();
+            }
+        });
+        count
+    }
+}
+
+impl SegmentationModel for AdaptedClipSeg {
+    type Features = Vec<Tensor<3>>;
+
+    fn encode_image(&self, pixels: Tensor<4>) -> Self::Features {
+        let tapped =
+            self.clipseg
+                .clip
+                .vision_model
+                .forward(pixels, &self.config.extract_layers, |layer| {
+                    self.adapters.as_ref()?.vision_layer(layer)
+                });
+        match &self.adapters {
+            Some(adapters) => adapters.adapt_taps(tapped),
+            None => tapped,
+        }
+    }
+
+    fn select_features(&self, features: &Self::Features, images: &[usize]) -> Self::Features {
+        let indices: Vec<i64> = images.iter().map(|image| *image as i64).collect();
+        features
+            .iter()
+            .map(|state| {
+                let indices = TensorData::new(indices.clone(), [images.len()]);
+                let indices = Tensor::<1, Int>::from_data(indices, &state.device());
+                state.clone().select(0, indices)
+            })
+            .collect()
+    }
+
+    fn context_length(&self) -> usize {
+        self.config.text_config.max_position_embeddings
+    }
+
+    fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch> {
+        TokenBatch::new(prompts, &self.config.text_config)
+    }
+
+    fn encode_text(&self, tokens: &TokenBatch) -> Tensor<2> {
+        let clip = &self.clipseg.clip;
+        let taps = self.adapters.as_ref().map_or(&[][..], Adapters::text_taps);
+        let states = clip.text_model.forward(tokens, taps, |layer| {
+            self.adapters.as_ref()?.text_layer(layer)
+        });
+        let embedding = clip.text_projection.forward(states.pooled.clone());
+        match &self.adapters {
+            Some(adapters) => adapters.adapt_text(embedding, &states),
+            None => embedding,
+        }
+    }
+
+    fn decode(&self, features: &Self::Features, text: Tensor<2>) -> Tensor<3> {
+        self.clipseg.decoder.forward(features, text)
+    }
+
+    fn output_size(&self, image_size: usize) -> Result<usize> {
+        check_image_size(image_size, &self.config)?;
+        Ok(self.config.output_size(image_size))
+    }
+
+    fn trains(&self, name: &str) -> bool {
+        self.method.trains(name, &self.config)
+    }
+
+    fn trains_text(&self) -> bool {
+        self.method.trains_text()
+    }
+}

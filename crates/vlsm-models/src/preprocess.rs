@@ -1,0 +1,118 @@
+//! How images become a model's input.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::ClipSegConfig;
+use crate::error::{ModelError, Result};
+
+/// Input side and normalisation of a base, as in Hugging Face's `preprocessor_config.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preprocessing {
+    /// Side of the square input, in pixels.
+    pub image_size: usize,
+    /// Mean of each channel, of values in 0..1.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel.
+    pub std: [f32; 3],
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Size {
+    Side(usize),
+    Sides { height: usize, width: usize },
+}
+
+#[derive(Deserialize)]
+struct PreprocessorConfig {
+    size: Option<Size>,
+    image_mean: Option<[f32; 3]>,
+    image_std: Option<[f32; 3]>,
+}
+
+impl Preprocessing {
+    /// Mean and standard deviation of ImageNet, which CLIPSeg uses.
+    pub const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+
+    /// What a base without a `preprocessor_config.json` takes: its own image size, ImageNet's
+    /// mean and standard deviation.
+    pub fn of(config: &ClipSegConfig) -> Self {
+        Self {
+            image_size: config.vision_config.image_size,
+            mean: Self::IMAGENET.0,
+            std: Self::IMAGENET.1,
+        }
+    }
+
+    /// Reads `preprocessor_config.json` beside a base, where there is one.
+    ///
+    /// # Errors
+    /// If the file is there but cannot be read or its input is not square.
+    pub fn read(folder: &Path, config: &ClipSegConfig) -> Result<Self> {
+        let path = folder.join("preprocessor_config.json");
+        let mut preprocessing = Self::of(config);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(preprocessing),
+            Err(source) => return Err(ModelError::Read { path, source }),
+        };
+        let wrong = |message: String| ModelError::Config {
+            path: path.clone(),
+            message,
+        };
+        let file: PreprocessorConfig =
+            serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        match file.size {
+            Some(Size::Side(side)) => preprocessing.image_size = side,
+            Some(Size::Sides { height, width }) if height == width => {
+                preprocessing.image_size = height;
+            }
+            Some(Size::Sides { height, width }) => {
+                return Err(wrong(format!("`size` is {width}x{height}, not square")));
+            }
+            None => {}
+        }
+        preprocessing.mean = file.image_mean.unwrap_or(preprocessing.mean);
+        preprocessing.std = file.image_std.unwrap_or(preprocessing.std);
+        Ok(preprocessing)
+    }
+
+    /// The file that Transformers reads back as a `ViTImageProcessor`.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "do_normalize": true,
+            "do_rescale": true,
+            "do_resize": true,
+            "image_mean": self.mean.map(shortest),
+            "image_processor_type": "ViTImageProcessor",
+            "image_std": self.std.map(shortest),
+            "processor_class": "CLIPSegProcessor",
+            "resample": 2,
+            "rescale_factor": 1.0 / 255.0,
+            "size": { "height": self.image_size, "width": self.image_size },
+        })
+    }
+}
+
+/// The double that prints as the single does.
+fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+/// Checks that a base can take a square input of `size` pixels.
+///
+/// # Errors
+/// If `size` is not a positive multiple of the patch size; names the nearest that is.
+pub fn check_image_size(size: usize, config: &ClipSegConfig) -> Result<()> {
+    let patch = config.vision_config.patch_size;
+    if size == 0 || !size.is_multiple_of(patch) {
+        let nearest = ((size + patch / 2) / patch).max(1) * patch;
+        return Err(ModelError::ImageSize {
+            size,
+            message: format!("must be a multiple of the patch size {patch}; try {nearest}"),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! Named tensors in files: safetensors in and out, PyTorch's files in. Knows nothing of Burn.
+//!
+//! Floating-point tensors (f16, bf16, f32, f64) become f32; integer and boolean tensors (such as the `position_ids`
+//! buffer of older CLIP files) become i64 and are kept apart, since no weight is one.
+
+mod fingerprint;
+mod pytorch;
+mod safetensors;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+pub use self::fingerprint::{Fingerprint, fingerprint};
+pub use self::pytorch::read_pytorch;
+pub use self::safetensors::{read_safetensors, write_safetensors};
+
+/// A floating-point tensor in main memory, row-major.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HostTensor {
+    /// Extents, outermost first; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// The values; as many as the product of `shape`.
+    pub data: Vec<f32>,
+}
+
+/// An integer or boolean tensor in main memory, row-major.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IntTensor {
+    /// Extents, outermost first; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// The values (booleans as 0 and 1); as many as the product of `shape`.
+    pub data: Vec<i64>,
+}
+
+/// What a file of tensors holds.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TensorFile {
+    /// Floating-point tensors by name.
+    pub tensors: BTreeMap<String, HostTensor>,
+    /// Integer and boolean tensors by name.
+    pub ints: BTreeMap<String, IntTensor>,
+    /// The text entries of a safetensors header; empty for PyTorch files.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What can go wrong with a file of tensors.
+#[derive(Debug, Error)]
+pub enum TensorFileError {
+    /// The file cannot be opened or read.
+    #[error("weights file `{}` cannot be read: {source}; check that it exists and that you may read it", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file is truncated, corrupt or of another kind.
+    #[error("weights file `{}` is malformed: {reason}; it may be truncated or not a weights file: copy or download it again", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        reason: String,
+    },
+    /// A tensor has an element type that cannot become f32 or i64.
+    #[error("tensor `{tensor}` in weights file `{}` has element type {dtype}, which is not supported; save it as float32", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its element type.
+        dtype: String,
+    },
+    /// A PyTorch file has a Python object that keeps tensors in a way only its own class knows.
+    #[error("weights file `{}` holds a Python object `{class}` with tensors inside, which cannot be read; in Python, save the weights alone: torch.save(torch.load(FILE)['state_dict'], NEW_FILE)", path.display())]
+    PythonObject {
+        /// The file.
+        path: PathBuf,
+        /// The object's class.
+        class: String,
+    },
+    /// A tensor to be written has a shape that does not fit its values.
+    #[error("tensor `{tensor}` for weights file `{}` has shape {shape:?} but {values} values; this is a fault of the caller", path.display())]
+    Shape {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// How many values came with it.
+        values: usize,
+    },
+    /// The file cannot be written. What stood under its name before still does.
+    #[error("weights file `{}` cannot be written: {source}; {}", path.display(), write_mend(source))]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+fn write_mend(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space on that disk, or write to another one"
+        }
+        io::ErrorKind::NotFound => "create its folder first",
+        _ => "check that its folder exists and that you may write to it",
+    }
+}
+
+/// Reads a file of tensors of any known kind, told by its content: safetensors, or a PyTorch file.
+///
+/// # Errors
+/// A file that is unreadable, of no known kind, or faulty (see [`read_safetensors`] and [`read_pytorch`]).
+pub fn read(path: &Path) -> Result<TensorFile, TensorFileError> {
+    const ZIP: &[u8] = b"PK\x03\x04";
+    const PICKLE: u8 = 0x80;
+    const TAR: &[u8] = b"ustar";
+
+    let mut start = Vec::with_capacity(512);
+    let opened = File::open(path).and_then(|file| file.take(512).read_to_end(&mut start));
+    opened.map_err(|source| TensorFileError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    // A safetensors file starts with the header's length in 8 bytes and the header's brace.
+    if start.get(8) == Some(&b'{') {
+        read_safetensors(path)
+    } else if start.starts_with(ZIP)
+        || start.first() == Some(&PICKLE)
+        || start.get(257..262) == Some(TAR)
+    {
+        read_pytorch(path)
+    } else {
+        let reason = if start.is_empty() {
+            "it is empty"
+        } else {
+            "it is neither safetensors nor a PyTorch file"
+        };
+        Err(TensorFileError::Malformed {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        })
+    }
+}
+
+/// The values of a floating-point or integer tensor.
+enum Values {
+    Float(Vec<f32>),
+    Int(Vec<i64>),
+}
+
+impl TensorFile {
+    fn insert(&mut self, name: String, shape: Vec<usize>, values: Values) {
+        match values {
+            Values::Float(data) => drop(self.tensors.insert(name, HostTensor { shape, data })),
+            Values::Int(data) => drop(self.ints.insert(name, IntTensor { shape, data })),
+        }
+    }
+}
+
+/// Element types that are read, with their bytes in little-endian order.
+#[derive(Clone, Copy)]
+enum Element {
+    F64,
+    F32,
+    F16,
+    BF16,
+    I64,
+    I32,
+    I16,
+    I8,
+    U64,
+    U32,
+    U16,
+    U8,
+}
+
+impl Element {
+    /// Bytes of one element.
+    fn size(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 | Self::U64 => 8,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
+            Self::I8 | Self::U8 => 1,
+        }
+    }
+
+    /// Reads `count` elements from `source` in pieces, so that a big tensor is not in memory twice.
+    fn read(self, source: &mut impl Read, count: usize) -> io::Result<Values> {
+        match self {
+            Self::F64 => decode(source, count, |b| f64::from_le_bytes(b) as f32).map(Values::Float),
+            Self::F32 => decode(source, count, f32::from_le_bytes).map(Values::Float),
+            Self::F16 => {
+                decode(source, count, |b| half::f16::from_le_bytes(b).to_f32()).map(Values::Float)
+            }
+            Self::BF16 => {
+                decode(source, count, |b| half::bf16::from_le_bytes(b).to_f32()).map(Values::Float)
+            }
+            Self::I64 => decode(source, count, i64::from_le_bytes).map(Values::Int),
+            Self::I32 => decode(source, count, |b| i32::from_le_bytes(b).into()).map(Values::Int),
+            Self::I16 => decode(source, count, |b| i16::from_le_bytes(b).into()).map(Values::Int),
+            Self::I8 => decode(source, count, |b| i8::from_le_bytes(b).into()).map(Values::Int),
+            Self::U64 => decode(source, count, |b| u64::from_le_bytes(b) as i64).map(Values::Int),
+            Self::U32 => decode(source, count, |b| u32::from_le_bytes(b).into()).map(Values::Int),
+            Self::U16 => decode(source, count, |b| u16::from_le_bytes(b).into()).map(Values::Int),
+            Self::U8 => decode(source, count, |[b]: [u8; 1]| b.into()).map(Values::Int),
+        }
+    }
+}
+
+/// Reads `count` elements of `N` bytes each.
+fn decode<const N: usize, T>(
+    source: &mut impl Read,
+    count: usize,
+    element: impl Fn([u8; N]) -> T,
+) -> io::Result<Vec<T>> {
+    const PIECE: usize = 1 << 16;
+    let mut values = Vec::with_capacity(count);
+    let mut buffer = vec![0; PIECE.min(count) * N];
+    while values.len() < count {
+        let piece = &mut buffer[..(count - values.len()).min(PIECE) * N];
+        source.read_exact(piece)?;
+        values.extend(piece.as_chunks().0.iter().map(|&bytes| element(bytes)));
+    }
+    Ok(values)
+}

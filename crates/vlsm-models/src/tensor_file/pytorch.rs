@@ -1,0 +1,93 @@
+//! Files written by `torch.save`: state dicts (`pytorch_model.bin`) and Lightning checkpoints (`.ckpt`).
+
+use std::io;
+use std::path::Path;
+
+use pytorch_reader::{DType, PickleError, PytorchError, PytorchReader};
+
+use super::{Element, TensorFile, TensorFileError};
+
+/// Where a Lightning checkpoint keeps the model's tensors.
+const STATE_DICT: &str = "state_dict.";
+
+/// Reads a PyTorch file, in the zip format, the older pickle format or the oldest tar format.
+///
+/// A Lightning checkpoint, that is a dictionary with an entry `state_dict`, gives the tensors of that entry under their
+/// names there; what else it holds (optimiser states, hyper-parameters of any Python class) is passed over and never run.
+///
+/// # Errors
+/// A file that is unreadable, truncated, malformed, or holds no tensors; tensors of kinds that have no dense values
+/// (sparse, quantised); and Python objects with tensors among their attributes, wherever in the file they are
+/// (`torch.nn.Module`s excepted).
+pub fn read_pytorch(path: &Path) -> Result<TensorFile, TensorFileError> {
+    let malformed = |reason: String| TensorFileError::Malformed {
+        path: path.to_owned(),
+        reason,
+    };
+    let reader = PytorchReader::new(path).map_err(|error| match error {
+        PytorchError::Io(source) if !is_malformed(&source) => TensorFileError::Read {
+            path: path.to_owned(),
+            source,
+        },
+        PytorchError::Pickle(PickleError::UnsupportedType(class)) => {
+            TensorFileError::PythonObject {
+                path: path.to_owned(),
+                class,
+            }
+        }
+        other => malformed(other.to_string()),
+    })?;
+    let mut found: Vec<_> = reader.into_tensors().into_iter().collect();
+    if found.iter().any(|(name, _)| name.starts_with(STATE_DICT)) {
+        found = found
+            .into_iter()
+            .filter_map(|(name, tensor)| Some((name.strip_prefix(STATE_DICT)?.to_owned(), tensor)))
+            .collect();
+    }
+    if found.is_empty() {
+        return Err(malformed("it holds no tensors".to_owned()));
+    }
+
+    let mut content = TensorFile::default();
+    for (name, tensor) in found {
+        let bytes = tensor
+            .read()
+            .map_err(|source| match is_malformed(&source) {
+                true => malformed(source.to_string()),
+                false => TensorFileError::Read {
+                    path: path.to_owned(),
+                    source,
+                },
+            })?;
+        let values = element(tensor.dtype())
+            .read(&mut bytes.as_slice(), tensor.num_elements())
+            .map_err(|e| malformed(format!("tensor `{name}`: {e}")))?;
+        content.insert(name, tensor.shape().to_vec(), values);
+    }
+    Ok(content)
+}
+
+/// Whether an error speaks of the file's content, not of the operating system.
+fn is_malformed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
+}
+
+fn element(dtype: DType) -> Element {
+    match dtype {
+        DType::F64 => Element::F64,
+        DType::F32 => Element::F32,
+        DType::F16 => Element::F16,
+        DType::BF16 => Element::BF16,
+        DType::I64 => Element::I64,
+        DType::I32 => Element::I32,
+        DType::I16 => Element::I16,
+        DType::I8 => Element::I8,
+        DType::U64 => Element::U64,
+        DType::U32 => Element::U32,
+        DType::U16 => Element::U16,
+        DType::U8 | DType::Bool => Element::U8,
+    }
+}

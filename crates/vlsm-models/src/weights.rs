@@ -1,0 +1,414 @@
+//! Between modules and named tensors in PyTorch's layout.
+//!
+//! A parameter's name is its path in the module, with three changes: the names of layer norms and
+//! of the upsampling convolutions are Transformers', an enum's variant is not part of a name, and
+//! adapters lie at the top, as published. Weights of linear layers are transposed.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Tensor, TensorData};
+
+use crate::tensor_file::HostTensor;
+
+/// Endings and beginnings of paths, and what they are called in files.
+const RENAMED: [(&str, &str); 3] = [
+    (
+        ".transposed_convolution.conv.",
+        ".transposed_convolution.0.",
+    ),
+    (".transposed_convolution.up1.", ".transposed_convolution.2."),
+    (".transposed_convolution.up2.", ".transposed_convolution.4."),
+];
+
+/// Where a traversal stands.
+#[derive(Default)]
+struct Path {
+    parts: Vec<(String, &'static str)>,
+}
+
+/// What holds a parameter; decides its name and layout in files.
+const LINEAR: &str = "linear";
+const LAYER_NORM: &str = "layer norm";
+const VARIANT: &str = "variant";
+const OTHER: &str = "";
+
+impl Path {
+    fn enter(&mut self, name: &str, container: &str) {
+        let kind = match container {
+            "Struct:Linear" => LINEAR,
+            "Struct:LayerNorm" => LAYER_NORM,
+            _ if container.starts_with("Enum:") => VARIANT,
+            _ => OTHER,
+        };
+        self.parts.push((name.to_owned(), kind));
+    }
+
+    fn exit(&mut self) {
+        self.parts.pop();
+    }
+
+    fn name(&self) -> String {
+        let mut parts: Vec<&str> = Vec::with_capacity(self.parts.len());
+        for (name, kind) in &self.parts {
+            parts.push(match (*kind, name.as_str()) {
+                (VARIANT, _) => continue,
+                (LAYER_NORM, "gamma") => "weight",
+                (LAYER_NORM, "beta") => "bias",
+                (_, name) => name,
+            });
+        }
+        let mut name = parts.join(".");
+        if let Some(adapter) = name.strip_prefix("adapters.") {
+            name = adapter.to_owned();
+        }
+        for (path, file) in RENAMED {
+            name = name.replace(path, file);
+        }
+        name
+    }
+
+    fn is_transposed(&self) -> bool {
+        self.parts
+            .last()
+            .is_some_and(|(name, kind)| *kind == LINEAR && name == "weight")
+    }
+
+    /// The shape in files of a parameter of a module.
+    fn file_shape(&self, shape: &[usize]) -> Vec<usize> {
+        let mut shape = shape.to_vec();
+        if self.is_transposed() {
+            shape.reverse();
+        }
+        if self
+            .parts
+            .last()
+            .is_some_and(|(name, _)| name == "logit_scale")
+        {
+            shape.clear();
+        }
+        shape
+    }
+
+    /// A tensor of the module in PyTorch's layout.
+    fn to_file<const D: usize>(&self, tensor: Tensor<D>) -> HostTensor {
+        AnyRank {
+            shape: self.file_shape(tensor.shape().as_slice()),
+            transposed: self.is_transposed(),
+            flat: tensor.reshape([-1]),
+        }
+        .to_file()
+    }
+}
+
+/// Calls `visit(name, shape)` for every parameter, in the module's order.
+pub fn for_each_parameter<M: Module>(module: &M, mut visit: impl FnMut(&str, &[usize])) {
+    visit_parameters(module, |name, shape, _| visit(name, shape));
+}
+
+/// Calls `visit(name, id)` for every parameter, in the module's order.
+pub fn for_each_parameter_id<M: Module>(module: &M, mut visit: impl FnMut(&str, ParamId)) {
+    visit_parameters(module, |name, _, id| visit(name, id));
+}
+
+fn visit_parameters<M: Module>(module: &M, visit: impl FnMut(&str, &[usize], ParamId)) {
+    struct Shapes<F> {
+        path: Path,
+        visit: F,
+    }
+    impl<F: FnMut(&str, &[usize], ParamId)> ModuleVisitor for Shapes<F> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let shape = self.path.file_shape(param.lazy_shape().as_slice());
+            (self.visit)(&self.path.name(), &shape, param.id);
+        }
+    }
+    module.visit(&mut Shapes {
+        path: Path::default(),
+        visit,
+    });
+}
+
+/// The parameters of a module for which `wanted(name)` holds, by their names in files.
+pub fn export<M: Module>(
+    module: &M,
+    wanted: impl Fn(&str) -> bool,
+) -> BTreeMap<String, HostTensor> {
+    struct Export<W> {
+        path: Path,
+        wanted: W,
+        tensors: BTreeMap<String, HostTensor>,
+    }
+    impl<W: Fn(&str) -> bool> ModuleVisitor for Export<W> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let name = self.path.name();
+            if (self.wanted)(&name) {
+                let tensor = self.path.to_file(param.val().inner());
+                self.tensors.insert(name, tensor);
+            }
+        }
+    }
+    let mut export = Export {
+        path: Path::default(),
+        wanted,
+        tensors: BTreeMap::new(),
+    };
+    module.visit(&mut export);
+    export.tensors
+}
+
+/// The names of the parameters for which `wanted(name)` holds.
+pub fn export_names<M: Module>(module: &M, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut names = Vec::new();
+    for_each_parameter(module, |name, _| {
+        if wanted(name) {
+            names.push(name.to_owned());
+        }
+    });
+    names
+}
+
+/// Gradients by the names of their parameters, each of any rank in the module's own layout.
+pub type Gradients = BTreeMap<String, AnyRank>;
+
+/// A tensor in a module's layout, flattened, and what is needed to write it to a file.
+#[derive(Debug, Clone)]
+pub struct AnyRank {
+    /// The values, in the module's order.
+    pub flat: Tensor<1>,
+    shape: Vec<usize>,
+    transposed: bool,
+}
+
+impl AnyRank {
+    /// The tensor in PyTorch's layout.
+    pub fn to_file(&self) -> HostTensor {
+        if self.transposed {
+            let [rows, columns] = [self.shape[1], self.shape[0]];
+            HostTensor {
+                shape: self.shape.clone(),
+                data: to_host(self.flat.clone().reshape([rows, columns]).transpose()),
+            }
+        } else {
+            HostTensor {
+                shape: self.shape.clone(),
+                data: to_host(self.flat.clone()),
+            }
+        }
+    }
+}
+
+/// Takes the gradients of a module's parameters out of what `backward` returned; parameters that
+/// got none are left out.
+pub fn take_gradients<M: Module>(module: &M, gradients: &mut burn::tensor::Gradients) -> Gradients {
+    struct Take<'a> {
+        path: Path,
+        gradients: &'a mut burn::tensor::Gradients,
+        taken: Gradients,
+    }
+    impl ModuleVisitor for Take<'_> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = param.val().grad_remove(self.gradients) {
+                let gradient = AnyRank {
+                    shape: self.path.file_shape(gradient.shape().as_slice()),
+                    transposed: self.path.is_transposed(),
+                    flat: gradient.reshape([-1]),
+                };
+                self.taken.insert(self.path.name(), gradient);
+            }
+        }
+    }
+    let mut take = Take {
+        path: Path::default(),
+        gradients,
+        taken: Gradients::new(),
+    };
+    module.visit(&mut take);
+    take.taken
+}
+
+/// Gives parameters new values: `update(name, value)` gets the flattened value in the module's
+/// layout and returns the new one, or nothing where the parameter stays as it is. Whether a
+/// parameter is tracked for gradients does not change.
+pub fn update<M: Module>(module: M, update: impl FnMut(&str, Tensor<1>) -> Option<Tensor<1>>) -> M {
+    struct Update<F> {
+        path: Path,
+        update: F,
+    }
+    impl<F: FnMut(&str, Tensor<1>) -> Option<Tensor<1>>> ModuleMapper for Update<F> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.exit();
+        }
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let value = param.val();
+            let (tracked, shape) = (value.is_require_grad(), value.shape());
+            match (self.update)(&self.path.name(), value.inner().reshape([-1])) {
+                Some(value) => with_tracking(param.id, value.reshape(shape), tracked),
+                None => param,
+            }
+        }
+    }
+    module.map(&mut Update {
+        path: Path::default(),
+        update,
+    })
+}
+
+/// A parameter that is tracked for gradients, or a constant without autodiff.
+pub(crate) fn with_tracking<const D: usize>(
+    id: ParamId,
+    value: Tensor<D>,
+    tracked: bool,
+) -> Param<Tensor<D>> {
+    if tracked {
+        Param::initialized(id, value.inner().autodiff().require_grad())
+    } else {
+        Param::initialized(id, value.inner())
+    }
+}
+
+/// The values of a tensor.
+pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// What did not fit when tensors were put into a module.
+#[derive(Debug, Default)]
+pub struct Misfits {
+    /// Parameters of the module that have no tensor.
+    pub missing: Vec<String>,
+    /// Tensors of another shape than the parameter: name, shape of the module, shape found.
+    pub misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// Tensors without a parameter.
+    pub extra: Vec<String>,
+}
+
+impl Misfits {
+    /// Whether everything fitted.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.misshaped.is_empty() && self.extra.is_empty()
+    }
+
+    /// Names what did not fit, the first few of each kind.
+    pub fn describe(&self) -> String {
+        const SHOWN: usize = 5;
+        let list = |what: &str, names: Vec<String>| {
+            let more = names.len().saturating_sub(SHOWN);
+            let mut text = format!(
+                "{what} {}",
+                names.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ")
+            );
+            if more > 0 {
+                text += &format!(" and {more} more");
+            }
+            text
+        };
+        let mut parts = Vec::new();
+        if !self.missing.is_empty() {
+            let names = self.missing.iter().map(|name| format!("`{name}`"));
+            parts.push(list("missing", names.collect()));
+        }
+        if !self.misshaped.is_empty() {
+            let names = self.misshaped.iter().map(|(name, wanted, found)| {
+                format!("`{name}` (is {found:?}, the model has {wanted:?})")
+            });
+            parts.push(list("mis-shaped", names.collect()));
+        }
+        if !self.extra.is_empty() {
+            let names = self.extra.iter().map(|name| format!("`{name}`"));
+            parts.push(list("extra", names.collect()));
+        }
+        parts.join("; ")
+    }
+}
+
+/// Puts tensors into the parameters for which `wanted(name)` holds, each moved from `tensors`.
+/// Where something does not fit, the parameter stays as it was and the misfits say so.
+pub fn import<M: Module>(
+    module: M,
+    mut tensors: BTreeMap<String, HostTensor>,
+    wanted: impl Fn(&str) -> bool,
+) -> (M, Misfits) {
+    let mut misfits = Misfits::default();
+    let module = fill(module, |name, shape| {
+        if !wanted(name) {
+            return None;
+        }
+        let Some(tensor) = tensors.remove(name) else {
+            misfits.missing.push(name.to_owned());
+            return None;
+        };
+        // A scalar may have been written with one dimension or none.
+        let scalar = |shape: &[usize]| shape.is_empty() || shape == [1];
+        if tensor.shape != shape && !(scalar(&tensor.shape) && scalar(shape)) {
+            misfits
+                .misshaped
+                .push((name.to_owned(), shape.to_vec(), tensor.shape));
+            return None;
+        }
+        Some(tensor.data)
+    });
+    misfits.extra = tensors.into_keys().collect();
+    (module, misfits)
+}
+
+/// Gives parameters new values: `values(name, shape)` returns them in PyTorch's layout, or nothing
+/// where the parameter stays as it is.
+pub fn fill<M: Module>(module: M, values: impl FnMut(&str, &[usize]) -> Option<Vec<f32>>) -> M {
+    struct Fill<F> {
+        path: Path,
+        values: F,
+    }
+    impl<F: FnMut(&str, &[usize]) -> Option<Vec<f32>>> ModuleMapper for Fill<F> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.exit();
+        }
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let shape = param.lazy_shape();
+            let file_shape = self.path.file_shape(shape.as_slice());
+            let Some(values) = (self.values)(&self.path.name(), &file_shape) else {
+                return param;
+            };
+            let plain = param.lazy_device().without_autodiff();
+            let tracked = param.is_initialized() && param.val().is_require_grad();
+            let count = shape.num_elements();
+            let value = if self.path.is_transposed() {
+                // `transpose` is a view; reshaping it copies into the order that products read.
+                Tensor::<2>::from_data(TensorData::new(values, file_shape), &plain)
+                    .transpose()
+                    .reshape([count])
+            } else {
+                Tensor::<1>::from_data(TensorData::new(values, [count]), &plain)
+            };
+            let value = value.reshape(shape);
+            with_tracking(param.id, value, tracked)
+        }
+    }
+    module.map(&mut Fill {
+        path: Path::default(),
+        values,
+    })
+}

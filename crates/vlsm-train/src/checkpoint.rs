@@ -1,0 +1,108 @@
+//! Checkpoints: all that a run needs to go on as if it had not stopped.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use vlsm_models::tensor_file::{self, HostTensor};
+
+use crate::error::{Result, TrainError};
+use crate::schedule::Schedule;
+
+/// Where a run stands.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Optimiser steps taken.
+    pub step: usize,
+    /// Epochs completed.
+    pub epoch: usize,
+    /// Samples of the current epoch already used.
+    pub position: usize,
+    /// Sum of the losses of the current epoch, each times its samples.
+    pub loss_sum: f64,
+    /// The schedule.
+    pub schedule: Schedule,
+    /// The best validation Dice so far.
+    pub best_dice: Option<f64>,
+    /// The epoch it came from, from 1.
+    pub best_epoch: usize,
+    /// The Dice that early stopping compares with.
+    pub patience_dice: Option<f64>,
+    /// Epochs without a better one.
+    pub bad_epochs: usize,
+    /// Bytes of `metrics.jsonl` that belong to this state.
+    pub metrics_bytes: u64,
+    /// Whether early stopping has ended the run.
+    pub stopped: bool,
+}
+
+/// A checkpoint: the progress, the trained parameters and the optimiser's moments.
+pub struct Checkpoint {
+    /// Where the run stands.
+    pub progress: Progress,
+    /// Trained parameters by their published names.
+    pub parameters: BTreeMap<String, HostTensor>,
+    /// The optimiser's moments.
+    pub moments: BTreeMap<String, HostTensor>,
+    /// Steps the moments are over.
+    pub moment_steps: usize,
+}
+
+const PROGRESS: &str = "vlsm.progress";
+const MOMENT_STEPS: &str = "vlsm.moment_steps";
+const PARAMETER: &str = "p.";
+
+impl Checkpoint {
+    /// Writes the checkpoint as one file, whole or not at all.
+    ///
+    /// # Errors
+    /// If it cannot be written; an older one stays.
+    pub fn write(self, path: &Path) -> Result<()> {
+        let mut tensors = self.moments;
+        for (name, tensor) in self.parameters {
+            tensors.insert(format!("{PARAMETER}{name}"), tensor);
+        }
+        let progress = serde_json::to_string(&self.progress).unwrap_or_default();
+        let metadata = BTreeMap::from([
+            (PROGRESS.to_owned(), progress),
+            (MOMENT_STEPS.to_owned(), self.moment_steps.to_string()),
+        ]);
+        Ok(tensor_file::write_safetensors(path, &tensors, &metadata)?)
+    }
+
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// If the file is malformed.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = tensor_file::read_safetensors(path)?;
+        let wrong = |message: String| TrainError::Run {
+            path: path.into(),
+            message,
+        };
+        let field = |name: &str| {
+            file.metadata
+                .get(name)
+                .ok_or_else(|| wrong(format!("metadata `{name}` is missing; not a checkpoint")))
+        };
+        let progress = serde_json::from_str(field(PROGRESS)?)
+            .map_err(|error| wrong(format!("metadata `{PROGRESS}`: {error}")))?;
+        let moment_steps = field(MOMENT_STEPS)?
+            .parse()
+            .map_err(|error| wrong(format!("metadata `{MOMENT_STEPS}`: {error}")))?;
+        let mut parameters = BTreeMap::new();
+        let mut moments = BTreeMap::new();
+        for (name, tensor) in file.tensors {
+            match name.strip_prefix(PARAMETER) {
+                Some(name) => parameters.insert(name.to_owned(), tensor),
+                None => moments.insert(name, tensor),
+            };
+        }
+        Ok(Self {
+            progress,
+            parameters,
+            moments,
+            moment_steps,
+        })
+    }
+}

@@ -1,0 +1,340 @@
+//! Evaluation: metrics per image, at the masks' own size.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+use serde::Serialize;
+use vlsm_data::{
+    DataConfig, Example, Loader, LoaderConfig, Mask, PromptChoice, Request, Sample, Scores,
+    Summary, resize_mask, score, write_png_mask,
+};
+use vlsm_models::weights::to_host;
+use vlsm_models::{ClipTokenizer, Preprocessing, Profile, SegmentationModel};
+
+use crate::batch::{Batch, PromptEncoder};
+use crate::error::{Result, TrainError};
+use crate::loss::dice_ce;
+
+/// A prompt for every sample, under a name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PromptSet {
+    /// The name, as results carry it: `p1`, say, or the text itself.
+    pub name: String,
+    /// The prompt of each sample, in their order.
+    pub prompts: Vec<String>,
+}
+
+impl PromptSet {
+    /// The prompts that a choice gives for samples.
+    ///
+    /// # Errors
+    /// If the choice is random or a sample has no such prompt.
+    pub fn new(choice: &PromptChoice, samples: &[Sample]) -> Result<Self> {
+        let prompts = samples.iter().map(|sample| sample.fixed_prompt(choice));
+        Ok(Self {
+            name: choice.to_string(),
+            prompts: prompts.collect::<vlsm_data::Result<_>>()?,
+        })
+    }
+
+    /// The evaluation prompts of a recipe: `data.eval_prompt`, or each sample's richest.
+    ///
+    /// # Errors
+    /// If a sample has no such prompt.
+    pub fn of_recipe(data: &DataConfig, samples: &[Sample]) -> Result<Self> {
+        let mut names: Vec<String> = Vec::new();
+        let mut prompts = Vec::with_capacity(samples.len());
+        for sample in samples {
+            let choice = data.eval_choice(&sample.prompts);
+            prompts.push(sample.fixed_prompt(&choice)?);
+            let name = choice.to_string();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(Self {
+            name: names.join(","),
+            prompts,
+        })
+    }
+}
+
+/// What is evaluated besides the model.
+pub struct EvalConfig<'a> {
+    /// The model's vocabulary.
+    pub tokenizer: &'a ClipTokenizer,
+    /// How its input is made.
+    pub preprocessing: &'a Preprocessing,
+    /// Whose loss is reported.
+    pub profile: Profile,
+    /// Images of one pass of the vision tower, and prompts of one pass of the decoder.
+    pub batch_size: usize,
+    /// Decoding threads.
+    pub workers: usize,
+    /// Class id that does not count.
+    pub ignore: Option<u8>,
+    /// Folder for the predicted masks, `SET/SAMPLE.png` at the masks' own size.
+    pub masks: Option<&'a Path>,
+}
+
+/// The metrics of one sample under one prompt.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// The sample.
+    pub sample: String,
+    /// The prompt set.
+    pub set: String,
+    /// The prompt.
+    pub prompt: String,
+    /// Dice.
+    pub dice: f64,
+    /// Intersection over union.
+    pub iou: f64,
+    /// 95th percentile of the Hausdorff distance, in pixels.
+    pub hd95: f64,
+    /// Whether exactly one of prediction and truth is empty, so that `hd95` is the diagonal.
+    pub one_empty: bool,
+}
+
+/// Mean and standard deviation of the metrics over samples.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Metrics {
+    /// Number of samples.
+    pub samples: usize,
+    /// Dice.
+    pub dice: MeanStd,
+    /// Intersection over union.
+    pub iou: MeanStd,
+    /// 95th percentile of the Hausdorff distance, in pixels.
+    pub hd95: MeanStd,
+    /// Samples with exactly one side empty, whose `hd95` is the image's diagonal.
+    pub one_empty: usize,
+}
+
+/// Mean and sample standard deviation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct MeanStd {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation, of n - 1; 0 for one value.
+    pub std: f64,
+}
+
+impl Metrics {
+    /// Sums rows up.
+    pub fn of<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Self {
+        let over = |value: fn(&Row) -> f64| {
+            let summary = Summary::of(rows.clone().map(value));
+            MeanStd {
+                mean: summary.mean,
+                std: summary.std,
+            }
+        };
+        Self {
+            samples: rows.clone().count(),
+            dice: over(|row| row.dice),
+            iou: over(|row| row.iou),
+            hd95: over(|row| row.hd95),
+            one_empty: rows.filter(|row| row.one_empty).count(),
+        }
+    }
+}
+
+/// The result of an evaluation.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    /// Every sample under every prompt set: all sets of a sample, then the next sample's.
+    pub rows: Vec<Row>,
+    /// The loss, averaged over rows.
+    pub loss: f64,
+}
+
+impl Evaluation {
+    /// The metrics of a prompt set.
+    pub fn of_set(&self, set: &str) -> Metrics {
+        Metrics::of(self.rows.iter().filter(|row| row.set == set))
+    }
+
+    /// The metrics over all rows.
+    pub fn overall(&self) -> Metrics {
+        Metrics::of(self.rows.iter())
+    }
+}
+
+/// Evaluates a model on samples under prompt sets. An image is decoded and encoded once, whatever
+/// the number of its samples and prompts. `progress` is told the samples done.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn evaluate<M: SegmentationModel>(
+    model: &M,
+    samples: &[Sample],
+    sets: &[PromptSet],
+    config: &EvalConfig<'_>,
+    mut progress: impl FnMut(usize),
+) -> Result<Evaluation> {
+    let device = model.devices().first().cloned().unwrap_or_default();
+    let image_size = config.preprocessing.image_size;
+    let mask_size = model.output_size(image_size)?;
+    let requests = (0..samples.len())
+        .map(|sample| Request {
+            sample,
+            prompt: String::new(),
+        })
+        .collect();
+    let loader = Loader::new(
+        Arc::from(samples),
+        config.ignore,
+        requests,
+        LoaderConfig {
+            image_size,
+            mask_size,
+            workers: config.workers,
+            ahead: 2 * config.batch_size,
+            keep_original: true,
+        },
+    );
+    let mut encoder = PromptEncoder::frozen(config.tokenizer);
+    let mut evaluation = Evaluation {
+        rows: Vec::with_capacity(samples.len() * sets.len()),
+        loss: 0.0,
+    };
+    let mut loader = loader.peekable();
+    let mut done = 0;
+    while loader.peek().is_some() {
+        // As many samples as share `batch_size` images.
+        let mut examples: Vec<Example> = Vec::new();
+        let mut images: Vec<usize> = Vec::new();
+        let mut distinct: Vec<Example> = Vec::new();
+        loop {
+            let starts_image = match (loader.peek(), examples.last()) {
+                (Some(Ok(next)), Some(last)) => {
+                    samples[next.sample].image != samples[last.sample].image
+                }
+                (Some(_), _) => true,
+                (None, _) => break,
+            };
+            if starts_image && distinct.len() == config.batch_size {
+                break;
+            }
+            let Some(example) = loader.next().transpose()? else {
+                break;
+            };
+            if starts_image {
+                distinct.push(example.clone());
+            }
+            images.push(distinct.len() - 1);
+            examples.push(example);
+        }
+        let batch = Batch::new(&distinct, config.preprocessing, &device);
+        let features = model.encode_image(batch.pixels);
+        let pairs: Vec<(usize, usize)> = (0..examples.len())
+            .flat_map(|example| (0..sets.len()).map(move |set| (example, set)))
+            .collect();
+        for pairs in pairs.chunks(config.batch_size) {
+            let chunk: Vec<Example> = pairs
+                .iter()
+                .map(|(example, _)| examples[*example].clone())
+                .collect();
+            let texts: Vec<&str> = pairs
+                .iter()
+                .map(|(example, set)| sets[*set].prompts[examples[*example].sample].as_str())
+                .collect();
+            let places: Vec<usize> = pairs.iter().map(|(example, _)| images[*example]).collect();
+            let text = encoder.encode(model, &texts)?;
+            let logits = model.decode(&model.select_features(&features, &places), text);
+            let target = Batch::new(&chunk, config.preprocessing, &device);
+            let loss = dice_ce(logits.clone(), target.target, target.valid, config.profile);
+            evaluation.loss += f64::from(loss.into_scalar::<f32>()) * pairs.len() as f64;
+            let masks = threshold(logits);
+            let scores: Vec<Result<Scores>> = masks
+                .par_iter()
+                .zip(&chunk)
+                .zip(pairs)
+                .map(|((mask, example), (_, set))| {
+                    let sample = &samples[example.sample];
+                    score_sample(mask, example, sample, &sets[*set], config)
+                })
+                .collect();
+            for ((scores, (example, set)), prompt) in scores.into_iter().zip(pairs).zip(texts) {
+                let scores = scores?;
+                evaluation.rows.push(Row {
+                    sample: samples[examples[*example].sample].name.clone(),
+                    set: sets[*set].name.clone(),
+                    prompt: prompt.to_owned(),
+                    dice: scores.dice,
+                    iou: scores.iou,
+                    hd95: scores.hd95,
+                    one_empty: scores.one_empty,
+                });
+            }
+        }
+        done += examples.len();
+        progress(done);
+    }
+    evaluation.loss /= evaluation.rows.len().max(1) as f64;
+    Ok(evaluation)
+}
+
+fn score_sample(
+    mask: &Mask,
+    example: &Example,
+    sample: &Sample,
+    set: &PromptSet,
+    config: &EvalConfig<'_>,
+) -> Result<Scores> {
+    let Some(truth) = &example.original else {
+        return Err(TrainError::Run {
+            path: sample.mask.clone(),
+            message: "the mask at its own size was not kept".into(),
+        });
+    };
+    let mask = resize_mask(mask, truth.width, truth.height);
+    if let Some(folder) = config.masks {
+        let folder = folder.join(file_name(&set.name));
+        std::fs::create_dir_all(&folder).map_err(|source| TrainError::Write {
+            path: folder.clone(),
+            source,
+        })?;
+        write_png_mask(
+            &folder.join(format!("{}.png", file_name(&sample.name))),
+            &mask,
+        )?;
+    }
+    Ok(score(&mask, truth)?)
+}
+
+/// A text as the name of a file: everything but letters, digits, `.`, `_` and `-` becomes `-`.
+pub fn file_name(text: &str) -> String {
+    let name: String = text
+        .chars()
+        .map(|c| {
+            if c.is_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .take(80)
+        .collect();
+    match name.trim_matches(['.', '-']) {
+        "" => "empty".into(),
+        name => name.into(),
+    }
+}
+
+/// Binary masks of logits `[batch, side, side]`: foreground where the probability is above half,
+/// as published.
+pub fn threshold(logits: Tensor<3>) -> Vec<Mask> {
+    let [_, height, width] = logits.dims();
+    to_host(logits)
+        .chunks(height * width)
+        .map(|logits| Mask {
+            width,
+            height,
+            data: logits.iter().map(|logit| u8::from(*logit > 0.0)).collect(),
+        })
+        .collect()
+}

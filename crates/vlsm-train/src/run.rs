@@ -1,0 +1,213 @@
+//! From a recipe to a run's folder.
+
+use std::path::Path;
+
+use serde::Serialize;
+use vlsm_data::{Dataset, write_atomic_bytes};
+use vlsm_models::weights::for_each_parameter;
+use vlsm_models::{
+    AdaptedClipSeg, AdapterFile, Base, MethodKind, Preprocessing, SegmentationModel,
+};
+
+use crate::device::device;
+use crate::error::{Result, TrainError};
+use crate::evaluate::{EvalConfig, Metrics, PromptSet, evaluate};
+use crate::memory::peak_memory;
+use crate::recipe::Recipe;
+use crate::trainer::{Pace, RunFolder, Setup, Trainer, limited};
+
+/// What came out of a run: `summary.json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunSummary {
+    /// The base's name.
+    pub base: String,
+    /// Epochs completed.
+    pub epochs: usize,
+    /// Optimiser steps taken.
+    pub steps: usize,
+    /// The epoch with the best validation Dice, from 1; 0 if nothing was validated.
+    pub best_epoch: usize,
+    /// That Dice.
+    pub best_val_dice: Option<f64>,
+    /// Metrics on the test split of the best epoch's parameters.
+    pub test: Option<Metrics>,
+    /// The prompts they are under.
+    pub test_prompt: Option<String>,
+    /// Number of trained parameters.
+    pub trainable_parameters: usize,
+    /// Number of all parameters.
+    pub total_parameters: usize,
+    /// Mean seconds of an epoch, validation included, over the whole epochs of this process.
+    pub seconds_per_epoch: Option<f64>,
+    /// Training images a second, validation left out.
+    pub images_per_second: Option<f64>,
+    /// Greatest resident memory of this process in bytes, where the system tells.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// Runs a recipe in a folder; with `resume`, goes on from the folder's last checkpoint.
+///
+/// # Errors
+/// If the folder holds another run, or whatever the recipe names cannot be used.
+pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
+    let folder = RunFolder { path: path.into() };
+    if recipe.method.config.kind == MethodKind::ZeroShot {
+        return Err(TrainError::Recipe {
+            path: path.into(),
+            message: "`method.kind` \"zero-shot\" trains nothing; use `vlsm eval --base ...`"
+                .into(),
+        });
+    }
+    check_folder(&folder, recipe, resume)?;
+    let device = device(&recipe.trainer.device)?;
+    let dataset = Dataset::open(&recipe.data.config)?;
+    dataset.require(vlsm_data::Split::Train)?;
+    if recipe.trainer.validate {
+        dataset.require(vlsm_data::Split::Val)?;
+    }
+    let base = Base::load(&recipe.model.base, &device)?;
+    let preprocessing = Preprocessing {
+        image_size: recipe
+            .model
+            .image_size
+            .unwrap_or(base.preprocessing.image_size),
+        ..base.preprocessing.clone()
+    };
+    let (recipe, model) = start(recipe, &base)?;
+    let identity = base.identity.clone();
+    let tokenizer = base.tokenizer.clone();
+    drop(base);
+    let (mut trainable, mut total) = (0, 0);
+    for_each_parameter(&model, |name, shape| {
+        let count = shape.iter().product::<usize>();
+        total += count;
+        trainable += if model.trains(name) { count } else { 0 };
+    });
+
+    std::fs::create_dir_all(folder.path.join("checkpoint")).map_err(|source| {
+        TrainError::Write {
+            path: folder.path.clone(),
+            source,
+        }
+    })?;
+    write_atomic_bytes(&folder.recipe(), recipe.to_toml().as_bytes())?;
+    let setup = Setup {
+        recipe: &recipe,
+        dataset: &dataset,
+        tokenizer: &tokenizer,
+        preprocessing: &preprocessing,
+        base: &identity,
+        folder: &folder,
+    };
+    let (model, progress, pace) = Trainer::new(&setup, model.for_training(), resume)?.fit()?;
+    let test = test(&setup, model)?;
+    let summary = RunSummary {
+        base: identity.name.clone(),
+        epochs: progress.epoch,
+        steps: progress.step,
+        best_epoch: progress.best_epoch,
+        best_val_dice: progress.best_dice,
+        test_prompt: test.as_ref().map(|(_, prompt)| prompt.clone()),
+        test: test.map(|(metrics, _)| metrics),
+        trainable_parameters: trainable,
+        total_parameters: total,
+        seconds_per_epoch: mean(&pace.epochs),
+        images_per_second: rate(&pace),
+        peak_memory_bytes: peak_memory(),
+    };
+    let json = serde_json::to_string_pretty(&summary).unwrap_or_default();
+    write_atomic_bytes(&folder.summary(), (json + "\n").as_bytes())?;
+    Ok(summary)
+}
+
+/// The model at its start, and the recipe with what an adapter file to start from decides.
+fn start(recipe: &Recipe, base: &Base) -> Result<(Recipe, AdaptedClipSeg)> {
+    let mut recipe = recipe.clone();
+    let Some(path) = &recipe.method.init_from else {
+        let seed = recipe.trainer.seed;
+        let model = AdaptedClipSeg::new(base, recipe.method.config.clone(), seed)?;
+        return Ok((recipe, model));
+    };
+    let adapter = AdapterFile::read(path)?;
+    if recipe.method.config != adapter.method {
+        eprintln!(
+            "the method is that of `{}`: {}",
+            path.display(),
+            serde_json::to_string(&adapter.method).unwrap_or_default()
+        );
+    }
+    recipe.method.config = adapter.method.clone();
+    let model = AdaptedClipSeg::with_adapter(base, adapter)?;
+    Ok((recipe, model))
+}
+
+/// Refuses a folder that holds a run that would be overwritten or mixed up.
+fn check_folder(folder: &RunFolder, recipe: &Recipe, resume: bool) -> Result<()> {
+    let path = folder.recipe();
+    if !path.exists() {
+        return Ok(());
+    }
+    let error = |message: String| {
+        Err(TrainError::Run {
+            path: folder.path.clone(),
+            message,
+        })
+    };
+    if !resume {
+        return error(
+            "holds a run already; go on with it by `--resume`, or choose another folder by `--out`"
+                .into(),
+        );
+    }
+    // A run may be made longer; all else would make it another run.
+    let free = ["trainer.epochs", "trainer.max_steps", "trainer.device"];
+    let there = Recipe::read(&path, &[])?;
+    let mut wanted = recipe.clone();
+    if wanted.method.init_from.is_some() {
+        wanted.method.config = there.method.config.clone();
+    }
+    let mut changed = wanted.differences(&there);
+    changed.retain(|key| !free.contains(&key.as_str()));
+    if changed.is_empty() {
+        Ok(())
+    } else {
+        error(format!(
+            "was made by a recipe with other values of `{}`; resume with that recipe ({}), or \
+             choose another folder by `--out`",
+            changed.join("`, `"),
+            path.display()
+        ))
+    }
+}
+
+/// Evaluates the best epoch's parameters on the test split.
+fn test(setup: &Setup<'_>, model: AdaptedClipSeg) -> Result<Option<(Metrics, String)>> {
+    let recipe = setup.recipe;
+    let samples = limited(&setup.dataset.test, recipe.data.eval_limit);
+    if !recipe.trainer.test || samples.is_empty() {
+        return Ok(None);
+    }
+    let best = AdapterFile::read(&setup.folder.adapter())?;
+    let model = model.for_inference().load(best)?;
+    let config = EvalConfig {
+        tokenizer: setup.tokenizer,
+        preprocessing: setup.preprocessing,
+        profile: recipe.method.config.profile,
+        batch_size: recipe.trainer.eval_batch_size,
+        workers: recipe.data.config.workers,
+        ignore: setup.dataset.ignore,
+        masks: None,
+    };
+    let set = PromptSet::of_recipe(&recipe.data.config, samples)?;
+    let evaluation = evaluate(&model, samples, std::slice::from_ref(&set), &config, |_| {})?;
+    Ok(Some((evaluation.overall(), set.name)))
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+fn rate(pace: &Pace) -> Option<f64> {
+    let seconds = pace.training.as_secs_f64();
+    (seconds > 0.0).then(|| pace.images as f64 / seconds)
+}

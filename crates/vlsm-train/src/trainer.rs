@@ -1,0 +1,517 @@
+//! The training loop.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+use vlsm_data::{Dataset, Example, Loader, LoaderConfig, Request, Sample};
+use vlsm_models::weights::{self, Gradients};
+use vlsm_models::{AdapterFile, BaseIdentity, ClipTokenizer, Preprocessing, SegmentationModel};
+
+use crate::batch::{Batch, PromptEncoder};
+use crate::checkpoint::{Checkpoint, Progress};
+use crate::error::{Result, TrainError};
+use crate::evaluate::{EvalConfig, PromptSet, evaluate};
+use crate::loss::dice_ce;
+use crate::optimizer::{self, AdamW};
+use crate::progress::ProgressLine;
+use crate::recipe::Recipe;
+
+/// The files of a run.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    /// The folder.
+    pub path: PathBuf,
+}
+
+impl RunFolder {
+    /// The recipe as run, defaults filled in.
+    pub fn recipe(&self) -> PathBuf {
+        self.path.join("recipe.toml")
+    }
+    /// One JSON object per line: one a step, one an epoch.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+    /// The trained parameters of the best epoch.
+    pub fn adapter(&self) -> PathBuf {
+        self.path.join("adapter.safetensors")
+    }
+    /// The trained parameters at the end.
+    pub fn last_adapter(&self) -> PathBuf {
+        self.path.join("adapter_last.safetensors")
+    }
+    /// All that is needed to go on.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.path.join("checkpoint").join("state.safetensors")
+    }
+    /// What came out.
+    pub fn summary(&self) -> PathBuf {
+        self.path.join("summary.json")
+    }
+}
+
+/// What a run is made of, besides the model.
+pub struct Setup<'a> {
+    /// The recipe.
+    pub recipe: &'a Recipe,
+    /// The samples.
+    pub dataset: &'a Dataset,
+    /// The base's vocabulary.
+    pub tokenizer: &'a ClipTokenizer,
+    /// How the model's input is made.
+    pub preprocessing: &'a Preprocessing,
+    /// The base that the trained parameters belong to.
+    pub base: &'a BaseIdentity,
+    /// Where results go.
+    pub folder: &'a RunFolder,
+}
+
+/// Time and pace of a training.
+#[derive(Debug, Clone, Default)]
+pub struct Pace {
+    /// Seconds of each whole epoch that this process ran, validation included.
+    pub epochs: Vec<f64>,
+    /// Training images of this process.
+    pub images: usize,
+    /// Seconds they took.
+    pub training: Duration,
+}
+
+/// One line of `metrics.jsonl` for a step.
+#[derive(Serialize)]
+struct StepLine {
+    step: usize,
+    loss: f64,
+    lr: f64,
+    grad_norm: f64,
+}
+
+/// One line of `metrics.jsonl` for an epoch.
+#[derive(Serialize)]
+struct EpochLine {
+    epoch: usize,
+    step: usize,
+    train_loss: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    val_loss: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    val_dice: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    val_iou: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    val_hd95: Option<f64>,
+    lr: f64,
+}
+
+/// A model in training.
+pub struct Trainer<'a, M> {
+    setup: &'a Setup<'a>,
+    model: M,
+    optimizer: AdamW,
+    progress: Progress,
+    metrics: std::fs::File,
+    train: Arc<[Sample]>,
+    val: &'a [Sample],
+    val_prompts: PromptSet,
+    output_size: usize,
+    pace: Pace,
+}
+
+impl<'a, M: SegmentationModel> Trainer<'a, M> {
+    /// A training from its start, or, with `resume`, from the run's last checkpoint if there is
+    /// one. `model` has its trained parameters tracked for gradients.
+    ///
+    /// # Errors
+    /// If a split is empty, a prompt is missing, or the run's files cannot be read or written.
+    pub fn new(setup: &'a Setup<'a>, model: M, resume: bool) -> Result<Self> {
+        let recipe = setup.recipe;
+        let train = setup.dataset.require(vlsm_data::Split::Train)?;
+        let val: &[Sample] = if recipe.trainer.validate {
+            limited(&setup.dataset.val, recipe.data.eval_limit)
+        } else {
+            &[]
+        };
+        let output_size = model.output_size(setup.preprocessing.image_size)?;
+        let mut optimizer = AdamW::new(&recipe.optim);
+        let mut progress = Progress::default();
+        let mut model = model;
+        let path = setup.folder.checkpoint();
+        if resume && path.is_file() {
+            let mut checkpoint = Checkpoint::read(&path)?;
+            let trained: Vec<String> = weights::export_names(&model, |name| model.trains(name));
+            let wanted = |name: &str| trained.iter().any(|one| one == name);
+            let (restored, misfits) = weights::import(model, checkpoint.parameters, wanted);
+            model = restored;
+            if !misfits.is_empty() {
+                return Err(TrainError::Run {
+                    path,
+                    message: format!("does not fit the recipe's model: {}", misfits.describe()),
+                });
+            }
+            let device = model.devices().first().cloned().unwrap_or_default();
+            optimizer.restore(
+                &mut checkpoint.moments,
+                checkpoint.moment_steps,
+                &device.without_autodiff(),
+            );
+            progress = checkpoint.progress;
+        }
+        let metrics = open_metrics(&setup.folder.metrics(), progress.metrics_bytes)?;
+        Ok(Self {
+            val_prompts: PromptSet::of_recipe(&recipe.data.config, val)?,
+            train: Arc::from(train),
+            val,
+            setup,
+            model,
+            optimizer,
+            progress,
+            metrics,
+            output_size,
+            pace: Pace::default(),
+        })
+    }
+
+    /// Trains to the end of the recipe: its epochs, its steps, or early stopping.
+    ///
+    /// Leaves `adapter.safetensors` (the best epoch by validation Dice, or the last state where
+    /// nothing is validated) and `adapter_last.safetensors`.
+    ///
+    /// # Errors
+    /// If the loss is no longer a number, or a file cannot be read or written.
+    pub fn fit(mut self) -> Result<(M, Progress, Pace)> {
+        let trainer = &self.setup.recipe.trainer;
+        let total = self.total_steps();
+        let mut line = ProgressLine::new(total as u64);
+        while self.progress.epoch < trainer.epochs
+            && self.progress.step < total
+            && !self.progress.stopped
+        {
+            self.run_epoch(total, &mut line)?;
+        }
+        line.finish();
+        self.save_adapter(&self.setup.folder.last_adapter())?;
+        if self.progress.best_dice.is_none() {
+            self.save_adapter(&self.setup.folder.adapter())?;
+        }
+        Ok((self.model, self.progress, self.pace))
+    }
+
+    /// Samples of one optimiser step.
+    fn step_samples(&self) -> usize {
+        self.setup.recipe.trainer.batch_size * self.setup.recipe.trainer.accumulate
+    }
+
+    fn total_steps(&self) -> usize {
+        let trainer = &self.setup.recipe.trainer;
+        let steps = trainer.epochs * self.train.len().div_ceil(self.step_samples());
+        trainer.max_steps.map_or(steps, |most| most.min(steps))
+    }
+
+    /// The rest of the current epoch, as far as `total` steps allow, and its validation.
+    fn run_epoch(&mut self, total: usize, line: &mut ProgressLine) -> Result<()> {
+        let started = Instant::now();
+        let whole = self.progress.position == 0;
+        let recipe = self.setup.recipe;
+        let mut encoder = PromptEncoder::training(self.setup.tokenizer, &self.model);
+        let mut loader = self.loader()?;
+        let mut rate = recipe.optim.lr;
+        while self.progress.step < total {
+            let examples: Vec<Example> = loader
+                .by_ref()
+                .take(self.step_samples())
+                .collect::<vlsm_data::Result<_>>()?;
+            if examples.is_empty() {
+                break;
+            }
+            let step_started = Instant::now();
+            rate = self.step(&examples, &mut encoder, total)?;
+            self.pace.training += step_started.elapsed();
+            self.pace.images += examples.len();
+            line.step(&self.progress, self.pace.images, self.pace.training);
+            let every = recipe.trainer.checkpoint_every;
+            if every > 0 && self.progress.step.is_multiple_of(every) {
+                self.save_checkpoint()?;
+            }
+        }
+        drop(loader);
+        let complete = self.progress.position >= self.train.len();
+        if !complete {
+            // Stopped by `max_steps`: what follows is not part of the state, so that a run with
+            // more steps goes on from here as if it had not stopped.
+            self.save_checkpoint()?;
+        }
+        self.end_epoch(rate, complete, line)?;
+        if complete {
+            self.save_checkpoint()?;
+            if whole {
+                self.pace.epochs.push(started.elapsed().as_secs_f64());
+            }
+        }
+        Ok(())
+    }
+
+    /// The samples of the current epoch that are still to come, in the epoch's order, each with
+    /// its prompt. Order and prompts depend on the seed and the epoch alone.
+    fn loader(&self) -> Result<Loader> {
+        let recipe = self.setup.recipe;
+        let data = &recipe.data.config;
+        let mut rng = ChaCha8Rng::seed_from_u64(recipe.trainer.seed);
+        rng.set_stream(self.progress.epoch as u64 + 1);
+        let mut order: Vec<usize> = (0..self.train.len()).collect();
+        if data.shuffle {
+            order.shuffle(&mut rng);
+        }
+        let mut requests = Vec::with_capacity(order.len());
+        for sample in order {
+            let prompt = self.train[sample].pick_prompt(&data.prompt, &mut rng)?;
+            requests.push(Request { sample, prompt });
+        }
+        let requests = requests.split_off(self.progress.position.min(requests.len()));
+        let config = LoaderConfig {
+            image_size: self.setup.preprocessing.image_size,
+            mask_size: self.output_size,
+            workers: data.workers,
+            ahead: 2 * self.step_samples(),
+            keep_original: false,
+        };
+        Ok(Loader::new(
+            self.train.clone(),
+            self.setup.dataset.ignore,
+            requests,
+            config,
+        ))
+    }
+
+    /// One optimiser step; gives its learning rate.
+    fn step(
+        &mut self,
+        examples: &[Example],
+        encoder: &mut PromptEncoder<'_>,
+        total: usize,
+    ) -> Result<f64> {
+        let optim = &self.setup.recipe.optim;
+        let lr = self.progress.schedule.lr(optim, self.progress.step, total);
+        let (loss, gradients) = self.gradients(examples, encoder)?;
+        let norm = optimizer::global_norm(&gradients);
+        if !loss.is_finite() || !norm.is_finite() {
+            return Err(TrainError::Diverged {
+                loss: if loss.is_finite() { norm } else { loss },
+                step: self.progress.step + 1,
+                epoch: self.progress.epoch + 1,
+                lr,
+            });
+        }
+        let gradients = if optim.clip > 0.0 {
+            optimizer::clip(gradients, norm, optim.clip)
+        } else {
+            gradients
+        };
+        let model = self.model.clone();
+        self.model = self.optimizer.step(model, gradients, lr);
+        self.progress.step += 1;
+        self.progress.position += examples.len();
+        self.progress.loss_sum += loss * examples.len() as f64;
+        self.write_line(&StepLine {
+            step: self.progress.step,
+            loss,
+            lr,
+            grad_norm: norm,
+        })?;
+        Ok(lr)
+    }
+
+    /// The loss over examples and its gradients, one batch at a time.
+    fn gradients(
+        &self,
+        examples: &[Example],
+        encoder: &mut PromptEncoder<'_>,
+    ) -> Result<(f64, Gradients)> {
+        let recipe = self.setup.recipe;
+        let device = self.model.devices().first().cloned().unwrap_or_default();
+        let device = device.without_autodiff();
+        let mut loss = 0.0;
+        let mut sum = Gradients::new();
+        for batch in examples.chunks(recipe.trainer.batch_size) {
+            let share = batch.len() as f64 / examples.len() as f64;
+            let prompts: Vec<&str> = batch.iter().map(|one| one.prompt.as_str()).collect();
+            let batch = Batch::new(batch, self.setup.preprocessing, &device);
+            let text = encoder.encode(&self.model, &prompts)?;
+            let features = self.model.encode_image(batch.pixels);
+            let logits = self.model.decode(&features, text);
+            let profile = recipe.method.config.profile;
+            let batch_loss = dice_ce(logits, batch.target, batch.valid, profile);
+            let value = f64::from(batch_loss.clone().inner().into_scalar::<f32>());
+            loss += value * share;
+            if !value.is_finite() {
+                return Ok((value, Gradients::new()));
+            }
+            let gradients = weights::take_gradients(&self.model, &mut batch_loss.backward());
+            sum = if share == 1.0 {
+                gradients
+            } else {
+                optimizer::added(sum, optimizer::scaled(gradients, share))
+            };
+        }
+        Ok((loss, sum))
+    }
+
+    /// Validates, and keeps the parameters if they are the best.
+    fn end_epoch(&mut self, lr: f64, complete: bool, line: &mut ProgressLine) -> Result<()> {
+        let recipe = self.setup.recipe;
+        let mut epoch = EpochLine {
+            epoch: self.progress.epoch + 1,
+            step: self.progress.step,
+            train_loss: self.progress.loss_sum / self.progress.position.max(1) as f64,
+            val_loss: None,
+            val_dice: None,
+            val_iou: None,
+            val_hd95: None,
+            lr,
+        };
+        if !self.val.is_empty() {
+            let config = EvalConfig {
+                tokenizer: self.setup.tokenizer,
+                preprocessing: self.setup.preprocessing,
+                profile: recipe.method.config.profile,
+                batch_size: recipe.trainer.eval_batch_size,
+                workers: recipe.data.config.workers,
+                ignore: self.setup.dataset.ignore,
+                masks: None,
+            };
+            let sets = std::slice::from_ref(&self.val_prompts);
+            let model = self.model.valid();
+            let evaluation = evaluate(&model, self.val, sets, &config, |done| {
+                line.validating(done, self.val.len());
+            })?;
+            let metrics = evaluation.overall();
+            epoch.val_loss = Some(evaluation.loss);
+            epoch.val_dice = Some(metrics.dice.mean);
+            epoch.val_iou = Some(metrics.iou.mean);
+            epoch.val_hd95 = Some(metrics.hd95.mean);
+            if self
+                .progress
+                .best_dice
+                .is_none_or(|best| metrics.dice.mean > best)
+            {
+                self.save_adapter(&self.setup.folder.adapter())?;
+                self.progress.best_dice = Some(metrics.dice.mean);
+                self.progress.best_epoch = epoch.epoch;
+            }
+        }
+        line.epoch(
+            epoch.epoch,
+            epoch.train_loss,
+            epoch.val_loss,
+            epoch.val_dice,
+        );
+        self.write_line(&epoch)?;
+        if !complete {
+            return Ok(());
+        }
+        if let (Some(loss), Some(dice)) = (epoch.val_loss, epoch.val_dice) {
+            self.progress.schedule.end_of_epoch(&recipe.optim, loss);
+            let better = self
+                .progress
+                .patience_dice
+                .is_none_or(|best| dice > best + recipe.trainer.min_delta);
+            if better {
+                self.progress.patience_dice = Some(dice);
+                self.progress.bad_epochs = 0;
+            } else {
+                self.progress.bad_epochs += 1;
+            }
+        }
+        self.progress.epoch += 1;
+        self.progress.position = 0;
+        self.progress.loss_sum = 0.0;
+        let trainer = &recipe.trainer;
+        self.progress.stopped = trainer.patience > 0
+            && self.progress.bad_epochs >= trainer.patience
+            && self.progress.epoch >= trainer.min_epochs;
+        Ok(())
+    }
+
+    fn write_line(&mut self, line: &impl Serialize) -> Result<()> {
+        let mut text = serde_json::to_string(line).unwrap_or_default();
+        text.push('\n');
+        self.metrics
+            .write_all(text.as_bytes())
+            .map_err(|source| TrainError::Write {
+                path: self.setup.folder.metrics(),
+                source,
+            })?;
+        self.progress.metrics_bytes += text.len() as u64;
+        Ok(())
+    }
+
+    fn save_adapter(&self, path: &Path) -> Result<()> {
+        let adapter = AdapterFile {
+            path: path.into(),
+            tensors: weights::export(&self.model, |name| self.model.trains(name)),
+            method: self.setup.recipe.method.config.clone(),
+            base: Some(self.setup.base.clone()),
+        };
+        Ok(adapter.write(path)?)
+    }
+
+    fn save_checkpoint(&self) -> Result<()> {
+        // What the checkpoint counts on must be on the disk before it is.
+        self.metrics
+            .sync_data()
+            .map_err(|source| TrainError::Write {
+                path: self.setup.folder.metrics(),
+                source,
+            })?;
+        let (moments, moment_steps) = self.optimizer.state();
+        let checkpoint = Checkpoint {
+            progress: self.progress.clone(),
+            parameters: weights::export(&self.model, |name| self.model.trains(name)),
+            moments,
+            moment_steps,
+        };
+        checkpoint.write(&self.setup.folder.checkpoint())
+    }
+}
+
+/// At most `limit` samples, the first ones.
+pub(crate) fn limited(samples: &[Sample], limit: Option<usize>) -> &[Sample] {
+    &samples[..limit.map_or(samples.len(), |limit| limit.min(samples.len()))]
+}
+
+/// Opens `metrics.jsonl` for writing behind its first `bytes` bytes; what is behind them was
+/// written after the checkpoint and will be written again.
+fn open_metrics(path: &Path, bytes: u64) -> Result<std::fs::File> {
+    let open = || {
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(path)?;
+        let length = file.metadata()?.len();
+        if length >= bytes {
+            file.set_len(bytes)?;
+            std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
+        }
+        Ok((file, length))
+    };
+    let (file, length) = open().map_err(|source| TrainError::Write {
+        path: path.into(),
+        source,
+    })?;
+    if length < bytes {
+        return Err(TrainError::Run {
+            path: path.into(),
+            message: format!(
+                "has {length} bytes, but the checkpoint counts on {bytes}; it was cut or replaced. \
+                 Start anew in another folder"
+            ),
+        });
+    }
+    Ok(file)
+}

@@ -1,0 +1,2 @@
+//! vlsm
+fn main() {}
