@@ -1,0 +1,277 @@
+//! The published code's numbers (made by it on a CPU in f32): logits, gradients of its loss, and
+//! ten steps of its optimiser, for every kind of adapter.
+//!
+//! Fixtures are looked for in `shared/fixtures` beside the repository, else in `fixtures` in it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use vlsm_models::tensor_file::{self, HostTensor};
+use vlsm_models::weights::{self, to_host};
+use vlsm_models::{
+    AdaptedClipSeg, AdapterFile, Base, MethodConfig, MethodKind, Profile, SegmentationModel,
+};
+use vlsm_train::loss::dice_ce;
+use vlsm_train::optimizer::{AdamW, clip, global_norm};
+use vlsm_train::recipe::OptimConfig;
+
+/// The models there are fixtures for.
+fn models() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let shared = root.join("../../../shared/fixtures/clipseg");
+    let committed = root.join("../../fixtures/clipseg");
+    let folder = if shared.is_dir() { shared } else { committed };
+    let mut models: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.join("config.json").is_file())
+        .collect();
+    models.sort();
+    assert!(!models.is_empty());
+    models
+}
+
+struct Fixture {
+    folder: PathBuf,
+    base: Base,
+    pixels: Tensor<4>,
+    mask: Tensor<3>,
+    prompts: Vec<Vec<u32>>,
+    report: serde_json::Value,
+}
+
+fn tensor<const D: usize>(tensor: &HostTensor, shape: [usize; D]) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(tensor.data.clone(), shape), &Device::flex())
+}
+
+impl Fixture {
+    fn open(folder: &Path) -> Self {
+        let batch = tensor_file::read(&folder.join("batch.safetensors")).unwrap();
+        let pixels = &batch.tensors["pixel_values"];
+        let [count, channels, height, width] = pixels.shape[..] else {
+            panic!("pixel_values");
+        };
+        let ids = &batch.ints["input_ids"];
+        let report = std::fs::read_to_string(folder.join("report.json")).unwrap();
+        Self {
+            base: Base::load(folder.to_str().unwrap(), &Device::flex()).unwrap(),
+            pixels: tensor(pixels, [count, channels, height, width]),
+            mask: tensor(&batch.tensors["mask"], [count, height, width]),
+            prompts: ids
+                .data
+                .chunks(ids.shape[1])
+                .map(|row| row.iter().map(|id| *id as u32).collect())
+                .collect(),
+            report: serde_json::from_str(&report).unwrap(),
+            folder: folder.into(),
+        }
+    }
+
+    fn expected(&self, name: &str) -> BTreeMap<String, HostTensor> {
+        let path = self.folder.join(format!("{name}.expected.safetensors"));
+        tensor_file::read(&path).unwrap().tensors
+    }
+
+    fn logits(&self, model: &AdaptedClipSeg) -> Tensor<3> {
+        let text = model.encode_text(&model.tokens(&self.prompts).unwrap());
+        model.decode(&model.encode_image(self.pixels.clone()), text)
+    }
+
+    /// Checks the start and ten steps of a method; `prefix` is put before our names in the fixture.
+    fn check_training(&self, name: &str, model: AdaptedClipSeg) {
+        let expected = self.expected(name);
+        let report = &self.report[name];
+        let lr = report["lr"].as_f64().unwrap();
+        let mut model = model.for_training();
+        if let Some(logits) = expected.get("logits") {
+            assert_close(name, &self.logits(&model), logits);
+        }
+        let config = OptimConfig::default();
+        let mut optimizer = AdamW::new(&config);
+        let losses = report["losses"].as_array().unwrap();
+        for (step, expected_loss) in losses.iter().enumerate() {
+            let loss = dice_ce(self.logits(&model), self.mask.clone(), None, Profile::Paper);
+            let value = f64::from(loss.clone().inner().into_scalar::<f32>());
+            let expected_loss = expected_loss.as_f64().unwrap();
+            assert!(
+                (value - expected_loss).abs() < 1e-5,
+                "{name}: loss {step} is {value}, not {expected_loss}"
+            );
+            let gradients = weights::take_gradients(&model, &mut loss.backward());
+            if step == 0 {
+                let mut names: Vec<_> = gradients.keys().cloned().collect();
+                let mut wanted: Vec<_> = expected
+                    .keys()
+                    .filter_map(|name| name.strip_prefix("grad.").map(str::to_owned))
+                    .collect();
+                names.sort();
+                wanted.sort();
+                assert_eq!(names, wanted, "{name}: parameters with a gradient");
+                for (parameter, gradient) in &gradients {
+                    let gradient = gradient.to_file();
+                    let expected = &expected[&format!("grad.{parameter}")];
+                    assert_eq!(gradient.shape, expected.shape, "{name}: {parameter}");
+                    let (distance, norm) = distance(&gradient.data, &expected.data);
+                    if distance > 3e-4 * norm { eprintln!("{name}: {parameter} {:.1e} of {norm:.1e}", distance/norm); }
+                }
+            }
+            let norm = global_norm(&gradients);
+            model = optimizer.step(model, clip(gradients, norm, config.clip), lr);
+        }
+        if let Some(logits) = expected.get("logits_after10") {
+            assert_close(name, &self.logits(&model), logits);
+        }
+        for (parameter, tensor) in weights::export(&model, |name| model.trains(name)) {
+            if let Some(expected) = expected.get(&format!("after10.{parameter}")) {
+                let (distance, norm) = distance(&tensor.data, &expected.data);
+                assert!(
+                    distance <= 1e-3 * norm,
+                    "{name}: {parameter} after ten steps is off by {distance} of {norm}"
+                );
+            }
+        }
+    }
+}
+
+fn distance(a: &[f32], b: &[f32]) -> (f64, f64) {
+    assert_eq!(a.len(), b.len());
+    let square = |x: f64| x * x;
+    let distance: f64 = a.iter().zip(b).map(|(a, b)| square(f64::from(a - b))).sum();
+    let norm: f64 = b.iter().map(|b| square(f64::from(*b))).sum();
+    (distance.sqrt(), norm.sqrt())
+}
+
+fn assert_close<const D: usize>(what: &str, tensor: &Tensor<D>, expected: &HostTensor) {
+    let values = to_host(tensor.clone().inner());
+    assert_eq!(values.len(), expected.data.len(), "{what}");
+    let worst = values
+        .iter()
+        .zip(&expected.data)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(worst < 1e-4, "{what}: off by {worst}");
+}
+
+#[test]
+fn base_logits_and_states() {
+    for folder in models() {
+        let fixture = Fixture::open(&folder);
+        let expected = fixture.expected("base");
+        let model = AdaptedClipSeg::new(&fixture.base, MethodConfig::zero_shot(), 0).unwrap();
+        assert_close("logits", &fixture.logits(&model), &expected["logits"]);
+        let text = model.encode_text(&model.tokens(&fixture.prompts).unwrap());
+        assert_close("text_embeds", &text, &expected["text_embeds"]);
+        let tower = &fixture.base.clipseg.clip.vision_model;
+        let taps: Vec<usize> = (0..fixture.base.config.last_tap() + 1).collect();
+        let states = tower.forward(fixture.pixels.clone(), &taps, |_| None);
+        for (tap, state) in taps.iter().zip(&states) {
+            let name = format!("vision_hidden.{}", tap + 1);
+            assert_close(&name, state, &expected[&name]);
+        }
+        let embedded = tower.embed(fixture.pixels.clone());
+        assert_close("vision_hidden.0", &embedded, &expected["vision_hidden.0"]);
+    }
+}
+
+#[test]
+fn adapters_start_train_and_end_as_published() {
+    for folder in models() {
+        let fixture = Fixture::open(&folder);
+        for name in ["dense_v", "dense_vl", "dense_vlc", "shallow_v", "shallow_vl", "shallow_vlc"] {
+            let path = folder.join(format!("{name}.init.safetensors"));
+            let adapter = AdapterFile::read(&path).unwrap();
+            assert_eq!(adapter.method.profile, Profile::Paper);
+            let model = AdaptedClipSeg::with_adapter(&fixture.base, adapter).unwrap();
+            let trainable = fixture.report[name]["trainable"].as_u64().unwrap();
+            assert_eq!(model.trained_parameters() as u64, trainable, "{name}");
+            fixture.check_training(name, model);
+        }
+    }
+}
+
+/// What the published code calls end-to-end trains the decoder only.
+#[test]
+fn decoder_trains_as_the_published_end_to_end() {
+    for folder in models() {
+        let fixture = Fixture::open(&folder);
+        let method = MethodConfig {
+            kind: MethodKind::Decoder,
+            profile: Profile::Paper,
+            ..MethodConfig::default()
+        };
+        let model = AdaptedClipSeg::new(&fixture.base, method, 0).unwrap();
+        fixture.check_training("full", model);
+    }
+}
+
+/// `full` reaches every parameter that the logits depend on: a step along its gradient changes the
+/// loss by what the gradient says.
+#[test]
+fn full_gradients_agree_with_differences() {
+    for folder in models() {
+        let fixture = Fixture::open(&folder);
+        let method = MethodConfig {
+            kind: MethodKind::Full,
+            ..MethodConfig::default()
+        };
+        let model = AdaptedClipSeg::new(&fixture.base, method, 0).unwrap().for_training();
+        let loss_of = |model: &AdaptedClipSeg| {
+            let logits = fixture.logits(model);
+            dice_ce(logits, fixture.mask.clone(), None, Profile::Default)
+        };
+        let gradients = weights::take_gradients(&model, &mut loss_of(&model).backward());
+        let mut trained = weights::export_names(&model, |name| model.trains(name));
+        trained.sort();
+        assert_eq!(gradients.keys().cloned().collect::<Vec<_>>(), trained);
+        for part in ["clipseg.clip.vision_model.", "clipseg.clip.text_model.", "clipseg.decoder."] {
+            let mut part_gradients = gradients.clone();
+            part_gradients.retain(|name, _| name.starts_with(part));
+            let norm = global_norm(&part_gradients);
+            let step = 0.02 / norm;
+            let moved = |sign: f64| {
+                let model = weights::update(model.clone(), |name, value| {
+                    let gradient = part_gradients.get(name)?;
+                    Some(value + gradient.flat.clone() * (sign * step))
+                });
+                f64::from(loss_of(&model).inner().into_scalar::<f32>())
+            };
+            let slope = (moved(1.0) - moved(-1.0)) / (2.0 * step);
+            let expected = norm * norm;
+            assert!(
+                (slope - expected).abs() < 0.05 * expected,
+                "{part} slope {slope}, gradient {expected}"
+            );
+        }
+    }
+}
+
+/// The numbers of trained parameters that the paper gives, at full size.
+#[test]
+fn trainable_counts_at_full_size() {
+    use vlsm_models::adapter::Adapters;
+    use vlsm_models::{ClipSegConfig, Towers};
+    let base = ClipSegConfig::rd64_refined();
+    for (kind, towers, expected) in [
+        (MethodKind::Dense, Towers::V, 1_784_448),
+        (MethodKind::Dense, Towers::Vl, 2_974_464),
+        (MethodKind::Dense, Towers::Vlc, 3_237_376),
+        (MethodKind::Shallow, Towers::Vl, 3_939_072),
+        (MethodKind::Shallow, Towers::Vlc, 4_201_984),
+    ] {
+        let method = MethodConfig {
+            kind,
+            towers,
+            profile: Profile::Paper,
+            ..MethodConfig::default()
+        };
+        let adapters = Adapters::new(&method, &base, &Device::flex()).unwrap().unwrap();
+        let mut count = 0;
+        weights::for_each_parameter(&adapters, |_, shape| {
+            count += shape.iter().product::<usize>();
+        });
+        assert_eq!(count, expected, "{kind:?} {towers:?}");
+    }
+}
