@@ -1,10 +1,106 @@
-//! Fused operations with hand-written backward passes for frozen vision-language models.
+//! Operations of vision-language models with hand-written backward passes.
+//!
+//! Each is one node on the tape where a composition of Burn's operations would be many: it keeps
+//! its inputs and nothing else, and its gradient is computed in one pass. On the CPU backend they
+//! run on slices; elsewhere the bodies in [`compose`] apply.
 
-use burn::tensor::{Tensor, activation};
+mod attention;
+pub mod compose;
+mod flex;
+mod layer_norm;
+mod quick_gelu;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
+
+/// What a backend does for this crate; every operation has a default body.
+#[backend_extension(
+    Flex,
+    Cube: cfg(any(
+        feature = "cuda",
+        feature = "metal",
+        feature = "rocm",
+        feature = "vulkan",
+        feature = "webgpu"
+    )),
+    Autodiff
+)]
+pub trait Kernels: Backend {
+    /// See [`quick_gelu`].
+    fn quick_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        compose::quick_gelu::<Self>(x)
+    }
+
+    /// The gradient at `x` of [`quick_gelu`], given that at its output.
+    fn quick_gelu_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        compose::quick_gelu_backward::<Self>(x, grad)
+    }
+
+    /// See [`layer_norm`].
+    fn layer_norm_affine(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        Self::layer_norm(x, gamma, Some(beta), epsilon)
+    }
+
+    /// The gradient at `x` of [`layer_norm`], given that at its output.
+    fn layer_norm_backward(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        compose::layer_norm_backward::<Self>(x, gamma, grad, epsilon)
+    }
+
+    /// See [`attention`].
+    fn softmax_attention(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        causal: bool,
+    ) -> FloatTensor<Self> {
+        compose::attention::<Self>(query, key, value, causal)
+    }
+}
 
 /// `x * sigmoid(1.702 x)`, the activation of OpenAI's CLIP (Hendrycks and Gimpel 2016).
 ///
 /// Any shape to the same shape.
 pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    x.clone() * activation::sigmoid(x * 1.702)
+    Tensor::from_dispatch(Dispatch::quick_gelu(x.into_dispatch()))
+}
+
+/// Layer normalisation (Ba et al. 2016) over the last dimension, the variance with divisor n.
+///
+/// `x` is `[..., width]`, `gamma` and `beta` are `[width]`; the result has the shape of `x`.
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::layer_norm_affine(
+        x.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        epsilon,
+    ))
+}
+
+/// `softmax(q k^T / sqrt(width)) v` of each head; `causal` hides later tokens from earlier ones.
+///
+/// All are `[batch, heads, tokens, width]`. The attention weights are not kept for the backward
+/// pass, which computes them anew.
+pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, causal: bool) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::softmax_attention(
+        query.into_dispatch(),
+        key.into_dispatch(),
+        value.into_dispatch(),
+        causal,
+    ))
 }

@@ -1,8 +1,8 @@
 //! Between modules and named tensors in PyTorch's layout.
 //!
-//! A parameter's name is its path in the module, with three changes: the names of layer norms and
-//! of the upsampling convolutions are Transformers', an enum's variant is not part of a name, and
-//! adapters lie at the top, as published. Weights of linear layers are transposed.
+//! A parameter's name is its path in the module, with three changes: the names of the upsampling
+//! convolutions are Transformers', an enum's variant is not part of a name, and adapters lie at the
+//! top, as published. Weights of linear layers are transposed.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,6 @@ struct Path {
 
 /// What holds a parameter; decides its name and layout in files.
 const LINEAR: &str = "linear";
-const LAYER_NORM: &str = "layer norm";
 const VARIANT: &str = "variant";
 const OTHER: &str = "";
 
@@ -37,7 +36,6 @@ impl Path {
     fn enter(&mut self, name: &str, container: &str) {
         let kind = match container {
             "Struct:Linear" => LINEAR,
-            "Struct:LayerNorm" => LAYER_NORM,
             _ if container.starts_with("Enum:") => VARIANT,
             _ => OTHER,
         };
@@ -51,12 +49,9 @@ impl Path {
     fn name(&self) -> String {
         let mut parts: Vec<&str> = Vec::with_capacity(self.parts.len());
         for (name, kind) in &self.parts {
-            parts.push(match (*kind, name.as_str()) {
-                (VARIANT, _) => continue,
-                (LAYER_NORM, "gamma") => "weight",
-                (LAYER_NORM, "beta") => "bias",
-                (_, name) => name,
-            });
+            if *kind != VARIANT {
+                parts.push(name);
+            }
         }
         let mut name = parts.join(".");
         if let Some(adapter) = name.strip_prefix("adapters.") {

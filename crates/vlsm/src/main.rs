@@ -1,2 +1,28 @@
-//! vlsm
-fn main() {}
+//! The command line: parses, calls the library, prints.
+
+mod commands;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Fine-tune and run vision-language segmentation models: a text prompt and an image go in, a mask
+/// comes out.
+#[derive(Parser)]
+#[command(name = "vlsm", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command.run() {
+        Ok(code) => code,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -2,8 +2,6 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::module::attention;
-use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Device, Tensor};
 
 /// Configuration of [`SelfAttention`].
@@ -51,11 +49,7 @@ impl SelfAttention {
         let query = split(self.q_proj.forward(x.clone()));
         let key = split(self.k_proj.forward(x.clone()));
         let value = split(self.v_proj.forward(x));
-        let options = AttentionModuleOptions {
-            is_causal: causal,
-            ..Default::default()
-        };
-        let mixed = attention(query, key, value, None, None, options)
+        let mixed = vlsm_kernels::attention(query, key, value, causal)
             .swap_dims(1, 2)
             .reshape([batch, tokens, width]);
         self.out_proj.forward(mixed)

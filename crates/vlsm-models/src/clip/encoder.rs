@@ -1,10 +1,10 @@
 //! The pre-norm transformer of both towers.
 
 use burn::module::Module;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, activation};
 
-use super::{SelfAttention, SelfAttentionConfig};
+use super::{LayerNorm, SelfAttention, SelfAttentionConfig};
 use crate::adapter::LayerAdapters;
 use crate::config::{Activation, TextConfig, VisionConfig};
 
@@ -81,11 +81,7 @@ pub struct EncoderLayer {
 impl EncoderLayerConfig {
     /// Makes the layer; parameters are initialised when first used.
     pub fn init(&self, device: &Device) -> EncoderLayer {
-        let norm = || {
-            LayerNormConfig::new(self.width)
-                .with_epsilon(self.epsilon)
-                .init(device)
-        };
+        let norm = || LayerNorm::new(self.width, self.epsilon, device);
         EncoderLayer {
             layer_norm1: norm(),
             self_attn: SelfAttentionConfig {

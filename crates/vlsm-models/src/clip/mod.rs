@@ -2,10 +2,12 @@
 
 mod attention;
 mod encoder;
+mod layer_norm;
 mod text;
 mod vision;
 
 pub use attention::{SelfAttention, SelfAttentionConfig};
 pub use encoder::{Encoder, EncoderConfig, EncoderLayer, EncoderLayerConfig, Mlp, MlpConfig};
+pub use layer_norm::LayerNorm;
 pub use text::{TextStates, TextTower, TokenBatch};
 pub use vision::VisionTower;

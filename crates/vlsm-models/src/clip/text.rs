@@ -1,10 +1,10 @@
 //! The text tower: a causal transformer, pooled at the end-of-text token.
 
 use burn::module::Module;
-use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig};
+use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::{Encoder, EncoderConfig};
+use super::{Encoder, EncoderConfig, LayerNorm};
 use crate::adapter::LayerAdapters;
 use crate::config::TextConfig;
 use crate::error::{ModelError, Result};
@@ -112,9 +112,7 @@ impl TextConfig {
                     .init(device),
             },
             encoder: EncoderConfig::from(self).init(device),
-            final_layer_norm: LayerNormConfig::new(width)
-                .with_epsilon(self.layer_norm_eps)
-                .init(device),
+            final_layer_norm: LayerNorm::new(width, self.layer_norm_eps, device),
         }
     }
 }

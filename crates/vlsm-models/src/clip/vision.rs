@@ -2,10 +2,10 @@
 
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig};
+use burn::nn::{Embedding, EmbeddingConfig, Initializer};
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Encoder, EncoderConfig};
+use super::{Encoder, EncoderConfig, LayerNorm};
 use crate::adapter::LayerAdapters;
 use crate::config::VisionConfig;
 
@@ -34,11 +34,7 @@ impl VisionConfig {
     pub fn init(&self, device: &Device) -> VisionTower {
         let width = self.hidden_size;
         let grid = self.image_size / self.patch_size;
-        let norm = || {
-            LayerNormConfig::new(width)
-                .with_epsilon(self.layer_norm_eps)
-                .init(device)
-        };
+        let norm = || LayerNorm::new(width, self.layer_norm_eps, device);
         VisionTower {
             embeddings: VisionEmbeddings {
                 class_embedding: Initializer::Zeros.init([width], device),

@@ -1,0 +1,91 @@
+//! Attention on the tape.
+
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, TensorMetadata};
+
+use crate::{Kernels, compose};
+
+#[derive(Debug)]
+struct Attention;
+
+impl<B: Kernels> Backward<B, 3> for Attention {
+    /// Query, key, value and whether the attention is causal; and the output.
+    type State = ([NodeId; 3], bool, FloatTensor<B>);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let grad = grads.consume::<B>(&ops.node);
+        let (inputs, causal, output) = ops.state;
+        let [query, key, value] =
+            inputs.map(|id| checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(id));
+        let gradients = backward::<B>(query, key, value, output, grad, causal);
+        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(parent) = parent {
+                grads.register::<B>(parent.id, gradient);
+            }
+        }
+    }
+}
+
+/// Gradients at query, key and value. With `P` the attention weights and `O` the output,
+/// `dV = P^T dO` and `dS = P (dO V^T - rowsum(dO O))` (Dao et al. 2022, section 3.1).
+fn backward<B: Backend>(
+    query: FloatTensor<B>,
+    key: FloatTensor<B>,
+    value: FloatTensor<B>,
+    output: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    causal: bool,
+) -> [FloatTensor<B>; 3] {
+    let [.., width] = query.shape().dims::<4>();
+    let scale = 1.0 / (width as f64).sqrt();
+    let weights = compose::attention_weights::<B>(query.clone(), key.clone(), causal);
+    let value_grad = B::float_matmul(B::float_transpose(weights.clone()), grad.clone());
+    let along = B::float_sum_dim(B::float_mul(grad.clone(), output), 3);
+    let weights_grad = B::float_matmul(grad, B::float_transpose(value));
+    let scores_grad = B::float_mul(weights, B::float_sub(weights_grad, along));
+    let scores_grad = B::float_mul_scalar(scores_grad, scale.into());
+    let query_grad = B::float_matmul(scores_grad.clone(), key);
+    let key_grad = B::float_matmul(B::float_transpose(scores_grad), query);
+    [query_grad, key_grad, value_grad]
+}
+
+pub(crate) fn forward<B: Kernels, C: CheckpointStrategy>(
+    query: FloatTensor<Autodiff<B, C>>,
+    key: FloatTensor<Autodiff<B, C>>,
+    value: FloatTensor<Autodiff<B, C>>,
+    causal: bool,
+) -> FloatTensor<Autodiff<B, C>> {
+    let nodes = [query.node(), key.node(), value.node()];
+    match Attention.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(mut prepared) => {
+            let inputs = [
+                prepared.checkpoint(&query),
+                prepared.checkpoint(&key),
+                prepared.checkpoint(&value),
+            ];
+            let output = B::softmax_attention(
+                query.into_primitive(),
+                key.into_primitive(),
+                value.into_primitive(),
+                causal,
+            );
+            prepared.finish((inputs, causal, output.clone()), output)
+        }
+        OpsKind::UnTracked(prepared) => prepared.finish(B::softmax_attention(
+            query.into_primitive(),
+            key.into_primitive(),
+            value.into_primitive(),
+            causal,
+        )),
+    }
+}

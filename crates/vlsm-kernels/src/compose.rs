@@ -1,0 +1,87 @@
+//! Bodies in Burn's own operations, for backends without one of their own.
+
+use burn::backend::tensor::{BoolTensor, FloatTensor};
+use burn::backend::{Backend, TensorMetadata};
+use burn::tensor::{Shape, TensorData};
+
+/// The slope of the sigmoid in quick-GELU.
+pub(crate) const SLOPE: f32 = 1.702;
+
+/// `x * sigmoid(1.702 x)`.
+pub fn quick_gelu<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let gate = B::sigmoid(B::float_mul_scalar(x.clone(), SLOPE.into()));
+    B::float_mul(x, gate)
+}
+
+/// `grad * s (1 + 1.702 x (1 - s))` with `s = sigmoid(1.702 x)`.
+pub fn quick_gelu_backward<B: Backend>(x: FloatTensor<B>, grad: FloatTensor<B>) -> FloatTensor<B> {
+    let scaled = B::float_mul_scalar(x, SLOPE.into());
+    let gate = B::sigmoid(scaled.clone());
+    let rest = B::float_add_scalar(B::float_neg(gate.clone()), 1f32.into());
+    let slope = B::float_add_scalar(B::float_mul(scaled, rest), 1f32.into());
+    B::float_mul(grad, B::float_mul(gate, slope))
+}
+
+/// `(g - mean(g) - n mean(g n)) / std` over the last dimension, with `g = grad * gamma` and `n` the
+/// normalised input.
+pub fn layer_norm_backward<B: Backend>(
+    x: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    epsilon: f64,
+) -> FloatTensor<B> {
+    let last = x.shape().num_dims() - 1;
+    let mut wide = vec![1; last + 1];
+    wide[last] = gamma.shape()[0];
+    let gamma = B::float_reshape(gamma, Shape::from(wide));
+    let centred = B::float_sub(x.clone(), B::float_mean_dim(x, last));
+    let variance = B::float_mean_dim(B::float_mul(centred.clone(), centred.clone()), last);
+    let deviation = B::float_sqrt(B::float_add_scalar(variance, epsilon.into()));
+    let normal = B::float_div(centred, deviation.clone());
+    let grad = B::float_mul(grad, gamma);
+    let mean = B::float_mean_dim(grad.clone(), last);
+    let along = B::float_mean_dim(B::float_mul(grad.clone(), normal.clone()), last);
+    let change = B::float_sub(B::float_sub(grad, mean), B::float_mul(normal, along));
+    B::float_div(change, deviation)
+}
+
+/// Attention weights, `softmax(q k^T / sqrt(width))`, `[batch, heads, tokens, tokens]`.
+///
+/// The query is scaled before the product, as Transformers does, whose rounding this follows. (The
+/// CPU backend's own fused attention was ten times further from f64 where scores are large.)
+pub fn attention_weights<B: Backend>(
+    query: FloatTensor<B>,
+    key: FloatTensor<B>,
+    causal: bool,
+) -> FloatTensor<B> {
+    let [.., tokens, width] = query.shape().dims::<4>();
+    let query = B::float_mul_scalar(query, (1.0 / (width as f64).sqrt()).into());
+    let scores = B::float_matmul(query, B::float_transpose(key));
+    let scores = if causal {
+        let hidden = later_tokens::<B>(tokens, &scores);
+        B::float_mask_fill(scores, hidden, f32::NEG_INFINITY.into())
+    } else {
+        scores
+    };
+    B::softmax(scores, 3)
+}
+
+/// For each query the keys behind it, in the shape of `scores`.
+fn later_tokens<B: Backend>(tokens: usize, scores: &FloatTensor<B>) -> BoolTensor<B> {
+    let mask: Vec<bool> = (0..tokens * tokens)
+        .map(|place| place % tokens > place / tokens)
+        .collect();
+    let mask = TensorData::new(mask, [1, 1, tokens, tokens]);
+    let mask = B::bool_from_data(mask, &scores.device());
+    B::bool_expand(mask, Shape::from(scores.shape().dims::<4>().to_vec()))
+}
+
+/// Attention weights times the values.
+pub fn attention<B: Backend>(
+    query: FloatTensor<B>,
+    key: FloatTensor<B>,
+    value: FloatTensor<B>,
+    causal: bool,
+) -> FloatTensor<B> {
+    B::float_matmul(attention_weights::<B>(query, key, causal), value)
+}

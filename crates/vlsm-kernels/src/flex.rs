@@ -1,0 +1,193 @@
+//! Bodies on slices for the CPU backend, and the routing of the others.
+
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Flex, TensorMetadata};
+use burn::tensor::{Bytes, DType, Shape};
+use burn_flex::{FlexTensor, Layout};
+use rayon::prelude::*;
+
+use crate::compose::{self, SLOPE};
+use crate::{Kernels, attention, layer_norm, quick_gelu};
+
+impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
+    fn quick_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        quick_gelu::forward::<B, C>(x)
+    }
+
+    fn layer_norm_affine(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        layer_norm::forward::<B, C>(x, gamma, beta, epsilon)
+    }
+
+    fn softmax_attention(
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        causal: bool,
+    ) -> FloatTensor<Self> {
+        attention::forward::<B, C>(query, key, value, causal)
+    }
+}
+
+/// Values that one thread works on at a time.
+const CHUNK: usize = 16 * 1024;
+
+impl Kernels for Flex {
+    fn quick_gelu(x: FlexTensor) -> FlexTensor {
+        if x.dtype() != DType::F32 {
+            return compose::quick_gelu::<Self>(x);
+        }
+        let x = x.to_contiguous();
+        let input = x.as_slice::<f32>().unwrap_or_default();
+        let mut output = vec![0.0; input.len()];
+        output
+            .par_chunks_mut(CHUNK)
+            .zip(input.par_chunks(CHUNK))
+            .for_each(|(output, input)| {
+                for (y, x) in output.iter_mut().zip(input) {
+                    *y = x * sigmoid(SLOPE * x);
+                }
+            });
+        tensor(output, x.shape())
+    }
+
+    fn quick_gelu_backward(x: FlexTensor, grad: FlexTensor) -> FlexTensor {
+        if x.dtype() != DType::F32 {
+            return compose::quick_gelu_backward::<Self>(x, grad);
+        }
+        let (x, grad) = (x.to_contiguous(), grad.to_contiguous());
+        let input = x.as_slice::<f32>().unwrap_or_default();
+        let grad = grad.as_slice::<f32>().unwrap_or_default();
+        let mut output = vec![0.0; input.len()];
+        output
+            .par_chunks_mut(CHUNK)
+            .zip(input.par_chunks(CHUNK))
+            .zip(grad.par_chunks(CHUNK))
+            .for_each(|((output, input), grad)| {
+                for ((y, x), grad) in output.iter_mut().zip(input).zip(grad) {
+                    let scaled = SLOPE * x;
+                    let gate = sigmoid(scaled);
+                    *y = grad * gate * (1.0 + scaled * (1.0 - gate));
+                }
+            });
+        tensor(output, x.shape())
+    }
+
+    fn layer_norm_backward(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        grad: FlexTensor,
+        epsilon: f64,
+    ) -> FlexTensor {
+        if x.dtype() != DType::F32 {
+            return compose::layer_norm_backward::<Self>(x, gamma, grad, epsilon);
+        }
+        let (x, gamma, grad) = (
+            x.to_contiguous(),
+            gamma.to_contiguous(),
+            grad.to_contiguous(),
+        );
+        let input = x.as_slice::<f32>().unwrap_or_default();
+        let gamma = gamma.as_slice::<f32>().unwrap_or_default();
+        let grad = grad.as_slice::<f32>().unwrap_or_default();
+        let width = gamma.len();
+        let mut output = vec![0.0; input.len()];
+        output
+            .par_chunks_mut(width)
+            .zip(input.par_chunks(width))
+            .zip(grad.par_chunks(width))
+            .with_min_len(CHUNK.div_ceil(width.max(1)))
+            .for_each(|((output, x), grad)| layer_norm_row(output, x, gamma, grad, epsilon));
+        tensor(output, x.shape())
+    }
+}
+
+/// One row of the backward pass. The sums are in f64: what is left after the two subtractions can
+/// be a thousand times smaller than what went in.
+fn layer_norm_row(output: &mut [f32], x: &[f32], gamma: &[f32], grad: &[f32], epsilon: f64) {
+    let n = x.len() as f64;
+    let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
+    let squares = x.iter().map(|x| (f64::from(*x) - mean).powi(2));
+    let rate = 1.0 / (squares.sum::<f64>() / n + epsilon).sqrt();
+    let (mut total, mut along) = (0.0, 0.0);
+    for ((x, gamma), grad) in x.iter().zip(gamma).zip(grad) {
+        let grad = f64::from(*grad) * f64::from(*gamma);
+        total += grad;
+        along += grad * (f64::from(*x) - mean) * rate;
+    }
+    let (total, along) = (total / n, along / n);
+    for (((y, x), gamma), grad) in output.iter_mut().zip(x).zip(gamma).zip(grad) {
+        let grad = f64::from(*grad) * f64::from(*gamma);
+        let normal = (f64::from(*x) - mean) * rate;
+        *y = ((grad - total - normal * along) * rate) as f32;
+    }
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+/// `e^x` to 2 units in the last place, without branches so that loops over it are vectorised: the
+/// argument is split into a power of two and a rest, whose exponential is a polynomial (Cephes).
+fn exp(x: f32) -> f32 {
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer.
+    const ROUND: f32 = 12_582_912.0;
+    let x = x.clamp(-87.0, 88.0);
+    let power = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rest = x - power * LN_2_HIGH - power * LN_2_LOW;
+    let mut series = 1.987_569_2e-4;
+    for coefficient in [
+        1.398_2e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        5.000_000_1e-1,
+    ] {
+        series = series * rest + coefficient;
+    }
+    let fraction = series * rest * rest + rest + 1.0;
+    fraction * f32::from_bits(((power as i32 + 127) << 23) as u32)
+}
+
+fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
+    FlexTensor::new(
+        Bytes::from_elems(data),
+        Layout::contiguous(shape),
+        DType::F32,
+    )
+}
+
+#[cfg(any(
+    feature = "cuda",
+    feature = "metal",
+    feature = "rocm",
+    feature = "vulkan",
+    feature = "webgpu"
+))]
+mod cube {
+    impl<R: burn_cubecl::CubeRuntime> crate::Kernels for burn_cubecl::CubeBackend<R> {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_close_everywhere() {
+        for step in -8_700..=8_800 {
+            let x = step as f32 / 100.0;
+            let expected = f64::from(x).exp();
+            let error = (f64::from(exp(x)) / expected - 1.0).abs();
+            assert!(error < 3e-7, "exp({x}): {error}");
+        }
+        assert_eq!(sigmoid(-1e9), sigmoid(-87.0));
+        assert_eq!(sigmoid(1e9), 1.0);
+    }
+}

@@ -1,0 +1,323 @@
+//! `vlsm eval`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use vlsm::Segmenter;
+use vlsm_data::{Dataset, PromptChoice, Sample, Split, write_atomic};
+use vlsm_train::evaluate::{MeanStd, file_name};
+use vlsm_train::trainer::RunFolder;
+use vlsm_train::{EvalConfig, Evaluation, Metrics, PromptSet, Recipe, evaluate};
+
+use super::{data_recipe, make_folder, make_parent, only_data, segmenter, to_json};
+use crate::output::{Counter, print, table};
+
+/// Measure a base, with or without an adapter, on a data set.
+///
+/// Dice, IoU and HD95 are taken per image, at the mask's own size, and averaged. Several prompts
+/// in one call cost little more than one: an image goes through the vision tower once.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  vlsm eval runs/clipseg_dense_vlc
+  vlsm eval runs/clipseg_dense_vlc --prompt p1 --prompt p6 --prompt \"a polyp\" --csv rows.csv
+  vlsm eval --base CIDAS/clipseg-rd64-refined --data data/kvasir_polyp --prompt p1")]
+pub(crate) struct Args {
+    /// A run's folder: base, adapter, data, prompts and input size come from there, unless given.
+    #[arg(required_unless_present_all = ["base", "data"])]
+    run: Option<PathBuf>,
+    /// The base: a folder, or a name on the hub.
+    #[arg(long)]
+    base: Option<String>,
+    /// An adapter file; without one, and without a run, the base itself is measured (zero-shot).
+    #[arg(long, value_name = "FILE")]
+    adapter: Option<PathBuf>,
+    /// The data set's folder.
+    #[arg(long, value_name = "ROOT")]
+    data: Option<PathBuf>,
+    /// The split: train, val or test.
+    #[arg(long, default_value = "test")]
+    split: Split,
+    /// A prompt by its name in the data set (p0, p1, ...), or a text for all samples; may be given
+    /// several times [default: p6 where there is one, else the richest].
+    #[arg(long, value_name = "CHOICE")]
+    prompt: Vec<PromptChoice>,
+    /// Side of the square input, in pixels [default: the run's, else the base's].
+    #[arg(long, value_name = "N")]
+    image_size: Option<usize>,
+    /// Images of one pass of the vision tower, and prompts of one pass of the decoder
+    /// [default: the run's, else 8].
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Where to compute: cpu, or what this build has (vulkan, metal, webgpu, cuda, rocm)
+    /// [default: the run's, else cpu].
+    #[arg(long)]
+    device: Option<String>,
+    /// At most this many samples, the first ones.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Print one JSON object instead of the table.
+    #[arg(long)]
+    json: bool,
+    /// Write the metrics of every sample and prompt to this CSV file.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write the predicted masks into this folder, as PROMPT/SAMPLE.png at the masks' own size.
+    #[arg(long, value_name = "DIR")]
+    masks: Option<PathBuf>,
+    /// Set a key of the recipe's `data` section, such as data.format=folder; may be given several
+    /// times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let mut recipe = self.recipe()?;
+        let choices = self.choices();
+        // Texts stand for prompts that samples lack.
+        let text = choices
+            .iter()
+            .find(|choice| matches!(choice, PromptChoice::Text(_)));
+        if let Some(text) = text {
+            recipe.data.config.eval_prompt = Some(text.clone());
+        }
+        let dataset = Dataset::open(&recipe.data.config)?;
+        let samples = dataset.require(self.split)?;
+        let samples = &samples[..recipe
+            .data
+            .eval_limit
+            .unwrap_or(samples.len())
+            .min(samples.len())];
+        let sets = prompt_sets(&choices, &recipe, samples)?;
+        if self.masks.is_some() {
+            check_folders(&sets)?;
+        }
+        for file in self.csv.iter() {
+            make_parent(file)?;
+        }
+        for folder in self.masks.iter() {
+            make_folder(folder)?;
+        }
+        let adapter = self.adapter.clone().or_else(|| {
+            let path = self.run.clone()?;
+            Some(RunFolder { path }.adapter())
+        });
+        let segmenter = segmenter(
+            &recipe.model.base,
+            adapter.as_deref(),
+            recipe.model.image_size,
+            &recipe.trainer.device,
+        )?;
+        let evaluation = self.evaluate(&segmenter, &recipe, &dataset, samples, &sets)?;
+        if let Some(path) = &self.csv {
+            write_csv(path, &evaluation)?;
+        }
+        let results: Vec<(&str, Metrics)> = sets
+            .iter()
+            .map(|set| (set.name.as_str(), evaluation.of_set(&set.name)))
+            .collect();
+        print(&if self.json {
+            json(&evaluation, samples.len(), &results)?
+        } else {
+            report(&results)
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// What to evaluate: the run's recipe, or one made of the options.
+    fn recipe(&self) -> Result<Recipe> {
+        only_data(&self.set)?;
+        let mut recipe = match &self.run {
+            Some(path) => {
+                let file = RunFolder { path: path.clone() }.recipe();
+                if !file.is_file() {
+                    bail!(
+                        "`{}` is not a run's folder: it has no recipe.toml; give a folder that \
+                         `vlsm train` made, or --base and --data",
+                        path.display()
+                    );
+                }
+                Recipe::read(&file, &self.set)?
+            }
+            // clap wants both where there is no run.
+            None => data_recipe(
+                self.base.as_deref().unwrap_or_default(),
+                self.data.as_deref().unwrap_or(Path::new("")),
+                &self.set,
+            )?,
+        };
+        if let Some(base) = &self.base {
+            recipe.model.base.clone_from(base);
+        }
+        if let Some(root) = &self.data {
+            recipe.data.config.root.clone_from(root);
+        }
+        if let Some(device) = &self.device {
+            recipe.trainer.device.clone_from(device);
+        }
+        if let Some(size) = self.batch_size {
+            if size == 0 {
+                bail!("--batch-size is 0; give at least 1");
+            }
+            recipe.trainer.eval_batch_size = size;
+        }
+        if self.limit == Some(0) {
+            bail!("--limit is 0; give at least 1");
+        }
+        recipe.data.eval_limit = self.limit.or(recipe.data.eval_limit);
+        recipe.model.image_size = self.image_size.or(recipe.model.image_size);
+        Ok(recipe)
+    }
+
+    /// The prompts asked for, each once.
+    fn choices(&self) -> Vec<PromptChoice> {
+        let mut choices: Vec<PromptChoice> = Vec::new();
+        for choice in &self.prompt {
+            if !choices.contains(choice) {
+                choices.push(choice.clone());
+            }
+        }
+        choices
+    }
+
+    fn evaluate(
+        &self,
+        segmenter: &Segmenter,
+        recipe: &Recipe,
+        dataset: &Dataset,
+        samples: &[Sample],
+        sets: &[PromptSet],
+    ) -> Result<Evaluation> {
+        let config = EvalConfig {
+            tokenizer: segmenter.tokenizer(),
+            preprocessing: segmenter.preprocessing(),
+            profile: segmenter.model().method().profile,
+            batch_size: recipe.trainer.eval_batch_size,
+            workers: recipe.data.config.workers,
+            ignore: dataset.ignore,
+            masks: self.masks.as_deref(),
+        };
+        let counter = Counter::new("evaluating", samples.len());
+        let progress = |done| counter.set(done);
+        Ok(evaluate(
+            segmenter.model(),
+            samples,
+            sets,
+            &config,
+            progress,
+        )?)
+    }
+}
+
+/// The prompt of every sample for each choice, or what the recipe says where there is none.
+fn prompt_sets(
+    choices: &[PromptChoice],
+    recipe: &Recipe,
+    samples: &[Sample],
+) -> Result<Vec<PromptSet>> {
+    if choices.is_empty() {
+        return Ok(vec![PromptSet::of_recipe(&recipe.data.config, samples)?]);
+    }
+    let sets = choices.iter().map(|choice| PromptSet::new(choice, samples));
+    Ok(sets.collect::<vlsm_train::Result<_>>()?)
+}
+
+/// Refuses prompts whose masks would go into one folder.
+fn check_folders(sets: &[PromptSet]) -> Result<()> {
+    for (index, set) in sets.iter().enumerate() {
+        let folder = file_name(&set.name);
+        if let Some(other) = sets[..index]
+            .iter()
+            .find(|one| file_name(&one.name) == folder)
+        {
+            bail!(
+                "the masks of prompts `{}` and `{}` would both go into the folder `{folder}`; \
+                 evaluate them in two calls",
+                other.name,
+                set.name
+            );
+        }
+    }
+    Ok(())
+}
+
+fn report(results: &[(&str, Metrics)]) -> String {
+    let value = |metric: &MeanStd, digits: usize| {
+        format!("{:.digits$} ± {:.digits$}", metric.mean, metric.std)
+    };
+    let rows: Vec<Vec<String>> = results
+        .iter()
+        .map(|(name, metrics)| {
+            vec![
+                (*name).to_owned(),
+                metrics.samples.to_string(),
+                value(&metrics.dice, 4),
+                value(&metrics.iou, 4),
+                value(&metrics.hd95, 2),
+                metrics.one_empty.to_string(),
+            ]
+        })
+        .collect();
+    let header = ["prompt", "n", "Dice", "IoU", "HD95", "one empty"];
+    table(&header, &rows)
+        + "Mean ± standard deviation over samples, at the masks' own size; HD95 in pixels.\n\
+           one empty: samples where prediction or truth, but not both, has no foreground; their \
+           HD95 is the image's diagonal.\n"
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Json {
+    /// Samples, whatever the number of prompts.
+    samples: usize,
+    dice: MeanStd,
+    iou: MeanStd,
+    hd95: MeanStd,
+    one_empty: usize,
+    prompts: serde_json::Map<String, serde_json::Value>,
+}
+
+fn json(evaluation: &Evaluation, samples: usize, results: &[(&str, Metrics)]) -> Result<String> {
+    let overall = evaluation.overall();
+    let mut prompts = serde_json::Map::new();
+    for (name, metrics) in results {
+        prompts.insert((*name).to_owned(), serde_json::to_value(metrics)?);
+    }
+    to_json(&Json {
+        samples,
+        dice: overall.dice,
+        iou: overall.iou,
+        hd95: overall.hd95,
+        one_empty: overall.one_empty,
+        prompts,
+    })
+}
+
+fn write_csv(path: &Path, evaluation: &Evaluation) -> Result<()> {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    table.write_record([
+        "sample",
+        "prompt_set",
+        "prompt",
+        "dice",
+        "iou",
+        "hd95",
+        "one_empty",
+    ])?;
+    for row in &evaluation.rows {
+        table.write_record([
+            &row.sample,
+            &row.set,
+            &row.prompt,
+            &row.dice.to_string(),
+            &row.iou.to_string(),
+            &row.hd95.to_string(),
+            &row.one_empty.to_string(),
+        ])?;
+    }
+    let bytes = table.into_inner().context("the table was not finished")?;
+    write_atomic(path, |file| std::io::Write::write_all(file, &bytes))?;
+    Ok(())
+}

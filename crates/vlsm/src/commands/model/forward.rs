@@ -1,0 +1,103 @@
+//! `vlsm model forward`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::{Tensor, TensorData};
+use vlsm_models::SegmentationModel;
+use vlsm_models::tensor_file::{self, HostTensor, IntTensor, TensorFile};
+use vlsm_models::weights::to_host;
+
+use crate::commands::{make_parent, segmenter};
+use crate::output::print;
+
+/// Run a model on prepared tensors, to compare it with another implementation.
+///
+/// Reads `pixel_values` [batch, 3, side, side] (normalised) and `input_ids` [batch, length] (token
+/// ids), writes `logits` [batch, 1, side, side] as the published code returns them. An
+/// `attention_mask` is not needed and not read: attention over text is causal and a prompt is
+/// taken at its end-of-text token, so that padding behind it changes nothing.
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  vlsm model forward --base bases/tiny --batch batch.safetensors --out logits.safetensors")]
+pub(crate) struct Args {
+    /// The base: a folder, or a name on the hub.
+    #[arg(long)]
+    base: String,
+    /// An adapter file.
+    #[arg(long, value_name = "FILE")]
+    adapter: Option<PathBuf>,
+    /// The safetensors file with the inputs.
+    #[arg(long, value_name = "FILE")]
+    batch: PathBuf,
+    /// The safetensors file for the logits.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Where to compute: cpu, or what this build has (vulkan, metal, webgpu, cuda, rocm).
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<()> {
+        let (pixels, prompts) = read_batch(tensor_file::read(&self.batch)?)
+            .with_context(|| format!("batch `{}`", self.batch.display()))?;
+        let segmenter = segmenter(&self.base, self.adapter.as_deref(), None, &self.device)?;
+        let model = segmenter.model();
+        model.output_size(pixels.shape[3])?;
+        let tokens = model.tokens(&prompts)?;
+        let pixels = TensorData::new(pixels.data, pixels.shape);
+        let features = model.encode_image(Tensor::from_data(pixels, &model.device()));
+        let logits = model.decode(&features, model.encode_text(&tokens));
+        let [batch, height, width] = logits.dims();
+        let logits = HostTensor {
+            shape: vec![batch, 1, height, width],
+            data: to_host(logits),
+        };
+        make_parent(&self.out)?;
+        let tensors = BTreeMap::from([("logits".to_owned(), logits)]);
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        tensor_file::write_safetensors(&self.out, &tensors, &metadata)?;
+        print(&format!(
+            "{}: logits [{batch}, 1, {height}, {width}]\n",
+            self.out.display()
+        ))?;
+        Ok(())
+    }
+}
+
+/// Pixels `[batch, 3, side, side]` and as many prompts of token ids.
+fn read_batch(mut file: TensorFile) -> Result<(HostTensor, Vec<Vec<u32>>)> {
+    let Some(pixels) = file.tensors.remove("pixel_values") else {
+        bail!("has no floating-point tensor `pixel_values` [batch, 3, side, side]");
+    };
+    let Some(ids) = file.ints.remove("input_ids") else {
+        bail!("has no integer tensor `input_ids` [batch, length]");
+    };
+    match pixels.shape[..] {
+        [batch, 3, height, width] if height == width && batch > 0 => {}
+        _ => bail!(
+            "`pixel_values` is {:?}; it must be [batch, 3, side, side]",
+            pixels.shape
+        ),
+    }
+    let prompts = prompts(&ids, pixels.shape[0])?;
+    Ok((pixels, prompts))
+}
+
+/// The rows of `input_ids`.
+fn prompts(ids: &IntTensor, batch: usize) -> Result<Vec<Vec<u32>>> {
+    let [rows, length] = ids.shape[..] else {
+        bail!("`input_ids` is {:?}; it must be [batch, length]", ids.shape);
+    };
+    if rows != batch || length == 0 {
+        bail!(
+            "`input_ids` is {:?}, but `pixel_values` has {batch} images; there must be a prompt for each",
+            ids.shape
+        );
+    }
+    let id = |id: &i64| u32::try_from(*id).with_context(|| format!("`input_ids` has id {id}"));
+    let rows = ids.data.chunks(length);
+    rows.map(|row| row.iter().map(id).collect()).collect()
+}

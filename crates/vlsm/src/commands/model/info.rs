@@ -1,0 +1,276 @@
+//! `vlsm model info`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::Serialize;
+use vlsm_models::weights::for_each_parameter;
+use vlsm_models::{AdapterFile, Base, BaseIdentity, MethodConfig, hub};
+
+use crate::commands::to_json;
+use crate::output::{pairs, print, thousands};
+
+/// Say what a base or an adapter is, with parameter counts per part.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  vlsm model info CIDAS/clipseg-rd64-refined
+  vlsm model info runs/clipseg_dense_vlc/adapter.safetensors --json")]
+pub(crate) struct Args {
+    /// A base (a folder, or a name on the hub) or an adapter file.
+    #[arg(value_name = "BASE_OR_ADAPTER")]
+    model: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<()> {
+        let path = Path::new(&self.model);
+        print(&if path.is_file() {
+            let info = AdapterInfo::read(path)?;
+            if self.json {
+                to_json(&info)?
+            } else {
+                info.text()
+            }
+        } else {
+            let info = BaseInfo::load(&self.model)?;
+            if self.json {
+                to_json(&info)?
+            } else {
+                info.text()
+            }
+        })?;
+        Ok(())
+    }
+}
+
+/// Parameter counts of parts, in the order in which they first come up.
+#[derive(Default)]
+struct Counts(Vec<(String, usize)>);
+
+impl Counts {
+    fn add(&mut self, part: &str, count: usize) {
+        match self.0.iter_mut().find(|(name, _)| name == part) {
+            Some((_, sum)) => *sum += count,
+            None => self.0.push((part.to_owned(), count)),
+        }
+    }
+
+    fn total(&self) -> usize {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (&str, String)> {
+        let rows = self.0.iter();
+        rows.map(|(name, count)| (name.as_str(), thousands(*count)))
+    }
+}
+
+impl Serialize for Counts {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, count)| (name, count)))
+    }
+}
+
+/// The part of a base that a parameter belongs to, by its name.
+fn part(name: &str) -> &'static str {
+    let name = name.strip_prefix("clipseg.").unwrap_or(name);
+    if name.starts_with("clip.vision_model.") {
+        "vision tower"
+    } else if name.starts_with("clip.text_model.") {
+        "text tower"
+    } else if name.starts_with("clip.") {
+        "projections"
+    } else {
+        "decoder"
+    }
+}
+
+/// What there is to say of a base.
+#[derive(Serialize)]
+struct BaseInfo {
+    kind: &'static str,
+    #[serde(flatten)]
+    identity: BaseIdentity,
+    revision: Option<String>,
+    weights: PathBuf,
+    image_size: usize,
+    mean: [f32; 3],
+    std: [f32; 3],
+    patch_size: usize,
+    output_size: usize,
+    taps: Vec<usize>,
+    vision_layers: usize,
+    vision_width: usize,
+    text_layers: usize,
+    text_width: usize,
+    context_length: usize,
+    projection_width: usize,
+    decoder_width: usize,
+    upsampling: &'static str,
+    tokenizer: String,
+    vocabulary: usize,
+    total_parameters: usize,
+    parameters: Counts,
+}
+
+impl BaseInfo {
+    fn load(name: &str) -> Result<Self> {
+        let files = hub::resolve(name)?;
+        let base = Base::load(name, &vlsm_train::device("cpu")?)?;
+        let mut parameters = Counts::default();
+        for_each_parameter(&base.clipseg, |name, shape| {
+            parameters.add(part(name), shape.iter().product());
+        });
+        let (config, preprocessing) = (&base.config, &base.preprocessing);
+        Ok(Self {
+            kind: "base",
+            revision: files.revision,
+            weights: files.weights,
+            image_size: preprocessing.image_size,
+            mean: preprocessing.mean,
+            std: preprocessing.std,
+            patch_size: config.vision_config.patch_size,
+            output_size: config.output_size(preprocessing.image_size),
+            taps: config.extract_layers.clone(),
+            vision_layers: config.vision_config.num_hidden_layers,
+            vision_width: config.vision_config.hidden_size,
+            text_layers: config.text_config.num_hidden_layers,
+            text_width: config.text_config.hidden_size,
+            context_length: config.text_config.max_position_embeddings,
+            projection_width: config.projection_dim,
+            decoder_width: config.reduce_dim,
+            upsampling: if config.use_complex_transposed_convolution {
+                "three convolutions (refined)"
+            } else {
+                "one transposed convolution"
+            },
+            tokenizer: tokenizer(&files.folder),
+            vocabulary: base.tokenizer.vocabulary_size(),
+            total_parameters: parameters.total(),
+            parameters,
+            identity: base.identity,
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut rows = vec![
+            ("base", self.identity.name.clone()),
+            ("weights", self.weights.display().to_string()),
+            ("fingerprint", self.identity.fingerprint.clone()),
+        ];
+        if let Some(revision) = &self.revision {
+            rows.push(("revision", revision.clone()));
+        }
+        let size = |side: usize| format!("{side} x {side} pixels");
+        let input = format!("{}, patches of {}", size(self.image_size), self.patch_size);
+        rows.push(("input", input));
+        rows.push(("output", size(self.output_size)));
+        let tower = |layers: usize, width: usize| format!("{layers} layers, width {width}");
+        let vision = tower(self.vision_layers, self.vision_width);
+        let text = tower(self.text_layers, self.text_width);
+        rows.push(("vision", format!("{vision}, taps {:?}", self.taps)));
+        rows.push(("text", format!("{text}, {} tokens", self.context_length)));
+        let decoder = format!("width {}, {}", self.decoder_width, self.upsampling);
+        rows.push(("decoder", decoder));
+        let tokenizer = format!("{} ({} tokens)", self.tokenizer, self.vocabulary);
+        rows.push(("tokenizer", tokenizer));
+        rows.push(("parameters", thousands(self.total_parameters)));
+        pairs(&rows) + &counts(&self.parameters)
+    }
+}
+
+/// Where a base's vocabulary comes from, as [`vlsm_models::ClipTokenizer::from_folder`] looks.
+fn tokenizer(folder: &Path) -> String {
+    let there = |name: &str| folder.join(name).is_file();
+    if there("tokenizer.json") {
+        folder.join("tokenizer.json").display().to_string()
+    } else if there("vocab.json") && there("merges.txt") {
+        format!("{} and merges.txt", folder.join("vocab.json").display())
+    } else {
+        "CLIP's vocabulary, built in".into()
+    }
+}
+
+/// What there is to say of an adapter.
+#[derive(Serialize)]
+struct AdapterInfo {
+    kind: &'static str,
+    file: PathBuf,
+    method: MethodConfig,
+    base: Option<BaseIdentity>,
+    total_parameters: usize,
+    parameters: Counts,
+}
+
+impl AdapterInfo {
+    fn read(path: &Path) -> Result<Self> {
+        let adapter = AdapterFile::read(path)?;
+        let mut parameters = Counts::default();
+        for (name, tensor) in &adapter.tensors {
+            let group = if adapter.method.has_adapters() {
+                name.split('.').next().unwrap_or(name)
+            } else {
+                part(name)
+            };
+            parameters.add(group, tensor.data.len());
+        }
+        let mut method = adapter.method;
+        if method.has_adapters() {
+            method.bottleneck = Some(method.bottleneck());
+        }
+        Ok(Self {
+            kind: "adapter",
+            file: path.into(),
+            method,
+            base: adapter.base,
+            total_parameters: parameters.total(),
+            parameters,
+        })
+    }
+
+    fn text(&self) -> String {
+        let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
+        let method = &self.method;
+        let mut rows = vec![
+            ("adapter", self.file.display().to_string()),
+            ("method", word(&method.kind)),
+            ("profile", word(&method.profile)),
+        ];
+        if method.has_adapters() {
+            rows.push(("towers", word(&method.towers)));
+            let mut bottleneck = method.bottleneck().to_string();
+            if method.towers.conditional() {
+                bottleneck += &format!(", conditional {}", method.cond_bottleneck);
+            }
+            rows.push(("bottleneck", bottleneck));
+            let layers = method.layers.as_ref();
+            let layers = layers.map_or("the method's own".into(), |layers| format!("{layers:?}"));
+            rows.push(("layers", layers));
+        }
+        match &self.base {
+            Some(base) => {
+                rows.push(("base", base.name.clone()));
+                rows.push(("base fingerprint", base.fingerprint.clone()));
+            }
+            None => rows.push(("base", "the file does not say".into())),
+        }
+        rows.push(("parameters", thousands(self.total_parameters)));
+        pairs(&rows) + &counts(&self.parameters)
+    }
+}
+
+/// Counts of parts, as rows of their own.
+fn counts(parts: &Counts) -> String {
+    let names: Vec<(String, String)> = parts
+        .rows()
+        .map(|(name, count)| (format!("  {name}"), count))
+        .collect();
+    let rows: Vec<(&str, String)> = names
+        .iter()
+        .map(|(name, count)| (name.as_str(), format!("{count:>12}")))
+        .collect();
+    pairs(&rows)
+}

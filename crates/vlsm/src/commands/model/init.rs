@@ -1,0 +1,92 @@
+//! `vlsm model init`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use vlsm_data::write_atomic_bytes;
+use vlsm_models::{ClipSegConfig, Preprocessing, init, tensor_file};
+
+use crate::commands::{make_folder, to_json};
+use crate::output::{print, thousands};
+
+/// Input side of `CIDAS/clipseg-rd64-refined`, whose position embeddings are for 224 pixels.
+const RD64_REFINED_SIZE: usize = 352;
+
+/// Make a base with random weights, in Hugging Face format.
+///
+/// It knows nothing; it serves tests and measurements, and training from nothing with method
+/// `full`. Writes config.json, preprocessor_config.json and model.safetensors.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  vlsm model init --config clipseg-rd64-refined --seed 1 -o bases/random
+  vlsm model init --config tiny -o bases/tiny
+  vlsm model init --config my/config.json -o bases/mine")]
+pub(crate) struct Args {
+    /// clipseg-rd64-refined, tiny, or the config.json of a CLIPSeg.
+    #[arg(long)]
+    config: String,
+    /// The weights depend on this and on the configuration alone.
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// The base's folder.
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// Write over a base that is there.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<()> {
+        let (config, preprocessing) = self.config()?;
+        let weights = self.out.join("model.safetensors");
+        if weights.exists() && !self.force {
+            bail!(
+                "`{}` is there already; choose another folder, or write over it by --force",
+                weights.display()
+            );
+        }
+        let tensors = init::base(&config, self.seed);
+        let parameters = tensors.values().map(|tensor| tensor.data.len()).sum();
+        make_folder(&self.out)?;
+        let write = |name: &str, value: serde_json::Value| -> Result<()> {
+            let path = self.out.join(name);
+            Ok(write_atomic_bytes(&path, to_json(&value)?.as_bytes())?)
+        };
+        write("config.json", config.to_json())?;
+        write("preprocessor_config.json", preprocessing.to_json())?;
+        // Transformers reads a file only with this entry.
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        tensor_file::write_safetensors(&weights, &tensors, &metadata)?;
+        print(&format!(
+            "{}: {} parameters, seed {}, input {} x {} pixels\n",
+            self.out.display(),
+            thousands(parameters),
+            self.seed,
+            preprocessing.image_size,
+            preprocessing.image_size,
+        ))?;
+        Ok(())
+    }
+
+    fn config(&self) -> Result<(ClipSegConfig, Preprocessing)> {
+        let config = match self.config.as_str() {
+            "clipseg-rd64-refined" => {
+                let config = ClipSegConfig::rd64_refined();
+                let preprocessing = Preprocessing {
+                    image_size: RD64_REFINED_SIZE,
+                    ..Preprocessing::of(&config)
+                };
+                return Ok((config, preprocessing));
+            }
+            "tiny" => ClipSegConfig::tiny(),
+            file if Path::new(file).is_file() => ClipSegConfig::read(Path::new(file))?,
+            other => bail!(
+                "--config {other}: neither clipseg-rd64-refined, nor tiny, nor a file that is there"
+            ),
+        };
+        let preprocessing = Preprocessing::of(&config);
+        Ok((config, preprocessing))
+    }
+}

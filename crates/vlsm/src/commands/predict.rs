@@ -1,0 +1,144 @@
+//! `vlsm predict`.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use vlsm::{Prediction, Segmenter, overlay};
+use vlsm_data::{RgbImage, read_image, write_png_gray, write_png_mask, write_png_rgb};
+use vlsm_train::evaluate::file_name;
+
+use super::{listed, make_folder, segmenter};
+use crate::output::{complain, is_closed_pipe, note, print};
+
+/// Segment images by prompts.
+///
+/// Per image and prompt three PNG files of the image's own size are written: IMAGE.PROMPT.mask.png
+/// (0 or 255), IMAGE.PROMPT.prob.png (the probability, 0 to 255) and IMAGE.PROMPT.overlay.png (the
+/// image with the mask tinted and outlined).
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  vlsm predict --base CIDAS/clipseg-rd64-refined --prompt \"a car\" --prompt \"the sky\" street.jpg -o out
+  vlsm predict --base CIDAS/clipseg-rd64-refined --adapter runs/polyp/adapter.safetensors --prompt \"a polyp\" *.jpg -o out")]
+pub(crate) struct Args {
+    /// The images.
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// The base: a folder, or a name on the hub.
+    #[arg(long)]
+    base: String,
+    /// An adapter file; without one the base itself answers (zero-shot).
+    #[arg(long, value_name = "FILE")]
+    adapter: Option<PathBuf>,
+    /// What to segment; may be given several times.
+    #[arg(long, required = true, value_name = "TEXT")]
+    prompt: Vec<String>,
+    /// The folder for the results.
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// Side of the square input, in pixels [default: the base's].
+    #[arg(long, value_name = "N")]
+    image_size: Option<usize>,
+    /// Where to compute: cpu, or what this build has (vulkan, metal, webgpu, cuda, rocm).
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let segmenter = segmenter(
+            &self.base,
+            self.adapter.as_deref(),
+            self.image_size,
+            &self.device,
+        )?;
+        make_folder(&self.out)?;
+        let mut names = Names::default();
+        let mut failed = 0;
+        for path in &self.images {
+            match self.predict(&segmenter, path, &mut names) {
+                Err(error) if is_closed_pipe(&error) => return Err(error),
+                Err(error) => {
+                    complain(&error);
+                    failed += 1;
+                }
+                Ok(()) => {}
+            }
+        }
+        if failed == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if self.images.len() > 1 {
+            note(&format!("{failed} of {} images failed", self.images.len()));
+        }
+        Ok(ExitCode::FAILURE)
+    }
+
+    fn predict(&self, segmenter: &Segmenter, path: &Path, names: &mut Names) -> Result<()> {
+        let picture = read_image(path)?;
+        let image = segmenter.set_image(&picture)?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        for prediction in segmenter.predict_all(&image, &self.prompt)? {
+            let prompt = &prediction.prompt;
+            let name = names.unique(&file_name(&stem), &file_name(prompt));
+            let paths = write(&self.out, &name, &picture, &prediction)?;
+            let share = 100.0 * prediction.share();
+            print(&format!(
+                "{}: `{prompt}` covers {share:.2} % of the image\n{}",
+                path.display(),
+                listed(&paths)
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes mask, probability map and overlay; gives their paths.
+fn write(
+    folder: &Path,
+    name: &str,
+    picture: &RgbImage,
+    prediction: &Prediction,
+) -> Result<[PathBuf; 3]> {
+    let path = |what: &str| folder.join(format!("{name}.{what}.png"));
+    let paths = [path("mask"), path("prob"), path("overlay")];
+    write_png_mask(&paths[0], &prediction.mask)?;
+    let (width, height) = (picture.width, picture.height);
+    write_png_gray(&paths[1], width, height, &prediction.levels())?;
+    write_png_rgb(&paths[2], &overlay(picture, &prediction.mask))?;
+    Ok(paths)
+}
+
+/// Names given so far, so that no result of a call overwrites another.
+#[derive(Default)]
+struct Names(HashSet<String>);
+
+impl Names {
+    /// `STEM.PROMPT`, with a number behind the stem where that is taken. Names that differ only in
+    /// case count as one: some file systems take them so.
+    fn unique(&mut self, stem: &str, prompt: &str) -> String {
+        let mut name = format!("{stem}.{prompt}");
+        let mut number = 2;
+        while !self.0.insert(name.to_lowercase()) {
+            name = format!("{stem}-{number}.{prompt}");
+            number += 1;
+        }
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Names;
+
+    #[test]
+    fn names_never_clash() {
+        let mut names = Names::default();
+        assert_eq!(names.unique("a", "x"), "a.x");
+        assert_eq!(names.unique("a", "y"), "a.y");
+        assert_eq!(names.unique("A", "x"), "A-2.x");
+        assert_eq!(names.unique("a", "x"), "a-3.x");
+        assert_eq!(names.unique("a-2", "x"), "a-2-2.x");
+    }
+}

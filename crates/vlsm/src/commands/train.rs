@@ -1,0 +1,92 @@
+//! `vlsm train`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use vlsm_train::evaluate::MeanStd;
+use vlsm_train::trainer::RunFolder;
+use vlsm_train::{Recipe, RunSummary};
+
+use crate::output::{pairs, print, thousands};
+
+/// Fine-tune a base on a data set, as a recipe says.
+///
+/// Everything goes into the run's folder: the recipe as run, `metrics.jsonl` (one line a step and
+/// one an epoch), `adapter.safetensors` (the best epoch), `adapter_last.safetensors`,
+/// `checkpoint/` and `summary.json`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  vlsm train recipes/clipseg_dense_vlc.toml
+  vlsm train recipes/clipseg_dense_vlc.toml --set optim.lr=3e-4 --set trainer.seed=41 --out runs/seed41
+  vlsm train recipes/clipseg_dense_vlc.toml --resume")]
+pub(crate) struct Args {
+    /// The recipe, a TOML file.
+    recipe: PathBuf,
+    /// Set a key of the recipe, such as optim.lr=3e-4; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The run's folder [default: runs/ and the recipe's name].
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+    /// Go on with a run that was interrupted, or that is to have more epochs or steps.
+    #[arg(long)]
+    resume: bool,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let recipe = Recipe::read(&self.recipe, &self.set)?;
+        let out = self.out.unwrap_or_else(|| {
+            PathBuf::from("runs").join(self.recipe.file_stem().unwrap_or("run".as_ref()))
+        });
+        let summary = vlsm_train::train(&recipe, &out, self.resume)?;
+        print(&report(&summary, &RunFolder { path: out }))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn report(summary: &RunSummary, folder: &RunFolder) -> String {
+    let mut rows = Vec::new();
+    if let Some(test) = &summary.test {
+        let value = |metric: MeanStd| format!("{:.4} ± {:.4}", metric.mean, metric.std);
+        let prompt = summary.test_prompt.as_deref().unwrap_or("-");
+        let of = format!("{} samples, prompt {prompt}", test.samples);
+        rows.push(("test Dice", format!("{} ({of})", value(test.dice))));
+        rows.push(("test IoU", value(test.iou)));
+        let hd95 = format!("{:.2} ± {:.2} pixels", test.hd95.mean, test.hd95.std);
+        let empty = match test.one_empty {
+            0 => String::new(),
+            n => format!(" ({n} with exactly one side empty count the image's diagonal)"),
+        };
+        rows.push(("test HD95", hd95 + &empty));
+    }
+    if let Some(dice) = summary.best_val_dice {
+        let best = format!("{dice:.4} (epoch {})", summary.best_epoch);
+        rows.push(("best validation Dice", best));
+    }
+    let steps = format!("{} ({} whole epochs)", summary.steps, summary.epochs);
+    rows.push(("steps", steps));
+    let (trained, total) = (summary.trainable_parameters, summary.total_parameters);
+    let share = 100.0 * trained as f64 / total.max(1) as f64;
+    let parameters = format!(
+        "{} trained of {} ({share:.2} %)",
+        thousands(trained),
+        thousands(total)
+    );
+    rows.push(("parameters", parameters));
+    if let Some(seconds) = summary.seconds_per_epoch {
+        rows.push(("seconds an epoch", format!("{seconds:.1}")));
+    }
+    if let Some(rate) = summary.images_per_second {
+        rows.push(("training images/s", format!("{rate:.2}")));
+    }
+    if let Some(bytes) = summary.peak_memory_bytes {
+        let peak = format!("{:.2} GB", bytes as f64 / 1e9);
+        rows.push(("peak memory", peak));
+    }
+    let path = |path: PathBuf| path.display().to_string();
+    rows.push(("adapter", path(folder.adapter())));
+    rows.push(("summary", path(folder.summary())));
+    pairs(&rows)
+}
