@@ -14,8 +14,8 @@ use crate::{Kernels, compose};
 struct Attention;
 
 impl<B: Kernels> Backward<B, 3> for Attention {
-    /// Query, key, value and whether the attention is causal; and the output.
-    type State = ([NodeId; 3], bool, FloatTensor<B>);
+    /// Query, key and value, and whether the attention is causal.
+    type State = ([NodeId; 3], bool);
 
     fn backward(
         self,
@@ -24,10 +24,10 @@ impl<B: Kernels> Backward<B, 3> for Attention {
         checkpointer: &mut Checkpointer,
     ) {
         let grad = grads.consume::<B>(&ops.node);
-        let (inputs, causal, output) = ops.state;
+        let (inputs, causal) = ops.state;
         let [query, key, value] =
             inputs.map(|id| checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(id));
-        let gradients = backward::<B>(query, key, value, output, grad, causal);
+        let gradients = backward::<B>(query, key, value, grad, causal);
         for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
             if let Some(parent) = parent {
                 grads.register::<B>(parent.id, gradient);
@@ -36,13 +36,13 @@ impl<B: Kernels> Backward<B, 3> for Attention {
     }
 }
 
-/// Gradients at query, key and value. With `P` the attention weights and `O` the output,
-/// `dV = P^T dO` and `dS = P (dO V^T - rowsum(dO O))` (Dao et al. 2022, section 3.1).
+/// Gradients at query, key and value. With `P` the attention weights, `O` the output and
+/// `dP = dO V^T`: `dV = P^T dO` and `dS = P (dP - rowsum(P dP))`. The sum could be had as
+/// `rowsum(dO O)`, but then it does not cancel exactly where the weights are all on one token.
 fn backward<B: Backend>(
     query: FloatTensor<B>,
     key: FloatTensor<B>,
     value: FloatTensor<B>,
-    output: FloatTensor<B>,
     grad: FloatTensor<B>,
     causal: bool,
 ) -> [FloatTensor<B>; 3] {
@@ -50,8 +50,8 @@ fn backward<B: Backend>(
     let scale = 1.0 / (width as f64).sqrt();
     let weights = compose::attention_weights::<B>(query.clone(), key.clone(), causal);
     let value_grad = B::float_matmul(B::float_transpose(weights.clone()), grad.clone());
-    let along = B::float_sum_dim(B::float_mul(grad.clone(), output), 3);
     let weights_grad = B::float_matmul(grad, B::float_transpose(value));
+    let along = B::float_sum_dim(B::float_mul(weights.clone(), weights_grad.clone()), 3);
     let scores_grad = B::float_mul(weights, B::float_sub(weights_grad, along));
     let scores_grad = B::float_mul_scalar(scores_grad, scale.into());
     let query_grad = B::float_matmul(scores_grad.clone(), key);
@@ -79,7 +79,7 @@ pub(crate) fn forward<B: Kernels, C: CheckpointStrategy>(
                 value.into_primitive(),
                 causal,
             );
-            prepared.finish((inputs, causal, output.clone()), output)
+            prepared.finish((inputs, causal), output)
         }
         OpsKind::UnTracked(prepared) => prepared.finish(B::softmax_attention(
             query.into_primitive(),

@@ -19,6 +19,8 @@ use crate::output::{Counter, print, table};
 /// Dice, IoU and HD95 are taken per image, at the mask's own size, and averaged. Several prompts
 /// in one call cost little more than one: an image goes through the vision tower once.
 #[derive(clap::Args)]
+#[command(override_usage = "vlsm eval RUN [OPTIONS]
+       vlsm eval --base BASE --data ROOT [OPTIONS]")]
 #[command(after_help = "Examples:
   vlsm eval runs/clipseg_dense_vlc
   vlsm eval runs/clipseg_dense_vlc --prompt p1 --prompt p6 --prompt \"a polyp\" --csv rows.csv

@@ -115,13 +115,13 @@ fn write(
 struct Names(HashSet<String>);
 
 impl Names {
-    /// `STEM.PROMPT`, with a number behind the stem where that is taken. Names that differ only in
+    /// `STEM.PROMPT`, with a number at the end where that is taken. Names that differ only in
     /// case count as one: some file systems take them so.
     fn unique(&mut self, stem: &str, prompt: &str) -> String {
         let mut name = format!("{stem}.{prompt}");
         let mut number = 2;
         while !self.0.insert(name.to_lowercase()) {
-            name = format!("{stem}-{number}.{prompt}");
+            name = format!("{stem}.{prompt}-{number}");
             number += 1;
         }
         name
@@ -137,8 +137,8 @@ mod tests {
         let mut names = Names::default();
         assert_eq!(names.unique("a", "x"), "a.x");
         assert_eq!(names.unique("a", "y"), "a.y");
-        assert_eq!(names.unique("A", "x"), "A-2.x");
-        assert_eq!(names.unique("a", "x"), "a-3.x");
-        assert_eq!(names.unique("a-2", "x"), "a-2-2.x");
+        assert_eq!(names.unique("A", "x"), "A.x-2");
+        assert_eq!(names.unique("a", "x"), "a.x-3");
+        assert_eq!(names.unique("a", "x-2"), "a.x-2-2");
     }
 }
