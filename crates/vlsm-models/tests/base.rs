@@ -1,0 +1,209 @@
+//! Bases and adapters from files: what fits, what does not, and what the errors say.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use vlsm_models::tensor_file::{self, HostTensor};
+use vlsm_models::weights::{self, to_host};
+use vlsm_models::{
+    AdaptedClipSeg, AdapterFile, Base, ClipSegConfig, MethodConfig, MethodKind, Profile,
+    SegmentationModel, Towers, init,
+};
+
+fn folder(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn load(folder: &Path) -> vlsm_models::Result<Base> {
+    Base::load(folder.to_str().unwrap(), &Device::flex())
+}
+
+/// A base of a few thousand parameters in a folder of its own.
+fn small_base(folder: &Path, seed: u64) -> ClipSegConfig {
+    let path = self::folder("tests/data/odd_base/config.json");
+    std::fs::copy(path, folder.join("config.json")).unwrap();
+    let config = ClipSegConfig::read(&folder.join("config.json")).unwrap();
+    write(folder, &init::base(&config, seed));
+    config
+}
+
+fn write(folder: &Path, tensors: &BTreeMap<String, HostTensor>) {
+    let path = folder.join("model.safetensors");
+    tensor_file::write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
+}
+
+/// `scripts/reference/make_odd_base.py`: Transformers' logits of an unusual model in PyTorch's own
+/// format.
+#[test]
+fn unusual_configuration_from_pytorch_file() {
+    let folder = folder("tests/data/odd_base");
+    let base = load(&folder).unwrap();
+    assert_eq!(base.config.extract_layers, [0, 2, 1]);
+    let batch = tensor_file::read(&folder.join("batch.safetensors")).unwrap();
+    let pixels = &batch.tensors["pixel_values"];
+    let pixels = TensorData::new(pixels.data.clone(), [3, 3, 48, 48]);
+    let pixels = Tensor::<4>::from_data(pixels, &Device::flex());
+    let ids: Vec<u32> = batch.ints["input_ids"]
+        .data
+        .iter()
+        .map(|id| *id as u32)
+        .collect();
+    let prompts: Vec<&[u32]> = ids.chunks(6).collect();
+    let model = AdaptedClipSeg::new(&base, MethodConfig::zero_shot(), 0).unwrap();
+    let text = model.encode_text(&model.tokens(&prompts).unwrap());
+    let logits = to_host(model.decode(&model.encode_image(pixels), text));
+    let expected = &batch.tensors["logits"].data;
+    assert_eq!(logits.len(), expected.len());
+    for (value, expected) in logits.iter().zip(expected) {
+        assert!((value - expected).abs() < 1e-4, "{value} {expected}");
+    }
+}
+
+#[test]
+fn misfitting_weights_are_named() {
+    let temporary = tempfile::tempdir().unwrap();
+    let config = small_base(temporary.path(), 1);
+    let mut tensors = init::base(&config, 1);
+    tensors.remove("decoder.film_add.bias");
+    let extra = tensors["decoder.film_mul.bias"].clone();
+    tensors.insert("decoder.film_sub.bias".into(), extra);
+    let reshaped = tensors.get_mut("clip.text_projection.weight").unwrap();
+    reshaped.shape = vec![16, 12];
+    write(temporary.path(), &tensors);
+    let error = load(temporary.path()).unwrap_err().to_string();
+    for part in [
+        "model.safetensors",
+        "missing `decoder.film_add.bias`",
+        "extra `decoder.film_sub.bias`",
+        "`clip.text_projection.weight` (is [16, 12], the model has [12, 16])",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+/// What goes in comes out, names, shapes and bits.
+#[test]
+fn weights_survive_the_module() {
+    let temporary = tempfile::tempdir().unwrap();
+    let config = small_base(temporary.path(), 2);
+    let base = load(temporary.path()).unwrap();
+    let exported = weights::export(&base.clipseg, |_| true);
+    let written = init::base(&config, 2);
+    assert_eq!(exported.len(), written.len());
+    for (name, tensor) in &written {
+        assert_eq!(exported[name].shape, tensor.shape, "{name}");
+        assert_eq!(exported[name].data, tensor.data, "{name}");
+    }
+}
+
+#[test]
+fn adapters_go_back_on_their_base_only() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (one, two) = (temporary.path().join("one"), temporary.path().join("two"));
+    for (folder, seed) in [(&one, 1), (&two, 2)] {
+        std::fs::create_dir(folder).unwrap();
+        small_base(folder, seed);
+    }
+    let (one, two) = (load(&one).unwrap(), load(&two).unwrap());
+    let method = MethodConfig {
+        towers: Towers::Vl,
+        bottleneck: Some(5),
+        ..MethodConfig::default()
+    };
+    let model = AdaptedClipSeg::new(&one, method.clone(), 7).unwrap();
+    let file = AdapterFile {
+        path: PathBuf::new(),
+        tensors: weights::export(&model, |name| model.trains(name)),
+        method: method.clone(),
+        base: Some(one.identity.clone()),
+    };
+    let path = temporary.path().join("adapter.safetensors");
+    file.write(&path).unwrap();
+    let read = AdapterFile::read(&path).unwrap();
+    assert_eq!(read.method, method);
+    let restored = AdaptedClipSeg::with_adapter(&one, read.clone()).unwrap();
+    let again = weights::export(&restored, |name| restored.trains(name));
+    for (name, tensor) in &file.tensors {
+        assert_eq!(again[name].data, tensor.data, "{name}");
+    }
+    let error = AdaptedClipSeg::with_adapter(&two, read)
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "adapter.safetensors",
+        "one",
+        "two",
+        "use the base it was trained on",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    // Without metadata: kind, towers and bottleneck from names and shapes, profile `paper`. The
+    // `default` profile has a block more in each tower, so that the files do not fit each other.
+    file.write_bare(&path).unwrap();
+    let bare = AdapterFile::read(&path).unwrap();
+    assert_eq!(bare.method.kind, MethodKind::Dense);
+    assert_eq!(bare.method.towers, Towers::Vl);
+    assert_eq!(bare.method.bottleneck, Some(5));
+    assert_eq!(bare.method.profile, Profile::Paper);
+    let error = AdaptedClipSeg::with_adapter(&one, bare)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("extra `l_attn_adapters.2.fc1.bias`"),
+        "{error}"
+    );
+}
+
+/// The `default` profile starts as the base itself, the `paper` profile does not.
+#[test]
+fn default_adapters_start_as_the_identity() {
+    let temporary = tempfile::tempdir().unwrap();
+    small_base(temporary.path(), 3);
+    let base = load(temporary.path()).unwrap();
+    let pixels = Tensor::<4>::ones([1, 3, 32, 32], &Device::flex());
+    let logits = |method: MethodConfig| {
+        let model = AdaptedClipSeg::new(&base, method, 1).unwrap();
+        let text = model.encode_text(&model.tokens(&[[60, 4, 63]]).unwrap());
+        to_host(model.decode(&model.encode_image(pixels.clone()), text))
+    };
+    let plain = logits(MethodConfig::zero_shot());
+    for kind in [MethodKind::Dense, MethodKind::Shallow] {
+        for towers in [Towers::V, Towers::Vl, Towers::Vlc] {
+            let method = |profile| MethodConfig {
+                kind,
+                towers,
+                profile,
+                ..MethodConfig::default()
+            };
+            if kind == MethodKind::Shallow && towers != Towers::V {
+                // This base's text width is not its projection width.
+                assert!(AdaptedClipSeg::new(&base, method(Profile::Default), 1).is_err());
+                continue;
+            }
+            assert_eq!(logits(method(Profile::Default)), plain);
+            assert_ne!(logits(method(Profile::Paper)), plain);
+        }
+    }
+}
+
+#[test]
+fn methods_that_do_not_fit_say_why() {
+    let base = ClipSegConfig::rd64_refined();
+    for (layers, kind, part) in [
+        (vec![10], MethodKind::Dense, "last tapped layer 9"),
+        (vec![4], MethodKind::Shallow, "[3, 6, 9]"),
+        (vec![2, 1], MethodKind::Dense, "ascending"),
+        (vec![], MethodKind::Dense, "empty"),
+    ] {
+        let method = MethodConfig {
+            kind,
+            layers: Some(layers),
+            ..MethodConfig::default()
+        };
+        let error = method.validate(&base).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}

@@ -1,0 +1,181 @@
+//! `vlsm eval`.
+
+use serde_json::Value;
+
+use crate::support::{SIZE, Workshop};
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn a_run_scores_what_its_summary_says() {
+    let shop = Workshop::new();
+    shop.ok(&[
+        "train",
+        "recipe.toml",
+        "--out",
+        "run",
+        "--set",
+        "trainer.epochs=2",
+    ]);
+    let summary = shop.json("run/summary.json");
+    let result = json(&shop.ok(&["eval", "run", "--json"]));
+    assert_eq!(result["samples"], 5);
+    for metric in ["dice", "iou", "hd95"] {
+        assert_eq!(result[metric], summary["test"][metric]);
+        assert!(result[metric]["mean"].is_f64() && result[metric]["std"].is_f64());
+    }
+    assert_eq!(result["one_empty"], summary["test"]["one_empty"]);
+    let prompts = result["prompts"].as_object().unwrap();
+    assert_eq!(prompts.keys().collect::<Vec<_>>(), ["p6"]);
+    assert_eq!(prompts["p6"], summary["test"]);
+
+    // The same in parts, and with an adapter of method `full` by its file.
+    let adapter = "run/adapter.safetensors";
+    let parts = [
+        "eval",
+        "--base",
+        "base",
+        "--adapter",
+        adapter,
+        "--data",
+        "data",
+        "--json",
+    ];
+    let again = json(&shop.ok(&[&parts[..], &["--batch-size", "3"]].concat()));
+    assert_eq!(again, result);
+    let zero_shot = json(&shop.ok(&["eval", "--base", "base", "--data", "data", "--json"]));
+    assert!(zero_shot["dice"] != result["dice"]);
+}
+
+#[test]
+fn several_prompts_come_from_one_call() {
+    let shop = Workshop::new();
+    let arguments = [
+        "eval", "--base", "base", "--data", "data", "--split", "val", "--limit", "4",
+    ];
+    let prompts = [
+        "--prompt",
+        "p1",
+        "--prompt",
+        "a, \"disc\"",
+        "--prompt",
+        "p2",
+        "--prompt",
+        "p1",
+    ];
+    let files = ["--csv", "new/rows.csv", "--masks", "masks", "--json"];
+    let result = json(&shop.ok(&[&arguments[..], &prompts, &files].concat()));
+    assert_eq!(result["samples"], 4);
+    let sets = result["prompts"].as_object().unwrap();
+    assert_eq!(sets.keys().collect::<Vec<_>>(), ["p1", "a, \"disc\"", "p2"]);
+    let mean = |value: &Value| value["dice"]["mean"].as_f64().unwrap();
+    let over_sets = sets.values().map(mean).sum::<f64>() / 3.0;
+    assert!((mean(&result) - over_sets).abs() < 1e-12);
+
+    // One of them alone gives the same.
+    let alone = json(&shop.ok(&[&arguments[..], &["--prompt", "p2", "--json"]].concat()));
+    for metric in ["dice", "iou", "hd95"] {
+        assert_eq!(alone[metric], sets["p2"][metric]);
+    }
+
+    let mut table = csv::Reader::from_path(shop.path("new/rows.csv")).unwrap();
+    let header: Vec<String> = table.headers().unwrap().iter().map(String::from).collect();
+    let columns = [
+        "sample",
+        "prompt_set",
+        "prompt",
+        "dice",
+        "iou",
+        "hd95",
+        "one_empty",
+    ];
+    assert_eq!(header, columns);
+    let rows: Vec<csv::StringRecord> = table.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 12);
+    let of_p2: Vec<&csv::StringRecord> = rows.iter().filter(|row| &row[1] == "p2").collect();
+    assert!(of_p2.iter().all(|row| &row[2] == "bright disc"));
+    let dice: f64 = of_p2.iter().map(|row| row[3].parse::<f64>().unwrap()).sum();
+    assert!((dice / 4.0 - mean(&sets["p2"])).abs() < 1e-12);
+
+    assert_eq!(shop.names("masks"), ["a---disc", "p1", "p2"]);
+    let mask = vlsm::data::read_mask(&shop.path("masks/p1/val0.png")).unwrap();
+    assert_eq!((mask.width, mask.height), SIZE);
+}
+
+#[test]
+fn the_table_has_a_row_for_each_prompt() {
+    let shop = Workshop::new();
+    let text = shop.ok(&[
+        "eval", "--base", "base", "--data", "data", "--prompt", "p1", "--prompt", "p6",
+    ]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("prompt") && lines[0].contains("HD95"));
+    assert!(lines[1].starts_with("p1") && lines[2].starts_with("p6"));
+    assert!(text.contains("one empty"));
+}
+
+#[test]
+fn a_text_serves_data_without_prompts() {
+    let shop = Workshop::new();
+    std::fs::remove_dir_all(shop.path("data/anns")).unwrap();
+    let arguments = ["eval", "--base", "base", "--data", "data", "--json"];
+    let error = shop.fails(&arguments);
+    assert!(error.contains("prompt"), "{error}");
+    let set = ["--prompt", "a disc", "--set", "data.split.test=0.2"];
+    let result = json(&shop.ok(&[&arguments[..], &set].concat()));
+    assert_eq!(result["samples"], 7);
+    assert!(result["prompts"]["a disc"].is_object());
+}
+
+#[test]
+fn masks_of_two_prompts_never_mix() {
+    let shop = Workshop::new();
+    let arguments = [
+        "eval", "--base", "base", "--data", "data", "--masks", "masks",
+    ];
+    let prompts = ["--prompt", "a disc", "--prompt", "a-disc"];
+    let error = shop.fails(&[&arguments[..], &prompts].concat());
+    assert!(
+        error.contains("a disc") && error.contains("a-disc"),
+        "{error}"
+    );
+    assert!(!shop.path("masks").exists());
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    let shop = Workshop::new();
+    for arguments in [
+        &["eval"][..],
+        &["eval", "--base", "base"],
+        &[
+            "eval", "--base", "base", "--data", "data", "--split", "tests",
+        ],
+        &["predict", "--base", "base", "x.png", "-o", "out"],
+        &["model"],
+    ] {
+        assert_eq!(shop.run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    let zero = [
+        "eval",
+        "--base",
+        "base",
+        "--data",
+        "data",
+        "--batch-size",
+        "0",
+    ];
+    assert!(shop.fails(&zero).contains("--batch-size"));
+    let other = [
+        "eval",
+        "--base",
+        "base",
+        "--data",
+        "data",
+        "--set",
+        "optim.lr=1",
+    ];
+    assert!(shop.fails(&other).contains("only keys of `data`"));
+}

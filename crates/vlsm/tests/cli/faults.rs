@@ -1,0 +1,272 @@
+//! Bad input: the command fails, names the file, and leaves nothing half-written.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use vlsm::data::{Mask, write_png_mask};
+use vlsm::models::tensor_file::{read, write_safetensors};
+
+use crate::support::Workshop;
+
+/// Training and evaluation fail and name `file`; a check finds it.
+fn found(shop: &Workshop, file: &str) {
+    let train = [
+        "train",
+        "recipe.toml",
+        "--out",
+        "run",
+        "--set",
+        "trainer.epochs=1",
+    ];
+    let error = shop.fails(&train);
+    assert!(error.contains(file), "train: {error}");
+    assert!(!shop.path("run/adapter.safetensors").exists());
+    assert!(!shop.path("run/summary.json").exists());
+    check_finds(shop, file);
+}
+
+fn check_finds(shop: &Workshop, file: &str) {
+    let output = shop.run(&["data", "check", "data"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let told = |line: &str| line.starts_with("error: ") && line.contains(file);
+    assert!(text.lines().any(told), "check: {text}");
+}
+
+#[test]
+fn a_truncated_image() {
+    let shop = Workshop::new();
+    let image = shop.read("data/images/train5.png");
+    shop.write("data/images/train5.png", &image[..image.len() / 2]);
+    found(&shop, "train5.png");
+}
+
+#[test]
+fn an_image_that_is_none() {
+    let shop = Workshop::new();
+    shop.write("data/images/val2.png", "not an image");
+    found(&shop, "val2.png");
+}
+
+#[test]
+fn a_mask_of_another_size() {
+    let shop = Workshop::new();
+    let mask = Mask::new(8, 4, vec![1; 32]).unwrap();
+    write_png_mask(&shop.path("data/masks/train3.png"), &mask).unwrap();
+    found(&shop, "train3.png");
+    let error = shop.fails(&["train", "recipe.toml", "--out", "other"]);
+    assert!(error.contains("8x4") && error.contains("44x36"), "{error}");
+}
+
+#[test]
+fn an_annotation_that_names_a_missing_file() {
+    let shop = Workshop::new();
+    std::fs::remove_file(shop.path("data/masks/test1.png")).unwrap();
+    found(&shop, "test1.png");
+    let error = shop.fails(&["eval", "--base", "base", "--data", "data"]);
+    assert!(error.contains("test1.png"), "{error}");
+}
+
+#[test]
+fn malformed_annotations() {
+    let shop = Workshop::new();
+    let whole = shop.read("data/anns/val.json");
+    shop.write("data/anns/val.json", &whole[..whole.len() / 2]);
+    found(&shop, "val.json");
+    shop.write("data/anns/val.json", b"[{\"img_name\": \"\xff\"}]");
+    found(&shop, "val.json");
+}
+
+#[test]
+fn an_empty_split() {
+    let shop = Workshop::new();
+    shop.write("data/anns/train.json", "[]");
+    let error = shop.fails(&["train", "recipe.toml", "--out", "run"]);
+    assert!(error.contains("train"), "{error}");
+    assert!(!shop.path("run").exists());
+    shop.write("data/anns/test.json", "[]");
+    let error = shop.fails(&["eval", "--base", "base", "--data", "data"]);
+    assert!(error.contains("test"), "{error}");
+}
+
+#[test]
+fn a_prompt_that_samples_lack() {
+    let shop = Workshop::new();
+    let error = shop.fails(&["eval", "--base", "base", "--data", "data", "--prompt", "p9"]);
+    assert!(error.contains("p9") && error.contains("test0"), "{error}");
+    let random = [
+        "eval", "--base", "base", "--data", "data", "--prompt", "random",
+    ];
+    assert!(shop.fails(&random).contains("random"));
+}
+
+#[test]
+fn malformed_weights() {
+    let shop = Workshop::new();
+    let eval = ["eval", "--base", "base", "--data", "data"];
+    shop.write("adapter.safetensors", "{}");
+    let adapter = ["--adapter", "adapter.safetensors"];
+    assert!(
+        shop.fails(&[&eval[..], &adapter].concat())
+            .contains("adapter.safetensors")
+    );
+    assert!(
+        shop.fails(&["model", "info", "adapter.safetensors"])
+            .contains("adapter.safetensors")
+    );
+    let gone = ["--adapter", "gone.safetensors"];
+    assert!(
+        shop.fails(&[&eval[..], &gone].concat())
+            .contains("gone.safetensors")
+    );
+    let weights = shop.read("base/model.safetensors");
+    shop.write("base/model.safetensors", &weights[..weights.len() - 10]);
+    assert!(shop.fails(&eval).contains("model.safetensors"));
+    assert!(
+        shop.fails(&["model", "info", "nowhere"])
+            .contains("nowhere")
+    );
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest() {
+    let shop = Workshop::new();
+    let set = ["train", "recipe.toml", "--set"];
+    let error = shop.fails(&[&set[..], &["trainer.batchsize=2"]].concat());
+    assert!(
+        error.contains("trainer.batchsize") && error.contains("trainer.batch_size"),
+        "{error}"
+    );
+    let error = shop.fails(&["data", "check", "data", "--set", "data.promt=p1"]);
+    assert!(error.contains("data.prompt"), "{error}");
+    assert!(shop.fails(&["train", "gone.toml"]).contains("gone.toml"));
+    assert!(!shop.path("runs").exists());
+}
+
+#[test]
+fn a_loss_that_is_no_number() {
+    let shop = Workshop::new();
+    let train = ["train", "recipe.toml", "--out", "run", "--set"];
+    let error = shop.fails(&[&train[..], &["optim.lr=1e30"]].concat());
+    assert!(
+        error.contains("step 2") && error.contains("optim.lr"),
+        "{error}"
+    );
+    assert!(!shop.path("run/summary.json").exists());
+    assert!(!shop.path("run/adapter.safetensors").exists());
+}
+
+#[test]
+fn the_last_good_checkpoint_outlives_a_divergence() {
+    let shop = Workshop::new();
+    let train = [
+        "train",
+        "recipe.toml",
+        "--out",
+        "run",
+        "--set",
+        "trainer.epochs=1",
+    ];
+    shop.ok(&train);
+    // A checkpoint with a parameter that is no number stands for a training that goes wrong later.
+    let path = "run/checkpoint/state.safetensors";
+    let mut state = read(&shop.path(path)).unwrap();
+    let film = "p.clipseg.decoder.film_mul.weight";
+    state.tensors.get_mut(film).unwrap().data[0] = f32::NAN;
+    write_safetensors(&shop.path(path), &state.tensors, &state.metadata).unwrap();
+    let checkpoint = shop.read(path);
+    let adapter = shop.read("run/adapter.safetensors");
+    let error = shop.fails(&[&train[..4], &["--resume", "--set", "trainer.epochs=2"]].concat());
+    assert!(
+        error.contains("step 13") && error.contains("last good checkpoint"),
+        "{error}"
+    );
+    assert!(shop.read(path) == checkpoint);
+    assert!(shop.read("run/adapter.safetensors") == adapter);
+}
+
+#[test]
+fn check_reports_as_json_and_passes_what_is_good() {
+    let shop = Workshop::new();
+    let check = ["data", "check", "data", "--json"];
+    let report: Value = serde_json::from_str(&shop.ok(&check)).unwrap();
+    assert_eq!(report["errors"], 0);
+    assert_eq!(report["format"], "annotations");
+    assert_eq!(report["train"], json!({"pairs": 24, "samples": 24}));
+    // An empty mask is a warning.
+    let empty = Mask::new(44, 36, vec![0; 44 * 36]).unwrap();
+    write_png_mask(&shop.path("data/masks/val0.png"), &empty).unwrap();
+    let report: Value = serde_json::from_str(&shop.ok(&check)).unwrap();
+    assert_eq!(
+        (&report["errors"], &report["warnings"]),
+        (&json!(0), &json!(1))
+    );
+    assert_eq!(report["findings"][0]["kind"], "empty-mask");
+    // An image in two splits is an error.
+    shop.write("data/images/test0.png", shop.read("data/images/train0.png"));
+    let output = shop.run(&check);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["errors"], 1);
+    let gone = shop.run(&["data", "check", "nowhere"]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(String::from_utf8(gone.stdout).unwrap().contains("nowhere"));
+}
+
+/// Runs the program where no file can grow beyond some KiB, as on a disk that fills up.
+#[cfg(unix)]
+fn on_a_small_disk(shop: &Workshop, kib: usize, arguments: &[&str]) -> String {
+    // `ulimit -f` counts blocks of 512 bytes in POSIX shells, of 1024 in some.
+    let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$@\"");
+    let output = Command::new("sh")
+        .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_vlsm")])
+        .args(arguments)
+        .current_dir(shop.path(""))
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    error
+}
+
+#[cfg(unix)]
+#[test]
+fn a_disk_that_fills_up() {
+    let shop = Workshop::new();
+    let init = ["model", "init", "--config", "config.json", "-o", "big"];
+    let error = on_a_small_disk(&shop, 16, &init);
+    assert!(error.contains("model.safetensors"), "{error}");
+    assert_eq!(
+        shop.names("big"),
+        ["config.json", "preprocessor_config.json"]
+    );
+
+    let train = [
+        "train",
+        "recipe.toml",
+        "--out",
+        "run",
+        "--set",
+        "trainer.epochs=1",
+    ];
+    let error = on_a_small_disk(&shop, 64, &train);
+    assert!(error.contains("safetensors"), "{error}");
+    assert_eq!(
+        shop.names("run"),
+        ["checkpoint", "metrics.jsonl", "recipe.toml"]
+    );
+    assert!(shop.names("run/checkpoint").is_empty());
+
+    let predict = [
+        "predict",
+        "--base",
+        "base",
+        "--prompt",
+        "x",
+        "-o",
+        "out",
+        "data/images/test0.png",
+    ];
+    on_a_small_disk(&shop, 0, &predict);
+    assert!(shop.names("out").is_empty());
+}

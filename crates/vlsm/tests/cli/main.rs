@@ -1,0 +1,12 @@
+//! Whole commands, through the built program, on generated data and bases.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod eval;
+mod faults;
+mod library;
+mod model;
+mod predict;
+mod recipes;
+mod support;
+mod train;

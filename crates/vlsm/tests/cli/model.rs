@@ -1,0 +1,212 @@
+//! `vlsm model`.
+
+use std::path::Path;
+
+use serde_json::Value;
+use vlsm::models::tensor_file::read;
+
+use crate::support::{Workshop, fixtures};
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The greatest difference between the logits of two files.
+fn difference(found: &Path, expected: &Path) -> f32 {
+    let (found, expected) = (read(found).unwrap(), read(expected).unwrap());
+    let (found, expected) = (&found.tensors["logits"], &expected.tensors["logits"]);
+    assert_eq!(found.shape, expected.shape);
+    let pairs = found.data.iter().zip(&expected.data);
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn forward_agrees_with_the_published_code() {
+    let shop = Workshop::new();
+    let adapters = [
+        "dense_v",
+        "dense_vl",
+        "dense_vlc",
+        "shallow_v",
+        "shallow_vl",
+        "shallow_vlc",
+    ];
+    for fixture in fixtures() {
+        let batch = fixture.join("batch.safetensors");
+        let forward = [
+            "model",
+            "forward",
+            "--base",
+            text(&fixture),
+            "--batch",
+            text(&batch),
+        ];
+        let forward = [&forward[..], &["--out", "out.safetensors"]].concat();
+        shop.ok(&forward);
+        let base = fixture.join("base.expected.safetensors");
+        let found = difference(&shop.path("out.safetensors"), &base);
+        assert!(found < 1e-4, "{}: base: {found}", fixture.display());
+        for name in adapters {
+            let init = fixture.join(format!("{name}.init.safetensors"));
+            shop.ok(&[&forward[..], &["--adapter", text(&init)]].concat());
+            let expected = fixture.join(format!("{name}.expected.safetensors"));
+            let found = difference(&shop.path("out.safetensors"), &expected);
+            assert!(found < 1e-4, "{}: {name}: {found}", fixture.display());
+        }
+    }
+}
+
+#[test]
+fn forward_names_what_is_wrong_with_a_batch() {
+    let shop = Workshop::new();
+    let forward = [
+        "model",
+        "forward",
+        "--base",
+        "base",
+        "--out",
+        "out.safetensors",
+        "--batch",
+    ];
+    let error = shop.fails(&[&forward[..], &["base/model.safetensors"]].concat());
+    assert!(
+        error.contains("pixel_values") && error.contains("base/model.safetensors"),
+        "{error}"
+    );
+    // The fixtures' batches have other sizes than this base, but any multiple of a patch will do.
+    let batch = fixtures()[0].join("batch.safetensors");
+    shop.ok(&[&forward[..], &[text(&batch)]].concat());
+}
+
+#[test]
+fn a_checkpoint_of_the_published_code_is_imported_and_exported() {
+    let shop = Workshop::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let checkpoint = root.join("tests/data/dense_v.ckpt");
+    let fixture = root.join("../../fixtures/clipseg/tiny_refined");
+    let import = [
+        "model",
+        "import",
+        text(&checkpoint),
+        "-o",
+        "adapter.safetensors",
+        "--base",
+    ];
+    shop.ok(&[&import[..], &[text(&fixture)]].concat());
+    let info: Value =
+        serde_json::from_str(&shop.ok(&["model", "info", "adapter.safetensors", "--json"]))
+            .unwrap();
+    assert_eq!(info["kind"], "adapter");
+    assert_eq!(info["method"]["kind"], "dense");
+    assert_eq!(info["method"]["towers"], "v");
+    assert_eq!(info["method"]["bottleneck"], 8);
+    assert_eq!(info["method"]["profile"], "paper");
+    assert_eq!(info["total_parameters"], 4944);
+    let base: Value =
+        serde_json::from_str(&shop.ok(&["model", "info", text(&fixture), "--json"])).unwrap();
+    assert_eq!(info["base"]["fingerprint"], base["fingerprint"]);
+
+    shop.ok(&[
+        "model",
+        "export",
+        "adapter.safetensors",
+        "-o",
+        "bare.safetensors",
+    ]);
+    let bare = read(&shop.path("bare.safetensors")).unwrap();
+    assert!(bare.metadata.keys().all(|key| key == "format"));
+    let init = read(&fixture.join("dense_v.init.safetensors")).unwrap();
+    assert_eq!(bare.tensors, init.tensors);
+
+    // Neither a base of other widths nor, once imported, another base of the same.
+    let error = shop.fails(&[&import[..4], &["wrong.safetensors", "--base", "base"]].concat());
+    assert!(error.contains("v_attn_adapters.0.fc1.weight"), "{error}");
+    assert!(!shop.path("wrong.safetensors").exists());
+}
+
+#[test]
+fn an_adapter_goes_on_its_own_base_alone() {
+    let shop = Workshop::new();
+    shop.make_base("other", 2);
+    let short = ["--set", "trainer.max_steps=1", "--set", "method.kind=dense"];
+    shop.ok(&[&["train", "recipe.toml", "--out", "run"][..], &short].concat());
+    let adapter = ["--adapter", "run/adapter.safetensors"];
+    let eval = ["eval", "--base", "other", "--data", "data"];
+    let predict = [
+        "predict",
+        "--base",
+        "other",
+        "--prompt",
+        "x",
+        "-o",
+        "out",
+        "data/images/test0.png",
+    ];
+    for arguments in [&eval[..], &predict] {
+        let error = shop.fails(&[arguments, &adapter].concat());
+        assert!(error.contains("run/adapter.safetensors"), "{error}");
+        assert!(
+            error.contains("`other`") && error.contains("use the base"),
+            "{error}"
+        );
+    }
+    assert!(!shop.path("out").exists());
+}
+
+#[test]
+fn init_depends_on_the_seed_alone_and_overwrites_nothing() {
+    let shop = Workshop::new();
+    shop.make_base("same", 1);
+    shop.make_base("other", 2);
+    let weights = |base: &str| shop.read(&format!("{base}/model.safetensors"));
+    assert!(weights("base") == weights("same"));
+    assert!(weights("base") != weights("other"));
+    let metadata = read(&shop.path("base/model.safetensors")).unwrap().metadata;
+    assert_eq!(metadata["format"], "pt");
+    assert_eq!(
+        shop.json("base/preprocessor_config.json")["size"]["height"],
+        32
+    );
+
+    let again = [
+        "model",
+        "init",
+        "--config",
+        "config.json",
+        "--seed",
+        "2",
+        "-o",
+        "base",
+    ];
+    assert!(shop.fails(&again).contains("--force"));
+    assert!(weights("base") == weights("same"));
+    shop.ok(&[&again[..], &["--force"]].concat());
+    assert!(weights("base") == weights("other"));
+
+    let error = shop.fails(&["model", "init", "--config", "tinny", "-o", "x"]);
+    assert!(error.contains("tinny"), "{error}");
+    assert!(!shop.path("x").exists());
+}
+
+#[test]
+fn info_counts_every_parameter() {
+    let shop = Workshop::new();
+    let info: Value = serde_json::from_str(&shop.ok(&["model", "info", "base", "--json"])).unwrap();
+    let parts = info["parameters"].as_object().unwrap();
+    let sum: u64 = parts.values().map(|count| count.as_u64().unwrap()).sum();
+    let file = read(&shop.path("base/model.safetensors")).unwrap();
+    let counts = file.tensors.values().map(|tensor| tensor.data.len() as u64);
+    assert_eq!(info["total_parameters"], sum);
+    assert_eq!(sum, counts.sum::<u64>());
+    assert_eq!(info["taps"], serde_json::json!([0, 1, 2]));
+    let text = shop.ok(&["model", "info", "base"]);
+    for word in [
+        "fingerprint",
+        "32 x 32",
+        "built in",
+        "vision tower",
+        "decoder",
+    ] {
+        assert!(text.contains(word), "{text}");
+    }
+}

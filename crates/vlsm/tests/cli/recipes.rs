@@ -1,0 +1,46 @@
+//! The recipes that ship.
+
+use std::path::Path;
+
+use vlsm::models::{MethodKind, Profile, Towers};
+use vlsm::train::Recipe;
+
+#[test]
+fn all_can_be_read_and_say_what_their_name_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        count += 1;
+        let recipe = Recipe::read(&path, &[]).unwrap();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let method = &recipe.method.config;
+        assert_eq!(recipe.model.base, "CIDAS/clipseg-rd64-refined");
+        assert_eq!(recipe.model.image_size, Some(352));
+        assert_eq!(recipe.data.config.prompt.to_string(), "random");
+        let trainer = &recipe.trainer;
+        assert_eq!(trainer.batch_size * trainer.accumulate, 32, "{name}");
+        let (lr, kind) = match name.split('_').nth(1).unwrap() {
+            "dense" => (1e-3, MethodKind::Dense),
+            "shallow" => (3e-4, MethodKind::Shallow),
+            "decoder" => (1e-3, MethodKind::Decoder),
+            "full" => (1e-5, MethodKind::Full),
+            other => panic!("{other}"),
+        };
+        assert_eq!((recipe.optim.lr, method.kind), (lr, kind), "{name}");
+        if let Some(towers) = name.split('_').nth(2) {
+            let wanted = match towers {
+                "v" => Towers::V,
+                "vl" => Towers::Vl,
+                _ => Towers::Vlc,
+            };
+            assert_eq!(method.towers, wanted, "{name}");
+        }
+        let as_published = kind != MethodKind::Full;
+        assert_eq!(method.profile == Profile::Paper, as_published, "{name}");
+    }
+    assert_eq!(count, 8);
+}

@@ -1,0 +1,225 @@
+//! A folder with a small base and a small data set, and the program to run in it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use vlsm::data::{Mask, RgbImage, write_png_mask, write_png_rgb};
+
+/// A CLIPSeg with CLIP's vocabulary that takes a step in milliseconds.
+pub(crate) const CONFIG: &str = r#"{
+    "model_type": "clipseg", "projection_dim": 16, "reduce_dim": 16, "extract_layers": [0, 1, 2],
+    "decoder_num_attention_heads": 2, "decoder_intermediate_size": 32,
+    "text_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3,
+                    "num_attention_heads": 2, "pad_token_id": 49407},
+    "vision_config": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
+                      "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+}"#;
+
+/// Width and height of the generated images.
+pub(crate) const SIZE: (usize, usize) = (44, 36);
+
+/// Samples of the splits.
+pub(crate) const SPLITS: [(&str, usize); 3] = [("train", 24), ("val", 6), ("test", 5)];
+
+/// A folder to work in; it goes when this does.
+pub(crate) struct Workshop {
+    folder: tempfile::TempDir,
+}
+
+impl Workshop {
+    /// With a base in `base/`, a data set in `data/` and the recipe of a short training in
+    /// `recipe.toml`.
+    pub(crate) fn new() -> Self {
+        let shop = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        shop.write("config.json", CONFIG);
+        shop.make_base("base", 1);
+        shop.make_data();
+        shop.write("recipe.toml", RECIPE);
+        shop
+    }
+
+    /// A path in the folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file.
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    /// The content of a file.
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The content of a JSON file.
+    pub(crate) fn json(&self, name: &str) -> Value {
+        serde_json::from_slice(&self.read(name)).unwrap()
+    }
+
+    /// The lines of a run's `metrics.jsonl`.
+    pub(crate) fn metrics(&self, run: &str) -> Vec<Value> {
+        let text = String::from_utf8(self.read(&format!("{run}/metrics.jsonl"))).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The names in a folder, sorted, temporary files included.
+    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(self.path(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The program, to be run in the folder.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vlsm"));
+        command.args(arguments).current_dir(self.folder.path());
+        command
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs the program, which must succeed, and gives what it prints.
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs the program, which must fail with exit code 1 and an error, and gives what it says.
+    pub(crate) fn fails(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        assert!(error.contains("error: "), "{error}");
+        assert!(!error.contains("panicked"), "{error}");
+        error
+    }
+
+    /// Makes a base of [`CONFIG`].
+    pub(crate) fn make_base(&self, name: &str, seed: u64) {
+        let seed = seed.to_string();
+        self.ok(&[
+            "model",
+            "init",
+            "--config",
+            "config.json",
+            "--seed",
+            &seed,
+            "-o",
+            name,
+        ]);
+    }
+
+    /// Bright discs on noise, in the published format.
+    fn make_data(&self) {
+        let mut noise = Noise(7);
+        for folder in ["images", "masks", "anns"] {
+            std::fs::create_dir_all(self.path("data").join(folder)).unwrap();
+        }
+        for (split, count) in SPLITS {
+            let entries: Vec<Value> = (0..count)
+                .map(|index| {
+                    let name = format!("{split}{index}.png");
+                    let (image, mask) = disc(&mut noise);
+                    write_png_rgb(&self.path("data/images").join(&name), &image).unwrap();
+                    write_png_mask(&self.path("data/masks").join(&name), &mask).unwrap();
+                    json!({
+                        "bbox": [[0, 0, 1, 1]],
+                        "img_name": name,
+                        "mask_name": name,
+                        "prompts": {
+                            "p0": "",
+                            "p1": "disc",
+                            "p2": ["bright disc", "white disc"],
+                            "p6": "one bright disc on noise",
+                        },
+                    })
+                })
+                .collect();
+            let annotations = serde_json::to_string(&entries).unwrap();
+            self.write(&format!("data/anns/{split}.json"), annotations);
+        }
+    }
+}
+
+const RECIPE: &str = r#"
+[model]
+base = "base"
+[method]
+kind = "full"
+[data]
+root = "data"
+[optim]
+lr = 3e-3
+schedule = "constant"
+[trainer]
+epochs = 4
+batch_size = 2
+eval_batch_size = 3
+"#;
+
+/// A small generator of numbers (Knuth's MMIX constants); the same on every machine.
+struct Noise(u64);
+
+impl Noise {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+}
+
+/// An image with a bright disc, and the disc's mask.
+fn disc(noise: &mut Noise) -> (RgbImage, Mask) {
+    let (width, height) = SIZE;
+    let radius = 7 + noise.below(5);
+    let x0 = radius + noise.below(width - 2 * radius);
+    let y0 = radius + noise.below(height - 2 * radius);
+    let mut image = Vec::new();
+    let mut mask = Vec::new();
+    for y in 0..height {
+        for x in 0..width {
+            let inside = x.abs_diff(x0).pow(2) + y.abs_diff(y0).pow(2) <= radius * radius;
+            let level = if inside { 200 } else { 20 };
+            image.extend((0..3).map(|_| level + noise.below(40) as u8));
+            mask.push(u8::from(inside));
+        }
+    }
+    (
+        RgbImage::new(width, height, image).unwrap(),
+        Mask::new(width, height, mask).unwrap(),
+    )
+}
+
+/// The CLIPSegs of the published code: those beside the repository, else the committed one.
+pub(crate) fn fixtures() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let beside = root.join("../shared/fixtures/clipseg");
+    let names: &[&str] = &["tiny", "tiny_refined"];
+    if beside.is_dir() {
+        names.iter().map(|name| beside.join(name)).collect()
+    } else {
+        vec![root.join("fixtures/clipseg/tiny_refined")]
+    }
+}

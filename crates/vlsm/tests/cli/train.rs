@@ -1,0 +1,250 @@
+//! `vlsm train`.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::Workshop;
+
+const TRAIN: [&str; 4] = ["train", "recipe.toml", "--out", "run"];
+
+fn number(line: &Value, key: &str) -> f64 {
+    line[key]
+        .as_f64()
+        .unwrap_or_else(|| panic!("no `{key}` in {line}"))
+}
+
+#[test]
+fn a_run_learns_and_leaves_its_files() {
+    let shop = Workshop::new();
+    let longer = [&TRAIN[..], &["--set", "trainer.epochs=10"]].concat();
+    let printed = shop.ok(&longer);
+    assert!(printed.contains("test Dice") && printed.contains("run/adapter.safetensors"));
+    assert_eq!(
+        shop.names("run"),
+        [
+            "adapter.safetensors",
+            "adapter_last.safetensors",
+            "checkpoint",
+            "metrics.jsonl",
+            "recipe.toml",
+            "summary.json"
+        ]
+    );
+    let lines = shop.metrics("run");
+    let (epochs, steps): (Vec<_>, Vec<_>) =
+        lines.iter().partition(|line| line.get("epoch").is_some());
+    assert_eq!((epochs.len(), steps.len()), (10, 120));
+    for (index, line) in steps.iter().enumerate() {
+        assert_eq!(line["step"], index as u64 + 1);
+        assert_eq!(number(line, "lr"), 3e-3);
+        assert!(number(line, "loss") > 0.0 && number(line, "grad_norm") > 0.0);
+    }
+    let mean = |lines: &[&Value]| -> f64 {
+        lines.iter().map(|line| number(line, "loss")).sum::<f64>() / lines.len() as f64
+    };
+    assert!(
+        mean(&steps[108..]) < 0.6 * mean(&steps[..12]),
+        "the loss does not fall"
+    );
+    let best = epochs
+        .iter()
+        .map(|line| number(line, "val_dice"))
+        .fold(0.0, f64::max);
+    assert!(
+        best > number(epochs[0], "val_dice") + 0.1,
+        "validation Dice does not rise"
+    );
+
+    let summary = shop.json("run/summary.json");
+    assert_eq!(summary["steps"], 120);
+    assert_eq!(number(&summary, "best_val_dice"), best);
+    assert_eq!(summary["test"]["samples"], 5);
+    assert_eq!(summary["test_prompt"], "p6");
+    assert!(number(&summary, "trainable_parameters") < number(&summary, "total_parameters"));
+    for key in ["seconds_per_epoch", "images_per_second"] {
+        assert!(number(&summary, key) > 0.0);
+    }
+    let recipe = String::from_utf8(shop.read("run/recipe.toml")).unwrap();
+    assert!(
+        recipe.contains("epochs = 10") && recipe.contains("seed = 42"),
+        "{recipe}"
+    );
+}
+
+#[test]
+fn two_runs_are_the_same_to_the_bit() {
+    let shop = Workshop::new();
+    for kind in ["dense", "shallow", "decoder"] {
+        let kind = format!("method.kind={kind}");
+        let set = ["--set", &kind, "--set", "trainer.epochs=2"];
+        for run in ["a", "b"] {
+            shop.ok(&[&["train", "recipe.toml", "--out", run][..], &set].concat());
+        }
+        for file in [
+            "metrics.jsonl",
+            "adapter.safetensors",
+            "adapter_last.safetensors",
+        ] {
+            assert!(
+                shop.read(&format!("a/{file}")) == shop.read(&format!("b/{file}")),
+                "{kind}: {file} differs"
+            );
+        }
+        for run in ["a", "b"] {
+            std::fs::remove_dir_all(shop.path(run)).unwrap();
+        }
+    }
+}
+
+/// Kills a run in its second epoch, resumes it, and compares it with one that was not killed.
+fn killed_and_resumed(checkpoint_every: usize) {
+    let shop = Workshop::new();
+    let every = format!("trainer.checkpoint_every={checkpoint_every}");
+    let set = ["--set", &every];
+    shop.ok(&[&["train", "recipe.toml", "--out", "whole"][..], &set].concat());
+
+    let arguments = [&TRAIN[..], &set].concat();
+    let mut child = shop
+        .command(&arguments)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    let lines = || match std::fs::read_to_string(shop.path("run/metrics.jsonl")) {
+        Ok(text) => text.lines().count(),
+        Err(_) => 0,
+    };
+    // An epoch has 12 steps and a line of its own.
+    while lines() < 18 {
+        assert!(started.elapsed() < Duration::from_secs(60), "no progress");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "ended too early to be killed"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        !shop.path("run/summary.json").exists(),
+        "ended before it was killed"
+    );
+
+    shop.ok(&[&arguments[..], &["--resume"]].concat());
+    for file in [
+        "metrics.jsonl",
+        "adapter.safetensors",
+        "adapter_last.safetensors",
+    ] {
+        assert!(
+            shop.read(&format!("run/{file}")) == shop.read(&format!("whole/{file}")),
+            "{file} differs from that of an unbroken run"
+        );
+    }
+    let (run, whole) = (
+        shop.json("run/summary.json"),
+        shop.json("whole/summary.json"),
+    );
+    for key in ["test", "best_epoch", "best_val_dice", "steps"] {
+        assert_eq!(run[key], whole[key], "{key}");
+    }
+}
+
+#[test]
+fn killed_in_an_epoch_and_resumed_from_its_start() {
+    killed_and_resumed(0);
+}
+
+#[test]
+fn killed_in_an_epoch_and_resumed_within_it() {
+    killed_and_resumed(2);
+}
+
+#[test]
+fn stops_after_max_steps_and_goes_on_when_given_more() {
+    let shop = Workshop::new();
+    shop.ok(&[&TRAIN[..], &["--set", "trainer.max_steps=5"]].concat());
+    let steps = |run: &str| {
+        let lines = shop.metrics(run);
+        lines
+            .iter()
+            .filter(|line| line.get("epoch").is_none())
+            .count()
+    };
+    assert_eq!(steps("run"), 5);
+    let five = shop.read("run/adapter_last.safetensors");
+    shop.ok(&[&TRAIN[..], &["--resume", "--set", "trainer.max_steps=9"]].concat());
+    assert_eq!(steps("run"), 9);
+    assert!(shop.read("run/adapter_last.safetensors") != five);
+    shop.ok(&[
+        "train",
+        "recipe.toml",
+        "--out",
+        "nine",
+        "--set",
+        "trainer.max_steps=9",
+    ]);
+    assert!(
+        shop.read("run/adapter_last.safetensors") == shop.read("nine/adapter_last.safetensors")
+    );
+}
+
+#[test]
+fn starts_from_an_adapter_file() {
+    let shop = Workshop::new();
+    let dense = ["--set", "method.kind=dense", "--set", "trainer.max_steps=3"];
+    shop.ok(&[&TRAIN[..], &dense].concat());
+    let from = "method.init_from=run/adapter_last.safetensors";
+    shop.ok(&[
+        &["train", "recipe.toml", "--out", "b", "--set", from][..],
+        &dense,
+    ]
+    .concat());
+    let (first, second) = (shop.metrics("run"), shop.metrics("b"));
+    assert!(first[0]["loss"] != second[0]["loss"]);
+    // The bare file holds the same numbers, but its profile is `paper` and its layers are that
+    // profile's.
+    shop.ok(&[
+        "model",
+        "export",
+        "run/adapter_last.safetensors",
+        "-o",
+        "bare.safetensors",
+    ]);
+    let from = "method.init_from=bare.safetensors";
+    let error = shop.fails(
+        &[
+            &["train", "recipe.toml", "--out", "c", "--set", from][..],
+            &dense,
+        ]
+        .concat(),
+    );
+    assert!(
+        error.contains("bare.safetensors") && error.contains("do not fit"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_folder_with_another_run_is_left_alone() {
+    let shop = Workshop::new();
+    let short = [&TRAIN[..], &["--set", "trainer.max_steps=1"]].concat();
+    shop.ok(&short);
+    let before = shop.read("run/metrics.jsonl");
+    assert!(shop.fails(&short).contains("--resume"));
+    let error = shop.fails(&[&short[..], &["--resume", "--set", "optim.lr=1e-4"]].concat());
+    assert!(
+        error.contains("optim.lr") && error.contains("--out"),
+        "{error}"
+    );
+    assert_eq!(shop.read("run/metrics.jsonl"), before);
+}
+
+#[test]
+fn the_run_is_named_after_the_recipe_unless_told() {
+    let shop = Workshop::new();
+    shop.ok(&["train", "recipe.toml", "--set", "trainer.max_steps=1"]);
+    assert!(shop.path("runs/recipe/summary.json").is_file());
+}
