@@ -52,11 +52,25 @@ impl AdapterBlockConfig {
 impl AdapterBlock {
     /// `[..., width]` to the same shape.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let hidden = activation::relu(self.fc1.forward(x.clone()));
-        let change = self.fc2.forward(hidden);
-        x + match self.profile {
+        x.clone() + self.change(x)
+    }
+
+    /// What the block adds to its input: `[..., width]` to the same shape.
+    fn change<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let change = self.fc2.forward(activation::relu(self.fc1.forward(x)));
+        match self.profile {
             Profile::Paper => activation::relu(change),
             Profile::Default => change,
+        }
+    }
+
+    /// What a shallow block on a text state adds to the conditional embedding: its whole output, own
+    /// residual included, as published; in the `default` profile its change alone, so that it starts
+    /// as the identity there too.
+    pub(super) fn contribution(&self, x: Tensor<2>) -> Tensor<2> {
+        match self.profile {
+            Profile::Paper => self.forward(x),
+            Profile::Default => self.change(x),
         }
     }
 }

@@ -59,8 +59,7 @@ impl ShallowAdapters {
         tapped
     }
 
-    /// The projected text embedding, `[prompts, projection]`. A block's own residual is part of
-    /// what it adds, as published.
+    /// The projected text embedding, `[prompts, projection]`.
     pub fn adapt_text(&self, embedding: Tensor<2>, states: &TextStates) -> Tensor<2> {
         let embedding = match &self.cond_adapter {
             Some(adapter) => adapter.forward(embedding),
@@ -70,7 +69,7 @@ impl ShallowAdapters {
             .iter()
             .zip(&states.tapped)
             .fold(embedding, |sum, (block, state)| {
-                sum + block.forward(state.clone())
+                sum + block.contribution(state.clone())
             })
     }
 }
