@@ -187,7 +187,7 @@ mod tests {
             let error = (f64::from(exp(x)) / expected - 1.0).abs();
             assert!(error < 3e-7, "exp({x}): {error}");
         }
-        assert_eq!(sigmoid(-1e9), sigmoid(-87.0));
+        assert!(sigmoid(-1e9) < 1e-37);
         assert_eq!(sigmoid(1e9), 1.0);
     }
 }

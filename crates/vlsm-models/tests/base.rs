@@ -119,11 +119,13 @@ fn adapters_go_back_on_their_base_only() {
         tensors: weights::export(&model, |name| model.trains(name)),
         method: method.clone(),
         base: Some(one.identity.clone()),
+        image_size: Some(48),
     };
     let path = temporary.path().join("adapter.safetensors");
     file.write(&path).unwrap();
     let read = AdapterFile::read(&path).unwrap();
     assert_eq!(read.method, method);
+    assert_eq!(read.image_size, Some(48));
     let restored = AdaptedClipSeg::with_adapter(&one, read.clone()).unwrap();
     let again = weights::export(&restored, |name| restored.trains(name));
     for (name, tensor) in &file.tensors {

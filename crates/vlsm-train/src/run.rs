@@ -52,9 +52,10 @@ pub struct RunSummary {
 pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
     let folder = RunFolder { path: path.into() };
     if recipe.method.config.kind == MethodKind::ZeroShot {
-        return Err(TrainError::Recipe {
+        return Err(TrainError::Run {
             path: path.into(),
-            message: "`method.kind` \"zero-shot\" trains nothing; use `vlsm eval --base ...`"
+            message: "`method.kind` is \"zero-shot\", which trains nothing; measure the base by \
+                      `vlsm eval --base ...`, or choose another method"
                 .into(),
         });
     }

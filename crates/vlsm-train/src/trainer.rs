@@ -456,6 +456,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             tensors: weights::export(&self.model, |name| self.model.trains(name)),
             method: self.setup.recipe.method.config.clone(),
             base: Some(self.setup.base.clone()),
+            image_size: Some(self.setup.preprocessing.image_size),
         };
         Ok(adapter.write(path)?)
     }

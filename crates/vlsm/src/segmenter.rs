@@ -106,17 +106,23 @@ impl Segmenter {
 
     /// The same base with the trained parameters of a file: a run's `adapter.safetensors`, a bare
     /// safetensors with the published names, or a checkpoint of the published code. It takes the
-    /// place of an adapter that was there.
+    /// place of an adapter that was there; the input size becomes that which it was trained at,
+    /// where the file says.
     ///
     /// # Errors
     /// If the file is malformed, was trained on another base, or does not fit this one.
     pub fn with_adapter(self, path: impl AsRef<Path>) -> Result<Self> {
         let adapter = AdapterFile::read(path.as_ref())?;
-        Ok(Self {
+        let image_size = adapter.image_size;
+        let segmenter = Self {
             model: AdaptedClipSeg::with_adapter(&self.base, adapter)?.for_inference(),
             key: Arc::new(()),
             ..self
-        })
+        };
+        match image_size {
+            Some(size) => segmenter.with_image_size(size),
+            None => Ok(segmenter),
+        }
     }
 
     /// The same model for square inputs of `size` pixels a side.

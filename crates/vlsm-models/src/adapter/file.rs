@@ -32,10 +32,13 @@ pub struct AdapterFile {
     pub method: MethodConfig,
     /// The base; `None` where the file does not say.
     pub base: Option<BaseIdentity>,
+    /// Side of the square input that they were trained at; `None` where the file does not say.
+    pub image_size: Option<usize>,
 }
 
 const METHOD: &str = "vlsm.method";
 const BASE: &str = "vlsm.base";
+const IMAGE_SIZE: &str = "vlsm.image_size";
 
 impl AdapterFile {
     /// Reads an adapter file; a bare safetensors with the published names and no metadata, of
@@ -60,11 +63,18 @@ impl AdapterFile {
             .map(|base| serde_json::from_str(base))
             .transpose()
             .map_err(|error| wrong(format!("metadata `{BASE}`: {error}")))?;
+        let image_size = file
+            .metadata
+            .get(IMAGE_SIZE)
+            .map(|size| size.parse())
+            .transpose()
+            .map_err(|error| wrong(format!("metadata `{IMAGE_SIZE}`: {error}")))?;
         Ok(Self {
             path: path.into(),
             tensors: file.tensors,
             method,
             base,
+            image_size,
         })
     }
 
@@ -78,6 +88,9 @@ impl AdapterFile {
         metadata.insert(METHOD.into(), json(serde_json::to_string(&self.method)));
         if let Some(base) = &self.base {
             metadata.insert(BASE.into(), json(serde_json::to_string(base)));
+        }
+        if let Some(size) = self.image_size {
+            metadata.insert(IMAGE_SIZE.into(), size.to_string());
         }
         Ok(tensor_file::write_safetensors(
             path,
@@ -156,6 +169,7 @@ fn bare(path: &Path, tensors: BTreeMap<String, HostTensor>) -> Result<AdapterFil
         tensors: adapter,
         method,
         base,
+        image_size: None,
     })
 }
 
@@ -184,6 +198,7 @@ fn base_parameters(path: &Path, base: BTreeMap<String, HostTensor>) -> Result<Ad
             ..MethodConfig::default()
         },
         base: None,
+        image_size: None,
     })
 }
 

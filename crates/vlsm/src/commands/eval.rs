@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// several times [default: p6 where there is one, else the richest].
     #[arg(long, value_name = "CHOICE")]
     prompt: Vec<PromptChoice>,
-    /// Side of the square input, in pixels [default: the run's, else the base's].
+    /// Side of the square input, in pixels [default: the run's, else the adapter's, else the base's].
     #[arg(long, value_name = "N")]
     image_size: Option<usize>,
     /// Images of one pass of the vision tower, and prompts of one pass of the decoder

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// The folder for the results.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// Side of the square input, in pixels [default: the base's].
+    /// Side of the square input, in pixels [default: the adapter's, else the base's].
     #[arg(long, value_name = "N")]
     image_size: Option<usize>,
     /// Where to compute: cpu, or what this build has (vulkan, metal, webgpu, cuda, rocm).
