@@ -171,9 +171,7 @@ fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
     feature = "vulkan",
     feature = "webgpu"
 ))]
-mod cube {
-    impl<R: burn_cubecl::CubeRuntime> crate::Kernels for burn_cubecl::CubeBackend<R> {}
-}
+impl Kernels for burn_cubecl::CubeBackend {}
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! Evaluation: metrics per image, at the masks' own size.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,6 +38,11 @@ impl PromptSet {
             name: choice.to_string(),
             prompts: prompts.collect::<vlsm_data::Result<_>>()?,
         })
+    }
+
+    /// The name as that of a folder for predicted masks.
+    fn name_as_file(&self) -> String {
+        file_name(&self.name)
     }
 
     /// The evaluation prompts of a recipe: `data.eval_prompt`, or each sample's richest.
@@ -184,6 +190,7 @@ pub fn evaluate<M: SegmentationModel>(
             prompt: String::new(),
         })
         .collect();
+    let names = file_names(samples);
     let loader = Loader::new(
         Arc::from(samples),
         config.ignore,
@@ -254,8 +261,9 @@ pub fn evaluate<M: SegmentationModel>(
                 .zip(&chunk)
                 .zip(pairs)
                 .map(|((mask, example), (_, set))| {
-                    let sample = &samples[example.sample];
-                    score_sample(mask, example, sample, &sets[*set], config)
+                    let place = example.sample;
+                    let file = Path::new(&sets[*set].name_as_file()).join(&names[place]);
+                    score_sample(mask, example, &samples[place], &file, config)
                 })
                 .collect();
             for ((scores, (example, set)), prompt) in scores.into_iter().zip(pairs).zip(texts) {
@@ -282,7 +290,7 @@ fn score_sample(
     mask: &Mask,
     example: &Example,
     sample: &Sample,
-    set: &PromptSet,
+    file: &Path,
     config: &EvalConfig<'_>,
 ) -> Result<Scores> {
     let Some(truth) = &example.original else {
@@ -293,17 +301,35 @@ fn score_sample(
     };
     let mask = resize_mask(mask, truth.width, truth.height);
     if let Some(folder) = config.masks {
-        let folder = folder.join(file_name(&set.name));
-        std::fs::create_dir_all(&folder).map_err(|source| TrainError::Write {
-            path: folder.clone(),
-            source,
-        })?;
-        write_png_mask(
-            &folder.join(format!("{}.png", file_name(&sample.name))),
-            &mask,
-        )?;
+        let path = folder.join(file);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| TrainError::Write {
+                path: folder.into(),
+                source,
+            })?;
+        }
+        write_png_mask(&path, &mask)?;
     }
     Ok(score(&mask, truth)?)
+}
+
+/// A name for each sample's predicted mask, with a number where two would be the same.
+fn file_names(samples: &[Sample]) -> Vec<String> {
+    let mut taken = HashSet::new();
+    samples
+        .iter()
+        .map(|sample| {
+            let stem = file_name(&sample.name);
+            let mut name = stem.clone();
+            let mut number = 1;
+            // Some file systems do not tell upper from lower case.
+            while !taken.insert(name.to_lowercase()) {
+                number += 1;
+                name = format!("{stem}-{number}");
+            }
+            name + ".png"
+        })
+        .collect()
 }
 
 /// A text as the name of a file: everything but letters, digits, `.`, `_` and `-` becomes `-`.

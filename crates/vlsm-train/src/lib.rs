@@ -14,6 +14,7 @@ pub mod optimizer;
 mod progress;
 pub mod recipe;
 mod run;
+mod run_folder;
 pub mod schedule;
 pub mod trainer;
 
@@ -23,3 +24,4 @@ pub use evaluate::{EvalConfig, Evaluation, Metrics, PromptSet, Row, evaluate};
 pub use memory::peak_memory;
 pub use recipe::Recipe;
 pub use run::{RunSummary, train};
+pub use run_folder::RunFolder;

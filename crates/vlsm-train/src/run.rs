@@ -14,7 +14,8 @@ use crate::error::{Result, TrainError};
 use crate::evaluate::{EvalConfig, Metrics, PromptSet, evaluate};
 use crate::memory::peak_memory;
 use crate::recipe::Recipe;
-use crate::trainer::{Pace, RunFolder, Setup, Trainer, limited};
+use crate::run_folder::RunFolder;
+use crate::trainer::{Pace, Setup, Trainer, limited};
 
 /// What came out of a run: `summary.json`.
 #[derive(Debug, Clone, Serialize)]

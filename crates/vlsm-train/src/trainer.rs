@@ -1,7 +1,7 @@
 //! The training loop.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,40 +21,7 @@ use crate::loss::dice_ce;
 use crate::optimizer::{self, AdamW};
 use crate::progress::ProgressLine;
 use crate::recipe::Recipe;
-
-/// The files of a run.
-#[derive(Debug, Clone)]
-pub struct RunFolder {
-    /// The folder.
-    pub path: PathBuf,
-}
-
-impl RunFolder {
-    /// The recipe as run, defaults filled in.
-    pub fn recipe(&self) -> PathBuf {
-        self.path.join("recipe.toml")
-    }
-    /// One JSON object per line: one a step, one an epoch.
-    pub fn metrics(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
-    }
-    /// The trained parameters of the best epoch.
-    pub fn adapter(&self) -> PathBuf {
-        self.path.join("adapter.safetensors")
-    }
-    /// The trained parameters at the end.
-    pub fn last_adapter(&self) -> PathBuf {
-        self.path.join("adapter_last.safetensors")
-    }
-    /// All that is needed to go on.
-    pub fn checkpoint(&self) -> PathBuf {
-        self.path.join("checkpoint").join("state.safetensors")
-    }
-    /// What came out.
-    pub fn summary(&self) -> PathBuf {
-        self.path.join("summary.json")
-    }
-}
+use crate::run_folder::RunFolder;
 
 /// What a run is made of, besides the model.
 pub struct Setup<'a> {
@@ -162,7 +129,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             );
             progress = checkpoint.progress;
         }
-        let metrics = open_metrics(&setup.folder.metrics(), progress.metrics_bytes)?;
+        let metrics = setup.folder.open_metrics(progress.metrics_bytes)?;
         Ok(Self {
             val_prompts: PromptSet::of_recipe(&recipe.data.config, val)?,
             train: Arc::from(train),
@@ -188,11 +155,12 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         let trainer = &self.setup.recipe.trainer;
         let total = self.total_steps();
         let mut line = ProgressLine::new(total as u64);
+        let mut encoder = PromptEncoder::training(self.setup.tokenizer, &self.model);
         while self.progress.epoch < trainer.epochs
             && self.progress.step < total
             && !self.progress.stopped
         {
-            self.run_epoch(total, &mut line)?;
+            self.run_epoch(total, &mut encoder, &mut line)?;
         }
         line.finish();
         self.save_adapter(&self.setup.folder.last_adapter())?;
@@ -214,11 +182,15 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     }
 
     /// The rest of the current epoch, as far as `total` steps allow, and its validation.
-    fn run_epoch(&mut self, total: usize, line: &mut ProgressLine) -> Result<()> {
+    fn run_epoch(
+        &mut self,
+        total: usize,
+        encoder: &mut PromptEncoder<'_>,
+        line: &mut ProgressLine,
+    ) -> Result<()> {
         let started = Instant::now();
         let whole = self.progress.position == 0;
         let recipe = self.setup.recipe;
-        let mut encoder = PromptEncoder::training(self.setup.tokenizer, &self.model);
         let mut loader = self.loader()?;
         let mut rate = recipe.optim.lr;
         while self.progress.step < total {
@@ -230,7 +202,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
                 break;
             }
             let step_started = Instant::now();
-            rate = self.step(&examples, &mut encoder, total)?;
+            rate = self.step(&examples, encoder, total)?;
             self.pace.training += step_started.elapsed();
             self.pace.images += examples.len();
             line.step(&self.progress, self.pace.images, self.pace.training);
@@ -483,36 +455,4 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
 /// At most `limit` samples, the first ones.
 pub(crate) fn limited(samples: &[Sample], limit: Option<usize>) -> &[Sample] {
     &samples[..limit.map_or(samples.len(), |limit| limit.min(samples.len()))]
-}
-
-/// Opens `metrics.jsonl` for writing behind its first `bytes` bytes; what is behind them was
-/// written after the checkpoint and will be written again.
-fn open_metrics(path: &Path, bytes: u64) -> Result<std::fs::File> {
-    let open = || {
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .open(path)?;
-        let length = file.metadata()?.len();
-        if length >= bytes {
-            file.set_len(bytes)?;
-            std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
-        }
-        Ok((file, length))
-    };
-    let (file, length) = open().map_err(|source| TrainError::Write {
-        path: path.into(),
-        source,
-    })?;
-    if length < bytes {
-        return Err(TrainError::Run {
-            path: path.into(),
-            message: format!(
-                "has {length} bytes, but the checkpoint counts on {bytes}; it was cut or replaced. \
-                 Start anew in another folder"
-            ),
-        });
-    }
-    Ok(file)
 }

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use vlsm::Segmenter;
 use vlsm_data::{Dataset, PromptChoice, Sample, Split, write_atomic};
+use vlsm_train::RunFolder;
 use vlsm_train::evaluate::{MeanStd, file_name};
-use vlsm_train::trainer::RunFolder;
 use vlsm_train::{EvalConfig, Evaluation, Metrics, PromptSet, Recipe, evaluate};
 
 use super::{data_recipe, make_folder, make_parent, only_data, segmenter, to_json};

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use vlsm_train::RunFolder;
 use vlsm_train::evaluate::MeanStd;
-use vlsm_train::trainer::RunFolder;
 use vlsm_train::{Recipe, RunSummary};
 
 use crate::output::{pairs, print, thousands};

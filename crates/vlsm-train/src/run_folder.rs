@@ -1,0 +1,74 @@
+//! The files of a run.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::path::PathBuf;
+
+use crate::error::{Result, TrainError};
+
+/// The files of a run.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    /// The folder.
+    pub path: PathBuf,
+}
+
+impl RunFolder {
+    /// The recipe as run, defaults filled in.
+    pub fn recipe(&self) -> PathBuf {
+        self.path.join("recipe.toml")
+    }
+    /// One JSON object per line: one a step, one an epoch.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+    /// The trained parameters of the best epoch.
+    pub fn adapter(&self) -> PathBuf {
+        self.path.join("adapter.safetensors")
+    }
+    /// The trained parameters at the end.
+    pub fn last_adapter(&self) -> PathBuf {
+        self.path.join("adapter_last.safetensors")
+    }
+    /// All that is needed to go on.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.path.join("checkpoint").join("state.safetensors")
+    }
+    /// What came out.
+    pub fn summary(&self) -> PathBuf {
+        self.path.join("summary.json")
+    }
+
+    /// Opens `metrics.jsonl` for writing behind its first `bytes` bytes; what is behind them was
+    /// written after the checkpoint and will be written again.
+    ///
+    /// # Errors
+    /// If the file cannot be written or is shorter than that.
+    pub fn open_metrics(&self, bytes: u64) -> Result<File> {
+        let path = self.metrics();
+        let open = || {
+            let mut file = File::options()
+                .create(true)
+                .write(true)
+                .truncate(false)
+                .open(&path)?;
+            let length = file.metadata()?.len();
+            if length >= bytes {
+                file.set_len(bytes)?;
+                file.seek(SeekFrom::End(0))?;
+            }
+            Ok((file, length))
+        };
+        match open() {
+            Err(source) => Err(TrainError::Write { path, source }),
+            Ok((_, length)) if length < bytes => Err(TrainError::Run {
+                path,
+                message: format!(
+                    "has {length} bytes, but the checkpoint counts on {bytes}; it was cut or \
+                     replaced. Start anew in another folder"
+                ),
+            }),
+            Ok((file, _)) => Ok(file),
+        }
+    }
+}
