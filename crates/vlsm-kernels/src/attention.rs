@@ -6,7 +6,7 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, Backend, TensorMetadata};
+use burn::backend::{Autodiff, TensorMetadata};
 
 use crate::{Kernels, compose};
 
@@ -39,7 +39,7 @@ impl<B: Kernels> Backward<B, 3> for Attention {
 /// Gradients at query, key and value. With `P` the attention weights, `O` the output and
 /// `dP = dO V^T`: `dV = P^T dO` and `dS = P (dP - rowsum(P dP))`. The sum could be had as
 /// `rowsum(dO O)`, but then it does not cancel exactly where the weights are all on one token.
-fn backward<B: Backend>(
+fn backward<B: Kernels>(
     query: FloatTensor<B>,
     key: FloatTensor<B>,
     value: FloatTensor<B>,
@@ -47,13 +47,11 @@ fn backward<B: Backend>(
     causal: bool,
 ) -> [FloatTensor<B>; 3] {
     let [.., width] = query.shape().dims::<4>();
-    let scale = 1.0 / (width as f64).sqrt();
+    let scale = (1.0 / (width as f64).sqrt()) as f32;
     let weights = compose::attention_weights::<B>(query.clone(), key.clone(), causal);
     let value_grad = B::float_matmul(B::float_transpose(weights.clone()), grad.clone());
     let weights_grad = B::float_matmul(grad, B::float_transpose(value));
-    let along = B::float_sum_dim(B::float_mul(weights.clone(), weights_grad.clone()), 3);
-    let scores_grad = B::float_mul(weights, B::float_sub(weights_grad, along));
-    let scores_grad = B::float_mul_scalar(scores_grad, scale.into());
+    let scores_grad = B::softmax_backward(weights, weights_grad, scale);
     let query_grad = B::float_matmul(scores_grad.clone(), key);
     let key_grad = B::float_matmul(B::float_transpose(scores_grad), query);
     [query_grad, key_grad, value_grad]

@@ -45,6 +45,18 @@ pub fn layer_norm_backward<B: Backend>(
     B::float_div(change, deviation)
 }
 
+/// `scale * w (g - sum(w g))` over the last dimension.
+pub fn softmax_backward<B: Backend>(
+    weights: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    scale: f32,
+) -> FloatTensor<B> {
+    let last = weights.shape().num_dims() - 1;
+    let along = B::float_sum_dim(B::float_mul(weights.clone(), grad.clone()), last);
+    let grad = B::float_mul(weights, B::float_sub(grad, along));
+    B::float_mul_scalar(grad, scale.into())
+}
+
 /// Attention weights, `softmax(q k^T / sqrt(width))`, `[batch, heads, tokens, tokens]`.
 ///
 /// The query is scaled before the product, as Transformers does, whose rounding this follows. (The

@@ -78,6 +78,32 @@ impl Kernels for Flex {
         tensor(output, x.shape())
     }
 
+    fn softmax_backward(weights: FlexTensor, grad: FlexTensor, scale: f32) -> FlexTensor {
+        if weights.dtype() != DType::F32 {
+            return compose::softmax_backward::<Self>(weights, grad, scale);
+        }
+        let (weights, grad) = (weights.to_contiguous(), grad.to_contiguous());
+        let shape = weights.shape();
+        let width = shape[shape.num_dims() - 1].max(1);
+        let weights = weights.as_slice::<f32>().unwrap_or_default();
+        let grad = grad.as_slice::<f32>().unwrap_or_default();
+        let mut output = vec![0.0; weights.len()];
+        output
+            .par_chunks_mut(width)
+            .zip(weights.par_chunks(width))
+            .zip(grad.par_chunks(width))
+            .with_min_len(CHUNK.div_ceil(width))
+            .for_each(|((output, weights), grad)| {
+                let terms = weights.iter().zip(grad);
+                let along = terms.map(|(w, g)| f64::from(*w) * f64::from(*g));
+                let along = along.sum::<f64>() as f32;
+                for ((y, w), g) in output.iter_mut().zip(weights).zip(grad) {
+                    *y = w * (g - along) * scale;
+                }
+            });
+        tensor(output, shape)
+    }
+
     fn layer_norm_backward(
         x: FlexTensor,
         gamma: FlexTensor,

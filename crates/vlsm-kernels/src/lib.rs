@@ -57,6 +57,16 @@ pub trait Kernels: Backend {
         compose::layer_norm_backward::<Self>(x, gamma, grad, epsilon)
     }
 
+    /// `scale * w (g - sum(w g))` over the last dimension: the gradient at `x` of
+    /// `softmax(scale * x)`, given its value `w` and the gradient `g` there.
+    fn softmax_backward(
+        weights: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        compose::softmax_backward::<Self>(weights, grad, scale)
+    }
+
     /// See [`attention`].
     fn softmax_attention(
         query: FloatTensor<Self>,

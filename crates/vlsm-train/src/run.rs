@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use vlsm_data::{Dataset, write_atomic_bytes};
+use vlsm_data::{Dataset, Format, Split, write_atomic_bytes};
 use vlsm_models::weights::for_each_parameter;
 use vlsm_models::{
     AdaptedClipSeg, AdapterFile, Base, MethodKind, Preprocessing, SegmentationModel,
@@ -63,9 +63,14 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
     check_folder(&folder, recipe, resume)?;
     let device = device(&recipe.trainer.device)?;
     let dataset = Dataset::open(&recipe.data.config)?;
-    dataset.require(vlsm_data::Split::Train)?;
-    if recipe.trainer.validate {
-        dataset.require(vlsm_data::Split::Val)?;
+    dataset.require(Split::Train)?;
+    if recipe.trainer.validate && dataset.val.is_empty() {
+        if has_validation(recipe, &dataset) {
+            dataset.require(Split::Val)?;
+        }
+        eprintln!(
+            "no validation split: the last state is kept, and nothing ends the training early"
+        );
     }
     let base = Base::load(&recipe.model.base, &device)?;
     let preprocessing = Preprocessing {
@@ -120,6 +125,16 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
     let json = serde_json::to_string_pretty(&summary).unwrap_or_default();
     write_atomic_bytes(&folder.summary(), (json + "\n").as_bytes())?;
     Ok(summary)
+}
+
+/// Whether a data set is meant to have a validation split, so that an empty one is a fault: there
+/// is an annotation file for it, or a share or a list of the images is set apart.
+fn has_validation(recipe: &Recipe, dataset: &Dataset) -> bool {
+    let data = &recipe.data.config;
+    match dataset.format {
+        Format::Annotations => data.root.join("anns/val.json").exists(),
+        _ => data.split.val > 0.0 || data.split.val_list.is_some(),
+    }
 }
 
 /// The model at its start, and the recipe with what an adapter file to start from decides.

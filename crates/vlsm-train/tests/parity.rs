@@ -174,7 +174,7 @@ impl Tolerance {
             Self {
                 gradient: 2e-3,
                 late_loss: 3e-5,
-                parameters: 5e-2,
+                parameters: 1e-1,
                 logits: 0.2,
             }
         }

@@ -175,7 +175,7 @@ mod tests {
         let row: Vec<f64> = matrix.chunks(2).map(|row| row[1]).collect();
         for (value, expected) in row
             .iter()
-            .zip([-0.10546875, 0.26171875, 0.73828125, 1.10546875])
+            .zip([-0.10546875, 0.2265625, 0.7734375, 1.10546875])
         {
             assert!((value - expected).abs() < 1e-9, "{row:?}");
         }

@@ -14,9 +14,13 @@ fn all_can_be_read_and_say_what_their_name_says() {
         if path.extension().is_none_or(|extension| extension != "toml") {
             continue;
         }
-        count += 1;
         let recipe = Recipe::read(&path, &[]).unwrap();
         let name = path.file_stem().unwrap().to_str().unwrap();
+        // The rest is about the paper's settings.
+        if !name.starts_with("clipseg_") {
+            continue;
+        }
+        count += 1;
         let method = &recipe.method.config;
         assert_eq!(recipe.model.base, "CIDAS/clipseg-rd64-refined");
         assert_eq!(recipe.model.image_size, Some(352));

@@ -248,3 +248,16 @@ fn the_run_is_named_after_the_recipe_unless_told() {
     shop.ok(&["train", "recipe.toml", "--set", "trainer.max_steps=1"]);
     assert!(shop.path("runs/recipe/summary.json").is_file());
 }
+
+#[test]
+fn without_a_validation_split_the_last_state_is_kept() {
+    let shop = Workshop::new();
+    std::fs::remove_file(shop.path("data/anns/val.json")).unwrap();
+    shop.ok(&TRAIN);
+    let (best, last) = ("run/adapter.safetensors", "run/adapter_last.safetensors");
+    assert_eq!(shop.read(best), shop.read(last));
+    // A file without samples is a mistake, not a wish.
+    shop.write("data/anns/val.json", "[]");
+    let error = shop.fails(&["train", "recipe.toml", "--out", "other"]);
+    assert!(error.contains("anns/val.json"), "{error}");
+}
