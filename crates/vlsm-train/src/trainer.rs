@@ -366,11 +366,10 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             epoch.val_dice = Some(metrics.dice.mean);
             epoch.val_iou = Some(metrics.iou.mean);
             epoch.val_hd95 = Some(metrics.hd95.mean);
-            if self
-                .progress
-                .best_dice
-                .is_none_or(|best| metrics.dice.mean > best)
-            {
+            // An epoch cut short by `max_steps` does not take the place of a whole one, so that a
+            // run with more steps goes on as if it had not stopped.
+            let best = self.progress.best_dice;
+            if best.is_none_or(|best| complete && metrics.dice.mean > best) {
                 self.save_adapter(&self.setup.folder.adapter())?;
                 self.progress.best_dice = Some(metrics.dice.mean);
                 self.progress.best_epoch = epoch.epoch;

@@ -191,6 +191,28 @@ fn stops_after_max_steps_and_goes_on_when_given_more() {
     );
 }
 
+/// An epoch that `max_steps` cut short leaves no trace in a run that is then made longer.
+#[test]
+fn made_longer_is_as_never_stopped() {
+    let shop = Workshop::new();
+    let steps = |run: &str, steps: &str, more: &[&str]| {
+        let set = format!("trainer.max_steps={steps}");
+        let arguments = ["train", "recipe.toml", "--out", run, "--set", &set];
+        shop.ok(&[&arguments, more].concat());
+    };
+    steps("cut", "17", &[]);
+    steps("cut", "24", &["--resume"]);
+    steps("whole", "24", &[]);
+    for file in [
+        "metrics.jsonl",
+        "adapter.safetensors",
+        "adapter_last.safetensors",
+    ] {
+        let [cut, whole] = ["cut", "whole"].map(|run| shop.read(&format!("{run}/{file}")));
+        assert!(cut == whole, "{file}");
+    }
+}
+
 #[test]
 fn starts_from_an_adapter_file() {
     let shop = Workshop::new();
