@@ -46,8 +46,7 @@ fn backward<B: Kernels>(
     grad: FloatTensor<B>,
     causal: bool,
 ) -> [FloatTensor<B>; 3] {
-    let [.., width] = query.shape().dims::<4>();
-    let scale = (1.0 / (width as f64).sqrt()) as f32;
+    let scale = compose::attention_scale(&query.shape()) as f32;
     let weights = compose::attention_weights::<B>(query.clone(), key.clone(), causal);
     let value_grad = B::float_matmul(B::float_transpose(weights.clone()), grad.clone());
     let weights_grad = B::float_matmul(grad, B::float_transpose(value));

@@ -57,6 +57,12 @@ pub fn softmax_backward<B: Backend>(
     B::float_mul_scalar(grad, scale.into())
 }
 
+/// What scores are multiplied by: `1 / sqrt(width)` of a query `[batch, heads, tokens, width]`.
+pub(crate) fn attention_scale(query: &Shape) -> f64 {
+    let [.., width] = query.dims::<4>();
+    1.0 / (width as f64).sqrt()
+}
+
 /// Attention weights, `softmax(q k^T / sqrt(width))`, `[batch, heads, tokens, tokens]`.
 ///
 /// The query is scaled before the product, as Transformers does, whose rounding this follows. (The
@@ -66,8 +72,9 @@ pub fn attention_weights<B: Backend>(
     key: FloatTensor<B>,
     causal: bool,
 ) -> FloatTensor<B> {
-    let [.., tokens, width] = query.shape().dims::<4>();
-    let query = B::float_mul_scalar(query, (1.0 / (width as f64).sqrt()).into());
+    let [.., tokens, _] = query.shape().dims::<4>();
+    let scale = attention_scale(&query.shape());
+    let query = B::float_mul_scalar(query, scale.into());
     let scores = B::float_matmul(query, B::float_transpose(key));
     let scores = if causal {
         let hidden = later_tokens::<B>(tokens, &scores);

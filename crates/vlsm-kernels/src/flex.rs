@@ -60,48 +60,29 @@ impl Kernels for Flex {
         if x.dtype() != DType::F32 {
             return compose::quick_gelu_backward::<Self>(x, grad);
         }
-        let (x, grad) = (x.to_contiguous(), grad.to_contiguous());
-        let input = x.as_slice::<f32>().unwrap_or_default();
-        let grad = grad.as_slice::<f32>().unwrap_or_default();
-        let mut output = vec![0.0; input.len()];
-        output
-            .par_chunks_mut(CHUNK)
-            .zip(input.par_chunks(CHUNK))
-            .zip(grad.par_chunks(CHUNK))
-            .for_each(|((output, input), grad)| {
-                for ((y, x), grad) in output.iter_mut().zip(input).zip(grad) {
-                    let scaled = SLOPE * x;
-                    let gate = sigmoid(scaled);
-                    *y = grad * gate * (1.0 + scaled * (1.0 - gate));
-                }
-            });
-        tensor(output, x.shape())
+        by_rows(x, grad, CHUNK, |output, x, grad| {
+            for ((y, x), grad) in output.iter_mut().zip(x).zip(grad) {
+                let scaled = SLOPE * x;
+                let gate = sigmoid(scaled);
+                *y = grad * gate * (1.0 + scaled * (1.0 - gate));
+            }
+        })
     }
 
     fn softmax_backward(weights: FlexTensor, grad: FlexTensor, scale: f32) -> FlexTensor {
         if weights.dtype() != DType::F32 {
             return compose::softmax_backward::<Self>(weights, grad, scale);
         }
-        let (weights, grad) = (weights.to_contiguous(), grad.to_contiguous());
         let shape = weights.shape();
-        let width = shape[shape.num_dims() - 1].max(1);
-        let weights = weights.as_slice::<f32>().unwrap_or_default();
-        let grad = grad.as_slice::<f32>().unwrap_or_default();
-        let mut output = vec![0.0; weights.len()];
-        output
-            .par_chunks_mut(width)
-            .zip(weights.par_chunks(width))
-            .zip(grad.par_chunks(width))
-            .with_min_len(CHUNK.div_ceil(width))
-            .for_each(|((output, weights), grad)| {
-                let terms = weights.iter().zip(grad);
-                let along = terms.map(|(w, g)| f64::from(*w) * f64::from(*g));
-                let along = along.sum::<f64>() as f32;
-                for ((y, w), g) in output.iter_mut().zip(weights).zip(grad) {
-                    *y = w * (g - along) * scale;
-                }
-            });
-        tensor(output, shape)
+        let width = shape[shape.num_dims() - 1];
+        by_rows(weights, grad, width, |output, weights, grad| {
+            let terms = weights.iter().zip(grad);
+            let along = terms.map(|(w, g)| f64::from(*w) * f64::from(*g));
+            let along = along.sum::<f64>() as f32;
+            for ((y, w), g) in output.iter_mut().zip(weights).zip(grad) {
+                *y = w * (g - along) * scale;
+            }
+        })
     }
 
     fn layer_norm_backward(
@@ -113,24 +94,34 @@ impl Kernels for Flex {
         if x.dtype() != DType::F32 {
             return compose::layer_norm_backward::<Self>(x, gamma, grad, epsilon);
         }
-        let (x, gamma, grad) = (
-            x.to_contiguous(),
-            gamma.to_contiguous(),
-            grad.to_contiguous(),
-        );
-        let input = x.as_slice::<f32>().unwrap_or_default();
+        let gamma = gamma.to_contiguous();
         let gamma = gamma.as_slice::<f32>().unwrap_or_default();
-        let grad = grad.as_slice::<f32>().unwrap_or_default();
-        let width = gamma.len();
-        let mut output = vec![0.0; input.len()];
-        output
-            .par_chunks_mut(width)
-            .zip(input.par_chunks(width))
-            .zip(grad.par_chunks(width))
-            .with_min_len(CHUNK.div_ceil(width.max(1)))
-            .for_each(|((output, x), grad)| layer_norm_row(output, x, gamma, grad, epsilon));
-        tensor(output, x.shape())
+        by_rows(x, grad, gamma.len(), |output, x, grad| {
+            layer_norm_row(output, x, gamma, grad, epsilon);
+        })
     }
+}
+
+/// A tensor made of two f32 tensors of one shape, `width` values at a time: `row(output, a, b)`.
+fn by_rows(
+    a: FlexTensor,
+    b: FlexTensor,
+    width: usize,
+    row: impl Fn(&mut [f32], &[f32], &[f32]) + Sync,
+) -> FlexTensor {
+    let (a, b) = (a.to_contiguous(), b.to_contiguous());
+    let shape = a.shape();
+    let a = a.as_slice::<f32>().unwrap_or_default();
+    let b = b.as_slice::<f32>().unwrap_or_default();
+    let width = width.max(1);
+    let mut output = vec![0.0; a.len()];
+    output
+        .par_chunks_mut(width)
+        .zip(a.par_chunks(width))
+        .zip(b.par_chunks(width))
+        .with_min_len(CHUNK.div_ceil(width))
+        .for_each(|((output, a), b)| row(output, a, b));
+    tensor(output, shape)
 }
 
 /// One row of the backward pass. The sums are in f64: what is left after the two subtractions can

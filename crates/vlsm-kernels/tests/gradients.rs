@@ -1,11 +1,11 @@
-//! Every operation against a composition of Burn's own, forward and backward, and both of their
-//! bodies against each other.
+//! Every operation against a composition of Burn's own, forward and backward: in f32 the bodies on
+//! slices, in f64 those of `compose`.
 
 #![allow(clippy::unwrap_used)]
 
 use burn::tensor::module::attention_fallback;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Device, Distribution, Tensor, activation};
+use burn::tensor::{Device, Distribution, FloatDType, Tensor, activation};
 
 fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
     let device = Device::flex();
@@ -30,14 +30,15 @@ fn assert_close(what: &str, a: Vec<f32>, b: Vec<f32>) {
 /// Output and the gradients at every input of a function of tensors of rank `D`.
 fn run<const D: usize>(
     inputs: &[Tensor<D>],
+    dtype: FloatDType,
     function: impl Fn(&[Tensor<D>]) -> Tensor<D>,
 ) -> Vec<Vec<f32>> {
     let inputs: Vec<Tensor<D>> = inputs
         .iter()
-        .map(|input| input.clone().autodiff().require_grad())
+        .map(|input| input.clone().cast(dtype).autodiff().require_grad())
         .collect();
     let output = function(&inputs);
-    let weights = random(output.dims(), 99);
+    let weights = random(output.dims(), 99).cast(dtype);
     let grads = (output.clone() * weights).sum().backward();
     let mut results = vec![values(output)];
     results.extend(
@@ -53,9 +54,13 @@ fn compare<const D: usize>(
     ours: impl Fn(&[Tensor<D>]) -> Tensor<D>,
     composed: impl Fn(&[Tensor<D>]) -> Tensor<D>,
 ) {
-    let pairs = run(inputs, ours).into_iter().zip(run(inputs, composed));
-    for (place, (ours, composed)) in pairs.enumerate() {
-        assert_close(&format!("result {place}"), ours, composed);
+    for dtype in [FloatDType::F32, FloatDType::F64] {
+        let pairs = run(inputs, dtype, &ours)
+            .into_iter()
+            .zip(run(inputs, dtype, &composed));
+        for (place, (ours, composed)) in pairs.enumerate() {
+            assert_close(&format!("{dtype:?} result {place}"), ours, composed);
+        }
     }
 }
 

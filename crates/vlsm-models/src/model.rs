@@ -55,6 +55,12 @@ pub trait SegmentationModel: Module {
 
     /// Whether conditional embeddings change while the model is trained.
     fn trains_text(&self) -> bool;
+
+    /// The device that inputs belong on, without autodiff.
+    fn device(&self) -> Device {
+        let device = self.devices().first().cloned().unwrap_or_default();
+        device.without_autodiff()
+    }
 }
 
 /// A CLIPSeg with the adapters of a method. Its parameters have the published names: those of the
@@ -114,8 +120,7 @@ impl AdaptedClipSeg {
                 ),
             });
         }
-        let (method, config) = (self.method.clone(), self.config.clone());
-        let (model, misfits) = weights::import(self, tensors, |name| method.trains(name, &config));
+        let (model, misfits) = weights::import(self.clone(), tensors, |name| self.trains(name));
         if misfits.is_empty() {
             Ok(model)
         } else {
@@ -160,11 +165,6 @@ impl AdaptedClipSeg {
     /// The base's configuration.
     pub fn config(&self) -> &ClipSegConfig {
         &self.config
-    }
-
-    /// The device of the base.
-    pub fn device(&self) -> Device {
-        self.devices().first().cloned().unwrap_or_default()
     }
 
     /// Number of trained parameters.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use vlsm_data::{IMAGENET_MEAN, IMAGENET_STD};
 
 use crate::config::ClipSegConfig;
 use crate::error::{ModelError, Result};
@@ -33,16 +34,13 @@ struct PreprocessorConfig {
 }
 
 impl Preprocessing {
-    /// Mean and standard deviation of ImageNet, which CLIPSeg uses.
-    pub const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-
     /// What a base without a `preprocessor_config.json` takes: its own image size, ImageNet's
     /// mean and standard deviation.
     pub fn of(config: &ClipSegConfig) -> Self {
         Self {
             image_size: config.vision_config.image_size,
-            mean: Self::IMAGENET.0,
-            std: Self::IMAGENET.1,
+            mean: IMAGENET_MEAN,
+            std: IMAGENET_STD,
         }
     }
 

@@ -163,17 +163,6 @@ pub fn export<M: Module>(
     export.tensors
 }
 
-/// The names of the parameters for which `wanted(name)` holds.
-pub fn export_names<M: Module>(module: &M, wanted: impl Fn(&str) -> bool) -> Vec<String> {
-    let mut names = Vec::new();
-    for_each_parameter(module, |name, _| {
-        if wanted(name) {
-            names.push(name.to_owned());
-        }
-    });
-    names
-}
-
 /// Gradients by the names of their parameters, each of any rank in the module's own layout.
 pub type Gradients = BTreeMap<String, AnyRank>;
 

@@ -12,6 +12,12 @@ use crate::error::Result;
 pub struct Batch {
     /// `[batch, 3, side, side]`, normalised.
     pub pixels: Tensor<4>,
+    /// What the masks say.
+    pub truth: Truth,
+}
+
+/// Masks as the loss takes them.
+pub struct Truth {
     /// `[batch, side, side]`, 0 or 1.
     pub target: Tensor<3>,
     /// `[batch, side, side]`, 0 where a pixel does not count; `None` if all do.
@@ -22,6 +28,16 @@ impl Batch {
     /// Puts examples of one size together.
     pub fn new(examples: &[Example], preprocessing: &Preprocessing, device: &Device) -> Self {
         let images: Vec<&RgbImage> = examples.iter().map(|one| one.image.as_ref()).collect();
+        Self {
+            pixels: pixels(&images, preprocessing, device),
+            truth: Truth::new(examples, device),
+        }
+    }
+}
+
+impl Truth {
+    /// Puts the masks of examples of one size together.
+    pub fn new(examples: &[Example], device: &Device) -> Self {
         let masks: Vec<&Mask> = examples.iter().map(|one| one.mask.as_ref()).collect();
         let (height, width) = masks
             .first()
@@ -35,7 +51,6 @@ impl Batch {
         };
         let ignores = masks.iter().any(|mask| mask.data.contains(&Mask::IGNORE));
         Self {
-            pixels: pixels(&images, preprocessing, device),
             target: tensor(|pixel| f32::from(u8::from(pixel == 1))),
             valid: ignores.then(|| tensor(|pixel| f32::from(u8::from(pixel != Mask::IGNORE)))),
         }

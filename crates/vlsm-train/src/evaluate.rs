@@ -8,13 +8,13 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 use serde::Serialize;
 use vlsm_data::{
-    DataConfig, Example, Loader, LoaderConfig, Mask, PromptChoice, Request, Sample, Scores,
-    Summary, resize_mask, score, write_png_mask,
+    DataConfig, Example, Loader, LoaderConfig, Mask, PromptChoice, Request, RgbImage, Sample,
+    Scores, Summary, resize_mask, score, write_png_mask,
 };
 use vlsm_models::weights::to_host;
 use vlsm_models::{ClipTokenizer, Preprocessing, Profile, SegmentationModel};
 
-use crate::batch::{Batch, PromptEncoder};
+use crate::batch::{PromptEncoder, Truth, pixels};
 use crate::error::{Result, TrainError};
 use crate::loss::dice_ce;
 
@@ -181,7 +181,7 @@ pub fn evaluate<M: SegmentationModel>(
     config: &EvalConfig<'_>,
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation> {
-    let device = model.devices().first().cloned().unwrap_or_default();
+    let device = model.device();
     let image_size = config.preprocessing.image_size;
     let mask_size = model.output_size(image_size)?;
     let requests = (0..samples.len())
@@ -235,8 +235,8 @@ pub fn evaluate<M: SegmentationModel>(
             images.push(distinct.len() - 1);
             examples.push(example);
         }
-        let batch = Batch::new(&distinct, config.preprocessing, &device);
-        let features = model.encode_image(batch.pixels);
+        let distinct: Vec<&RgbImage> = distinct.iter().map(|one| one.image.as_ref()).collect();
+        let features = model.encode_image(pixels(&distinct, config.preprocessing, &device));
         let pairs: Vec<(usize, usize)> = (0..examples.len())
             .flat_map(|example| (0..sets.len()).map(move |set| (example, set)))
             .collect();
@@ -252,8 +252,8 @@ pub fn evaluate<M: SegmentationModel>(
             let places: Vec<usize> = pairs.iter().map(|(example, _)| images[*example]).collect();
             let text = encoder.encode(model, &texts)?;
             let logits = model.decode(&model.select_features(&features, &places), text);
-            let target = Batch::new(&chunk, config.preprocessing, &device);
-            let loss = dice_ce(logits.clone(), target.target, target.valid, config.profile);
+            let truth = Truth::new(&chunk, &device);
+            let loss = dice_ce(logits.clone(), truth.target, truth.valid, config.profile);
             evaluation.loss += f64::from(loss.into_scalar::<f32>()) * pairs.len() as f64;
             let masks = threshold(logits);
             let scores: Vec<Result<Scores>> = masks

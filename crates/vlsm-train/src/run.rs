@@ -2,16 +2,14 @@
 
 use std::path::Path;
 
+use burn::module::Module;
 use serde::Serialize;
 use vlsm_data::{Dataset, Format, Split, write_atomic_bytes};
-use vlsm_models::weights::for_each_parameter;
-use vlsm_models::{
-    AdaptedClipSeg, AdapterFile, Base, MethodKind, Preprocessing, SegmentationModel,
-};
+use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, MethodKind, Preprocessing};
 
 use crate::device::device;
 use crate::error::{Result, TrainError};
-use crate::evaluate::{EvalConfig, Metrics, PromptSet, evaluate};
+use crate::evaluate::{Metrics, PromptSet, evaluate};
 use crate::memory::peak_memory;
 use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
@@ -84,12 +82,7 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
     let identity = base.identity.clone();
     let tokenizer = base.tokenizer.clone();
     drop(base);
-    let (mut trainable, mut total) = (0, 0);
-    for_each_parameter(&model, |name, shape| {
-        let count = shape.iter().product::<usize>();
-        total += count;
-        trainable += if model.trains(name) { count } else { 0 };
-    });
+    let (trainable, total) = (model.trained_parameters(), model.num_params());
 
     std::fs::create_dir_all(folder.path.join("checkpoint")).map_err(|source| {
         TrainError::Write {
@@ -206,15 +199,7 @@ fn test(setup: &Setup<'_>, model: AdaptedClipSeg) -> Result<Option<(Metrics, Str
     }
     let best = AdapterFile::read(&setup.folder.adapter())?;
     let model = model.for_inference().load(best)?;
-    let config = EvalConfig {
-        tokenizer: setup.tokenizer,
-        preprocessing: setup.preprocessing,
-        profile: recipe.method.config.profile,
-        batch_size: recipe.trainer.eval_batch_size,
-        workers: recipe.data.config.workers,
-        ignore: setup.dataset.ignore,
-        masks: None,
-    };
+    let config = setup.eval_config();
     let set = PromptSet::of_recipe(&recipe.data.config, samples)?;
     let evaluation = evaluate(&model, samples, std::slice::from_ref(&set), &config, |_| {})?;
     Ok(Some((evaluation.overall(), set.name)))

@@ -39,6 +39,21 @@ pub struct Setup<'a> {
     pub folder: &'a RunFolder,
 }
 
+impl Setup<'_> {
+    /// How the run evaluates, in validation as in the test.
+    pub(crate) fn eval_config(&self) -> EvalConfig<'_> {
+        EvalConfig {
+            tokenizer: self.tokenizer,
+            preprocessing: self.preprocessing,
+            profile: self.recipe.method.config.profile,
+            batch_size: self.recipe.trainer.eval_batch_size,
+            workers: self.recipe.data.config.workers,
+            ignore: self.dataset.ignore,
+            masks: None,
+        }
+    }
+}
+
 /// Time and pace of a training.
 #[derive(Debug, Clone, Default)]
 pub struct Pace {
@@ -111,9 +126,10 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         let path = setup.folder.checkpoint();
         if resume && path.is_file() {
             let mut checkpoint = Checkpoint::read(&path)?;
-            let trained: Vec<String> = weights::export_names(&model, |name| model.trains(name));
-            let wanted = |name: &str| trained.iter().any(|one| one == name);
-            let (restored, misfits) = weights::import(model, checkpoint.parameters, wanted);
+            let (restored, misfits) =
+                weights::import(model.clone(), checkpoint.parameters, |name| {
+                    model.trains(name)
+                });
             model = restored;
             if !misfits.is_empty() {
                 return Err(TrainError::Run {
@@ -121,11 +137,10 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
                     message: format!("does not fit the recipe's model: {}", misfits.describe()),
                 });
             }
-            let device = model.devices().first().cloned().unwrap_or_default();
             optimizer.restore(
                 &mut checkpoint.moments,
                 checkpoint.moment_steps,
-                &device.without_autodiff(),
+                &model.device(),
             );
             progress = checkpoint.progress;
         }
@@ -305,8 +320,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         encoder: &mut PromptEncoder<'_>,
     ) -> Result<(f64, Gradients)> {
         let recipe = self.setup.recipe;
-        let device = self.model.devices().first().cloned().unwrap_or_default();
-        let device = device.without_autodiff();
+        let device = self.model.device();
         let mut loss = 0.0;
         let mut sum = Gradients::new();
         for batch in examples.chunks(recipe.trainer.batch_size) {
@@ -317,7 +331,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             let features = self.model.encode_image(batch.pixels);
             let logits = self.model.decode(&features, text);
             let profile = recipe.method.config.profile;
-            let batch_loss = dice_ce(logits, batch.target, batch.valid, profile);
+            let batch_loss = dice_ce(logits, batch.truth.target, batch.truth.valid, profile);
             let value = f64::from(batch_loss.clone().inner().into_scalar::<f32>());
             loss += value * share;
             if !value.is_finite() {
@@ -347,15 +361,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             lr,
         };
         if !self.val.is_empty() {
-            let config = EvalConfig {
-                tokenizer: self.setup.tokenizer,
-                preprocessing: self.setup.preprocessing,
-                profile: recipe.method.config.profile,
-                batch_size: recipe.trainer.eval_batch_size,
-                workers: recipe.data.config.workers,
-                ignore: self.setup.dataset.ignore,
-                masks: None,
-            };
+            let config = self.setup.eval_config();
             let sets = std::slice::from_ref(&self.val_prompts);
             let model = self.model.valid();
             let evaluation = evaluate(&model, self.val, sets, &config, |done| {

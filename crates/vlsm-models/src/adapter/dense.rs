@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::{AdapterBlock, AdapterBlockConfig, blocks};
+use super::{AdapterBlock, blocks, conditional_block};
 use crate::config::ClipSegConfig;
 use crate::method::MethodConfig;
 
@@ -33,7 +33,7 @@ impl DenseAdapters {
         let layers = method.layers(base);
         let make = |wanted: bool, width| {
             let count = if wanted { layers.len() } else { 0 };
-            blocks(count, width, method.bottleneck(), method.profile, device)
+            blocks(method, count, width, device)
         };
         let (text, vision) = (base.text_config.hidden_size, base.vision_config.hidden_size);
         Self {
@@ -41,10 +41,7 @@ impl DenseAdapters {
             v_out_adapters: make(true, vision),
             l_attn_adapters: make(method.towers.text(), text),
             l_out_adapters: make(method.towers.text(), text),
-            cond_adapter: method.towers.conditional().then(|| {
-                AdapterBlockConfig::new(base.projection_dim, method.cond_bottleneck, method.profile)
-                    .init(device)
-            }),
+            cond_adapter: conditional_block(method, base, device),
             layers,
         }
     }

@@ -83,7 +83,7 @@ impl AdapterFile {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let mut metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        let mut metadata = BTreeMap::new();
         let json = |value: serde_json::Result<String>| value.unwrap_or_default();
         metadata.insert(METHOD.into(), json(serde_json::to_string(&self.method)));
         if let Some(base) = &self.base {
@@ -92,11 +92,7 @@ impl AdapterFile {
         if let Some(size) = self.image_size {
             metadata.insert(IMAGE_SIZE.into(), size.to_string());
         }
-        Ok(tensor_file::write_safetensors(
-            path,
-            &self.tensors,
-            &metadata,
-        )?)
+        self.write_with(path, metadata)
     }
 
     /// Writes the parameters alone, under their published names, as PyTorch's `load_file` reads
@@ -105,7 +101,12 @@ impl AdapterFile {
     /// # Errors
     /// If the file cannot be written.
     pub fn write_bare(&self, path: &Path) -> Result<()> {
-        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        self.write_with(path, BTreeMap::new())
+    }
+
+    fn write_with(&self, path: &Path, mut metadata: BTreeMap<String, String>) -> Result<()> {
+        // Without it Transformers does not take the file for PyTorch's.
+        metadata.insert("format".into(), "pt".into());
         Ok(tensor_file::write_safetensors(
             path,
             &self.tensors,
@@ -132,15 +133,8 @@ impl AdapterFile {
     }
 }
 
-/// Reads a checkpoint of the published code: the state of a Lightning module, whose keys start
-/// with `net.`. The base's weights in it, if any, tell which base it belongs to.
-///
-/// # Errors
-/// If the file is malformed or holds no adapter.
-pub fn import_checkpoint(path: &Path) -> Result<AdapterFile> {
-    bare(path, tensor_file::read(path)?.tensors)
-}
-
+/// An adapter of parameters alone, or of the state of a Lightning module, whose keys start with
+/// `net.`; the base's weights in it, if any, tell which base it belongs to.
 fn bare(path: &Path, tensors: BTreeMap<String, HostTensor>) -> Result<AdapterFile> {
     let mut adapter = BTreeMap::new();
     let mut base = BTreeMap::new();

@@ -10,13 +10,13 @@ use burn::tensor::{Device, Tensor};
 
 pub use block::{AdapterBlock, AdapterBlockConfig};
 pub use dense::{DenseAdapters, LayerAdapters};
-pub use file::{AdapterFile, BaseIdentity, import_checkpoint};
+pub use file::{AdapterFile, BaseIdentity};
 pub use shallow::ShallowAdapters;
 
 use crate::clip::TextStates;
 use crate::config::ClipSegConfig;
 use crate::error::Result;
-use crate::method::{MethodConfig, MethodKind, Profile};
+use crate::method::{MethodConfig, MethodKind};
 
 /// The adapters of a method.
 #[derive(Module, Debug)]
@@ -88,15 +88,19 @@ impl Adapters {
     }
 }
 
-/// A block for each of `count` places.
-fn blocks(
-    count: usize,
-    width: usize,
-    bottleneck: usize,
-    profile: Profile,
+/// A block of a method for each of `count` places.
+fn blocks(method: &MethodConfig, count: usize, width: usize, device: &Device) -> Vec<AdapterBlock> {
+    let config = AdapterBlockConfig::new(width, method.bottleneck(), method.profile);
+    (0..count).map(|_| config.init(device)).collect()
+}
+
+/// The block on the projected text embedding, where a method has it.
+fn conditional_block(
+    method: &MethodConfig,
+    base: &ClipSegConfig,
     device: &Device,
-) -> Vec<AdapterBlock> {
-    (0..count)
-        .map(|_| AdapterBlockConfig::new(width, bottleneck, profile).init(device))
-        .collect()
+) -> Option<AdapterBlock> {
+    let config =
+        AdapterBlockConfig::new(base.projection_dim, method.cond_bottleneck, method.profile);
+    method.towers.conditional().then(|| config.init(device))
 }

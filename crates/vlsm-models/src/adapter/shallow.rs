@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::{AdapterBlock, AdapterBlockConfig, blocks};
+use super::{AdapterBlock, blocks, conditional_block};
 use crate::clip::TextStates;
 use crate::config::ClipSegConfig;
 use crate::method::MethodConfig;
@@ -25,7 +25,7 @@ pub struct ShallowAdapters {
 impl ShallowAdapters {
     pub(super) fn new(method: &MethodConfig, base: &ClipSegConfig, device: &Device) -> Self {
         let taps = method.layers(base);
-        let make = |count, width| blocks(count, width, method.bottleneck(), method.profile, device);
+        let make = |count, width| blocks(method, count, width, device);
         let text_taps = if method.towers.text() {
             taps.clone()
         } else {
@@ -34,10 +34,7 @@ impl ShallowAdapters {
         Self {
             vision_extract_adapters: make(taps.len(), base.vision_config.hidden_size),
             text_extract_adapters: make(text_taps.len(), base.text_config.hidden_size),
-            cond_adapter: method.towers.conditional().then(|| {
-                AdapterBlockConfig::new(base.projection_dim, method.cond_bottleneck, method.profile)
-                    .init(device)
-            }),
+            cond_adapter: conditional_block(method, base, device),
             places: taps
                 .iter()
                 .filter_map(|tap| base.extract_layers.iter().position(|layer| layer == tap))

@@ -147,38 +147,15 @@ pub fn write_safetensors(
             values: tensor.data.len(),
         });
     }
-    replace_file(path, |out| write_content(out, tensors, metadata)).map_err(|source| {
-        TensorFileError::Write {
-            path: path.to_owned(),
-            source,
-        }
+    vlsm_data::fs::replace(path, |file| {
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        write_content(&mut out, tensors, metadata)?;
+        out.flush()
     })
-}
-
-/// Writes a file beside its place, then moves it there.
-fn replace_file(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
-) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|f| !f.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".tensors-").suffix(".part");
-    // Temporary files are private unless told otherwise; this one becomes an ordinary file (0666 less the umask).
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let temporary = builder.tempfile_in(folder)?;
-    let mut out = BufWriter::with_capacity(1 << 20, temporary.as_file());
-    write(&mut out)?;
-    out.flush()?;
-    drop(out);
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|e| e.error)?;
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    Ok(())
+    .map_err(|source| TensorFileError::Write {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn write_content(
@@ -251,7 +228,7 @@ mod tests {
                 data: vec![1.0; 64],
             },
         )]);
-        let source = replace_file(&path, |_| {
+        let source = vlsm_data::fs::replace(&path, |_| {
             write_content(&mut SmallDisk(100), &tensors, &BTreeMap::new())
         })
         .unwrap_err();

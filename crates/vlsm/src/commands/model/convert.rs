@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use vlsm_models::adapter::import_checkpoint;
 use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, Profile};
 
 use crate::commands::make_parent;
@@ -27,7 +26,7 @@ pub(crate) struct ImportArgs {
 
 impl ImportArgs {
     pub(super) fn run(self) -> Result<()> {
-        let mut adapter = import_checkpoint(&self.checkpoint)?;
+        let mut adapter = AdapterFile::read(&self.checkpoint)?;
         if let Some(name) = &self.base {
             let base = Base::load(name, &vlsm_train::device("cpu")?)?;
             AdaptedClipSeg::with_adapter(&base, adapter.clone())?;
