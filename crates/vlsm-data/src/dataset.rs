@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{DataConfig, Format};
 use crate::error::{DataError, Result};
+use crate::formats::generated::Generated;
 use crate::formats::{self, Listing};
 use crate::prompt::Prompts;
+use crate::synth::DrawingId;
 
 /// The mend for a sample without prompts.
 pub(crate) const PROMPT_MEND: &str = "set `data.prompt` to one text for all samples, or give each its prompts in the annotations or in `data.prompts`";
@@ -68,6 +70,8 @@ pub enum Target {
     Foreground,
     /// The mask holds class ids: the pixels of this one.
     Class(u8),
+    /// The sample is generated when it is asked for: what is found in the drawing under this number.
+    Drawn(DrawingId, usize),
 }
 
 /// An image, what is to be found in it, and the words for that.
@@ -76,12 +80,14 @@ pub struct Sample {
     /// Name, unique in its split: the mask's stem; `stem.Class` for class-id masks; `-2`, `-3`, ... is added where an
     /// annotation file uses one mask several times.
     pub name: String,
-    /// The image file.
+    /// The image file; of a generated sample a name that no file has.
     pub image: PathBuf,
-    /// The mask file.
+    /// The mask file; of a generated sample a name that no file has.
     pub mask: PathBuf,
     /// What of the mask the sample is about.
     pub target: Target,
+    /// What scores are told apart by besides the prompt: a class, or a kind of prompt. Empty if there is no such thing.
+    pub group: String,
     /// The prompts, by name.
     pub prompts: Prompts,
 }
@@ -127,6 +133,8 @@ pub struct Dataset {
     pub ignore: Option<u8>,
     /// Class names by id, `""` for a class that is no target; empty if masks are binary.
     pub classes: Vec<String>,
+    /// Where the samples of a generated data set come from.
+    generated: Option<Generated>,
 }
 
 impl Dataset {
@@ -140,6 +148,9 @@ impl Dataset {
     /// unless `data.prompt` or `data.eval_prompt` is a text for all.
     pub fn open(config: &DataConfig) -> Result<Self> {
         config.validate()?;
+        if let Some(generated) = Generated::of(config)? {
+            return Ok(Self::draw(config, generated));
+        }
         let mut faults = Vec::new();
         let listing = formats::list(config, &mut faults);
         let listing = first_fault(listing, &mut faults)?;
@@ -168,9 +179,33 @@ impl Dataset {
             test,
             ignore,
             classes,
+            generated: None,
         };
         dataset.expect_prompts(config)?;
         Ok(dataset)
+    }
+
+    fn draw(config: &DataConfig, generated: Generated) -> Self {
+        let [train, val, test] = Split::ALL.map(|split| generated.samples(split, 0));
+        Self {
+            root: config.root.clone(),
+            format: Format::Generated,
+            train,
+            val,
+            test,
+            ignore: None,
+            classes: Vec::new(),
+            generated: Some(generated),
+        }
+    }
+
+    /// The training samples of an epoch, counted from 0. Those of files are always the same; scenes are drawn anew in
+    /// each epoch, so that none is seen twice.
+    pub fn train_in_epoch(&self, epoch: usize) -> Vec<Sample> {
+        match &self.generated {
+            Some(generated) if epoch > 0 => generated.samples(Split::Train, epoch),
+            _ => self.train.clone(),
+        }
     }
 
     /// The samples of a split.

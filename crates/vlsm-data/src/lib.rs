@@ -46,9 +46,10 @@ pub mod preprocess;
 mod prompt;
 mod raw_png;
 mod resample;
+pub mod synth;
 
 pub use check::{CheckReport, Finding, FindingKind, Severity, SplitCounts, check};
-pub use config::{DataConfig, Format, SplitConfig};
+pub use config::{DataConfig, Format, GenerateConfig, SplitConfig};
 pub use dataset::{Dataset, Sample, Split, Target};
 pub use decode::{read_class_map, read_image, read_mask, read_size};
 pub use encode::{write_png_gray, write_png_mask, write_png_rgb};

@@ -174,31 +174,30 @@ impl ClipSegConfig {
         }
     }
 
-    /// A small CLIPSeg with CLIP's vocabulary: 176 pixels, about 3.5 million parameters beside
-    /// the token table.
+    /// A small CLIPSeg with CLIP's vocabulary: 160 pixels in patches of 10, about 2.5 million
+    /// parameters beside the token table.
     pub fn tiny() -> Self {
         Self {
             vision_config: VisionConfig {
-                hidden_size: 192,
-                intermediate_size: 768,
-                num_hidden_layers: 5,
-                num_attention_heads: 3,
-                image_size: 176,
-                patch_size: 16,
+                hidden_size: 160,
+                intermediate_size: 640,
+                num_hidden_layers: 6,
+                num_attention_heads: 5,
+                image_size: 160,
+                patch_size: 10,
                 ..VisionConfig::default()
             },
             text_config: TextConfig {
-                hidden_size: 128,
-                intermediate_size: 512,
-                num_hidden_layers: 5,
+                hidden_size: 64,
+                intermediate_size: 256,
+                num_hidden_layers: 6,
                 num_attention_heads: 2,
                 pad_token_id: 49407,
                 ..TextConfig::default()
             },
-            projection_dim: 128,
-            extract_layers: vec![1, 3, 4],
+            projection_dim: 64,
+            extract_layers: vec![1, 3, 5],
             decoder_intermediate_size: 256,
-            use_complex_transposed_convolution: true,
             ..Self::default()
         }
     }

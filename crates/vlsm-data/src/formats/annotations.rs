@@ -1,5 +1,6 @@
 //! The published format: `anns/{train,val,test}.json`, each a list of objects with `img_name`, `mask_name` and
-//! `prompts`, beside the image and mask folders. Other fields are not looked at.
+//! `prompts`, beside the image and mask folders, and of our own `group`, which tells scores apart. Other fields are not
+//! looked at.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -113,6 +114,14 @@ fn read_entry(
             }
         },
     };
+    let group = match fields.remove("group") {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(group)) => group,
+        Some(_) => {
+            faults.push(place.field("group", "is not a string"));
+            return None;
+        }
+    };
     let (image, mask) = (image?, mask?);
     let name = flat_stem(
         mask.strip_prefix(config.root.join(&config.masks))
@@ -130,6 +139,7 @@ fn read_entry(
         name,
         image,
         mask,
+        group,
         prompts,
     })
 }

@@ -79,6 +79,7 @@ fn pair_up(config: &DataConfig, folder: &Path, faults: &mut Vec<DataError>) -> V
                 name,
                 image,
                 mask,
+                group: String::new(),
                 prompts: Prompts::new(),
             }),
             None => alone.push(image),
