@@ -4,7 +4,12 @@
 //! Everything is a function of domain, seed, index and side: two runs draw the same pixels.
 
 mod canvas;
+mod export;
 mod scenes;
+
+pub use export::write_dataset;
+
+use std::collections::BTreeMap;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -42,6 +47,9 @@ pub struct Referent {
     pub group: String,
     /// The words for it.
     pub prompts: Prompts,
+    /// What of each prompt is read from the mask, as [`Description::oracle`](crate::Description::oracle). The prompts of
+    /// scenes are no oracles: they decide what the mask is.
+    pub oracle: BTreeMap<&'static str, Vec<&'static str>>,
 }
 
 /// A referent with its pixels.

@@ -1,5 +1,7 @@
 //! Prompts that pick objects of a scene by their attributes.
 
+use std::collections::BTreeMap;
+
 use rand_chacha::ChaCha8Rng;
 
 use super::object::{COLOURS, Object, PLACES, SHAPES, SIZES, TEXTURES, Words, plural};
@@ -99,6 +101,7 @@ impl Referral {
         Referent {
             group: self.group.to_owned(),
             prompts,
+            oracle: BTreeMap::new(),
         }
     }
 }

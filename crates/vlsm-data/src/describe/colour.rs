@@ -1,0 +1,187 @@
+//! The colour of an object in words.
+
+use super::components::Component;
+use crate::picture::RgbImage;
+
+/// Chroma below which a colour has no hue to speak of: white, grey or black.
+const NEUTRAL: f64 = 0.035;
+
+/// The name of the colour of an object's pixels: of their median in each channel, which highlights and a rim that
+/// belongs to the background do not move. The median of a channel is the same in linear light.
+///
+/// `None` if no pixel of the components lies in the image.
+pub(super) fn colour<'a>(
+    image: &RgbImage,
+    components: impl Iterator<Item = &'a Component>,
+) -> Option<&'static str> {
+    let mut histograms = [[0_usize; 256]; 3];
+    let mut count = 0;
+    for run in components.flat_map(|component| &component.runs) {
+        let row = run.y.saturating_mul(image.width);
+        let (x0, x1) = (run.x0.min(image.width), run.x1.min(image.width));
+        let Some(pixels) = image.data.get((row + x0) * 3..(row + x1) * 3) else {
+            continue;
+        };
+        for pixel in pixels.chunks_exact(3) {
+            count += 1;
+            for (histogram, &level) in histograms.iter_mut().zip(pixel) {
+                histogram[usize::from(level)] += 1;
+            }
+        }
+    }
+    (count > 0).then(|| name(histograms.map(|histogram| median(&histogram, count))))
+}
+
+/// The lower median of `count` levels.
+fn median(histogram: &[usize; 256], count: usize) -> u8 {
+    let mut below = 0;
+    for (level, number) in (0..=255).zip(histogram) {
+        below += number;
+        if below * 2 >= count {
+            return level;
+        }
+    }
+    255
+}
+
+/// The basic colour term (Berlin and Kay 1969, and cyan) for an sRGB colour.
+///
+/// OKLCh, the polar form of OKLab, is cut into sectors of hue; brown is dark or dull orange and dark yellow, pink is light
+/// or purplish red. The cuts are chosen so that the CSS colours of these names, and of their darker and lighter sisters,
+/// get the expected name.
+fn name(rgb: [u8; 3]) -> &'static str {
+    let (lightness, chroma, hue) = oklch(rgb);
+    if lightness < 0.2 || (lightness < 0.3 && chroma < NEUTRAL) {
+        return "black";
+    }
+    if chroma < NEUTRAL {
+        return if lightness < 0.87 { "grey" } else { "white" };
+    }
+    match hue {
+        h if h < 15.0 && lightness > 0.63 => "pink",
+        h if h < 38.0 && lightness > 0.7 => "pink",
+        h if h < 38.0 => "red",
+        h if h < 82.0 && lightness > 0.6 && chroma > 0.11 => "orange",
+        h if h < 82.0 => "brown",
+        h if h < 118.0 && lightness > 0.65 => "yellow",
+        h if h < 100.0 => "brown",
+        h if h < 170.0 => "green",
+        h if h < 225.0 => "cyan",
+        h if h < 288.0 => "blue",
+        h if h < 340.0 => "purple",
+        _ if lightness > 0.63 => "pink",
+        _ => "red",
+    }
+}
+
+/// Lightness (0 to 1), chroma (0 to about 0.32) and hue (degrees, 0 to below 360) of an sRGB colour in OKLCh:
+/// Björn Ottosson, "A perceptual color space for image processing", 2020.
+fn oklch(rgb: [u8; 3]) -> (f64, f64, f64) {
+    let [r, g, b] = rgb.map(|level| {
+        let level = f64::from(level) / 255.0;
+        if level <= 0.04045 {
+            level / 12.92
+        } else {
+            ((level + 0.055) / 1.055).powf(2.4)
+        }
+    });
+    let l = (0.412_221_470_8 * r + 0.536_332_536_3 * g + 0.051_445_992_9 * b).cbrt();
+    let m = (0.211_903_498_2 * r + 0.680_699_545_1 * g + 0.107_396_956_6 * b).cbrt();
+    let s = (0.088_302_461_9 * r + 0.281_718_837_6 * g + 0.629_978_700_5 * b).cbrt();
+    let lightness = 0.210_454_255_3 * l + 0.793_617_785 * m - 0.004_072_046_8 * s;
+    let a = 1.977_998_495_1 * l - 2.428_592_205 * m + 0.450_593_709_9 * s;
+    let b = 0.025_904_037_1 * l + 0.782_771_766_2 * m - 0.808_675_766 * s;
+    (
+        lightness,
+        a.hypot(b),
+        b.atan2(a).to_degrees().rem_euclid(360.0),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::components::{Neighbours, components};
+    use super::*;
+    use crate::picture::Mask;
+
+    #[test]
+    fn oklch_is_that_of_its_author() {
+        // CSS Color 4 gives oklch(0.628 0.2577 29.23) for red and oklch(0.452 0.3132 264.05) for blue.
+        let close = |rgb, expected: (f64, f64, f64)| {
+            let (l, c, h) = oklch(rgb);
+            assert!((l - expected.0).abs() < 1e-3, "{l}");
+            assert!((c - expected.1).abs() < 1e-3, "{c}");
+            assert!((h - expected.2).abs() < 0.1, "{h}");
+        };
+        close([255, 0, 0], (0.628, 0.2577, 29.23));
+        close([0, 0, 255], (0.452, 0.3132, 264.05));
+        let (l, c, _) = oklch([255, 255, 255]);
+        assert!((l - 1.0).abs() < 1e-6 && c < 1e-6);
+    }
+
+    #[test]
+    fn css_colours_have_their_names() {
+        for (expected, rgbs) in [
+            (
+                "white",
+                vec![[255, 255, 255], [245, 245, 245], [255, 250, 250]],
+            ), // and whitesmoke, snow
+            (
+                "grey",
+                vec![[128, 128, 128], [211, 211, 211], [105, 105, 105]],
+            ), // and lightgrey, dimgrey
+            ("black", vec![[0, 0, 0], [20, 20, 25], [25, 5, 5]]),
+            (
+                "red",
+                vec![[255, 0, 0], [139, 0, 0], [220, 20, 60], [178, 34, 34]],
+            ), // darkred, crimson, firebrick
+            (
+                "pink",
+                vec![
+                    [255, 192, 203],
+                    [255, 105, 180],
+                    [255, 20, 147],
+                    [250, 128, 114],
+                ],
+            ), // hotpink, deeppink, salmon
+            ("orange", vec![[255, 165, 0], [255, 140, 0], [255, 127, 80]]), // darkorange, coral
+            (
+                "brown",
+                vec![[139, 69, 19], [160, 82, 45], [210, 180, 140], [101, 67, 33]],
+            ), // saddlebrown, sienna, tan
+            (
+                "yellow",
+                vec![[255, 255, 0], [255, 215, 0], [240, 230, 140]],
+            ), // gold, khaki
+            (
+                "green",
+                vec![[0, 128, 0], [0, 255, 0], [34, 139, 34], [128, 128, 0]],
+            ), // lime, forestgreen, olive
+            ("cyan", vec![[0, 255, 255], [64, 224, 208], [0, 128, 128]]),   // turquoise, teal
+            (
+                "blue",
+                vec![[0, 0, 255], [0, 0, 128], [65, 105, 225], [135, 206, 235]],
+            ), // navy, royalblue, skyblue
+            (
+                "purple",
+                vec![[128, 0, 128], [238, 130, 238], [75, 0, 130], [148, 0, 211]],
+            ), // violet, indigo, darkviolet
+        ] {
+            for rgb in rgbs {
+                assert_eq!(name(rgb), expected, "{rgb:?} {:?}", oklch(rgb));
+            }
+        }
+    }
+
+    #[test]
+    fn highlights_and_pixels_beside_the_mask_do_not_count() {
+        let mask = Mask::new(5, 1, vec![0, 1, 1, 1, 0]).unwrap();
+        let blue = [10, 20, 200];
+        let pixels = [[255, 0, 0], blue, blue, [255, 255, 255], [255, 0, 0]];
+        let image = RgbImage::new(5, 1, pixels.concat()).unwrap();
+        let found = components(&mask, Neighbours::Eight);
+        assert_eq!(colour(&image, found.iter()), Some("blue"));
+        let none = RgbImage::new(0, 0, vec![]).unwrap();
+        assert_eq!(colour(&none, found.iter()), None);
+    }
+}
