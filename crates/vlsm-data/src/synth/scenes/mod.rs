@@ -20,13 +20,13 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Lays a scene out. With `every_kind` there is a prompt of each kind that the scene allows; else four are drawn.
+    /// Lays a scene out. With `every_kind` there is a prompt of each kind that the scene allows; else eight are drawn.
     pub(super) fn new(mut rng: ChaCha8Rng, every_kind: bool) -> Self {
         let objects = lay_out(&mut rng);
         let referrals = if every_kind {
             refer::every_kind(&objects, &mut rng)
         } else {
-            refer::some(&objects, 4, &mut rng)
+            refer::some(&objects, 8, &mut rng)
         };
         Self {
             objects,
@@ -198,7 +198,7 @@ mod tests {
         for seed in 0..20 {
             let listed = scene(seed, false).referents();
             let drawn = scene(seed, false).draw(96).referents;
-            assert_eq!(listed.len(), 4);
+            assert_eq!(listed.len(), 8);
             let drawn: Vec<Referent> = drawn.into_iter().map(|one| one.referent).collect();
             assert_eq!(listed, drawn);
         }

@@ -38,15 +38,15 @@ impl Query {
 
 /// Kinds of prompts with their weights in training.
 const KINDS: [(Kind, f32); 9] = [
-    (Kind::Everything, 0.07),
-    (Kind::Shape, 0.17),
-    (Kind::Colour, 0.12),
-    (Kind::Texture, 0.08),
-    (Kind::Size, 0.06),
-    (Kind::Place, 0.09),
-    (Kind::ColourShape, 0.12),
-    (Kind::Full, 0.18),
-    (Kind::Absent, 0.11),
+    (Kind::Everything, 0.05),
+    (Kind::Shape, 0.18),
+    (Kind::Colour, 0.16),
+    (Kind::Texture, 0.09),
+    (Kind::Size, 0.07),
+    (Kind::Place, 0.11),
+    (Kind::ColourShape, 0.11),
+    (Kind::Full, 0.15),
+    (Kind::Absent, 0.08),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
