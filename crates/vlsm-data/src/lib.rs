@@ -46,6 +46,7 @@ pub mod preprocess;
 mod prompt;
 mod raw_png;
 mod resample;
+mod synth;
 
 pub use check::{CheckReport, Finding, FindingKind, Severity, SplitCounts, check};
 pub use config::{DataConfig, Format, SplitConfig};

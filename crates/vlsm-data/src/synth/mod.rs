@@ -3,4 +3,15 @@
 //!
 //! Everything is a function of domain, seed, index and side: two machines draw the same pixels.
 
+#[cfg_attr(not(test), expect(dead_code))]
 mod canvas;
+#[cfg_attr(not(test), expect(dead_code))]
+mod endoscopy;
+#[cfg_attr(not(test), expect(dead_code))]
+mod phantom;
+#[cfg(test)]
+mod phantom_tests;
+#[cfg_attr(not(test), expect(dead_code))]
+mod shapes;
+#[cfg_attr(not(test), expect(dead_code))]
+mod ultrasound;

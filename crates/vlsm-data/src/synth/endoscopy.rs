@@ -1,0 +1,429 @@
+//! Endoscopy phantom: the inside of a colon with folds, vessels, wet highlights and one to three polyps.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::canvas::{
+    Canvas, Colour, centre, chance, choose, index, mask_of, mix, noise, scaled, smoothstep, uniform,
+};
+use super::phantom::Phantom;
+use super::shapes::{Lumpy, Point, blur, direction};
+
+/// Draws one picture `[side, side]` with the target "polyp".
+pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
+    let lens = Lens::draw(rng);
+    let folds = Folds::draw(rng);
+    let polyps = polyps(rng);
+    let soft = noise(side, 2.5, 2, rng);
+    let fine = noise(side, 14.0, 3, rng);
+    let texture = noise(side, 36.0, 2, rng);
+    let vessels = vessels(rng, side);
+    let spots = spots(rng);
+    let light = Light::draw(rng);
+    let flesh = choose(rng, &FLESH);
+
+    let mut coverage = vec![0.0f32; side * side];
+    let mut height = vec![0.0; side * side];
+    let mut albedo = vec![[0.0; 3]; side * side];
+    for place in 0..side * side {
+        let (x, y) = centre(place, side);
+        let pale = mix(flesh.0, flesh.1, smoothstep(0.25, 0.75, soft[place]));
+        let mut colour = scaled(pale, 0.86 + 0.28 * fine[place]);
+        colour = mix(colour, VESSEL, vessels[place]);
+        let mut rise = 0.012 * fine[place] + 0.05 * soft[place];
+        for polyp in &polyps {
+            if !polyp.near(x, y) {
+                continue;
+            }
+            let reach = polyp.outline.reach(x, y);
+            let inside = polyp.outline.distance(x, y) * side as f32;
+            coverage[place] = coverage[place].max((0.5 - inside).clamp(0.0, 1.0));
+            let skin = scaled(polyp.skin, 0.8 + 0.4 * texture[place]);
+            colour = mix(colour, skin, polyp.contrast * smoothstep(1.06, 0.9, reach));
+            // A sessile bump presses a darker groove into the wall around its foot.
+            let groove = smoothstep(1.35, 1.05, reach) * smoothstep(0.85, 1.02, reach);
+            colour = scaled(colour, 1.0 - polyp.groove * groove);
+            let open = (1.0 - reach * reach).max(0.0);
+            let dome = open / (0.35 + 0.65 * open) * (1.0 + 0.25 * (texture[place] - 0.5));
+            rise = rise.max(rise + polyp.height * dome);
+        }
+        albedo[place] = colour;
+        height[place] = rise;
+    }
+    blur(&mut height, side, 0.004 * side as f32, 0.004 * side as f32);
+
+    let mut canvas = Canvas::new(side, [0.0; 3]);
+    for place in 0..side * side {
+        let (x, y) = centre(place, side);
+        let (shade, depth) = folds.shade(x, y, soft[place], fine[place]);
+        // On a polyp the wall's own shading shows through only weakly.
+        let shade = shade + (shade.max(0.8) - shade) * 0.7 * coverage[place];
+        let slope = slope(&height, side, place);
+        let (lit, wet) = light.at(x, y, slope);
+        let colour = toned(albedo[place], lit * shade);
+        let glint = smoothstep(0.35, 0.9, wet * (0.6 + 0.8 * fine[place])) * depth;
+        canvas.pixels[place] = mix(colour, GLINT, glint);
+    }
+    for spot in &spots {
+        spot.paint(&mut canvas);
+    }
+    for polyp in &polyps {
+        polyp.glint.paint(&mut canvas);
+    }
+    canvas.grain(0.012, rng);
+    for (place, pixel) in canvas.pixels.iter_mut().enumerate() {
+        let (x, y) = centre(place, side);
+        let seen = lens.seen(x, y, side);
+        coverage[place] *= seen;
+        *pixel = mix(lens.rim, *pixel, seen);
+    }
+    Phantom {
+        image: canvas.to_image(),
+        targets: vec![("polyp", mask_of(side, &coverage))],
+    }
+}
+
+/// Darker and paler mucosa of one patient.
+const FLESH: [(Colour, Colour); 4] = [
+    ([0.80, 0.38, 0.30], [0.92, 0.56, 0.46]),
+    ([0.86, 0.46, 0.36], [0.96, 0.66, 0.56]),
+    ([0.76, 0.32, 0.24], [0.88, 0.48, 0.34]),
+    ([0.84, 0.46, 0.44], [0.94, 0.62, 0.58]),
+];
+/// Skins of polyps: reddened, pale, brownish, inflamed.
+const SKINS: [Colour; 4] = [
+    [0.82, 0.30, 0.28],
+    [0.98, 0.74, 0.64],
+    [0.72, 0.38, 0.30],
+    [0.90, 0.36, 0.36],
+];
+const VESSEL: Colour = [0.60, 0.16, 0.16];
+const GLINT: Colour = [1.0, 0.98, 0.95];
+
+/// A colour under a light of strength `lit`: in shadow blood takes blue and green away before red.
+fn toned(colour: Colour, lit: f32) -> Colour {
+    let lit = lit.max(0.0);
+    let deep = (0.55 + 0.45 * lit).min(1.1);
+    [
+        colour[0] * lit,
+        colour[1] * lit * deep,
+        colour[2] * lit * deep * (0.9 + 0.1 * deep),
+    ]
+}
+
+/// Rise of the height field across and down at a pixel.
+fn slope(height: &[f32], side: usize, place: usize) -> Point {
+    let (column, row) = (place % side, place / side);
+    let (left, right) = (column.saturating_sub(1), (column + 1).min(side - 1));
+    let (above, below) = (row.saturating_sub(1), (row + 1).min(side - 1));
+    let scale = side as f32 * 0.5;
+    [
+        (height[row * side + right] - height[row * side + left]) * scale,
+        (height[below * side + column] - height[above * side + column]) * scale,
+    ]
+}
+
+/// The lamp beside the lens.
+struct Light {
+    at: [f32; 3],
+    /// How quickly light fades with the distance.
+    fade: f32,
+    strength: f32,
+}
+
+impl Light {
+    fn draw(rng: &mut ChaCha8Rng) -> Self {
+        Self {
+            at: [
+                uniform(rng, 0.25, 0.75),
+                uniform(rng, 0.2, 0.7),
+                uniform(rng, 0.45, 0.8),
+            ],
+            fade: uniform(rng, 0.5, 1.4),
+            strength: uniform(rng, 0.98, 1.15),
+        }
+    }
+
+    /// Light that a surface of a slope reflects: diffuse, and as a mirror.
+    fn at(&self, x: f32, y: f32, slope: Point) -> (f32, f32) {
+        let to = [self.at[0] - x, self.at[1] - y, self.at[2]];
+        let far = to[0] * to[0] + to[1] * to[1];
+        let length = (far + to[2] * to[2]).sqrt();
+        let normal = 1.0 / (1.0 + slope[0] * slope[0] + slope[1] * slope[1]).sqrt();
+        let lambert = (to[2] - slope[0] * to[0] - slope[1] * to[1]) * normal / length;
+        // Half-way vector between the lamp and the lens at the middle of the picture.
+        let eye = [0.5 - x, 0.5 - y, 0.7];
+        let eye_length = (eye[0] * eye[0] + eye[1] * eye[1] + 0.49).sqrt();
+        let half = [0, 1, 2].map(|c| to[c] / length + eye[c] / eye_length);
+        let half_length = (half[0] * half[0] + half[1] * half[1] + half[2] * half[2]).sqrt();
+        let mirror = (half[2] - slope[0] * half[0] - slope[1] * half[1]) * normal / half_length;
+        let mut wet = mirror.max(0.0);
+        for _ in 0..6 {
+            wet *= wet;
+        }
+        let diffuse = 0.16 + 0.84 * lambert.max(0.0);
+        (self.strength * diffuse / (1.0 + self.fade * far), wet)
+    }
+}
+
+/// The dark mask that the instrument shows around its picture.
+struct Lens {
+    centre: Point,
+    /// Radius of the round mask.
+    round: f32,
+    /// Half width of the square one, and its corners' cut: the largest |x| + |y|.
+    half: f32,
+    cut: f32,
+    rim: Colour,
+}
+
+impl Lens {
+    fn draw(rng: &mut ChaCha8Rng) -> Self {
+        let (round, half, cut) = match index(rng, 4) {
+            0 => (9.0, 9.0, 9.0),
+            1 => (uniform(rng, 0.5, 0.58), uniform(rng, 0.46, 0.6), 9.0),
+            2 => (9.0, uniform(rng, 0.47, 0.49), uniform(rng, 0.70, 0.82)),
+            _ => (uniform(rng, 0.54, 0.6), uniform(rng, 0.47, 0.49), 9.0),
+        };
+        Self {
+            centre: [uniform(rng, 0.48, 0.52), uniform(rng, 0.48, 0.52)],
+            round,
+            half,
+            cut,
+            rim: scaled([1.0, 0.95, 0.95], uniform(rng, 0.01, 0.05)),
+        }
+    }
+
+    /// 1 where the picture is seen, 0 behind the mask.
+    fn seen(&self, x: f32, y: f32, side: usize) -> f32 {
+        let (dx, dy) = ((x - self.centre[0]).abs(), (y - self.centre[1]).abs());
+        let round = self.round - (dx * dx + dy * dy).sqrt();
+        let square = self.half - dx.max(dy);
+        let corner = (self.cut - dx - dy) * 0.7;
+        (round.min(square).min(corner) * side as f32 * 0.7 + 0.5).clamp(0.0, 1.0)
+    }
+}
+
+/// The folds of the wall: rings around the lumen, the gut's dark far end, each wider and nearer than the last.
+struct Folds {
+    lumen: Point,
+    /// Radius at which the lumen's darkness has faded by half.
+    dark: f32,
+    rings: Vec<Ring>,
+}
+
+struct Ring {
+    radius: f32,
+    /// Direction and amount in which the ring is shifted.
+    shift: Point,
+    /// Three-cornered deformation, cosine and sine.
+    corners: Point,
+    /// Middle of the arc that stands out, and how much of the ring does.
+    middle: Point,
+    arc: f32,
+    /// Thickness of the fold relative to its radius.
+    width: f32,
+    strength: f32,
+}
+
+impl Folds {
+    fn draw(rng: &mut ChaCha8Rng) -> Self {
+        let towards = direction(rng);
+        // The lumen is in sight in some pictures; in others the instrument looks at the wall.
+        let (far, dark) = if chance(rng, 0.55) {
+            (uniform(rng, 0.05, 0.35), uniform(rng, 0.06, 0.13))
+        } else {
+            (uniform(rng, 0.55, 0.9), uniform(rng, 0.1, 0.2))
+        };
+        let mut rings = Vec::new();
+        let mut radius = uniform(rng, 0.08, 0.16);
+        while radius < 1.3 {
+            let shift = direction(rng);
+            let corner = direction(rng);
+            let bend = uniform(rng, 0.03, 0.12);
+            let slide = uniform(rng, 0.0, 0.16);
+            rings.push(Ring {
+                radius,
+                shift: [shift[0] * slide, shift[1] * slide],
+                corners: [corner[0] * bend, corner[1] * bend],
+                middle: direction(rng),
+                arc: uniform(rng, -0.5, 1.0),
+                width: uniform(rng, 0.10, 0.2),
+                strength: uniform(rng, 0.5, 1.0),
+            });
+            radius *= uniform(rng, 1.35, 1.9);
+        }
+        Self {
+            lumen: [0.5 + far * towards[0], 0.5 + far * towards[1]],
+            dark,
+            rings,
+        }
+    }
+
+    /// Brightness that the folds give a point, and how near the lens it is (0 in the lumen to 1).
+    fn shade(&self, x: f32, y: f32, soft: f32, fine: f32) -> (f32, f32) {
+        let (dx, dy) = (x - self.lumen[0], y - self.lumen[1]);
+        let raw = (dx * dx + dy * dy).sqrt().max(1e-4);
+        let (c, s) = (dx / raw, dy / raw);
+        let (c3, s3) = (c * (4.0 * c * c - 3.0), s * (3.0 - 4.0 * s * s));
+        let r = raw * (1.0 + 0.5 * (soft - 0.5) + 0.06 * (fine - 0.5));
+        let near = r * r / (r * r + self.dark * self.dark);
+        let mut shade = 0.10 + 0.98 * near;
+        for ring in &self.rings {
+            let bend = 1.0 + ring.corners[0] * c3 + ring.corners[1] * s3;
+            let at = ring.radius * (bend + ring.shift[0] * c + ring.shift[1] * s);
+            let t = (r - at) / (ring.width * ring.radius);
+            if t.abs() > 4.0 {
+                continue;
+            }
+            let stands = c * ring.middle[0] + s * ring.middle[1] + ring.arc;
+            let presence = ring.strength * smoothstep(-0.1, 0.7, stands);
+            // The crest catches the light; behind it, towards the lumen, the wall falls away into shadow.
+            let crest = 1.0 / (1.0 + 1.2 * (t - 0.35) * (t - 0.35)) - 0.07;
+            let behind = 1.0 / (1.0 + 0.8 * t * t) - 0.07;
+            let front = smoothstep(-0.35, 0.25, t);
+            shade *= 1.0 + presence * (0.24 * crest * front - 0.62 * behind * (1.0 - front));
+        }
+        (shade, near)
+    }
+}
+
+/// A bump on the wall.
+struct Polyp {
+    outline: Lumpy,
+    skin: Colour,
+    contrast: f32,
+    groove: f32,
+    height: f32,
+    glint: Spot,
+}
+
+impl Polyp {
+    fn near(&self, x: f32, y: f32) -> bool {
+        let far = 1.5 * self.outline.extent();
+        (x - self.outline.centre[0]).abs() < far && (y - self.outline.centre[1]).abs() < far
+    }
+}
+
+fn polyps(rng: &mut ChaCha8Rng) -> Vec<Polyp> {
+    let wanted = choose(rng, &[1, 1, 1, 1, 2, 2, 3]);
+    let skin = choose(rng, &SKINS);
+    let mut list: Vec<Polyp> = Vec::new();
+    while list.len() < wanted {
+        let largest = if wanted == 1 { 0.22 } else { 0.13 };
+        let radius = uniform(rng, 0.065, largest);
+        let at = [uniform(rng, 0.24, 0.76), uniform(rng, 0.24, 0.76)];
+        let apart = |other: &Polyp| {
+            let (dx, dy) = (
+                at[0] - other.outline.centre[0],
+                at[1] - other.outline.centre[1],
+            );
+            let least = 1.1 * (radius + other.outline.radii[0]);
+            dx * dx + dy * dy > least * least
+        };
+        if !list.iter().all(apart) {
+            continue;
+        }
+        let radii = [radius, radius * uniform(rng, 0.68, 1.0)];
+        let roughness = uniform(rng, 0.02, 0.1);
+        let outline = Lumpy::new(rng, at, radii, roughness);
+        let spot = [
+            at[0] + radius * uniform(rng, -0.25, 0.25),
+            at[1] + radius * uniform(rng, -0.45, 0.05),
+        ];
+        let size = radius * uniform(rng, 0.06, 0.16);
+        list.push(Polyp {
+            outline,
+            skin,
+            contrast: uniform(rng, 0.3, 0.85),
+            groove: uniform(rng, 0.1, 0.4),
+            height: radius * uniform(rng, 0.3, 0.65),
+            glint: Spot(Lumpy::new(rng, spot, [size, size * 0.6], 0.25)),
+        });
+    }
+    list
+}
+
+/// A saturated reflection of the lamp on wet tissue.
+struct Spot(Lumpy);
+
+impl Spot {
+    fn paint(&self, canvas: &mut Canvas) {
+        let side = canvas.side;
+        let reach = 1.8 * self.0.extent();
+        let bound = |at: f32| (at * side as f32).clamp(0.0, side as f32) as usize;
+        let [cx, cy] = self.0.centre;
+        for row in bound(cy - reach)..bound(cy + reach) {
+            for column in bound(cx - reach)..bound(cx + reach) {
+                let place = row * side + column;
+                let (x, y) = centre(place, side);
+                let out = self.0.reach(x, y);
+                let strength = smoothstep(1.25, 0.75, out).max(0.35 * smoothstep(2.0, 0.9, out));
+                canvas.pixels[place] = mix(canvas.pixels[place], GLINT, strength);
+            }
+        }
+    }
+}
+
+/// Clusters of small highlights anywhere on the wall.
+fn spots(rng: &mut ChaCha8Rng) -> Vec<Spot> {
+    let mut list = Vec::new();
+    for _ in 0..index(rng, 5) + 1 {
+        let at = [uniform(rng, 0.1, 0.9), uniform(rng, 0.1, 0.9)];
+        for _ in 0..index(rng, 5) + 1 {
+            let size = uniform(rng, 0.004, 0.014);
+            let place = [
+                at[0] + uniform(rng, -0.06, 0.06),
+                at[1] + uniform(rng, -0.06, 0.06),
+            ];
+            let long = size * uniform(rng, 1.0, 2.2);
+            list.push(Spot(Lumpy::new(rng, place, [long, size], 0.25)));
+        }
+    }
+    list
+}
+
+/// How strongly vessels show, `[side, side]`: branching random walks that thin out.
+fn vessels(rng: &mut ChaCha8Rng, side: usize) -> Vec<f32> {
+    let mut field = vec![0.0f32; side * side];
+    let strength = uniform(rng, 0.1, 0.5);
+    let mut open: Vec<(Point, Point, f32)> = Vec::new();
+    for _ in 0..index(rng, 6) + 2 {
+        let at = [uniform(rng, 0.0, 1.0), uniform(rng, 0.0, 1.0)];
+        open.push((at, direction(rng), uniform(rng, 0.003, 0.006)));
+    }
+    while let Some((mut at, mut heading, mut width)) = open.pop() {
+        while width > 0.0012 {
+            let turn = uniform(rng, -0.35, 0.35);
+            let [hx, hy] = heading;
+            let length = (1.0 + turn * turn).sqrt();
+            heading = [(hx - turn * hy) / length, (hy + turn * hx) / length];
+            at = [at[0] + 0.012 * heading[0], at[1] + 0.012 * heading[1]];
+            stamp(&mut field, side, at, width, strength);
+            width *= 0.975;
+            if chance(rng, 0.06) {
+                let bend = choose(rng, &[-0.8, 0.8]);
+                let [hx, hy] = heading;
+                let length = 1.280_625; // of (1, 0.8)
+                let branch = [(hx - bend * hy) / length, (hy + bend * hx) / length];
+                open.push((at, branch, 0.7 * width));
+            }
+        }
+    }
+    blur(&mut field, side, 0.003 * side as f32, 0.003 * side as f32);
+    field
+}
+
+/// A soft disc into a field, where it is stronger than what is there.
+fn stamp(field: &mut [f32], side: usize, at: Point, radius: f32, strength: f32) {
+    let reach = radius + 1.0 / side as f32;
+    let bound = |at: f32| (at * side as f32).clamp(0.0, side as f32) as usize;
+    for row in bound(at[1] - reach)..bound(at[1] + reach + 1.0 / side as f32) {
+        for column in bound(at[0] - reach)..bound(at[0] + reach + 1.0 / side as f32) {
+            let (x, y) = centre(row * side + column, side);
+            let far = ((x - at[0]) * (x - at[0]) + (y - at[1]) * (y - at[1])).sqrt();
+            let cover = ((radius - far) * side as f32 + 0.5).clamp(0.0, 1.0);
+            let value = &mut field[row * side + column];
+            *value = value.max(strength * cover);
+        }
+    }
+}
