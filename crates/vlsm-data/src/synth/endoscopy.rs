@@ -12,13 +12,13 @@ use super::shapes::{Lumpy, Point, blur, direction};
 pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
     let lens = Lens::draw(rng);
     let folds = Folds::draw(rng);
-    let polyps = polyps(rng);
+    let light = Light::draw(rng);
+    let polyps = polyps(rng, &folds);
     let soft = noise(side, 2.5, 2, rng);
     let fine = noise(side, 14.0, 3, rng);
     let texture = noise(side, 36.0, 2, rng);
     let vessels = vessels(rng, side);
     let spots = spots(rng);
-    let light = Light::draw(rng);
     let flesh = choose(rng, &FLESH);
 
     let mut coverage = vec![0.0f32; side * side];
@@ -39,17 +39,18 @@ pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
             coverage[place] = coverage[place].max((0.5 - inside).clamp(0.0, 1.0));
             let skin = scaled(polyp.skin, 0.8 + 0.4 * texture[place]);
             colour = mix(colour, skin, polyp.contrast * smoothstep(1.06, 0.9, reach));
-            // A sessile bump presses a darker groove into the wall around its foot.
-            let groove = smoothstep(1.35, 1.05, reach) * smoothstep(0.85, 1.02, reach);
+            // Around its foot a bump keeps light from the wall, most of all on the side away from the lamp.
+            let groove = smoothstep(1.4, 1.0, reach) * smoothstep(0.8, 1.02, reach);
+            let groove = groove * polyp.away(x, y, light.at);
             colour = scaled(colour, 1.0 - polyp.groove * groove);
             let open = (1.0 - reach * reach).max(0.0);
-            let dome = open / (0.35 + 0.65 * open) * (1.0 + 0.25 * (texture[place] - 0.5));
+            let dome = open / (0.55 + 0.45 * open) * (1.0 + 0.25 * (texture[place] - 0.5));
             rise = rise.max(rise + polyp.height * dome);
         }
         albedo[place] = colour;
         height[place] = rise;
     }
-    blur(&mut height, side, 0.004 * side as f32, 0.004 * side as f32);
+    blur(&mut height, side, 0.006 * side as f32, 0.006 * side as f32);
 
     let mut canvas = Canvas::new(side, [0.0; 3]);
     for place in 0..side * side {
@@ -60,7 +61,8 @@ pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
         let slope = slope(&height, side, place);
         let (lit, wet) = light.at(x, y, slope);
         let colour = toned(albedo[place], lit * shade);
-        let glint = smoothstep(0.35, 0.9, wet * (0.6 + 0.8 * fine[place])) * depth;
+        let film = smoothstep(0.45, 0.75, wet * (0.2 + 1.2 * fine[place]));
+        let glint = light.gloss * film * depth;
         canvas.pixels[place] = mix(colour, GLINT, glint);
     }
     for spot in &spots {
@@ -128,6 +130,8 @@ struct Light {
     /// How quickly light fades with the distance.
     fade: f32,
     strength: f32,
+    /// How much wet tissue mirrors it.
+    gloss: f32,
 }
 
 impl Light {
@@ -138,8 +142,9 @@ impl Light {
                 uniform(rng, 0.2, 0.7),
                 uniform(rng, 0.45, 0.8),
             ],
-            fade: uniform(rng, 0.5, 1.4),
-            strength: uniform(rng, 0.98, 1.15),
+            fade: uniform(rng, 0.4, 1.3),
+            strength: uniform(rng, 1.06, 1.28),
+            gloss: uniform(rng, 0.1, 0.8),
         }
     }
 
@@ -160,7 +165,7 @@ impl Light {
         for _ in 0..6 {
             wet *= wet;
         }
-        let diffuse = 0.16 + 0.84 * lambert.max(0.0);
+        let diffuse = 0.3 + 0.7 * lambert.max(0.0);
         (self.strength * diffuse / (1.0 + self.fade * far), wet)
     }
 }
@@ -265,7 +270,7 @@ impl Folds {
         let raw = (dx * dx + dy * dy).sqrt().max(1e-4);
         let (c, s) = (dx / raw, dy / raw);
         let (c3, s3) = (c * (4.0 * c * c - 3.0), s * (3.0 - 4.0 * s * s));
-        let r = raw * (1.0 + 0.5 * (soft - 0.5) + 0.06 * (fine - 0.5));
+        let r = raw * (1.0 + 0.35 * (soft - 0.5) + 0.03 * (fine - 0.5));
         let near = r * r / (r * r + self.dark * self.dark);
         let mut shade = 0.10 + 0.98 * near;
         for ring in &self.rings {
@@ -298,13 +303,22 @@ struct Polyp {
 }
 
 impl Polyp {
+    /// 0.2 at the side of the foot towards the lamp, 1 at the far side.
+    fn away(&self, x: f32, y: f32, lamp: [f32; 3]) -> f32 {
+        let [cx, cy] = self.outline.centre;
+        let (fx, fy) = (cx - lamp[0], cy - lamp[1]);
+        let (dx, dy) = (x - cx, y - cy);
+        let lengths = ((fx * fx + fy * fy) * (dx * dx + dy * dy)).sqrt().max(1e-4);
+        0.6 + 0.4 * (fx * dx + fy * dy) / lengths
+    }
+
     fn near(&self, x: f32, y: f32) -> bool {
         let far = 1.5 * self.outline.extent();
         (x - self.outline.centre[0]).abs() < far && (y - self.outline.centre[1]).abs() < far
     }
 }
 
-fn polyps(rng: &mut ChaCha8Rng) -> Vec<Polyp> {
+fn polyps(rng: &mut ChaCha8Rng, folds: &Folds) -> Vec<Polyp> {
     let wanted = choose(rng, &[1, 1, 1, 1, 2, 2, 3]);
     let skin = choose(rng, &SKINS);
     let mut list: Vec<Polyp> = Vec::new();
@@ -320,7 +334,10 @@ fn polyps(rng: &mut ChaCha8Rng) -> Vec<Polyp> {
             let least = 1.1 * (radius + other.outline.radii[0]);
             dx * dx + dy * dy > least * least
         };
-        if !list.iter().all(apart) {
+        // In the dark of the lumen nobody would find it.
+        let (dx, dy) = (at[0] - folds.lumen[0], at[1] - folds.lumen[1]);
+        let deep = (dx * dx + dy * dy).sqrt() < 1.6 * folds.dark;
+        if deep || !list.iter().all(apart) {
             continue;
         }
         let radii = [radius, radius * uniform(rng, 0.68, 1.0)];
@@ -334,9 +351,9 @@ fn polyps(rng: &mut ChaCha8Rng) -> Vec<Polyp> {
         list.push(Polyp {
             outline,
             skin,
-            contrast: uniform(rng, 0.3, 0.85),
-            groove: uniform(rng, 0.1, 0.4),
-            height: radius * uniform(rng, 0.3, 0.65),
+            contrast: uniform(rng, 0.25, 0.85),
+            groove: uniform(rng, 0.15, 0.5),
+            height: radius * uniform(rng, 0.25, 0.55),
             glint: Spot(Lumpy::new(rng, spot, [size, size * 0.6], 0.25)),
         });
     }
@@ -385,14 +402,14 @@ fn spots(rng: &mut ChaCha8Rng) -> Vec<Spot> {
 /// How strongly vessels show, `[side, side]`: branching random walks that thin out.
 fn vessels(rng: &mut ChaCha8Rng, side: usize) -> Vec<f32> {
     let mut field = vec![0.0f32; side * side];
-    let strength = uniform(rng, 0.1, 0.5);
+    let strength = uniform(rng, 0.15, 0.7);
     let mut open: Vec<(Point, Point, f32)> = Vec::new();
     for _ in 0..index(rng, 6) + 2 {
         let at = [uniform(rng, 0.0, 1.0), uniform(rng, 0.0, 1.0)];
-        open.push((at, direction(rng), uniform(rng, 0.003, 0.006)));
+        open.push((at, direction(rng), uniform(rng, 0.004, 0.008)));
     }
     while let Some((mut at, mut heading, mut width)) = open.pop() {
-        while width > 0.0012 {
+        while width > 0.002 {
             let turn = uniform(rng, -0.35, 0.35);
             let [hx, hy] = heading;
             let length = (1.0 + turn * turn).sqrt();

@@ -14,4 +14,6 @@ mod phantom_tests;
 #[cfg_attr(not(test), expect(dead_code))]
 mod shapes;
 #[cfg_attr(not(test), expect(dead_code))]
+mod street;
+#[cfg_attr(not(test), expect(dead_code))]
 mod ultrasound;

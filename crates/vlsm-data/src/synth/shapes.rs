@@ -86,6 +86,12 @@ impl Lumpy {
         (self.reach(x, y) - 1.0) * self.radii[0].min(self.radii[1])
     }
 
+    /// Whether a point can lie inside or within `margin` of the outline.
+    pub(super) fn near(&self, x: f32, y: f32, margin: f32) -> bool {
+        let far = self.extent() + margin;
+        (x - self.centre[0]).abs() < far && (y - self.centre[1]).abs() < far
+    }
+
     /// The larger half axis, with room for the harmonics.
     pub(super) fn extent(&self) -> f32 {
         1.3 * self.radii[0].max(self.radii[1])

@@ -19,7 +19,7 @@ pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
     // Lesions are cut out along their ragged outline in the picture, and seen through the beam's grain.
     let speckle = speckle(rng, side);
     let gain = uniform(rng, 0.9, 1.15);
-    let contrast = uniform(rng, 0.62, 0.8);
+    let contrast = uniform(rng, 0.5, 0.68);
     let mut coverage = vec![0.0f32; side * side];
     let mut canvas = Canvas::new(side, [0.0; 3]);
     for place in 0..side * side {
@@ -31,6 +31,9 @@ pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
         }
         let mut echo = sample(&echoes, side, u, v);
         for lesion in &lesions {
+            if !lesion.outline.near(x, y, 0.06) {
+                continue;
+            }
             let ragged = lesion.ragged * (ragged[place] - 0.5);
             let out = lesion.outline.distance(x, y) + ragged;
             let inside = (0.5 - out * side as f32).clamp(0.0, 1.0);
@@ -61,7 +64,7 @@ fn ragged_inside(out: f32, lesion: &Lesion) -> f32 {
 /// The display's curve: bright echoes are held back, so that they don't all end as white.
 fn compressed(level: f32) -> f32 {
     let level = level.max(0.0);
-    1.35 * level / (0.35 + level)
+    1.25 * level / (0.42 + level)
 }
 
 /// How the beam is laid over the picture.
@@ -175,6 +178,28 @@ struct Lesion {
     halo: f32,
     /// Factor on the echoes behind it: above 1 enhancement, below 1 shadow.
     behind: f32,
+    /// Its middle in beam coordinates, and half its width there.
+    beam: Point,
+    half: f32,
+}
+
+impl Lesion {
+    /// What the lesion does to the echoes at a place in the beam: a factor.
+    fn trail(&self, u: f32, v: f32) -> f32 {
+        let off = (u - self.beam[0]).abs() / self.half;
+        if v < self.beam[1] || off > 1.0 {
+            return 1.0;
+        }
+        let fade = 1.0 / (1.0 + 5.0 * (v - self.beam[1]) * (v - self.beam[1]));
+        1.0 + (self.behind - 1.0) * smoothstep(1.0, 0.6, off) * fade
+    }
+}
+
+/// A direction along the layers, more or less.
+fn level(rng: &mut ChaCha8Rng) -> Point {
+    let tilt = uniform(rng, -0.4, 0.4);
+    let length = (1.0 + tilt * tilt).sqrt();
+    [1.0 / length, tilt / length]
 }
 
 fn lesions(rng: &mut ChaCha8Rng, probe: &Probe) -> Vec<Lesion> {
@@ -196,20 +221,22 @@ fn lesions(rng: &mut ChaCha8Rng, probe: &Probe) -> Vec<Lesion> {
         if !list.iter().all(apart) {
             continue;
         }
-        // Lesions mostly lie along the layers; a malignant one is rough, darker behind and without a capsule.
-        let tilt = uniform(rng, -0.35, 0.35);
-        let length = (1.0 + tilt * tilt).sqrt();
-        let axis = [1.0 / length, tilt / length];
+        // A malignant lesion is rough and casts a shadow; a benign one is smooth and lets the beam through.
+        let axis = level(rng);
         let malignant = chance(rng, 0.45);
         let roughness = if malignant {
             uniform(rng, 0.08, 0.2)
         } else {
             uniform(rng, 0.02, 0.07)
         };
+        let beam = probe.beam(at[0], at[1]);
+        let edge = probe.beam(at[0] + across, at[1]);
         list.push(Lesion {
+            beam,
+            half: (edge[0] - beam[0]).max(0.01),
             outline: Lumpy::along(rng, axis, at, [across, down], roughness),
-            echo: uniform(rng, 0.03, 0.14),
-            soft: uniform(rng, 0.006, 0.02),
+            echo: uniform(rng, 0.02, 0.12),
+            soft: uniform(rng, 0.008, 0.026),
             ragged: if malignant { 0.04 } else { 0.015 },
             halo: uniform(rng, 0.0, 0.18),
             behind: if malignant {
@@ -248,11 +275,11 @@ fn layers(rng: &mut ChaCha8Rng) -> [Layer; 5] {
         face,
     };
     [
-        layer(-1.0, uniform(rng, 0.5, 0.8), 0.2, 0.5, 0.0),
-        layer(fat, uniform(rng, 0.2, 0.32), 0.6, 0.5, 0.3),
-        layer(gland, uniform(rng, 0.36, 0.52), 0.8, 0.5, 0.15),
-        layer(muscle, uniform(rng, 0.2, 0.3), 0.3, 1.5, 0.45),
-        layer(wall, uniform(rng, 0.1, 0.3), 0.8, 0.4, 0.5),
+        layer(-1.0, uniform(rng, 0.4, 0.6), 0.2, 0.5, 0.0),
+        layer(fat, uniform(rng, 0.14, 0.22), 0.6, 0.5, 0.3),
+        layer(gland, uniform(rng, 0.24, 0.38), 0.8, 0.5, 0.15),
+        layer(muscle, uniform(rng, 0.14, 0.22), 0.3, 1.5, 0.45),
+        layer(wall, uniform(rng, 0.08, 0.22), 0.8, 0.4, 0.5),
     ]
 }
 
@@ -288,28 +315,12 @@ fn echoes(rng: &mut ChaCha8Rng, side: usize, probe: &Probe, lesions: &[Lesion]) 
         echo = clutter.apply(echo, x, y);
         let mut gain = shades[place] * (1.12 - attenuation * v * v);
         for lesion in lesions {
-            gain *= behind(lesion, probe, u, v);
+            gain *= lesion.trail(u, v);
         }
         // The near field is bright with reverberations.
         *value = echo * gain + 0.25 * smoothstep(0.06, 0.0, v);
     }
     field
-}
-
-/// What a lesion does to the echoes behind it.
-fn behind(lesion: &Lesion, probe: &Probe, u: f32, v: f32) -> f32 {
-    let [lu, lv] = probe.beam(lesion.outline.centre[0], lesion.outline.centre[1]);
-    if v < lv {
-        return 1.0;
-    }
-    let edge = probe.beam(
-        lesion.outline.centre[0] + lesion.outline.radii[0],
-        lesion.outline.centre[1],
-    );
-    let off = (u - lu).abs() / (edge[0] - lu).abs().max(0.01);
-    let column = smoothstep(1.0, 0.6, off);
-    let fade = 1.0 / (1.0 + 6.0 * (v - lv) * (v - lv));
-    1.0 + (lesion.behind - 1.0) * column * fade
 }
 
 /// Dark ducts, fat lobules, bright calcifications and ligaments: what a lesion can be mistaken for.
@@ -328,9 +339,11 @@ impl Clutter {
             bright: Vec::new(),
         };
         for _ in 0..index(rng, 4) {
-            let (at, long) = (place(rng), uniform(rng, 0.02, 0.12));
-            let thin = uniform(rng, 0.007, 0.014);
-            clutter.ducts.push(Lumpy::new(rng, at, [long, thin], 0.1));
+            let (at, thin) = (place(rng), uniform(rng, 0.010, 0.018));
+            let long = thin * uniform(rng, 1.0, 4.5);
+            let axis = level(rng);
+            let duct = Lumpy::along(rng, axis, at, [long, thin], 0.1);
+            clutter.ducts.push(duct);
         }
         for _ in 0..index(rng, 6) + 2 {
             let (at, long) = (place(rng), uniform(rng, 0.04, 0.12));
@@ -341,9 +354,10 @@ impl Clutter {
         }
         for _ in 0..index(rng, 6) {
             let (at, size) = (place(rng), uniform(rng, 0.003, 0.009));
-            let long = size * choose(rng, &[1.0, 1.5, 8.0]);
+            let long = size * choose(rng, &[1.0, 1.5, 5.0]);
             let strength = uniform(rng, 0.3, 0.8);
-            let spot = Lumpy::new(rng, at, [long, size], 0.2);
+            let axis = level(rng);
+            let spot = Lumpy::along(rng, axis, at, [long, size], 0.2);
             clutter.bright.push((spot, strength));
         }
         clutter
@@ -351,17 +365,26 @@ impl Clutter {
 
     fn apply(&self, mut echo: f32, x: f32, y: f32) -> f32 {
         for (lobule, factor) in &self.lobules {
+            if !lobule.near(x, y, 0.013) {
+                continue;
+            }
             let out = lobule.distance(x, y);
             echo *= 1.0 + (factor - 1.0) * smoothstep(0.012, -0.012, out);
             let septum = smoothstep(0.012, 0.0, out.abs());
             echo += 0.08 * septum;
         }
         for duct in &self.ducts {
+            if !duct.near(x, y, 0.013) {
+                continue;
+            }
             let out = duct.distance(x, y);
             echo += (0.05 - echo) * smoothstep(0.004, -0.004, out);
             echo += 0.12 * smoothstep(0.012, 0.004, out.abs()) * smoothstep(0.0, 0.004, out);
         }
         for (spot, strength) in &self.bright {
+            if !spot.near(x, y, 0.005) {
+                continue;
+            }
             echo += strength * smoothstep(0.004, -0.003, spot.distance(x, y));
         }
         echo
@@ -378,7 +401,7 @@ fn shades(rng: &mut ChaCha8Rng, side: usize) -> Vec<f32> {
         } else {
             uniform(rng, 0.15, 0.7)
         };
-        let width = uniform(rng, 0.02, 0.09);
+        let width = uniform(rng, 0.05, 0.16);
         list.push(Shade(
             uniform(rng, 0.0, 1.0),
             width,
@@ -392,7 +415,7 @@ fn shades(rng: &mut ChaCha8Rng, side: usize) -> Vec<f32> {
             list.iter()
                 .fold(1.0, |factor, Shade(middle, width, start, depth)| {
                     let wide = width * (1.0 + 0.6 * (v - start));
-                    let column = smoothstep(wide, 0.3 * wide, (u - middle).abs());
+                    let column = smoothstep(wide, 0.0, (u - middle).abs());
                     factor * (1.0 - depth * column * smoothstep(*start, start + 0.06, v))
                 })
         })
@@ -402,15 +425,15 @@ fn shades(rng: &mut ChaCha8Rng, side: usize) -> Vec<f32> {
 /// Fully developed speckle of mean 1 in beam coordinates: the length of a vector of two blurred Gaussian fields, whose
 /// grain widens across the beam with the depth.
 fn speckle(rng: &mut ChaCha8Rng, side: usize) -> Vec<f32> {
-    let wide = uniform(rng, 0.008, 0.014) * side as f32;
+    let wide = uniform(rng, 0.009, 0.016) * side as f32;
     let mut square = vec![0.0; side * side];
     let mut padded = Vec::new();
     for _ in 0..2 {
         let mut field: Vec<f32> = (0..side * side).map(|_| uniform(rng, -1.0, 1.0)).collect();
         field = transposed(&field, side);
         for line in field.chunks_mut(side) {
-            blur_line(line, 0.0035 * side as f32, &mut padded);
-            blur_line(line, 0.0035 * side as f32, &mut padded);
+            blur_line(line, 0.0045 * side as f32, &mut padded);
+            blur_line(line, 0.0045 * side as f32, &mut padded);
         }
         field = transposed(&field, side);
         for (row, line) in field.chunks_mut(side).enumerate() {
