@@ -45,10 +45,11 @@ pub(super) fn place(scene: &mut Scene, street: &Street, rng: &mut ChaCha8Rng) {
     cars(&mut things, street, rng);
     signs(&mut things, scene, street, rng);
     things.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let rough = noise(48, 11.0, 2, rng);
     for (_, thing) in things {
         match thing {
             Thing::Car(car) => car.paint(scene),
-            Thing::Tree(tree) => tree.paint(scene, rng),
+            Thing::Tree(tree) => tree.paint(scene, &rough, rng),
             Thing::Lamp(at) => lamp(scene, at),
             Thing::Sign(sign) => sign.paint(scene),
         }
@@ -163,7 +164,8 @@ impl Tree {
         }
     }
 
-    fn paint(&self, scene: &mut Scene, rng: &mut ChaCha8Rng) {
+    /// `rough` is a noise field `[48, 48]` that the leaves' edges are torn by.
+    fn paint(&self, scene: &mut Scene, rough: &[f32], rng: &mut ChaCha8Rng) {
         let view = scene.view;
         let [right, ahead] = self.at;
         let bark = view.lit([0.26, 0.20, 0.15], 0.0, ahead);
@@ -171,7 +173,6 @@ impl Tree {
         let trunk = [(-0.17, 0.0), (0.17, 0.0), (0.09, top), (-0.09, top)]
             .map(|(x, up)| [right + x, up, ahead]);
         scene.solid(&trunk, Some(Class::Other), bark);
-        let rough = noise(48, 11.0, 2, rng);
         let scale = view.scale(ahead);
         // From the outer and lower tufts to the middle one on top.
         for tuft in 0..7 {
@@ -192,7 +193,7 @@ impl Tree {
                 Some(Class::Other),
                 |x, y, _| {
                     let (s, t) = ((x - cx) / reach, (y - cy) / reach);
-                    let ragged = sample(&rough, 48, 0.5 + 0.5 * s, 0.5 + 0.5 * t) - 0.5;
+                    let ragged = sample(rough, 48, 0.5 + 0.5 * s, 0.5 + 0.5 * t) - 0.5;
                     if shape.reach(x, y) + 0.9 * ragged > 1.0 {
                         return None;
                     }

@@ -92,6 +92,9 @@ impl Street {
         let (left, right, middle, walk) = (self.left, self.right, self.middle, self.walk);
         scene.fill([0.0, horizon], [1.0, 1.0], Some(Class::Other), |x, y, _| {
             let [at, ahead] = view.ground(x, y);
+            if at > left && at < right {
+                return None;
+            }
             let grain = sample(&rough, 96, x, y) - 0.5;
             let off = (left - at).max(at - right);
             let colour = if off > walk - 0.4 {
@@ -114,8 +117,10 @@ impl Street {
                 return None;
             }
             let wheels = smoothstep(0.5, 0.1, ((at - middle).abs() - 0.9 - 0.7).abs());
+            // Worn and patched along the road: the pattern is drawn out in the direction of travel.
+            let worn = sample(&rough, 96, 0.5 + 0.07 * at, 0.2 + 3.0 / (3.0 + ahead)) - 0.5;
             let grain = sample(&rough, 96, x, y) - 0.5;
-            let mut colour = scaled(asphalt, 1.0 + 0.35 * grain - 0.06 * wheels);
+            let mut colour = scaled(asphalt, 1.0 + 0.1 * grain + 0.22 * worn - 0.06 * wheels);
             let along = ahead + phase;
             let dash = solid || (along / 9.0).fract() < 0.4;
             let striped = (ahead - zebra).abs() < 1.6;
