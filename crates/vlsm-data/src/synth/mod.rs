@@ -4,8 +4,15 @@
 //! Everything is a function of domain, seed, index and side: two runs draw the same pixels.
 
 mod canvas;
+mod endoscopy;
 mod export;
+mod phantom;
+#[cfg(test)]
+mod phantom_tests;
 mod scenes;
+mod shapes;
+mod street;
+mod ultrasound;
 
 pub use export::write_dataset;
 
@@ -16,8 +23,10 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Split;
+use crate::describe::describe;
 use crate::picture::{Mask, RgbImage};
 use crate::prompt::Prompts;
+use phantom::Phantom;
 use scenes::Scene;
 
 /// What is drawn.
@@ -26,16 +35,30 @@ use scenes::Scene;
 pub enum Domain {
     /// Objects of different shape, colour, size, place and texture, and prompts that pick some of them.
     Scenes,
+    /// A phantom of endoscopy: mucosa with folds and polyps.
+    Endoscopy,
+    /// A phantom of ultrasound: tissue with lesions.
+    Ultrasound,
+    /// A phantom of street views: road, sky, cars, signs.
+    Street,
 }
 
 impl Domain {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Scenes];
+    pub const ALL: [Self; 4] = [
+        Self::Scenes,
+        Self::Endoscopy,
+        Self::Ultrasound,
+        Self::Street,
+    ];
 
     /// The name: of the recipe key `data.root` behind `builtin:`, and of `vlsm data generate`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scenes => "scenes",
+            Self::Endoscopy => "endoscopy",
+            Self::Ultrasound => "ultrasound",
+            Self::Street => "street",
         }
     }
 }
@@ -98,21 +121,45 @@ impl DrawingId {
     }
 
     fn scene(&self) -> Scene {
-        // A training scene is seen under a few prompts; others are measured under all kinds.
+        // A training scene is seen under some prompts; others are measured under all kinds.
         Scene::new(self.rng(), self.split != Split::Train)
     }
 
-    /// What is to be found in the drawing, without painting it where that can be told before.
+    /// What is to be found in the drawing. Scenes are not painted for that; phantoms are, since their prompts describe
+    /// what came out.
     pub fn referents(&self) -> Vec<Referent> {
         match self.domain {
             Domain::Scenes => self.scene().referents(),
+            _ => {
+                let drawn = self.draw().referents.into_iter();
+                drawn.map(|one| one.referent).collect()
+            }
         }
     }
 
     /// The picture and what is to be found in it.
     pub fn draw(&self) -> Drawing {
-        match self.domain {
-            Domain::Scenes => self.scene().draw(self.side),
+        let draw = match self.domain {
+            Domain::Scenes => return self.scene().draw(self.side),
+            Domain::Endoscopy => endoscopy::draw,
+            Domain::Ultrasound => ultrasound::draw,
+            Domain::Street => street::draw,
+        };
+        let Phantom { image, targets } = draw(&mut self.rng(), self.side);
+        let referents = targets.into_iter().map(|(class, mask)| {
+            let description = describe(class, &image, &mask);
+            DrawnReferent {
+                referent: Referent {
+                    group: class.to_owned(),
+                    prompts: description.prompts(),
+                    oracle: description.oracle(),
+                },
+                mask,
+            }
+        });
+        Drawing {
+            referents: referents.collect(),
+            image,
         }
     }
 }
