@@ -46,9 +46,9 @@ fn median(histogram: &[usize; 256], count: usize) -> u8 {
 
 /// The basic colour term (Berlin and Kay 1969, and cyan) for an sRGB colour.
 ///
-/// OKLCh, the polar form of OKLab, is cut into sectors of hue; brown is dark or dull orange and dark yellow, pink is light
-/// or purplish red. The cuts are chosen so that the CSS colours of these names, and of their darker and lighter sisters,
-/// get the expected name.
+/// OKLCh, the polar form of OKLab, is cut into sectors of hue; brown is dark or dull orange, dull red and dark yellow; pink
+/// is light or purplish red and pale orange. The cuts are chosen so that the CSS colours of these names, and of their
+/// darker and lighter sisters, get the expected name.
 fn name(rgb: [u8; 3]) -> &'static str {
     let (lightness, chroma, hue) = oklch(rgb);
     if lightness < 0.2 || (lightness < 0.3 && chroma < NEUTRAL) {
@@ -58,20 +58,25 @@ fn name(rgb: [u8; 3]) -> &'static str {
         return if lightness < 0.87 { "grey" } else { "white" };
     }
     match hue {
-        h if h < 15.0 && lightness > 0.63 => "pink",
-        h if h < 38.0 && lightness > 0.7 => "pink",
+        h if h < 15.0 => light_or(lightness > 0.63, "pink", "red"),
+        h if h < 38.0 && lightness > 0.65 && chroma < 0.16 => "pink",
+        h if (25.0..38.0).contains(&h) && chroma < 0.11 => "brown",
         h if h < 38.0 => "red",
         h if h < 82.0 && lightness > 0.6 && chroma > 0.11 => "orange",
-        h if h < 82.0 => "brown",
-        h if h < 118.0 && lightness > 0.65 => "yellow",
-        h if h < 100.0 => "brown",
+        h if h < 70.0 => light_or(lightness > 0.72, "pink", "brown"),
+        h if h < 82.0 => light_or(lightness > 0.8, "yellow", "brown"),
+        h if h < 100.0 => light_or(lightness > 0.65, "yellow", "brown"),
+        h if h < 118.0 => light_or(lightness > 0.65, "yellow", "green"),
         h if h < 170.0 => "green",
         h if h < 225.0 => "cyan",
         h if h < 288.0 => "blue",
         h if h < 340.0 => "purple",
-        _ if lightness > 0.63 => "pink",
-        _ => "red",
+        _ => light_or(lightness > 0.63, "pink", "red"),
     }
+}
+
+fn light_or(is_light: bool, light: &'static str, dark: &'static str) -> &'static str {
+    if is_light { light } else { dark }
 }
 
 /// Lightness (0 to 1), chroma (0 to about 0.32) and hue (degrees, 0 to below 360) of an sRGB colour in OKLCh:
@@ -121,53 +126,27 @@ mod tests {
 
     #[test]
     fn css_colours_have_their_names() {
-        for (expected, rgbs) in [
-            (
-                "white",
-                vec![[255, 255, 255], [245, 245, 245], [255, 250, 250]],
-            ), // and whitesmoke, snow
-            (
-                "grey",
-                vec![[128, 128, 128], [211, 211, 211], [105, 105, 105]],
-            ), // and lightgrey, dimgrey
-            ("black", vec![[0, 0, 0], [20, 20, 25], [25, 5, 5]]),
-            (
-                "red",
-                vec![[255, 0, 0], [139, 0, 0], [220, 20, 60], [178, 34, 34]],
-            ), // darkred, crimson, firebrick
-            (
-                "pink",
-                vec![
-                    [255, 192, 203],
-                    [255, 105, 180],
-                    [255, 20, 147],
-                    [250, 128, 114],
-                ],
-            ), // hotpink, deeppink, salmon
-            ("orange", vec![[255, 165, 0], [255, 140, 0], [255, 127, 80]]), // darkorange, coral
-            (
-                "brown",
-                vec![[139, 69, 19], [160, 82, 45], [210, 180, 140], [101, 67, 33]],
-            ), // saddlebrown, sienna, tan
-            (
-                "yellow",
-                vec![[255, 255, 0], [255, 215, 0], [240, 230, 140]],
-            ), // gold, khaki
-            (
-                "green",
-                vec![[0, 128, 0], [0, 255, 0], [34, 139, 34], [128, 128, 0]],
-            ), // lime, forestgreen, olive
-            ("cyan", vec![[0, 255, 255], [64, 224, 208], [0, 128, 128]]),   // turquoise, teal
-            (
-                "blue",
-                vec![[0, 0, 255], [0, 0, 128], [65, 105, 225], [135, 206, 235]],
-            ), // navy, royalblue, skyblue
-            (
-                "purple",
-                vec![[128, 0, 128], [238, 130, 238], [75, 0, 130], [148, 0, 211]],
-            ), // violet, indigo, darkviolet
-        ] {
-            for rgb in rgbs {
+        // With the name itself some that it must cover: snow; lightgrey, dimgrey; darkred, crimson, firebrick, tomato;
+        // hotpink, deeppink, salmon, peachpuff; darkorange, coral, sandybrown; saddlebrown, sienna, tan; gold, khaki,
+        // moccasin; lime, forestgreen, olive; turquoise, teal; navy, royalblue, skyblue; violet, indigo, darkviolet.
+        let named: [(&str, &[u32]); 12] = [
+            ("white", &[0xffffff, 0xf5f5f5, 0xfffafa]),
+            ("grey", &[0x808080, 0xd3d3d3, 0x696969]),
+            ("black", &[0x000000, 0x141419, 0x190505]),
+            ("red", &[0xff0000, 0x8b0000, 0xdc143c, 0xb22222, 0xff6347]),
+            ("pink", &[0xffc0cb, 0xff69b4, 0xff1493, 0xfa8072, 0xffdab9]),
+            ("orange", &[0xffa500, 0xff8c00, 0xff7f50, 0xf4a460]),
+            ("brown", &[0x8b4513, 0xa0522d, 0xd2b48c, 0x654321]),
+            ("yellow", &[0xffff00, 0xffd700, 0xf0e68c, 0xffe4b5]),
+            ("green", &[0x008000, 0x00ff00, 0x228b22, 0x808000]),
+            ("cyan", &[0x00ffff, 0x40e0d0, 0x008080]),
+            ("blue", &[0x0000ff, 0x000080, 0x4169e1, 0x87ceeb]),
+            ("purple", &[0x800080, 0xee82ee, 0x4b0082, 0x9400d3]),
+        ];
+        for (expected, colours) in named {
+            for colour in colours {
+                let [_, r, g, b] = colour.to_be_bytes();
+                let rgb = [r, g, b];
                 assert_eq!(name(rgb), expected, "{rgb:?} {:?}", oklch(rgb));
             }
         }

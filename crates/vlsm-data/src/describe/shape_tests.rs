@@ -72,6 +72,10 @@ fn a_hollow_shape_is_irregular_and_a_hole_is_none() {
     always("irregular", |x, y| {
         x.hypot(y) <= 1.0 && (x - 0.5).hypot(y) > 0.75
     });
+    // A disc with spurs to two sides.
+    always("irregular", |x, y| {
+        x.hypot(y) <= 0.6 || (x.abs() <= 1.0 && y.abs() <= 0.1)
+    });
     always("round", |x, y| (0.5..=1.0).contains(&x.hypot(y)));
 }
 
