@@ -149,6 +149,22 @@ impl Default for SplitConfig {
     }
 }
 
+impl GenerateConfig {
+    /// Faults of the section.
+    ///
+    /// # Errors
+    /// If images would be too small to hold anything or too large to draw.
+    pub fn validate(&self) -> Result<()> {
+        if (64..=2048).contains(&self.side) {
+            return Ok(());
+        }
+        Err(DataError::Config {
+            field: "data.generate.side",
+            reason: format!("{} is not a number of pixels from 64 to 2048", self.side),
+        })
+    }
+}
+
 impl DataConfig {
     /// The defaults for the data set at `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {

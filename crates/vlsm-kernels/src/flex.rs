@@ -6,6 +6,7 @@ use burn::backend::ops::ActivationOps;
 use burn::backend::{Autodiff, Flex, TensorMetadata};
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use crate::compose::{self, SLOPE};
@@ -50,9 +51,7 @@ impl Kernels for Flex {
             .par_chunks_mut(CHUNK)
             .zip(input.par_chunks(CHUNK))
             .for_each(|(output, input)| {
-                for (y, x) in output.iter_mut().zip(input) {
-                    *y = x * sigmoid(SLOPE * x);
-                }
+                quick_gelu_slice(output, input);
             });
         tensor(output, x.shape())
     }
@@ -61,13 +60,7 @@ impl Kernels for Flex {
         if x.dtype() != DType::F32 {
             return compose::quick_gelu_backward::<Self>(x, grad);
         }
-        by_rows(x, grad, CHUNK, |output, x, grad| {
-            for ((y, x), grad) in output.iter_mut().zip(x).zip(grad) {
-                let scaled = SLOPE * x;
-                let gate = sigmoid(scaled);
-                *y = grad * gate * (1.0 + scaled * (1.0 - gate));
-            }
-        })
+        by_rows(x, grad, CHUNK, quick_gelu_backward_slice)
     }
 
     fn softmax_last(x: FlexTensor) -> FlexTensor {
@@ -95,12 +88,7 @@ impl Kernels for Flex {
         let shape = weights.shape();
         let width = shape[shape.num_dims() - 1];
         by_rows(weights, grad, width, |output, weights, grad| {
-            let terms = weights.iter().zip(grad);
-            let along = terms.map(|(w, g)| f64::from(*w) * f64::from(*g));
-            let along = along.sum::<f64>() as f32;
-            for ((y, w), g) in output.iter_mut().zip(weights).zip(grad) {
-                *y = w * (g - along) * scale;
-            }
+            softmax_backward_row(output, weights, grad, scale);
         })
     }
 
@@ -143,8 +131,42 @@ fn by_rows(
     tensor(output, shape)
 }
 
+// The loops below are compiled for several instruction sets; the widest that the processor has is chosen when they run.
+// Rust contracts no sums of products, so that all give the same bits.
+
+#[multiversion(targets = "simd")]
+fn quick_gelu_slice(output: &mut [f32], input: &[f32]) {
+    for (y, x) in output.iter_mut().zip(input) {
+        *y = x * sigmoid(SLOPE * x);
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn quick_gelu_backward_slice(output: &mut [f32], x: &[f32], grad: &[f32]) {
+    for ((y, x), grad) in output.iter_mut().zip(x).zip(grad) {
+        let scaled = SLOPE * x;
+        let gate = sigmoid(scaled);
+        *y = grad * gate * (1.0 + scaled * (1.0 - gate));
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn softmax_backward_row(output: &mut [f32], weights: &[f32], grad: &[f32], scale: f32) {
+    let mut sums = [0.0f64; LANES];
+    for (weights, grad) in weights.chunks(LANES).zip(grad.chunks(LANES)) {
+        for ((w, g), sum) in weights.iter().zip(grad).zip(&mut sums) {
+            *sum += f64::from(*w) * f64::from(*g);
+        }
+    }
+    let along = sums.into_iter().sum::<f64>() as f32;
+    for ((y, w), g) in output.iter_mut().zip(weights).zip(grad) {
+        *y = w * (g - along) * scale;
+    }
+}
+
 /// One row of the backward pass. The sums are in f64: what is left after the two subtractions can
 /// be a thousand times smaller than what went in.
+#[multiversion(targets = "simd")]
 fn layer_norm_row(output: &mut [f32], x: &[f32], gamma: &[f32], grad: &[f32], epsilon: f64) {
     let n = x.len() as f64;
     let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
@@ -164,9 +186,12 @@ fn layer_norm_row(output: &mut [f32], x: &[f32], gamma: &[f32], grad: &[f32], ep
     }
 }
 
-/// Softmax of one row. Several running values, each of every eighth place, so that the loops are vectorised.
+/// Running sums and maxima of a row, each of every eighth place, so that the loops are vectorised.
+const LANES: usize = 8;
+
+/// Softmax of one row.
+#[multiversion(targets = "simd")]
 fn softmax_row(output: &mut [f32], x: &[f32]) {
-    const LANES: usize = 8;
     let mut most = [f32::NEG_INFINITY; LANES];
     for chunk in x.chunks(LANES) {
         for (most, x) in most.iter_mut().zip(chunk) {
@@ -187,12 +212,14 @@ fn softmax_row(output: &mut [f32], x: &[f32]) {
     }
 }
 
+#[inline(always)]
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
 /// `e^x` to 2 units in the last place, without branches so that loops over it are vectorised: the
 /// argument is split into a power of two and a rest, whose exponential is a polynomial (Cephes).
+#[inline(always)]
 fn exp(x: f32) -> f32 {
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;

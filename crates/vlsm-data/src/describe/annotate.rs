@@ -47,7 +47,7 @@ impl Annotation {
     }
 }
 
-/// Reads a sample's image and mask, whose foreground is of class `class`, and describes them. `config` says where the
+/// Reads a sample's image and mask, whose foreground is of class `class`, and describes them: the entry, and what it was made of. `config` says where the
 /// annotation file that is to be made will be read from.
 ///
 /// # Errors
@@ -58,7 +58,7 @@ pub fn annotate(
     split: Split,
     sample: &Sample,
     class: &str,
-) -> Result<Annotation> {
+) -> Result<(Annotation, Description)> {
     let (images, masks) = folders(config, split);
     let img_name = name_below(&images, &sample.image)?;
     let mask_name = name_below(&masks, &sample.mask)?;
@@ -72,10 +72,10 @@ pub fn annotate(
             mask_size: (mask.width, mask.height),
         });
     }
-    Ok(Annotation::new(
-        img_name,
-        mask_name,
-        &describe(class, &image, &mask),
+    let description = describe(class, &image, &mask);
+    Ok((
+        Annotation::new(img_name, mask_name, &description),
+        description,
     ))
 }
 

@@ -34,11 +34,7 @@ impl Generated {
             );
             return fault("data.root", reason);
         };
-        let side = config.generate.side;
-        if !(64..=2048).contains(&side) {
-            let reason = format!("{side} is not a number of pixels from 64 to 2048");
-            return fault("data.generate.side", reason);
-        }
+        config.generate.validate()?;
         let mut config = config.clone();
         if let Some(limit) = config.limit {
             config.generate.train = config.generate.train.min(limit);

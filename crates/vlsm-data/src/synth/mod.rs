@@ -121,8 +121,10 @@ impl DrawingId {
     }
 
     fn scene(&self) -> Scene {
-        // A training scene is seen under some prompts; others are measured under all kinds.
-        Scene::new(self.rng(), self.split != Split::Train)
+        match self.split {
+            Split::Train => Scene::for_training(self.rng(), self.index),
+            Split::Val | Split::Test => Scene::for_evaluation(self.rng()),
+        }
     }
 
     /// What is to be found in the drawing. Scenes are not painted for that; phantoms are, since their prompts describe

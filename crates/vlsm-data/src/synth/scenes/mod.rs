@@ -20,14 +20,24 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Lays a scene out. With `every_kind` there is a prompt of each kind that the scene allows; else eight are drawn.
-    pub(super) fn new(mut rng: ChaCha8Rng, every_kind: bool) -> Self {
+    /// Lays a training scene out, with eight prompts. The first few thousand ask for simpler things.
+    pub(super) fn for_training(mut rng: ChaCha8Rng, index: u64) -> Self {
+        const SIMPLE: f32 = 4_000.0;
+        const GROWING: f32 = 8_000.0;
+        let progress = ((index as f32 - SIMPLE) / GROWING).clamp(0.0, 1.0);
         let objects = lay_out(&mut rng);
-        let referrals = if every_kind {
-            refer::every_kind(&objects, &mut rng)
-        } else {
-            refer::some(&objects, 8, &mut rng)
-        };
+        let referrals = refer::some(&objects, 8, progress, &mut rng);
+        Self {
+            objects,
+            referrals,
+            rng,
+        }
+    }
+
+    /// Lays a scene out for measuring, with a prompt of each kind that it allows.
+    pub(super) fn for_evaluation(mut rng: ChaCha8Rng) -> Self {
+        let objects = lay_out(&mut rng);
+        let referrals = refer::every_kind(&objects, &mut rng);
         Self {
             objects,
             referrals,
@@ -169,7 +179,12 @@ mod tests {
     use super::*;
 
     fn scene(seed: u64, every_kind: bool) -> Scene {
-        Scene::new(ChaCha8Rng::seed_from_u64(seed), every_kind)
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        if every_kind {
+            Scene::for_evaluation(rng)
+        } else {
+            Scene::for_training(rng, seed)
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `vlsm data`.
 
 mod check;
+mod generate;
 mod prompts;
 
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use clap::Subcommand;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Check(check::Args),
+    Generate(generate::Args),
     Prompts(prompts::Args),
 }
 
@@ -19,6 +21,7 @@ impl Command {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self {
             Self::Check(args) => args.run(),
+            Self::Generate(args) => args.run(),
             Self::Prompts(args) => args.run(),
         }
     }

@@ -79,7 +79,9 @@ impl Args {
         for (split, annotations) in Split::ALL.into_iter().zip(&annotations) {
             let file = file(split);
             if !annotations.is_empty() {
-                write_annotations(&file, annotations)?;
+                let entries: Vec<Annotation> =
+                    annotations.iter().map(|(entry, _)| entry.clone()).collect();
+                write_annotations(&file, &entries)?;
             } else if file.exists() {
                 fs::remove_file(&file)
                     .with_context(|| format!("cannot remove `{}`", file.display()))?;
@@ -112,18 +114,21 @@ impl Args {
     }
 }
 
+/// An entry of an annotation file and what it was made of.
+type Annotated = (Annotation, Description);
+
 /// The annotations of the three splits, made on all cores.
 fn annotate_all(
     config: &DataConfig,
     dataset: &Dataset,
     class: &str,
-) -> Result<[Vec<Annotation>; 3]> {
+) -> Result<[Vec<Annotated>; 3]> {
     let total = Split::ALL.map(|split| dataset.split(split).len());
     let counter = Counter::new("images", total.iter().sum());
     let done = AtomicUsize::new(0);
     let mut all = [Vec::new(), Vec::new(), Vec::new()];
     for (split, annotations) in Split::ALL.into_iter().zip(&mut all) {
-        let made: Vec<vlsm_data::Result<Annotation>> = dataset
+        let made: Vec<vlsm_data::Result<Annotated>> = dataset
             .split(split)
             .par_iter()
             .map(|sample| {
@@ -138,8 +143,8 @@ fn annotate_all(
     Ok(all)
 }
 
-fn summary(out: &Path, class: &str, annotations: &[Vec<Annotation>; 3]) -> String {
-    let is_empty = |annotation: &&Annotation| annotation.description.count == 0;
+fn summary(out: &Path, class: &str, annotations: &[Vec<Annotated>; 3]) -> String {
+    let is_empty = |(_, description): &&Annotated| description.count == 0;
     let rows: Vec<Vec<String>> = Split::ALL
         .into_iter()
         .zip(annotations)
@@ -152,7 +157,7 @@ fn summary(out: &Path, class: &str, annotations: &[Vec<Annotation>; 3]) -> Strin
             ]
         })
         .collect();
-    let all = || annotations.iter().flatten().map(|a| &a.description);
+    let all = || annotations.iter().flatten().map(|(_, description)| description);
     let single = |word: fn(&Description) -> Option<&'static str>| commonest(all().filter_map(word));
     format!("annotations of \"{class}\" in {}\n", out.display())
         + &table(&["split", "images", "empty masks"], &rows)
