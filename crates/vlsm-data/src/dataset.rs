@@ -1,5 +1,6 @@
 //! A data set: its samples by split, whatever the format on disk.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -84,6 +85,9 @@ pub struct Sample {
     pub target: Target,
     /// The prompts, by name.
     pub prompts: Prompts,
+    /// For prompt names, what of the prompt was read from the true mask (`shape`, `place`, ...), where the data set says
+    /// so: names that are not there owe nothing to the mask. `None` where the data set says nothing.
+    pub oracle: Option<BTreeMap<String, Vec<String>>>,
 }
 
 impl Sample {

@@ -12,6 +12,7 @@ fn sample(root: &Path, image: usize, mask: &str, target: Target) -> Sample {
         mask: root.join(mask),
         target,
         prompts: Prompts::new(),
+        oracle: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The published format: `anns/{train,val,test}.json`, each a list of objects with `img_name`, `mask_name` and
-//! `prompts`, beside the image and mask folders. Other fields are not looked at.
+//! `prompts`, beside the image and mask folders; `oracle` may say what of each prompt was read from the mask. Other
+//! fields are not looked at.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -113,6 +114,15 @@ fn read_entry(
             }
         },
     };
+    let oracle = match fields.remove("oracle").map(serde_json::from_value) {
+        None => None,
+        Some(Ok(oracle)) => oracle,
+        Some(Err(error)) => {
+            let reason = format!("is not an object of lists of words by prompt name: {error}");
+            faults.push(place.field("oracle", reason));
+            return None;
+        }
+    };
     let (image, mask) = (image?, mask?);
     let name = flat_stem(
         mask.strip_prefix(config.root.join(&config.masks))
@@ -131,6 +141,7 @@ fn read_entry(
         image,
         mask,
         prompts,
+        oracle,
     })
 }
 

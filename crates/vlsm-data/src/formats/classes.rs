@@ -121,6 +121,7 @@ pub(crate) fn samples(
                     mask: pair.mask.clone(),
                     target: Target::Class(id),
                     prompts: Prompts::from_texts(vec![name.to_string()]),
+                    oracle: None,
                 });
             }
         }

@@ -80,6 +80,7 @@ fn pair_up(config: &DataConfig, folder: &Path, faults: &mut Vec<DataError>) -> V
                 image,
                 mask,
                 prompts: Prompts::new(),
+                oracle: None,
             }),
             None => alone.push(image),
         }

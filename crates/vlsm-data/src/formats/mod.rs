@@ -10,7 +10,7 @@ pub(crate) mod folder;
 pub(crate) mod json;
 pub(crate) mod splits;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::config::{DataConfig, Format};
@@ -26,6 +26,7 @@ pub(crate) struct Pair {
     pub(crate) image: PathBuf,
     pub(crate) mask: PathBuf,
     pub(crate) prompts: Prompts,
+    pub(crate) oracle: Option<BTreeMap<String, Vec<String>>>,
 }
 
 /// What a format found: the pairs of train, val and test, and class names if masks hold class ids.
@@ -91,6 +92,7 @@ pub(crate) fn binary_samples(pairs: Vec<Pair>) -> Vec<Sample> {
         mask: pair.mask,
         target: Target::Foreground,
         prompts: pair.prompts,
+        oracle: pair.oracle,
     };
     pairs.into_iter().map(sample).collect()
 }
