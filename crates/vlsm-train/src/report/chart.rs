@@ -14,7 +14,7 @@ use crate::error::{Result, TrainError};
 /// Units of a chart to a pixel of the page: plotters draws at whole units only.
 const SCALE: u32 = 4;
 /// Width and height of a chart of curves, in pixels.
-const CURVES: (u32, u32) = (360, 216);
+const CURVES: (u32, u32) = (300, 190);
 /// Width of a chart of rows, in pixels.
 const ROWS_WIDTH: u32 = 720;
 /// A longer row label is cut.
@@ -63,7 +63,7 @@ pub(super) fn curves(label: &str, curves: &[Curve<'_>]) -> Result<Markup> {
             .margin_top(8 * SCALE)
             .margin_right(14 * SCALE)
             .x_label_area_size(24 * SCALE)
-            .y_label_area_size(44 * SCALE)
+            .y_label_area_size(40 * SCALE)
             .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
         chart
             .configure_mesh()
@@ -75,13 +75,13 @@ pub(super) fn curves(label: &str, curves: &[Curve<'_>]) -> Result<Markup> {
             .x_labels(5)
             .y_labels(6)
             .x_label_formatter(&|step| thousands(step.round() as usize))
-            .y_label_formatter(&|value| number(*value))
+            .y_label_formatter(&|value| number(*value, y.1 - y.0))
             .label_style(text(11, MUTED))
             .draw()?;
         for curve in curves {
             let colour = SERIES[curve.colour % SERIES_COLOURS];
             let style = if curve.faint {
-                colour.mix(0.35).stroke_width(SCALE)
+                colour.mix(0.45).stroke_width(SCALE)
             } else {
                 colour.stroke_width(2 * SCALE)
             };
@@ -102,7 +102,7 @@ pub(super) fn curves(label: &str, curves: &[Curve<'_>]) -> Result<Markup> {
 /// are from 0 to 1.
 pub(super) fn strips(label: &str, rows: &[(String, Vec<f64>)]) -> Result<Markup> {
     let names: Vec<String> = rows.iter().map(|(name, _)| name.clone()).collect();
-    row_chart(label, &names, 54, |chart| {
+    row_chart(label, &names, 54, (0.0, 1.0), |chart| {
         for (place, (_, values)) in rows.iter().enumerate() {
             let colour = SERIES[place % SERIES_COLOURS];
             let middle = rows.len() as f64 - place as f64 - 0.5;
@@ -131,13 +131,22 @@ pub(super) fn strips(label: &str, rows: &[(String, Vec<f64>)]) -> Result<Markup>
     })
 }
 
-/// A row for each name with a dot for each run that has a value there. Values are from 0 to 1.
+/// A row for each name with a dot for each run that has a value there. Values are from 0 to 1; the
+/// chart shows the tenths that they are in.
 pub(super) fn dots(label: &str, rows: &[(String, Vec<Option<f64>>)]) -> Result<Markup> {
     let names: Vec<String> = rows.iter().map(|(name, _)| name.clone()).collect();
-    row_chart(label, &names, 26, |chart| {
+    let values = || {
+        rows.iter()
+            .flat_map(|(_, values)| values)
+            .flatten()
+            .copied()
+    };
+    let low = (10.0 * values().fold(0.8, f64::min)).floor() / 10.0;
+    let high = (10.0 * values().fold(low + 0.2, f64::max)).ceil() / 10.0;
+    row_chart(label, &names, 26, (low, high), |chart| {
         for (place, (_, values)) in rows.iter().enumerate() {
             let middle = rows.len() as f64 - place as f64 - 0.5;
-            let ends = [(0.0, middle), (1.0, middle)];
+            let ends = [(low, middle), (high, middle)];
             let line = PathElement::new(ends, RULE.stroke_width(SCALE));
             chart.draw_series([line])?;
             for (run, value) in values.iter().enumerate() {
@@ -150,12 +159,13 @@ pub(super) fn dots(label: &str, rows: &[(String, Vec<Option<f64>>)]) -> Result<M
     })
 }
 
-/// A chart over 0 to 1 with a named row for each of `names`, the first on top: row `i` of `n` is
+/// A chart over a range with a named row for each of `names`, the first on top: row `i` of `n` is
 /// centred at y = n - i - 0.5.
 fn row_chart(
     label: &str,
     names: &[String],
     row_height: u32,
+    (low, high): (f64, f64),
     draw: impl FnOnce(&mut Plot<'_, '_>) -> Drawn,
 ) -> Result<Markup> {
     const TOP: u32 = 6;
@@ -176,7 +186,7 @@ fn row_chart(
             .margin_left(left * SCALE)
             .margin_right(14 * SCALE)
             .x_label_area_size(AXIS * SCALE)
-            .build_cartesian_2d(0.0..1.0, 0.0..names.len().max(1) as f64)?;
+            .build_cartesian_2d(low..high, 0.0..names.len().max(1) as f64)?;
         chart
             .configure_mesh()
             .disable_y_mesh()
@@ -186,7 +196,7 @@ fn row_chart(
             .axis_style(RULE.stroke_width(SCALE))
             .set_all_tick_mark_size(4 * SCALE)
             .x_labels(6)
-            .x_label_formatter(&|value| format!("{value:.1}"))
+            .x_label_formatter(&|value| number(*value, high - low))
             .label_style(text(11, MUTED))
             .draw()?;
         draw(&mut chart)
@@ -262,17 +272,14 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     low + (high - low) * place.fract()
 }
 
-/// A number at an axis: `0.25`, `5e-4`.
-fn number(value: f64) -> String {
-    let text = if value != 0.0 && value.abs() < 0.0095 {
-        format!("{value:.1e}").replace(".0e", "e")
-    } else {
-        format!("{value:.3}")
-    };
-    match text.contains('e') {
-        true => text,
-        false => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+/// A number at an axis that spans so much: `0.25`, `5e-4`.
+fn number(value: f64, span: f64) -> String {
+    if value != 0.0 && value.abs() < 0.0095 {
+        return format!("{value:.1e}").replace(".0e", "e");
     }
+    // A place beyond that of the span, since ticks come at 1, 2 or 5 of it.
+    let places = (1.0 - span.log10().floor()).clamp(0.0, 9.0) as usize;
+    format!("{value:.places$}")
 }
 
 /// A label that leaves room for the chart.
@@ -308,8 +315,10 @@ mod tests {
 
     #[test]
     fn axis_numbers_are_short() {
-        let shown = [0.0, 0.25, 1.0, 0.3, 5e-4, 0.000_300_000_000_01, 12.5].map(number);
-        assert_eq!(shown, ["0", "0.25", "1", "0.3", "5e-4", "3e-4", "12.5"]);
+        let shown = [(0.5, 0.6), (1.0, 1.5), (40.0, 90.0), (0.2045, 0.003)];
+        let shown = shown.map(|(value, span)| number(value, span));
+        assert_eq!(shown, ["0.50", "1.0", "40", "0.2045"]);
+        assert_eq!(number(0.000_300_000_000_01, 1e-3), "3e-4");
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub fn method_name(method: &MethodConfig) -> String {
     }
 }
 
-/// A heading: `Dense adapters (vlc) on kvasir_polyp`.
-pub(super) fn title(what: &str, root: &Path) -> String {
+/// A heading of what was done to which data set: `Dense adapters (vlc) on kvasir_polyp`.
+pub fn title(what: &str, root: &Path) -> String {
     let mut letters = what.chars();
     let first = letters
         .next()
@@ -94,7 +94,7 @@ pub fn recipe_facts(
 }
 
 /// The name that a recipe gives a value.
-pub(super) fn name(value: &impl Serialize) -> String {
+fn name(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,
         _ => String::new(),

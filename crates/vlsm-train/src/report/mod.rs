@@ -37,6 +37,8 @@ mod chart;
 mod curves;
 mod facts;
 mod page;
+mod pictures;
+mod prompts;
 mod sections;
 mod training;
 
@@ -50,7 +52,7 @@ use crate::evaluate::Row;
 
 pub use cases::{Case, CaseKind, CasePrediction, pick_cases, predict_cases};
 pub use curves::Curves;
-pub use facts::{method_name, recipe_facts, thousands};
+pub use facts::{method_name, recipe_facts, thousands, title};
 pub(crate) use training::{of_split, write_report};
 
 /// What a report shows. What is empty is left out.

@@ -2,14 +2,14 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Report, sections};
+use super::{Report, pictures, prompts, sections};
 use crate::error::Result;
 
 /// The whole page.
 pub(super) fn page(report: &Report) -> Result<Markup> {
     let distribution = sections::distribution(report)?;
-    let cases = sections::cases(report)?;
-    let prompts = sections::prompts(report)?;
+    let cases = pictures::cases(report)?;
+    let prompts = prompts::prompts(report)?;
     let training = sections::training(report)?;
     Ok(html! {
         (DOCTYPE)

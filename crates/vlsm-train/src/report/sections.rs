@@ -1,27 +1,23 @@
 //! The sections of the page; one without content is empty.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
-use vlsm_data::{Mask, RgbImage, fit_image, jpeg, overlay, resize_mask};
 
 use super::chart::{self, Curve, SERIES_COLOURS};
 use super::facts::thousands;
-use super::{Case, Curves, Report, ReportRun};
+use super::prompts::{self, mark};
+use super::{Curves, Report, ReportRun};
 use crate::error::Result;
 use crate::evaluate::{MeanStd, Metrics};
 
-/// The longer side of a picture, in pixels.
-const PICTURE: usize = 256;
-
 type Points = Vec<(f64, f64)>;
 
-fn section(title: &str, content: Markup) -> Markup {
+/// A section under a heading.
+pub(super) fn section(title: &str, content: Markup) -> Markup {
     html! { section { h2 { (title) } (content) } }
 }
 
 /// Which colour is whose, where there is more than one run.
-fn legend(report: &Report) -> Markup {
+pub(super) fn legend(report: &Report) -> Markup {
     let names: Vec<&str> = report.runs.iter().map(|run| run.name.as_str()).collect();
     html! { @if names.len() > 1 { (key(&names)) } }
 }
@@ -141,197 +137,6 @@ pub(super) fn distribution(report: &Report) -> Result<Markup> {
             }
         },
     ))
-}
-
-/// The best, the median and the worst sample.
-pub(super) fn cases(report: &Report) -> Result<Markup> {
-    if report.cases.is_empty() {
-        return Ok(html! {});
-    }
-    let cases: Vec<Markup> = report
-        .cases
-        .iter()
-        .map(|case| one_case(report, case))
-        .collect::<Result<_>>()?;
-    Ok(section(
-        "Best, median and worst",
-        html! { @for case in &cases { (case) } },
-    ))
-}
-
-fn one_case(report: &Report, case: &Case) -> Result<Markup> {
-    let image = fit_image(&case.image, PICTURE);
-    let masked = |mask: &Mask| overlay(&image, &resize_mask(mask, image.width, image.height));
-    let plain = picture(&image)?;
-    let truth = picture(&masked(&case.truth))?;
-    let mut predictions = Vec::with_capacity(report.runs.len());
-    for run in &report.runs {
-        let of_run = |one: &&super::CasePrediction| one.run == run.name;
-        if let Some(one) = case.predictions.iter().find(of_run) {
-            predictions.push((run.name.as_str(), one.dice, picture(&masked(&one.mask))?));
-        }
-    }
-    let alone = predictions.len() == 1;
-    Ok(html! {
-        article.case {
-            p {
-                strong { (case.kind) }
-                " “" (case.prompt) "” "
-                span.source { (case.set) (mark(report, &case.set)) " · " (case.sample) }
-            }
-            div.pictures {
-                (shown(&plain, "the image", html! { "image" }))
-                (shown(&truth, "the true mask on it", html! { "truth" }))
-                @for (name, dice, data) in &predictions {
-                    (shown(data, &format!("the mask that {name} predicts"), html! {
-                        @if alone { "prediction" } @else { (name) }
-                        " " b { (format!("{dice:.3}")) }
-                    }))
-                }
-            }
-        }
-    })
-}
-
-fn shown(data: &str, alt: &str, caption: Markup) -> Markup {
-    html! { figure { img src=(data) alt=(alt); figcaption { (caption) } } }
-}
-
-/// A picture as the address of itself.
-fn picture(image: &RgbImage) -> Result<String> {
-    Ok(format!(
-        "data:image/jpeg;base64,{}",
-        STANDARD.encode(jpeg(image)?)
-    ))
-}
-
-/// Dice under every prompt set, where some run has several.
-pub(super) fn prompts(report: &Report) -> Result<Markup> {
-    if report.runs.iter().all(|run| run.sets().len() < 2) {
-        return Ok(html! {});
-    }
-    let mut sets: Vec<&str> = Vec::new();
-    for set in report.runs.iter().flat_map(ReportRun::sets) {
-        if !sets.contains(&set) {
-            sets.push(set);
-        }
-    }
-    sets.sort_by_key(|set| number_of(set).map_or((1, 0), |number| (0, number)));
-    let metrics: Vec<Vec<Option<Metrics>>> = sets
-        .iter()
-        .map(|set| {
-            let of_run = |run: &ReportRun| {
-                let metrics = Metrics::of(run.of_set(set));
-                (metrics.samples > 0).then_some(metrics)
-            };
-            report.runs.iter().map(of_run).collect()
-        })
-        .collect();
-    let rows: Vec<(String, Vec<Option<f64>>)> = sets
-        .iter()
-        .zip(&metrics)
-        .map(|(set, metrics)| {
-            let dice = metrics.iter().map(|one| Some(one.as_ref()?.dice.mean));
-            ((*set).to_owned(), dice.collect())
-        })
-        .collect();
-    let chart = chart::dots("Mean Dice by prompt", &rows)?;
-    Ok(section(
-        "Dice by prompt",
-        html! {
-            figure.wide {
-                (legend(report))
-                div.scroll { (chart) }
-                figcaption { "Mean Dice of the same model under other prompts for the same samples." }
-            }
-            div.scroll {
-                table {
-                    thead {
-                        tr {
-                            th { "prompt" }
-                            th.text { "as in the first sample" }
-                            @if report.oracle.is_some() { th.text { "read from the mask" } }
-                            @for run in &report.runs {
-                                th { @if report.runs.len() > 1 { (run.name) } @else { "Dice" } }
-                            }
-                        }
-                    }
-                    tbody {
-                        @for (set, metrics) in sets.iter().zip(&metrics) {
-                            tr {
-                                th scope="row" { (set) (mark(report, set)) }
-                                td.text.words { (example(report, set)) }
-                                @if report.oracle.is_some() {
-                                    td.text { (parts(report, set).join(", ")) }
-                                }
-                                @for metrics in metrics {
-                                    td {
-                                        @match metrics {
-                                            Some(metrics) => {
-                                                (format!("{:.3}", metrics.dice.mean))
-                                                span.spread {
-                                                    " ± " (format!("{:.3}", metrics.dice.std))
-                                                }
-                                            }
-                                            None => "–",
-                                        }
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        },
-    ))
-}
-
-/// The number of a prompt's name: 6 for `p6`.
-fn number_of(set: &str) -> Option<u32> {
-    set.strip_prefix('p')?.parse().ok()
-}
-
-/// The prompt of the first sample, where the set's name is not the prompt itself.
-fn example<'a>(report: &'a Report, set: &'a str) -> &'a str {
-    let mut runs = report.runs.iter();
-    match runs.find_map(|run| run.of_set(set).next()) {
-        Some(row) if row.prompt.is_empty() => "(empty)",
-        Some(row) if row.prompt != set => &row.prompt,
-        _ => "",
-    }
-}
-
-/// What of a set's prompts was read from the mask, as far as the data set says. A set of several
-/// names, `p6,p5`, owes what each of them does.
-fn parts<'a>(report: &'a Report, set: &str) -> Vec<&'a str> {
-    let mut parts: Vec<&str> = Vec::new();
-    for name in set.split(',') {
-        let of_name = report.oracle.as_ref().and_then(|oracle| oracle.get(name));
-        for part in of_name.into_iter().flatten() {
-            if !parts.contains(&part.as_str()) {
-                parts.push(part);
-            }
-        }
-    }
-    parts
-}
-
-/// Whether a set's prompts are likely to owe something to the mask where the data set says nothing:
-/// those beyond p1 do in the published data sets.
-fn suspect(report: &Report, set: &str) -> bool {
-    let beyond = |name: &str| number_of(name).is_some_and(|number| number > 1);
-    report.oracle.is_none() && set.split(',').any(beyond)
-}
-
-/// The mark behind the name of a prompt set that was read from the mask, or may have been.
-fn mark(report: &Report, set: &str) -> Markup {
-    html! {
-        @if !parts(report, set).is_empty() {
-            " " a.oracle href="#oracle" { "oracle" }
-        } @else if suspect(report, set) {
-            sup { a href="#oracle" { "†" } }
-        }
-    }
 }
 
 /// How the trainings went.
@@ -466,26 +271,11 @@ pub(super) fn facts(report: &Report) -> Markup {
 
 /// What a reader must know.
 pub(super) fn notes(report: &Report) -> Markup {
-    let sets = || report.runs.iter().flat_map(ReportRun::sets);
-    let oracle = sets().any(|set| !parts(report, set).is_empty());
-    let suspects = sets().any(|set| suspect(report, set));
+    let footnote = prompts::footnote(report);
     html! {
-        @if oracle || suspects || !report.notes.is_empty() {
+        @if footnote.is_some() || !report.notes.is_empty() {
             section.notes {
-                @if oracle {
-                    p #oracle {
-                        span.oracle { "oracle" }
-                        " Words of these prompts were read from the true mask. Who does not know "
-                        "the mask cannot write them, so that the numbers are too good for use."
-                    }
-                } @else if suspects {
-                    p #oracle {
-                        "† In the published data sets, prompts beyond p1 state shape, colour, size, "
-                        "number or place as read from the true mask, which who uses the model does "
-                        "not know. This data set does not say which of its prompts do (field "
-                        code { "oracle" } " of its annotations)."
-                    }
-                }
+                @if let Some(footnote) = footnote { (footnote) }
                 @for note in &report.notes { p { (note) } }
             }
         }

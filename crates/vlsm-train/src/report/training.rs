@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use vlsm_data::{Sample, Split};
 
-use super::{Curves, Report, ReportRun, facts, method_name, oracle, pick_cases, predict_cases};
+use super::{
+    Curves, Report, ReportRun, method_name, oracle, pick_cases, predict_cases, recipe_facts, title,
+};
 use crate::error::Result;
 use crate::run::{Measured, RunSummary};
 use crate::trainer::{Setup, limited};
@@ -18,11 +20,11 @@ pub(crate) fn write_report(
     measured: Option<Measured>,
 ) -> Result<PathBuf> {
     let recipe = setup.recipe;
-    let method = &recipe.method.config;
+    let name = method_name(&recipe.method.config);
     let mut report = Report {
-        title: facts::title(&method_name(method), &setup.dataset.root),
+        title: title(&name, &setup.dataset.root),
         lead: lead(setup, summary, measured.as_ref()),
-        facts: facts::recipe_facts(
+        facts: recipe_facts(
             recipe,
             setup.dataset,
             &summary.base,
@@ -40,7 +42,7 @@ pub(crate) fn write_report(
         report.facts.push(("Pace".into(), pace));
     }
     let mut run = ReportRun {
-        name: facts::name(&method.kind),
+        name,
         trained: summary.trainable_parameters,
         total: summary.total_parameters,
         seconds,

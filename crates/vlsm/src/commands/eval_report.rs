@@ -6,7 +6,7 @@ use anyhow::Result;
 use burn::module::Module;
 use vlsm::Segmenter;
 use vlsm_data::{Dataset, Sample, Split};
-use vlsm_train::report::{method_name, oracle, pick_cases, predict_cases};
+use vlsm_train::report::{method_name, oracle, pick_cases, predict_cases, title};
 use vlsm_train::{Evaluation, Recipe, Report, ReportRun, peak_memory};
 
 /// What was evaluated.
@@ -38,16 +38,11 @@ impl Evaluated<'_> {
         let set = evaluation.rows.first().map_or("", |row| row.set.as_str());
         let metrics = evaluation.of_set(set);
         let root = &self.dataset.root;
-        let data = root.file_name().unwrap_or(root.as_os_str());
         let report = Report {
-            title: format!(
-                "{method} on {}, {} split",
-                data.to_string_lossy(),
-                self.split
-            ),
+            title: title(&method, root),
             lead: format!(
-                "Dice {:.3} ± {:.3} on {} samples under prompt {set}.",
-                metrics.dice.mean, metrics.dice.std, metrics.samples
+                "Dice {:.3} ± {:.3} on {} samples of the {} split under prompt {set}.",
+                metrics.dice.mean, metrics.dice.std, metrics.samples, self.split
             ),
             facts: self.facts(&method),
             oracle: oracle(self.samples),

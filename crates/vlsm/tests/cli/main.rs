@@ -8,5 +8,6 @@ mod library;
 mod model;
 mod predict;
 mod recipes;
+mod report;
 mod support;
 mod train;
