@@ -1,5 +1,6 @@
 //! A data set: its samples by split, whatever the format on disk.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,9 +9,11 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{DataConfig, Format};
+use crate::decode::{read_class_map, read_image, read_mask};
 use crate::error::{DataError, Result};
 use crate::formats::generated::Generated;
 use crate::formats::{self, Listing};
+use crate::picture::{Mask, RgbImage};
 use crate::prompt::Prompts;
 use crate::synth::DrawingId;
 
@@ -90,9 +93,28 @@ pub struct Sample {
     pub group: String,
     /// The prompts, by name.
     pub prompts: Prompts,
+    /// For prompt names, what of the prompt was read from the true mask (`shape`, `place`, ...), where the data set says
+    /// so: names that are not there owe nothing to the mask. `None` where the data set says nothing.
+    pub oracle: Option<BTreeMap<String, Vec<String>>>,
 }
 
 impl Sample {
+    /// The image and the mask of the target, both at their own size. `ignore` is [`Dataset::ignore`].
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn read(&self, ignore: Option<u8>) -> Result<(RgbImage, Mask)> {
+        let mask = match self.target {
+            Target::Foreground => read_mask(&self.mask)?,
+            Target::Class(class) => read_class_map(&self.mask)?.mask_of(class, ignore),
+            Target::Drawn(id, number) => {
+                let mut drawing = id.draw();
+                return Ok((drawing.image, drawing.referents.swap_remove(number).mask));
+            }
+        };
+        Ok((read_image(&self.image)?, mask))
+    }
+
     /// The prompt for training on this sample once: [`PromptChoice::pick`](crate::PromptChoice::pick) with the sample's
     /// name in the error.
     ///

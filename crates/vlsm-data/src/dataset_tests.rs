@@ -288,6 +288,18 @@ fn annotations_are_read_in_file_order() {
 }
 
 #[test]
+fn what_prompts_owe_to_the_mask_is_read() {
+    let folder = annotated(
+        r#"[{"img_name":"a.png","mask_name":"a.png","prompts":{"p1":"z"},"oracle":{"p2":["shape"]}},
+            {"img_name":"b.png","mask_name":"b.png","prompts":{"p1":"z"}}]"#,
+    );
+    let data = Dataset::open(&DataConfig::new(folder.path())).unwrap();
+    let oracle = data.train[0].oracle.as_ref().unwrap();
+    assert_eq!(oracle["p2"], ["shape"]);
+    assert_eq!((oracle.len(), &data.train[1].oracle), (1, &None));
+}
+
+#[test]
 fn faults_of_annotations_name_file_entry_and_field() {
     let cases = [
         (
@@ -305,6 +317,10 @@ fn faults_of_annotations_name_file_entry_and_field() {
         (
             r#"[{"img_name":"a.png","mask_name":"a.png","prompts":{"p1":7}}]"#,
             "field `prompts` cannot be read",
+        ),
+        (
+            r#"[{"img_name":"a.png","mask_name":"a.png","prompts":{"p1":"x"},"oracle":["p6"]}]"#,
+            "field `oracle` is not an object of lists",
         ),
         (
             r#"[{"img_name":"a.png","mask_name":"a.png"}]"#,

@@ -1,13 +1,18 @@
-//! Writing masks, maps and pictures: always PNG, lossless, whole or not at all.
+//! Writing masks, maps and pictures: always PNG, lossless, whole or not at all. JPEG is for pictures that are only
+//! looked at.
 
 use std::path::Path;
 
+use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
 use crate::error::{DataError, Result};
 use crate::fs::write_atomic_bytes;
 use crate::picture::{Mask, RgbImage, check_len};
+
+/// Fine enough that the outline of a mask keeps its colour.
+const JPEG_QUALITY: u8 = 88;
 
 /// Writes a mask as an 8-bit grey PNG: foreground 255, all else 0.
 ///
@@ -48,6 +53,31 @@ pub fn write_png_rgb(path: &Path, image: &RgbImage) -> Result<()> {
         &image.data,
         ExtendedColorType::Rgb8,
     )
+}
+
+/// The bytes of an image as a JPEG, for pictures in a page: nothing that is measured goes through it.
+///
+/// # Errors
+/// [`DataError::Shape`] if the image's length is not its size, or a JPEG cannot be that large.
+pub fn jpeg(image: &RgbImage) -> Result<Vec<u8>> {
+    let RgbImage {
+        width,
+        height,
+        data,
+    } = image;
+    check_len("jpeg", (*width, *height, 3), data.len())?;
+    let shape = |reason: String| DataError::Shape {
+        what: "jpeg",
+        reason,
+    };
+    let (Ok(width), Ok(height)) = (u16::try_from(*width), u16::try_from(*height)) else {
+        return Err(shape(format!("{width}x{height} pixels do not fit a JPEG")));
+    };
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)
+        .encode(data, width.into(), height.into(), ExtendedColorType::Rgb8)
+        .map_err(|e| shape(e.to_string()))?;
+    Ok(bytes)
 }
 
 fn write_png(
@@ -98,6 +128,27 @@ mod tests {
         };
         write_png_rgb(&path, &image).unwrap();
         assert_eq!(read_image(&path).unwrap(), image);
+    }
+
+    #[test]
+    fn a_jpeg_shows_the_image() {
+        let image = RgbImage {
+            width: 20,
+            height: 9,
+            data: [200, 40, 90].repeat(180),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.jpg");
+        std::fs::write(&path, jpeg(&image).unwrap()).unwrap();
+        let read = read_image(&path).unwrap();
+        assert_eq!((read.width, read.height), (20, 9));
+        let far = |(a, b): (&u8, &u8)| a.abs_diff(*b) > 4;
+        assert!(!read.data.iter().zip(&image.data).any(far));
+        let short = RgbImage {
+            data: vec![0; 3],
+            ..image
+        };
+        assert!(jpeg(&short).is_err());
     }
 
     #[test]

@@ -44,6 +44,7 @@ mod formats;
 pub mod fs;
 mod loader;
 pub mod metrics;
+mod overlay;
 mod picture;
 pub mod preprocess;
 mod prompt;
@@ -56,13 +57,15 @@ pub use config::{DataConfig, Format, GenerateConfig, SplitConfig};
 pub use dataset::{Dataset, Sample, Split, Target};
 pub use decode::{read_class_map, read_image, read_mask, read_size};
 pub use describe::{Annotation, Description, annotate, describe, write_annotations};
-pub use encode::{write_png_gray, write_png_mask, write_png_rgb};
+pub use encode::{jpeg, write_png_gray, write_png_mask, write_png_rgb};
 pub use error::{DataError, Result};
 pub use fs::{write_atomic, write_atomic_bytes};
 pub use loader::{Example, Loader, LoaderConfig, Request};
 pub use metrics::{Scores, Summary, dice, hausdorff, score};
+pub use overlay::overlay;
 pub use picture::{ClassMap, Mask, RgbImage};
 pub use preprocess::{
-    IMAGENET_MEAN, IMAGENET_STD, normalize, resize_class_map, resize_image, resize_map, resize_mask,
+    IMAGENET_MEAN, IMAGENET_STD, fit_image, normalize, resize_class_map, resize_image, resize_map,
+    resize_mask,
 };
 pub use prompt::{PromptChoice, Prompts};

@@ -13,6 +13,7 @@ fn sample(root: &Path, image: usize, mask: &str, target: Target) -> Sample {
         target,
         group: String::new(),
         prompts: Prompts::new(),
+        oracle: None,
     }
 }
 

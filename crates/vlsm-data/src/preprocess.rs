@@ -29,6 +29,23 @@ pub fn resize_image(image: &RgbImage, size: usize) -> RgbImage {
     }
 }
 
+/// Shrinks an image so that neither side is longer than `most` pixels, its shape kept; a smaller one stays as it is.
+/// The filter is that of [`resize_image`].
+pub fn fit_image(image: &RgbImage, most: usize) -> RgbImage {
+    let longest = image.width.max(image.height);
+    if longest <= most {
+        return image.clone();
+    }
+    let fitted = |side: usize| ((side * most + longest / 2) / longest).max(1);
+    let (width, height) = (fitted(image.width), fitted(image.height));
+    let data = Resample::new(image.width, width).rows(&image.data, image.height);
+    RgbImage {
+        width,
+        height,
+        data: Resample::new(image.height, height).columns(data, width * 3),
+    }
+}
+
 /// Resizes a mask by nearest neighbour, pixel for pixel as PIL's `Image.resize((width, height), NEAREST)`.
 pub fn resize_mask(mask: &Mask, width: usize, height: usize) -> Mask {
     Mask {
@@ -200,6 +217,22 @@ mod tests {
         assert_eq!(resize_image(&empty, 2).data, [0; 12]);
         let image = grey(3, 3, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(resize_image(&image, 3), image);
+    }
+
+    #[test]
+    fn fitting_keeps_the_shape_and_never_grows() {
+        let image = RgbImage {
+            width: 640,
+            height: 480,
+            data: [9, 200, 255].repeat(640 * 480),
+        };
+        let fitted = fit_image(&image, 256);
+        assert_eq!((fitted.width, fitted.height), (256, 192));
+        assert_eq!(fitted.data, [9, 200, 255].repeat(256 * 192));
+        assert_eq!(fit_image(&image, 640), image);
+        let line = grey(1000, 1, &[7; 1000]);
+        let fitted = fit_image(&line, 100);
+        assert_eq!((fitted.width, fitted.height), (100, 1));
     }
 
     #[test]

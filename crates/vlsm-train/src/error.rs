@@ -38,6 +38,12 @@ pub enum TrainError {
         /// What is wrong and the mend.
         message: String,
     },
+    /// A report that cannot be made.
+    #[error("report: {message}")]
+    Report {
+        /// What is wrong and the mend.
+        message: String,
+    },
     /// A loss that is not a number.
     #[error(
         "loss is {loss} at step {step} (epoch {epoch}); the last good checkpoint is kept. Lower `optim.lr` (now {lr}) \

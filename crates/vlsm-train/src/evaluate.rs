@@ -40,6 +40,23 @@ impl PromptSet {
         })
     }
 
+    /// The evaluation prompts of a recipe and, behind them, a set for every other name that all
+    /// the samples have a prompt of.
+    ///
+    /// # Errors
+    /// If a sample has no prompt for the recipe's choice.
+    pub fn every(data: &DataConfig, samples: &[Sample]) -> Result<Vec<Self>> {
+        let mut sets = vec![Self::of_recipe(data, samples)?];
+        let first = samples.iter().take(1).flat_map(|one| one.prompts.names());
+        for name in first {
+            let everywhere = samples.iter().all(|one| one.prompts.get(name).is_some());
+            if everywhere && name != sets[0].name {
+                sets.push(Self::new(&PromptChoice::Named(name.to_owned()), samples)?);
+            }
+        }
+        Ok(sets)
+    }
+
     /// The name as that of a folder for predicted masks.
     fn name_as_file(&self) -> String {
         file_name(&self.name)

@@ -1,6 +1,7 @@
 //! From a recipe to a run's folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use burn::module::Module;
 use serde::Serialize;
@@ -9,11 +10,12 @@ use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, MethodKind, Preprocessing};
 
 use crate::device::device;
 use crate::error::{Result, TrainError};
-use crate::evaluate::{Metrics, PromptSet, evaluate};
+use crate::evaluate::{Evaluation, Metrics, PromptSet, evaluate};
 use crate::memory::peak_memory;
 use crate::recipe::Recipe;
+use crate::report::{of_split, write_report};
 use crate::run_folder::RunFolder;
-use crate::trainer::{Pace, Setup, Trainer, limited};
+use crate::trainer::{Pace, Setup, Trainer};
 
 /// What came out of a run: `summary.json`.
 #[derive(Debug, Clone, Serialize)]
@@ -42,6 +44,17 @@ pub struct RunSummary {
     pub images_per_second: Option<f64>,
     /// Greatest resident memory of this process in bytes, where the system tells.
     pub peak_memory_bytes: Option<u64>,
+    /// The page to look at, unless it could not be written.
+    #[serde(skip)]
+    pub report: Option<PathBuf>,
+}
+
+/// The best epoch's parameters and what they score on a split. The recipe's evaluation prompts are
+/// the first set.
+pub(crate) struct Measured {
+    pub(crate) model: AdaptedClipSeg,
+    pub(crate) split: Split,
+    pub(crate) evaluation: Evaluation,
 }
 
 /// Runs a recipe in a folder; with `resume`, goes on from the folder's last checkpoint.
@@ -99,24 +112,49 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
         base: &identity,
         folder: &folder,
     };
+    let resumed = resume && folder.checkpoint().is_file();
+    let started = Instant::now();
     let (model, progress, pace) = Trainer::new(&setup, model.for_training(), resume)?.fit()?;
-    let test = test(&setup, model)?;
-    let summary = RunSummary {
+    // Of a resumed training, a part of the time only is known.
+    let seconds = (!resumed).then(|| started.elapsed().as_secs_f64());
+    let (tested, untested) = if recipe.trainer.test && !dataset.test.is_empty() {
+        (Some(measure(&setup, model, Split::Test)?), None)
+    } else {
+        (None, Some(model))
+    };
+    let headline = tested.as_ref().and_then(|tested| {
+        let set = &tested.evaluation.rows.first()?.set;
+        Some((tested.evaluation.of_set(set), set.clone()))
+    });
+    let mut summary = RunSummary {
         base: identity.name.clone(),
         epochs: progress.epoch,
         steps: progress.step,
         best_epoch: progress.best_epoch,
         best_val_dice: progress.best_dice,
-        test_prompt: test.as_ref().map(|(_, prompt)| prompt.clone()),
-        test: test.map(|(metrics, _)| metrics),
+        test_prompt: headline.as_ref().map(|(_, prompt)| prompt.clone()),
+        test: headline.map(|(metrics, _)| metrics),
         trainable_parameters: trainable,
         total_parameters: total,
         seconds_per_epoch: mean(&pace.epochs),
         images_per_second: rate(&pace),
         peak_memory_bytes: peak_memory(),
+        report: None,
     };
     let json = serde_json::to_string_pretty(&summary).unwrap_or_default();
     write_atomic_bytes(&folder.summary(), (json + "\n").as_bytes())?;
+
+    // The run is complete: whatever happens to its report must not undo it.
+    let measured = match untested {
+        Some(model) if recipe.trainer.test && !dataset.val.is_empty() => {
+            measure(&setup, model, Split::Val).map(Some)
+        }
+        _ => Ok(tested),
+    };
+    match measured.and_then(|measured| write_report(&setup, &summary, seconds, measured)) {
+        Ok(path) => summary.report = Some(path),
+        Err(error) => eprintln!("the run is complete, but its report is not written: {error}"),
+    }
     Ok(summary)
 }
 
@@ -190,19 +228,19 @@ fn check_folder(folder: &RunFolder, recipe: &Recipe, resume: bool) -> Result<()>
     }
 }
 
-/// Evaluates the best epoch's parameters on the test split.
-fn test(setup: &Setup<'_>, model: AdaptedClipSeg) -> Result<Option<(Metrics, String)>> {
-    let recipe = setup.recipe;
-    let samples = limited(&setup.dataset.test, recipe.data.eval_limit);
-    if !recipe.trainer.test || samples.is_empty() {
-        return Ok(None);
-    }
+/// Evaluates the best epoch's parameters on a split: under the recipe's evaluation prompts and
+/// then, for the report, under every other prompt name of the data set.
+fn measure(setup: &Setup<'_>, model: AdaptedClipSeg, split: Split) -> Result<Measured> {
+    let samples = of_split(setup, split);
     let best = AdapterFile::read(&setup.folder.adapter())?;
     let model = model.for_inference().load(best)?;
-    let config = setup.eval_config();
-    let set = PromptSet::of_recipe(&recipe.data.config, samples)?;
-    let evaluation = evaluate(&model, samples, std::slice::from_ref(&set), &config, |_| {})?;
-    Ok(Some((evaluation.overall(), set.name)))
+    let sets = PromptSet::every(&setup.recipe.data.config, samples)?;
+    let evaluation = evaluate(&model, samples, &sets, &setup.eval_config(), |_| {})?;
+    Ok(Measured {
+        model,
+        split,
+        evaluation,
+    })
 }
 
 fn mean(values: &[f64]) -> Option<f64> {

@@ -38,6 +38,14 @@ impl RunFolder {
     pub fn summary(&self) -> PathBuf {
         self.path.join("summary.json")
     }
+    /// The page to look at.
+    pub fn report(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+    /// The page of the last evaluation after the training.
+    pub fn eval_report(&self) -> PathBuf {
+        self.path.join("eval.html")
+    }
 
     /// Opens `metrics.jsonl` for writing behind its first `bytes` bytes; what is behind them was
     /// written after the checkpoint and will be written again.

@@ -21,13 +21,12 @@
 //! ```
 
 mod error;
-mod overlay;
 mod segmenter;
 
 pub use vlsm_data as data;
+pub use vlsm_data::overlay;
 pub use vlsm_models as models;
 pub use vlsm_train as train;
 
 pub use error::{Error, Result};
-pub use overlay::overlay;
 pub use segmenter::{EncodedImage, Prediction, Segmenter};

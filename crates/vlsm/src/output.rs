@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+pub(crate) use vlsm_train::report::thousands;
+
 /// Prints to standard output. A reader that went away (`vlsm ... | head`) is an error, which
 /// [`is_closed_pipe`] tells from others.
 pub(crate) fn print(text: &str) -> io::Result<()> {
@@ -113,19 +115,6 @@ pub(crate) fn pairs(rows: &[(&str, String)]) -> String {
         .collect()
 }
 
-/// A whole number with its thousands apart: `3,237,376`.
-pub(crate) fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,7 +135,5 @@ mod tests {
     fn tables_line_up() {
         let rows = [vec!["p1".to_owned(), "100".to_owned()]];
         assert_eq!(table(&["prompt", "n"], &rows), "prompt    n\np1      100\n");
-        assert_eq!(thousands(3_237_376), "3,237,376");
-        assert_eq!(thousands(999), "999");
     }
 }

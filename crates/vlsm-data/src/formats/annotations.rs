@@ -1,6 +1,6 @@
 //! The published format: `anns/{train,val,test}.json`, each a list of objects with `img_name`, `mask_name` and
-//! `prompts`, beside the image and mask folders, and of our own `group`, which tells scores apart. Other fields are not
-//! looked at.
+//! `prompts`, beside the image and mask folders. Of our own are `group`, which tells scores apart, and `oracle`, which
+//! says what of each prompt was read from the mask. Other fields are not looked at.
 //!
 //! Where the root has no image folder but `train/`, `val/` or `test/` have, as in [`folder`](super::folder), the files of
 //! a split are those below its own folder.
@@ -132,6 +132,15 @@ fn read_entry(
             return None;
         }
     };
+    let oracle = match fields.remove("oracle").map(serde_json::from_value) {
+        None => None,
+        Some(Ok(oracle)) => oracle,
+        Some(Err(error)) => {
+            let reason = format!("is not an object of lists of words by prompt name: {error}");
+            faults.push(place.field("oracle", reason));
+            return None;
+        }
+    };
     let (image, mask) = (image?, mask?);
     let name = flat_stem(mask.strip_prefix(masks).unwrap_or(&mask));
     if prompts.is_empty() && !config.has_text() {
@@ -148,6 +157,7 @@ fn read_entry(
         mask,
         group,
         prompts,
+        oracle,
     })
 }
 

@@ -122,6 +122,7 @@ pub(crate) fn samples(
                     target: Target::Class(id),
                     group: name.to_string(),
                     prompts: Prompts::from_texts(vec![name.to_string()]),
+                    oracle: None,
                 });
             }
         }

@@ -85,6 +85,7 @@ fn pair_up(config: &DataConfig, folder: &Path, faults: &mut Vec<DataError>) -> V
                 mask,
                 group: String::new(),
                 prompts: Prompts::new(),
+                oracle: None,
             }),
             None => alone.push(image),
         }

@@ -1,5 +1,6 @@
 //! Generated data sets: samples that are drawn when they are asked for.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rayon::prelude::*;
@@ -8,6 +9,13 @@ use crate::config::{DataConfig, GenerateConfig};
 use crate::dataset::{Sample, Split, Target};
 use crate::error::{DataError, Result};
 use crate::synth::{Domain, DrawingId};
+
+/// The same words, owned.
+fn owned(oracle: &BTreeMap<&'static str, Vec<&'static str>>) -> BTreeMap<String, Vec<String>> {
+    let words = |list: &Vec<&'static str>| list.iter().map(ToString::to_string).collect();
+    let entry = |(prompt, list): (&&str, _)| (prompt.to_string(), words(list));
+    oracle.iter().map(entry).collect()
+}
 
 /// A generated data set: what is drawn and how much of it.
 #[derive(Clone, Debug)]
@@ -91,6 +99,7 @@ impl Generated {
                     target: Target::Drawn(id, number),
                     group: referent.group,
                     prompts: referent.prompts,
+                    oracle: Some(owned(&referent.oracle)),
                 }
             })
     }

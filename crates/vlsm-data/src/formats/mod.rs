@@ -11,7 +11,7 @@ pub(crate) mod generated;
 pub(crate) mod json;
 pub(crate) mod splits;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::config::{DataConfig, Format};
@@ -29,6 +29,7 @@ pub(crate) struct Pair {
     /// As [`Sample::group`].
     pub(crate) group: String,
     pub(crate) prompts: Prompts,
+    pub(crate) oracle: Option<BTreeMap<String, Vec<String>>>,
 }
 
 /// What a format found: the pairs of train, val and test, and class names if masks hold class ids.
@@ -109,6 +110,7 @@ pub(crate) fn binary_samples(pairs: Vec<Pair>) -> Vec<Sample> {
         target: Target::Foreground,
         group: pair.group,
         prompts: pair.prompts,
+        oracle: pair.oracle,
     };
     pairs.into_iter().map(sample).collect()
 }

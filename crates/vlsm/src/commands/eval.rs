@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -11,13 +12,17 @@ use vlsm_train::RunFolder;
 use vlsm_train::evaluate::{MeanStd, file_name};
 use vlsm_train::{EvalConfig, Evaluation, Metrics, PromptSet, Recipe, evaluate};
 
+use super::eval_report::Evaluated;
 use super::{data_recipe, make_folder, make_parent, only_data, segmenter, to_json};
-use crate::output::{Counter, print, table};
+use crate::output::{Counter, note, print, table};
 
 /// Measure a base, with or without an adapter, on a data set.
 ///
 /// Dice, IoU and HD95 are taken per image, at the mask's own size, and averaged. Several prompts
 /// in one call cost little more than one: an image goes through the vision tower once.
+///
+/// With a run, the results are also laid out in RUN/eval.html, with the best, the median and the
+/// worst image under the first prompt; `--report` names another file.
 #[derive(clap::Args)]
 #[command(override_usage = "vlsm eval RUN [OPTIONS]
        vlsm eval --base BASE --data ROOT [OPTIONS]")]
@@ -68,6 +73,10 @@ pub(crate) struct Args {
     /// Write the predicted masks into this folder, as PROMPT/SAMPLE.png at the masks' own size.
     #[arg(long, value_name = "DIR")]
     masks: Option<PathBuf>,
+    /// Write the page of this evaluation to this file [default: eval.html in the run's folder;
+    /// without a run, none is written].
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Set a key of the recipe's `data` section, such as data.format=folder; may be given several
     /// times.
     #[arg(long, value_name = "KEY=VALUE")]
@@ -96,7 +105,7 @@ impl Args {
         if self.masks.is_some() {
             check_folders(&sets)?;
         }
-        for file in self.csv.iter() {
+        for file in self.csv.iter().chain(&self.report) {
             make_parent(file)?;
         }
         for folder in self.masks.iter() {
@@ -112,7 +121,9 @@ impl Args {
             recipe.model.image_size,
             &recipe.trainer.device,
         )?;
+        let started = Instant::now();
         let evaluation = self.evaluate(&segmenter, &recipe, &dataset, samples, &sets)?;
+        let seconds = started.elapsed().as_secs_f64();
         if let Some(path) = &self.csv {
             write_csv(path, &evaluation)?;
         }
@@ -125,6 +136,31 @@ impl Args {
         } else {
             report(&results)
         })?;
+        let file = self.report.clone().or_else(|| {
+            let path = self.run.clone()?;
+            Some(RunFolder { path }.eval_report())
+        });
+        let Some(file) = file else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        let evaluated = Evaluated {
+            recipe: &recipe,
+            dataset: &dataset,
+            split: self.split,
+            samples,
+            segmenter: &segmenter,
+            adapter: adapter.as_deref(),
+            seconds,
+        };
+        match evaluated.write_report(evaluation, &file) {
+            // The numbers are what was asked for; the page comes with them.
+            Err(error) if self.report.is_none() => {
+                note(&format!("no report is written: {error:#}"));
+            }
+            Err(error) => return Err(error),
+            Ok(()) if self.json => {}
+            Ok(()) => print(&format!("report: {}\n", file.display()))?,
+        }
         Ok(ExitCode::SUCCESS)
     }
 

@@ -2,6 +2,7 @@
 
 mod data;
 mod eval;
+mod eval_report;
 mod model;
 mod predict;
 mod train;

@@ -14,7 +14,7 @@ use crate::output::{pairs, print, thousands};
 ///
 /// Everything goes into the run's folder: the recipe as run, `metrics.jsonl` (one line a step and
 /// one an epoch), `adapter.safetensors` (the best epoch), `adapter_last.safetensors`,
-/// `checkpoint/` and `summary.json`.
+/// `checkpoint/`, `summary.json` and `report.html`, the page to look at.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm train recipes/clipseg_dense_vlc.toml
@@ -88,5 +88,8 @@ fn report(summary: &RunSummary, folder: &RunFolder) -> String {
     let path = |path: PathBuf| path.display().to_string();
     rows.push(("adapter", path(folder.adapter())));
     rows.push(("summary", path(folder.summary())));
+    if let Some(report) = &summary.report {
+        rows.push(("report", report.display().to_string()));
+    }
     pairs(&rows)
 }

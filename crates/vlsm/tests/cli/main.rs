@@ -9,5 +9,6 @@ mod model;
 mod predict;
 mod prompts;
 mod recipes;
+mod report;
 mod support;
 mod train;

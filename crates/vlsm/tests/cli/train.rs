@@ -29,6 +29,7 @@ fn a_run_learns_and_leaves_its_files() {
             "checkpoint",
             "metrics.jsonl",
             "recipe.toml",
+            "report.html",
             "summary.json"
         ]
     );

@@ -1,6 +1,6 @@
 //! A picture that shows where a mask lies.
 
-use vlsm_data::{Mask, RgbImage};
+use crate::picture::{Mask, RgbImage};
 
 /// What the mask is painted in: a green that tissue, streets and skin seldom have.
 const COLOUR: [u8; 3] = [64, 255, 96];

@@ -1,0 +1,136 @@
+//! A recipe in words.
+
+use std::path::Path;
+
+use serde::Serialize;
+use vlsm_data::Dataset;
+use vlsm_models::{MethodConfig, MethodKind};
+
+use crate::recipe::Recipe;
+
+/// A method in words: `dense adapters (vlc)`.
+pub fn method_name(method: &MethodConfig) -> String {
+    let towers = name(&method.towers);
+    match method.kind {
+        MethodKind::Dense => format!("dense adapters ({towers})"),
+        MethodKind::Shallow => format!("shallow adapters ({towers})"),
+        MethodKind::Decoder => "decoder".into(),
+        MethodKind::Full => "full fine-tuning".into(),
+        MethodKind::ZeroShot => "zero-shot".into(),
+    }
+}
+
+/// A heading of what was done to which data set: `Dense adapters (vlc) on kvasir_polyp`.
+pub fn title(what: &str, root: &Path) -> String {
+    let mut letters = what.chars();
+    let first = letters
+        .next()
+        .map(|letter| letter.to_uppercase().to_string());
+    let data = root.file_name().unwrap_or(root.as_os_str());
+    let (first, rest) = (first.unwrap_or_default(), letters.as_str());
+    format!("{first}{rest} on {}", data.to_string_lossy())
+}
+
+/// What a report tells of a recipe: names and values. `base` is the base's name and `image_size`
+/// the side of the input.
+pub fn recipe_facts(
+    recipe: &Recipe,
+    dataset: &Dataset,
+    base: &str,
+    image_size: usize,
+) -> Vec<(String, String)> {
+    let (data, optim, trainer) = (&recipe.data.config, &recipe.optim, &recipe.trainer);
+    let method = &recipe.method.config;
+    let mut in_words = method_name(method);
+    if matches!(method.kind, MethodKind::Dense | MethodKind::Shallow) {
+        in_words += &format!(", bottleneck {}", method.bottleneck());
+    }
+    let mut epochs = format!("at most {}", trainer.epochs);
+    if let Some(steps) = trainer.max_steps {
+        epochs += &format!(" and {} steps", thousands(steps));
+    }
+    let mut facts = vec![
+        ("Base", base.to_owned()),
+        ("Method", in_words),
+        ("Profile", name(&method.profile)),
+        ("Data set", dataset.root.display().to_string()),
+        (
+            "Images",
+            format!(
+                "{} training, {} validation, {} test",
+                thousands(dataset.train.len()),
+                thousands(dataset.val.len()),
+                thousands(dataset.test.len())
+            ),
+        ),
+        ("Training prompt", data.prompt.to_string()),
+    ];
+    if let Some(prompt) = &data.eval_prompt {
+        facts.push(("Evaluation prompt", prompt.to_string()));
+    }
+    facts.extend([
+        ("Input", format!("{image_size} × {image_size} pixels")),
+        ("Epochs", epochs),
+        (
+            "Batch",
+            match trainer.accumulate {
+                1 => trainer.batch_size.to_string(),
+                passes => format!("{} × {passes} passes", trainer.batch_size),
+            },
+        ),
+        (
+            "Optimiser",
+            format!("AdamW, weight decay {}", optim.weight_decay),
+        ),
+        (
+            "Learning rate",
+            format!("{}, {}", optim.lr, name(&optim.schedule)),
+        ),
+        ("Seed", trainer.seed.to_string()),
+        ("Device", trainer.device.clone()),
+    ]);
+    let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+    facts.into_iter().map(owned).collect()
+}
+
+/// The name that a recipe gives a value.
+fn name(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+/// A whole number with its thousands apart: `3,237,376`.
+pub fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_stand_apart() {
+        assert_eq!(thousands(3_237_376), "3,237,376");
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(0), "0");
+    }
+
+    #[test]
+    fn methods_have_names() {
+        assert_eq!(
+            method_name(&MethodConfig::default()),
+            "dense adapters (vlc)"
+        );
+        assert_eq!(method_name(&MethodConfig::zero_shot()), "zero-shot");
+    }
+}

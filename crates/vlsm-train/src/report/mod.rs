@@ -1,0 +1,159 @@
+//! The report of one or several runs: one HTML file with its pictures and charts inside, that
+//! needs neither a network nor scripts.
+//!
+//! A [`Report`] is filled by whoever has the results: [`pick_cases`] and [`predict_cases`] get the
+//! pictures, [`Curves::read`] a run's `metrics.jsonl`, [`recipe_facts`] what a recipe says.
+//!
+//! ```no_run
+//! # use vlsm_data::Sample;
+//! # use vlsm_models::{ClipTokenizer, Preprocessing, SegmentationModel};
+//! # use vlsm_train::report::{self, Curves, Report, ReportRun};
+//! # use vlsm_train::{Evaluation, Result, RunFolder};
+//! # fn page<M: SegmentationModel>(
+//! #     model: &M, tokenizer: &ClipTokenizer, preprocessing: &Preprocessing,
+//! #     samples: &[Sample], evaluation: Evaluation, folder: &RunFolder,
+//! # ) -> Result<()> {
+//! let mut cases = report::pick_cases(&evaluation.rows, samples, None)?;
+//! report::predict_cases(&mut cases, "dense", model, tokenizer, preprocessing)?;
+//! let run = ReportRun {
+//!     name: "dense".into(),
+//!     curves: Some(Curves::read(&folder.metrics())?),
+//!     rows: evaluation.rows,
+//!     ..ReportRun::default()
+//! };
+//! let report = Report {
+//!     title: "Dense adapters on polyps".into(),
+//!     runs: vec![run],
+//!     cases,
+//!     oracle: report::oracle(samples),
+//!     ..Report::default()
+//! };
+//! report.write(&folder.report())
+//! # }
+//! ```
+
+mod cases;
+mod chart;
+mod curves;
+mod facts;
+mod page;
+mod pictures;
+mod prompts;
+mod sections;
+mod training;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use vlsm_data::{Sample, write_atomic_bytes};
+
+use crate::error::Result;
+use crate::evaluate::Row;
+
+pub use cases::{Case, CaseKind, CasePrediction, pick_cases, predict_cases};
+pub use curves::Curves;
+pub use facts::{method_name, recipe_facts, thousands, title};
+pub(crate) use training::{of_split, write_report};
+
+/// What a report shows. What is empty is left out.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// The heading.
+    pub title: String,
+    /// One sentence below it.
+    pub lead: String,
+    /// What was run: names and values.
+    pub facts: Vec<(String, String)>,
+    /// One run, or several to be compared.
+    pub runs: Vec<ReportRun>,
+    /// Samples with their pictures.
+    pub cases: Vec<Case>,
+    /// What of the prompts was read from the true masks, by prompt name; see [`oracle`].
+    pub oracle: Option<BTreeMap<String, Vec<String>>>,
+    /// What else a reader must know, a paragraph each.
+    pub notes: Vec<String>,
+}
+
+/// What a report shows of a run.
+#[derive(Debug, Clone, Default)]
+pub struct ReportRun {
+    /// A short name, unique in the report: `dense`, `zero-shot`.
+    pub name: String,
+    /// Number of trained parameters.
+    pub trained: usize,
+    /// Number of all parameters.
+    pub total: usize,
+    /// Seconds of the training, validation included.
+    pub seconds: Option<f64>,
+    /// Greatest resident memory in bytes.
+    pub peak_memory: Option<u64>,
+    /// How the training went.
+    pub curves: Option<Curves>,
+    /// Every sample under every prompt set, as an evaluation gives them. The first set is the one
+    /// that the headline numbers are under.
+    pub rows: Vec<Row>,
+}
+
+impl Report {
+    /// The report as an HTML page that needs no other file.
+    ///
+    /// # Errors
+    /// If a chart cannot be drawn or a picture cannot be encoded.
+    pub fn html(&self) -> Result<String> {
+        Ok(page::page(self)?.into_string())
+    }
+
+    /// Writes the page, whole or not at all.
+    ///
+    /// # Errors
+    /// As [`html`](Self::html), or if the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        Ok(write_atomic_bytes(path, self.html()?.as_bytes())?)
+    }
+}
+
+impl ReportRun {
+    /// The prompt sets, in the order of the rows.
+    fn sets(&self) -> Vec<&str> {
+        let mut sets: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            // All sets of a sample come before those of the next.
+            if sets.contains(&row.set.as_str()) {
+                break;
+            }
+            sets.push(&row.set);
+        }
+        sets
+    }
+
+    /// The rows of a prompt set.
+    fn of_set(&self, set: &str) -> impl Iterator<Item = &Row> + Clone {
+        self.rows.iter().filter(move |row| row.set == set)
+    }
+
+    /// The rows of the first prompt set.
+    fn headline(&self) -> impl Iterator<Item = &Row> + Clone {
+        self.of_set(self.rows.first().map_or("", |row| row.set.as_str()))
+    }
+}
+
+/// What of each prompt name some sample's prompt owes to its true mask; `None` where no sample
+/// says anything.
+pub fn oracle(samples: &[Sample]) -> Option<BTreeMap<String, Vec<String>>> {
+    let mut all: Option<BTreeMap<String, Vec<String>>> = None;
+    for (name, parts) in samples.iter().flat_map(|sample| &sample.oracle).flatten() {
+        let known = all.get_or_insert_default().entry(name.clone()).or_default();
+        for part in parts {
+            if !known.contains(part) {
+                known.push(part.clone());
+            }
+        }
+    }
+    all.or_else(|| {
+        let says = |sample: &Sample| sample.oracle.is_some();
+        samples.iter().any(says).then(BTreeMap::new)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! The page around the sections.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::{Report, pictures, prompts, sections};
+use crate::error::Result;
+
+/// The whole page.
+pub(super) fn page(report: &Report) -> Result<Markup> {
+    let distribution = sections::distribution(report)?;
+    let cases = pictures::cases(report)?;
+    let prompts = prompts::prompts(report)?;
+    let training = sections::training(report)?;
+    Ok(html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (report.title) }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body {
+                main {
+                    header {
+                        h1 { (report.title) }
+                        @if !report.lead.is_empty() { p.lead { (report.lead) } }
+                    }
+                    (sections::results(report))
+                    (distribution)
+                    (cases)
+                    (prompts)
+                    (training)
+                    (sections::cost(report))
+                    (sections::facts(report))
+                    (sections::notes(report))
+                    footer { "Made by vlsm " (env!("CARGO_PKG_VERSION")) "." }
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,163 @@
+//! The section about prompts, and the marks of those that were read from the true mask.
+
+use maud::{Markup, html};
+
+use super::chart;
+use super::sections::{legend, section};
+use super::{Report, ReportRun};
+use crate::error::Result;
+use crate::evaluate::Metrics;
+
+/// Dice under every prompt set, where some run has several.
+pub(super) fn prompts(report: &Report) -> Result<Markup> {
+    if report.runs.iter().all(|run| run.sets().len() < 2) {
+        return Ok(html! {});
+    }
+    let mut sets: Vec<&str> = Vec::new();
+    for set in report.runs.iter().flat_map(ReportRun::sets) {
+        if !sets.contains(&set) {
+            sets.push(set);
+        }
+    }
+    sets.sort_by_key(|set| number_of(set).map_or((1, 0), |number| (0, number)));
+    let metrics: Vec<Vec<Option<Metrics>>> = sets
+        .iter()
+        .map(|set| {
+            let of_run = |run: &ReportRun| {
+                let metrics = Metrics::of(run.of_set(set));
+                (metrics.samples > 0).then_some(metrics)
+            };
+            report.runs.iter().map(of_run).collect()
+        })
+        .collect();
+    let rows: Vec<(String, Vec<Option<f64>>)> = sets
+        .iter()
+        .zip(&metrics)
+        .map(|(set, metrics)| {
+            let dice = metrics.iter().map(|one| Some(one.as_ref()?.dice.mean));
+            ((*set).to_owned(), dice.collect())
+        })
+        .collect();
+    let chart = chart::dots("Mean Dice by prompt", &rows)?;
+    Ok(section(
+        "Dice by prompt",
+        html! {
+            figure.wide {
+                (legend(report))
+                div.scroll { (chart) }
+                figcaption { "Mean Dice of the same model under other prompts for the same samples." }
+            }
+            div.scroll {
+                table {
+                    thead {
+                        tr {
+                            th { "prompt" }
+                            th.text { "as in the first sample" }
+                            @if report.oracle.is_some() { th.text { "read from the mask" } }
+                            @for run in &report.runs {
+                                th { @if report.runs.len() > 1 { (run.name) } @else { "Dice" } }
+                            }
+                        }
+                    }
+                    tbody {
+                        @for (set, metrics) in sets.iter().zip(&metrics) {
+                            tr {
+                                th scope="row" { (set) (mark(report, set)) }
+                                td.text.words { (example(report, set)) }
+                                @if report.oracle.is_some() {
+                                    td.text { (parts(report, set).join(", ")) }
+                                }
+                                @for metrics in metrics {
+                                    td {
+                                        @match metrics {
+                                            Some(metrics) => {
+                                                (format!("{:.3}", metrics.dice.mean))
+                                                span.spread {
+                                                    " ± " (format!("{:.3}", metrics.dice.std))
+                                                }
+                                            }
+                                            None => "–",
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    ))
+}
+
+/// The number of a prompt's name: 6 for `p6`.
+fn number_of(set: &str) -> Option<u32> {
+    set.strip_prefix('p')?.parse().ok()
+}
+
+/// The prompt of the first sample, where the set's name is not the prompt itself.
+fn example<'a>(report: &'a Report, set: &'a str) -> &'a str {
+    let mut runs = report.runs.iter();
+    match runs.find_map(|run| run.of_set(set).next()) {
+        Some(row) if row.prompt.is_empty() => "(empty)",
+        Some(row) if row.prompt != set => &row.prompt,
+        _ => "",
+    }
+}
+
+/// What of a set's prompts was read from the mask, as far as the data set says. A set of several
+/// names, `p6,p5`, owes what each of them does.
+fn parts<'a>(report: &'a Report, set: &str) -> Vec<&'a str> {
+    let mut parts: Vec<&str> = Vec::new();
+    for name in set.split(',') {
+        let of_name = report.oracle.as_ref().and_then(|oracle| oracle.get(name));
+        for part in of_name.into_iter().flatten() {
+            if !parts.contains(&part.as_str()) {
+                parts.push(part);
+            }
+        }
+    }
+    parts
+}
+
+/// Whether a set's prompts are likely to owe something to the mask where the data set says nothing:
+/// those beyond p1 do in the published data sets.
+fn suspect(report: &Report, set: &str) -> bool {
+    let beyond = |name: &str| number_of(name).is_some_and(|number| number > 1);
+    report.oracle.is_none() && set.split(',').any(beyond)
+}
+
+/// The mark behind the name of a prompt set that was read from the mask, or may have been.
+pub(super) fn mark(report: &Report, set: &str) -> Markup {
+    html! {
+        @if !parts(report, set).is_empty() {
+            " " a.oracle href="#oracle" { "oracle" }
+        } @else if suspect(report, set) {
+            sup { a href="#oracle" { "†" } }
+        }
+    }
+}
+
+/// What the marks mean, where there are any.
+pub(super) fn footnote(report: &Report) -> Option<Markup> {
+    let sets = || report.runs.iter().flat_map(ReportRun::sets);
+    if sets().any(|set| !parts(report, set).is_empty()) {
+        return Some(html! {
+            p #oracle {
+                span.oracle { "oracle" }
+                " Words of these prompts were read from the true mask. Whoever uses the model does "
+                "not know that mask and cannot write them, so these numbers are better than those "
+                "of use."
+            }
+        });
+    }
+    sets().any(|set| suspect(report, set)).then(|| {
+        html! {
+            p #oracle {
+                "† In the published data sets, prompts beyond p1 state shape, colour, size, number "
+                "or place as read from the true mask, which whoever uses the model does not know. "
+                "This data set does not say which of its prompts do (field " code { "oracle" }
+                " of its annotations)."
+            }
+        }
+    })
+}

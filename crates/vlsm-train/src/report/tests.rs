@@ -1,0 +1,176 @@
+use vlsm_data::{Mask, RgbImage};
+
+use super::*;
+use crate::evaluate::Row;
+
+const PROMPT: &str = "<b>&\"";
+
+fn row(sample: usize, set: &str, dice: f64) -> Row {
+    Row {
+        sample: format!("case{sample}"),
+        set: set.into(),
+        prompt: PROMPT.into(),
+        dice,
+        iou: dice / 2.0,
+        hd95: 10.0,
+        one_empty: dice == 0.0,
+    }
+}
+
+fn run(name: &str, shift: f64) -> ReportRun {
+    let dice = |sample: usize| (0.1 * sample as f64 + shift).min(1.0);
+    ReportRun {
+        name: name.into(),
+        trained: 1_784_448,
+        total: 152_000_000,
+        seconds: Some(4000.0),
+        peak_memory: Some(1_640_000_000),
+        curves: Some(Curves {
+            step_loss: vec![(1.0, 2.0), (2.0, 1.5)],
+            lr: vec![(1.0, 1e-3), (2.0, 1e-3)],
+            train_loss: vec![(2.0, 1.75)],
+            val_loss: vec![(2.0, 1.6)],
+            val_dice: vec![(2.0, 0.4)],
+        }),
+        rows: (0..5)
+            .flat_map(|sample| ["p6", "p1"].map(|set| row(sample, set, dice(sample))))
+            .collect(),
+    }
+}
+
+fn report(names: &[&str]) -> Report {
+    let (width, height) = (300, 200);
+    let mask = Mask {
+        width,
+        height,
+        data: (0..width * height)
+            .map(|at| u8::from(at % 300 > 200))
+            .collect(),
+    };
+    let predictions = names.iter().map(|name| CasePrediction {
+        run: (*name).into(),
+        mask: mask.clone(),
+        dice: 0.912,
+    });
+    Report {
+        title: "Adapters on <i>polyps".into(),
+        lead: "Better & faster.".into(),
+        facts: vec![("Base".into(), "a \"base\" <x>".into())],
+        cases: vec![Case {
+            kind: CaseKind::Best,
+            sample: "case4".into(),
+            set: "p6".into(),
+            prompt: PROMPT.into(),
+            image: RgbImage {
+                width,
+                height,
+                data: vec![90; 3 * width * height],
+            },
+            truth: mask.clone(),
+            predictions: predictions.collect(),
+        }],
+        runs: names
+            .iter()
+            .zip([0.0, 0.2])
+            .map(|(name, shift)| run(name, shift))
+            .collect(),
+        ..Report::default()
+    }
+}
+
+/// Every address in the page is data inside it, and nothing of what a user writes is markup.
+#[test]
+fn the_page_stands_alone_and_is_escaped() {
+    let page = report(&["dense", "<u>"]).html().unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>"));
+    for outside in ["http://", "https://", "<script", "<link", "@import", "url("] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    let sources = page.split("src=\"").skip(1);
+    assert_eq!(sources.clone().count(), 4);
+    assert!(
+        sources
+            .into_iter()
+            .all(|source| source.starts_with("data:image/jpeg;base64,"))
+    );
+    for raw in ["<b>&", "<i>", "<x>", "<u>"] {
+        assert!(!page.contains(raw), "{raw}");
+    }
+    assert!(page.contains("“&lt;b&gt;&amp;&quot;”") && page.contains("Better &amp; faster."));
+}
+
+#[test]
+fn one_run_has_one_row_and_several_are_compared() {
+    let page = report(&["dense"]).html().unwrap();
+    // Mean and standard deviation of 0, 0.1, ..., 0.4.
+    assert!(
+        page.contains("0.200<span class=\"spread\"> ± 0.158"),
+        "{page}"
+    );
+    assert!(page.contains("prediction <b>0.912"));
+    assert!(page.contains("1 h 06 min") && page.contains("1.64 GB"));
+    assert!(page.contains("1,784,448") && page.contains("1.17 %"));
+    assert!(!page.contains("class=\"best\""));
+    let page = report(&["dense", "shallow"]).html().unwrap();
+    assert!(page.contains("<td class=\"best\">0.400"), "{page}");
+    assert!(!page.contains("<td class=\"best\">0.200"));
+    assert!(page.contains("shallow <b>0.912"));
+}
+
+#[test]
+fn what_is_missing_is_left_out() {
+    let mut bare = report(&["dense"]);
+    bare.cases.clear();
+    bare.runs[0].rows.clear();
+    bare.runs[0].curves = None;
+    let page = bare.html().unwrap();
+    for section in [
+        "Results",
+        "Dice of each sample",
+        "Training",
+        "Best, median",
+        "prompt",
+    ] {
+        assert!(!page.contains(section), "{section}");
+    }
+    assert!(page.contains("Parameters, time and memory"));
+}
+
+#[test]
+fn prompts_from_the_mask_are_marked() {
+    let mut report = report(&["dense"]);
+    let page = report.html().unwrap();
+    assert!(page.contains("p6<sup><a href=\"#oracle\">†") && page.contains("<p id=\"oracle\">†"));
+    assert!(!page.contains("p1<sup>"));
+    let parts = vec!["shape".to_owned(), "place".to_owned()];
+    report.oracle = Some(BTreeMap::from([("p6".to_owned(), parts)]));
+    let page = report.html().unwrap();
+    assert!(!page.contains('†') && page.contains("shape, place"));
+    assert!(page.contains("p6 <a class=\"oracle\" href=\"#oracle\">oracle"));
+    report.oracle = Some(BTreeMap::new());
+    let page = report.html().unwrap();
+    assert!(!page.contains("#oracle\""), "{page}");
+}
+
+#[test]
+fn what_samples_owe_to_masks_is_gathered() {
+    let sample = |oracle: Option<&str>| Sample {
+        name: "a".into(),
+        image: "a.png".into(),
+        mask: "a.png".into(),
+        target: vlsm_data::Target::Foreground,
+        prompts: vlsm_data::Prompts::new(),
+        oracle: oracle.map(|json| serde_json::from_str(json).unwrap()),
+    };
+    assert_eq!(oracle(&[sample(None)]), None);
+    assert_eq!(
+        oracle(&[sample(None), sample(Some("{}"))]),
+        Some(BTreeMap::new())
+    );
+    let samples = [
+        sample(Some(r#"{"p2": ["shape"]}"#)),
+        sample(Some(r#"{"p2": ["colour", "shape"], "p3": []}"#)),
+    ];
+    let gathered = serde_json::to_string(&oracle(&samples)).unwrap();
+    assert_eq!(gathered, r#"{"p2":["shape","colour"],"p3":[]}"#);
+}

@@ -1,0 +1,104 @@
+//! The report of a training.
+
+use std::path::PathBuf;
+
+use vlsm_data::{Sample, Split};
+
+use super::{
+    Curves, Report, ReportRun, method_name, oracle, pick_cases, predict_cases, recipe_facts, title,
+};
+use crate::error::Result;
+use crate::run::{Measured, RunSummary};
+use crate::trainer::{Setup, limited};
+
+/// Writes the report of a training into its folder; gives its path. `seconds` is what the training
+/// took.
+pub(crate) fn write_report(
+    setup: &Setup<'_>,
+    summary: &RunSummary,
+    seconds: Option<f64>,
+    measured: Option<Measured>,
+) -> Result<PathBuf> {
+    let recipe = setup.recipe;
+    let name = method_name(&recipe.method.config);
+    let mut report = Report {
+        title: title(&name, &setup.dataset.root),
+        lead: lead(setup, summary, measured.as_ref()),
+        facts: recipe_facts(
+            recipe,
+            setup.dataset,
+            &summary.base,
+            setup.preprocessing.image_size,
+        ),
+        ..Report::default()
+    };
+    let mut trained = format!("{} epochs, {} steps", summary.epochs, summary.steps);
+    if let Some(dice) = summary.best_val_dice {
+        trained += &format!("; best epoch {} (Dice {dice:.3})", summary.best_epoch);
+    }
+    report.facts.push(("Trained".into(), trained));
+    if let (Some(rate), Some(epoch)) = (summary.images_per_second, summary.seconds_per_epoch) {
+        let pace = format!("{rate:.2} images/s, {epoch:.1} s an epoch");
+        report.facts.push(("Pace".into(), pace));
+    }
+    let mut run = ReportRun {
+        name,
+        trained: summary.trainable_parameters,
+        total: summary.total_parameters,
+        seconds,
+        peak_memory: summary.peak_memory_bytes,
+        curves: Some(Curves::read(&setup.folder.metrics())?),
+        rows: Vec::new(),
+    };
+    if let Some(Measured {
+        model,
+        split,
+        evaluation,
+    }) = measured
+    {
+        let samples = of_split(setup, split);
+        run.rows = evaluation.rows;
+        report.oracle = oracle(samples);
+        report.cases = pick_cases(&run.rows, samples, setup.dataset.ignore)?;
+        predict_cases(
+            &mut report.cases,
+            &run.name,
+            &model,
+            setup.tokenizer,
+            setup.preprocessing,
+        )?;
+    }
+    report.runs.push(run);
+    let path = setup.folder.report();
+    report.write(&path)?;
+    Ok(path)
+}
+
+/// The samples of a split that the recipe evaluates.
+pub(crate) fn of_split<'a>(setup: &'a Setup<'_>, split: Split) -> &'a [Sample] {
+    limited(setup.dataset.split(split), setup.recipe.data.eval_limit)
+}
+
+fn lead(setup: &Setup<'_>, summary: &RunSummary, measured: Option<&Measured>) -> String {
+    let training = format!(
+        "{} epochs on {} samples",
+        summary.epochs,
+        setup.dataset.train.len()
+    );
+    let headline = measured.and_then(|measured| {
+        let set = &measured.evaluation.rows.first()?.set;
+        Some((measured.split, set, measured.evaluation.of_set(set)))
+    });
+    let Some((split, set, metrics)) = headline else {
+        return format!("Trained for {training}; nothing was tested.");
+    };
+    let of = match split {
+        Split::Test => "test samples",
+        Split::Val => "validation samples, for want of a test split,",
+        Split::Train => "training samples",
+    };
+    format!(
+        "Dice {:.3} ± {:.3} on {} {of} under prompt {set}, after {training}.",
+        metrics.dice.mean, metrics.dice.std, metrics.samples
+    )
+}

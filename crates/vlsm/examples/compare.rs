@@ -1,0 +1,73 @@
+//! Compares runs in one page:
+//! `cargo run --example compare -- report.html runs/dense runs/shallow`.
+//!
+//! All are evaluated on the test split of the first run's data set, under all of its prompts.
+
+use std::path::PathBuf;
+
+use burn::module::Module;
+use vlsm::train::report::{
+    Curves, Report, ReportRun, oracle, pick_cases, predict_cases, recipe_facts,
+};
+use vlsm::train::{EvalConfig, PromptSet, Recipe, RunFolder, evaluate};
+use vlsm::{Result, Segmenter, data::Dataset, data::Split};
+
+fn main() -> Result<()> {
+    let mut paths = std::env::args_os().skip(1).map(PathBuf::from);
+    let page = paths.next().unwrap_or("report.html".into());
+    let folders: Vec<RunFolder> = paths.map(|path| RunFolder { path }).collect();
+    let recipes = folders.iter().map(|run| Recipe::read(&run.recipe(), &[]));
+    let recipes = recipes.collect::<vlsm::train::Result<Vec<Recipe>>>()?;
+    let Some(first) = recipes.first() else {
+        return Ok(eprintln!("usage: compare PAGE RUN..."));
+    };
+    let dataset = Dataset::open(&first.data.config)?;
+    let samples = dataset.require(Split::Test)?;
+    let samples = &samples[..first
+        .data
+        .eval_limit
+        .unwrap_or(samples.len())
+        .min(samples.len())];
+    let sets = PromptSet::every(&first.data.config, samples)?;
+
+    let mut report = Report {
+        title: "Methods compared".into(),
+        lead: format!("{} runs on {} samples.", folders.len(), samples.len()),
+        oracle: oracle(samples),
+        ..Report::default()
+    };
+    for (folder, recipe) in folders.iter().zip(&recipes) {
+        let segmenter =
+            Segmenter::from_pretrained(&recipe.model.base)?.with_adapter(folder.adapter())?;
+        let (model, preprocessing) = (segmenter.model(), segmenter.preprocessing());
+        let config = EvalConfig {
+            tokenizer: segmenter.tokenizer(),
+            preprocessing,
+            profile: recipe.method.config.profile,
+            batch_size: recipe.trainer.eval_batch_size,
+            workers: recipe.data.config.workers,
+            ignore: dataset.ignore,
+            masks: None,
+        };
+        let rows = evaluate(model, samples, &sets, &config, |_| {})?.rows;
+        // The first run says which samples are shown.
+        if report.runs.is_empty() {
+            report.cases = pick_cases(&rows, samples, dataset.ignore)?;
+            let base = &recipe.model.base;
+            report.facts = recipe_facts(recipe, &dataset, base, preprocessing.image_size);
+        }
+        let name = folder.path.file_name().unwrap_or_default();
+        let name = name.to_string_lossy().into_owned();
+        let tokenizer = segmenter.tokenizer();
+        predict_cases(&mut report.cases, &name, model, tokenizer, preprocessing)?;
+        report.runs.push(ReportRun {
+            name,
+            trained: model.trained_parameters(),
+            total: model.num_params(),
+            curves: Some(Curves::read(&folder.metrics())?),
+            rows,
+            ..ReportRun::default()
+        });
+    }
+    Ok(report.write(&page)?)
+}

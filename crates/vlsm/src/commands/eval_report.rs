@@ -1,0 +1,85 @@
+//! The report of `vlsm eval`.
+
+use std::path::Path;
+
+use anyhow::Result;
+use burn::module::Module;
+use vlsm::Segmenter;
+use vlsm_data::{Dataset, Sample, Split};
+use vlsm_train::report::{method_name, oracle, pick_cases, predict_cases, title};
+use vlsm_train::{Evaluation, Recipe, Report, ReportRun, peak_memory};
+
+/// What was evaluated.
+pub(super) struct Evaluated<'a> {
+    pub(super) recipe: &'a Recipe,
+    pub(super) dataset: &'a Dataset,
+    pub(super) split: Split,
+    pub(super) samples: &'a [Sample],
+    pub(super) segmenter: &'a Segmenter,
+    pub(super) adapter: Option<&'a Path>,
+    /// What it took.
+    pub(super) seconds: f64,
+}
+
+impl Evaluated<'_> {
+    /// Writes the report.
+    pub(super) fn write_report(&self, evaluation: Evaluation, file: &Path) -> Result<()> {
+        let model = self.segmenter.model();
+        let preprocessing = self.segmenter.preprocessing();
+        let method = method_name(model.method());
+        let mut cases = pick_cases(&evaluation.rows, self.samples, self.dataset.ignore)?;
+        predict_cases(
+            &mut cases,
+            &method,
+            model,
+            self.segmenter.tokenizer(),
+            preprocessing,
+        )?;
+        let set = evaluation.rows.first().map_or("", |row| row.set.as_str());
+        let metrics = evaluation.of_set(set);
+        let root = &self.dataset.root;
+        let report = Report {
+            title: title(&method, root),
+            lead: format!(
+                "Dice {:.3} ± {:.3} on {} samples of the {} split under prompt {set}.",
+                metrics.dice.mean, metrics.dice.std, metrics.samples, self.split
+            ),
+            facts: self.facts(&method),
+            oracle: oracle(self.samples),
+            cases,
+            runs: vec![ReportRun {
+                name: method,
+                trained: model.trained_parameters(),
+                total: model.num_params(),
+                peak_memory: peak_memory(),
+                rows: evaluation.rows,
+                ..ReportRun::default()
+            }],
+            notes: Vec::new(),
+        };
+        Ok(report.write(file)?)
+    }
+
+    fn facts(&self, method: &str) -> Vec<(String, String)> {
+        let size = self.segmenter.preprocessing().image_size;
+        let mut facts = vec![
+            ("Base", self.recipe.model.base.clone()),
+            ("Method", method.to_owned()),
+        ];
+        if let Some(adapter) = self.adapter {
+            facts.push(("Adapter", adapter.display().to_string()));
+        }
+        facts.extend([
+            ("Data set", self.dataset.root.display().to_string()),
+            (
+                "Split",
+                format!("{}, {} samples", self.split, self.samples.len()),
+            ),
+            ("Input", format!("{size} × {size} pixels")),
+            ("Device", self.recipe.trainer.device.clone()),
+            ("Evaluation", format!("{:.1} s", self.seconds)),
+        ]);
+        let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+        facts.into_iter().map(owned).collect()
+    }
+}
