@@ -3,17 +3,14 @@
 //!
 //! Everything is a function of domain, seed, index and side: two machines draw the same pixels.
 
-#[cfg_attr(not(test), expect(dead_code))]
+// Nothing calls the phantom domains yet.
+#![cfg_attr(not(test), expect(dead_code))]
+
 mod canvas;
-#[cfg_attr(not(test), expect(dead_code))]
 mod endoscopy;
-#[cfg_attr(not(test), expect(dead_code))]
 mod phantom;
 #[cfg(test)]
 mod phantom_tests;
-#[cfg_attr(not(test), expect(dead_code))]
 mod shapes;
-#[cfg_attr(not(test), expect(dead_code))]
 mod street;
-#[cfg_attr(not(test), expect(dead_code))]
 mod ultrasound;
