@@ -313,16 +313,16 @@ impl Spot {
 /// Clusters of small highlights anywhere on the wall.
 fn spots(rng: &mut ChaCha8Rng) -> Vec<Spot> {
     let mut list = Vec::new();
-    for _ in 0..index(rng, 5) + 1 {
+    for _ in 0..index(rng, 4) + 1 {
         let at = [uniform(rng, 0.1, 0.9), uniform(rng, 0.1, 0.9)];
-        for _ in 0..index(rng, 5) + 1 {
+        for _ in 0..index(rng, 4) + 1 {
             let size = uniform(rng, 0.004, 0.014);
             let place = [
                 at[0] + uniform(rng, -0.06, 0.06),
                 at[1] + uniform(rng, -0.06, 0.06),
             ];
             let long = size * uniform(rng, 1.0, 2.2);
-            list.push(Spot(Lumpy::new(rng, place, [long, size], 0.25)));
+            list.push(Spot(Lumpy::new(rng, place, [long, size], 0.12)));
         }
     }
     list

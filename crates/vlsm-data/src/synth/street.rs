@@ -3,6 +3,7 @@
 mod car;
 mod objects;
 mod scene;
+mod sign;
 mod town;
 
 use rand_chacha::ChaCha8Rng;

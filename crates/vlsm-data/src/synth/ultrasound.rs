@@ -95,21 +95,19 @@ struct Lesion {
 }
 
 impl Lesion {
-    /// Mean echo of the tissue where the lesion lies: of its middle and of four places on its rim.
+    /// Echo of the tissue where the lesion lies: the median of its middle and of four places on its rim.
     fn tissue(&self, echoes: &[f32], side: usize) -> f32 {
         let ([u, v], across, down) = (self.beam, self.half, self.outline.radii[1]);
-        let places = [
+        let mut around = [
             [u, v],
             [u - across, v],
             [u + across, v],
             [u, v - down],
             [u, v + down],
-        ];
-        let sum: f32 = places
-            .iter()
-            .map(|p| sample(echoes, side, p[0], p[1]))
-            .sum();
-        sum / places.len() as f32
+        ]
+        .map(|[u, v]| sample(echoes, side, u, v));
+        around.sort_by(f32::total_cmp);
+        around[2]
     }
 
     /// What the lesion does to the echoes at a place in the beam: a factor.
@@ -163,7 +161,7 @@ fn lesions(rng: &mut ChaCha8Rng, probe: &Probe) -> Vec<Lesion> {
             beam,
             half: (edge[0] - beam[0]).max(0.01),
             outline: Lumpy::along(rng, axis, at, [across, down], roughness),
-            echo: uniform(rng, 0.1, 0.48),
+            echo: uniform(rng, 0.1, 0.42),
             soft: uniform(rng, 0.008, 0.026),
             ragged: if malignant { 0.04 } else { 0.015 },
             halo: uniform(rng, 0.0, 0.18),

@@ -208,6 +208,11 @@ impl Scene {
         }
     }
 
+    /// Gives the pixels of a polygon a class and leaves their colours.
+    pub(super) fn mark(&mut self, corners: &[Point], class: Class) {
+        self.blend(corners, Some(class), [0.0; 3], 0.0);
+    }
+
     /// Paints a polygon of places.
     pub(super) fn solid(&mut self, places: &[Place], class: Option<Class>, colour: Colour) {
         let corners: Vec<Point> = places.iter().map(|p| self.view.project(*p)).collect();
@@ -230,27 +235,28 @@ impl Scene {
         }
         half.grain(uniform(rng, 0.006, 0.018), rng);
         self.canvas = half;
-        let mut targets = Vec::new();
-        for (word, class) in ASKED {
-            let data: Vec<u8> = (0..side * side)
-                .map(|place| {
-                    let parts = four(place)
-                        .into_iter()
-                        .filter(|p| self.classes[*p] == class);
-                    u8::from(parts.count() > 2)
-                })
-                .collect();
-            if data.contains(&1) {
-                targets.push((
-                    word,
-                    Mask {
-                        width: side,
-                        height: side,
-                        data,
-                    },
-                ));
+        let mut targets = ASKED.map(|(word, _)| {
+            let data = vec![0; side * side];
+            (
+                word,
+                Mask {
+                    width: side,
+                    height: side,
+                    data,
+                },
+            )
+        });
+        for place in 0..side * side {
+            let parts = four(place).map(|part| self.classes[part]);
+            for ((_, class), (_, mask)) in ASKED.iter().zip(&mut targets) {
+                let covered = parts.iter().filter(|part| *part == class).count();
+                mask.data[place] = u8::from(covered > 2);
             }
         }
+        let shown = targets
+            .into_iter()
+            .filter(|(_, mask)| mask.data.contains(&1));
+        let targets = shown.collect();
         Phantom {
             image: self.canvas.to_image(),
             targets,

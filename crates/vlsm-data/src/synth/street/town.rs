@@ -42,6 +42,8 @@ pub(super) fn sky(scene: &mut Scene, rng: &mut ChaCha8Rng) {
     });
 }
 
+const KERB: Colour = [0.68, 0.67, 0.65];
+
 /// Where the street's edges are, in metres to the right of the camera.
 pub(super) struct Street {
     pub(super) left: f32,
@@ -90,52 +92,46 @@ impl Street {
         let bright = if view.hour == Hour::Dusk { 0.5 } else { 1.0 };
         let horizon = view.vanish[1];
         let (left, right, middle, walk) = (self.left, self.right, self.middle, self.walk);
-        scene.fill([0.0, horizon], [1.0, 1.0], Some(Class::Other), |x, y, _| {
-            let [at, ahead] = view.ground(x, y);
-            if at > left && at < right {
-                return None;
-            }
-            let grain = sample(&rough, 96, x, y) - 0.5;
-            let off = (left - at).max(at - right);
-            let colour = if off > walk - 0.4 {
-                scaled(paving, 0.72)
-            } else if off > 0.25 {
-                let joint = (ahead / 1.5).fract() < 0.05 || (off / 1.2).fract() < 0.04;
-                match verge {
-                    Some(green) if off < 1.2 => scaled(green, 1.0 + 1.2 * grain),
-                    _ if joint && ahead < 25.0 => scaled(paving, 0.82),
-                    _ => scaled(paving, 1.0 + 0.3 * grain),
-                }
-            } else {
-                [0.68, 0.67, 0.65]
-            };
-            Some(view.hazed(view.tinted(scaled(colour, bright)), ahead))
-        });
-        let road = |x: f32, y: f32, _: Colour| {
-            let [at, ahead] = view.ground(x, y);
-            if at < left || at > right {
-                return None;
-            }
-            let wheels = smoothstep(0.5, 0.1, ((at - middle).abs() - 0.9 - 0.7).abs());
+        let road = |x: f32, y: f32, at: f32, ahead: f32| {
+            let wheels = smoothstep(0.5, 0.1, ((at - middle).abs() - 1.6).abs());
             // Worn and patched along the road: the pattern is drawn out in the direction of travel.
             let worn = sample(&rough, 96, 0.5 + 0.07 * at, 0.2 + 3.0 / (3.0 + ahead)) - 0.5;
             let grain = sample(&rough, 96, x, y) - 0.5;
             let mut colour = scaled(asphalt, 1.0 + 0.1 * grain + 0.22 * worn - 0.06 * wheels);
-            let along = ahead + phase;
-            let dash = solid || (along / 9.0).fract() < 0.4;
+            let dash = solid || ((ahead + phase) / 9.0).fract() < 0.4;
             let striped = (ahead - zebra).abs() < 1.6;
-            let stripe = striped && ((at - left) / 1.0).fract() < 0.5;
+            let stripe = striped && (at - left).fract() < 0.5;
             let edge = edges && (at - left - 0.3).abs().min((right - 0.3 - at).abs()) < 0.07;
             if stripe || (!striped && (edge || (dash && (at - middle).abs() < 0.08))) {
                 colour = mix(colour, paint, 0.85 + 0.6 * grain.min(0.0));
             }
-            // The gutter.
-            if (at - left).min(right - at) < 0.15 {
-                colour = scaled(colour, 0.8);
-            }
-            Some(view.hazed(view.tinted(scaled(colour, bright)), ahead))
+            let gutter = (at - left).min(right - at) < 0.15;
+            if gutter { scaled(colour, 0.8) } else { colour }
         };
-        scene.fill([0.0, horizon], [1.0, 1.0], Some(Class::Road), road);
+        let beside = |x: f32, y: f32, off: f32, ahead: f32| {
+            let grain = sample(&rough, 96, x, y) - 0.5;
+            let joint = (ahead / 1.5).fract() < 0.05 || (off / 1.2).fract() < 0.04;
+            match verge {
+                _ if off > walk - 0.4 => scaled(paving, 0.72),
+                _ if off < 0.25 => KERB,
+                Some(green) if off < 1.2 => scaled(green, 1.0 + 1.2 * grain),
+                _ if joint && ahead < 25.0 => scaled(paving, 0.82),
+                _ => scaled(paving, 1.0 + 0.3 * grain),
+            }
+        };
+        scene.fill([0.0, horizon], [1.0, 1.0], Some(Class::Other), |x, y, _| {
+            let [at, ahead] = view.ground(x, y);
+            let off = (left - at).max(at - right);
+            let colour = if off <= 0.0 {
+                road(x, y, at, ahead)
+            } else {
+                beside(x, y, off, ahead)
+            };
+            Some(view.hazed(view.tinted(scaled(colour, bright)), ahead))
+        });
+        // The road is the triangle between its edges, which meet at the vanishing point.
+        let edge = |at: f32| view.project([at, 0.0, 1.5]);
+        scene.mark(&[view.vanish, edge(left), edge(right)], Class::Road);
     }
 
     /// Rows of houses on both sides, from far to near, and what closes the street.
@@ -154,6 +150,7 @@ impl Street {
                 (y > top).then_some(leaves)
             },
         );
+        let streaks = noise(32, 5.0, 2, rng);
         for right in [false, true] {
             let wall = if right {
                 self.right + self.walk
@@ -179,7 +176,7 @@ impl Street {
                 } else {
                     uniform(rng, 7.0, 19.0)
                 };
-                House::draw(rng, wall, near, far, height).paint(scene, rng);
+                House::draw(rng, wall, near, far, height).paint(scene, &streaks);
             }
         }
     }
@@ -236,17 +233,17 @@ impl House {
         }
     }
 
-    fn paint(&self, scene: &mut Scene, rng: &mut ChaCha8Rng) {
+    /// `streaks` is a noise field `[32, 32]` of the weather's marks.
+    fn paint(&self, scene: &mut Scene, streaks: &[f32]) {
         let view = scene.view;
         let outward = self.wall.signum();
         let dusk = view.hour == Hour::Dusk;
-        let streaks = noise(32, 5.0, 2, rng);
         // The face towards the camera, seen above a lower neighbour or beside a gap.
         let back = self.wall + outward * 14.0;
         let low = view.project([self.wall.min(back), self.height, self.near]);
         let high = view.project([self.wall.max(back), 0.0, self.near]);
         scene.fill(low, high, Some(Class::Other), |x, y, _| {
-            let shade = 0.85 + 0.2 * sample(&streaks, 32, x, y);
+            let shade = 0.85 + 0.2 * sample(streaks, 32, x, y);
             Some(view.lit(scaled(self.colour, shade), 0.0, self.near))
         });
         // The face along the street.
@@ -265,7 +262,7 @@ impl House {
             if up < 0.0 || up > self.height || ahead <= 0.0 {
                 return None;
             }
-            let shade = 0.9 + 0.2 * sample(&streaks, 32, 0.02 * ahead, y);
+            let shade = 0.9 + 0.2 * sample(streaks, 32, 0.02 * ahead, y);
             let (colour, glows) = self.facade(up, ahead - self.near, dusk);
             if glows {
                 return Some(view.hazed(colour, ahead));

@@ -62,9 +62,16 @@ pub(super) fn echoes(
         // The skin is flat under the probe; the deeper, the more freely a layer bends.
         let depth = v - bend * smoothstep(0.0, 0.35, v);
         let patch = sample(&coarse, side, 0.5 * u, depth.clamp(0.0, 1.0)) - 0.5;
-        let streak = sample(&coarse, side, 0.2 * u + 0.4, (3.0 * depth).fract()) - 0.5;
+        // Folded back and forth, so that the streaks are finer than the patches without a seam.
+        let fold = (2.0 * (1.5 * depth.max(0.0)).fract() - 1.0).abs();
+        let streak = sample(&coarse, side, 0.2 * u + 0.4, fold) - 0.5;
         let mut echo = 0.0;
-        for layer in &layers {
+        // Layers that lie wholly under a deeper one don't show.
+        let first = layers
+            .iter()
+            .rposition(|layer| depth > layer.top + 0.03)
+            .unwrap_or(0);
+        for layer in &layers[first..] {
             let (edge, shine) = (depth - layer.top, 0.012);
             if edge < -shine {
                 break;
@@ -113,7 +120,7 @@ impl Clutter {
             let thin = long * uniform(rng, 0.35, 0.6);
             let axis = [1.0, 0.0];
             let lobule = Lumpy::along(rng, axis, at, [long, thin], 0.08);
-            clutter.lobules.push((lobule, uniform(rng, 0.6, 1.3)));
+            clutter.lobules.push((lobule, uniform(rng, 0.82, 1.35)));
         }
         for _ in 0..index(rng, 6) {
             let (at, size) = (place(rng), uniform(rng, 0.003, 0.009));
