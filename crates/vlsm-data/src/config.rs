@@ -38,6 +38,8 @@ pub struct DataConfig {
     pub classes: Option<PathBuf>,
     /// How a data set that comes without splits is split.
     pub split: SplitConfig,
+    /// How much of a generated data set there is; generated are the roots `builtin:scenes`, ....
+    pub generate: GenerateConfig,
     /// At most this many training samples: the first ones in the order of the split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -60,6 +62,36 @@ pub enum Format {
     Folder,
     /// Images and masks of class ids paired by stem; each class present in an image is a sample.
     Classes,
+    /// Drawn when asked for; the root names what is drawn: `builtin:scenes`, ....
+    Generated,
+}
+
+/// A generated data set: recipe section `[data.generate]`.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct GenerateConfig {
+    /// Everything drawn depends on this alone.
+    pub seed: u64,
+    /// Side of the square images, in pixels.
+    pub side: usize,
+    /// Number of training images; of scenes as many are drawn anew in each epoch.
+    pub train: usize,
+    /// Number of validation images.
+    pub val: usize,
+    /// Number of test images.
+    pub test: usize,
+}
+
+impl Default for GenerateConfig {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            side: 160,
+            train: 100,
+            val: 20,
+            test: 50,
+        }
+    }
 }
 
 /// How `folder` and `classes` data sets are split where there are no `train/`, `val/`, `test/` sub-folders.
@@ -96,6 +128,7 @@ impl Default for DataConfig {
             prompts: None,
             classes: None,
             split: SplitConfig::default(),
+            generate: GenerateConfig::default(),
             limit: None,
             shuffle: true,
             workers: 2,
@@ -113,6 +146,22 @@ impl Default for SplitConfig {
             val_list: None,
             test_list: None,
         }
+    }
+}
+
+impl GenerateConfig {
+    /// Faults of the section.
+    ///
+    /// # Errors
+    /// If images would be too small to hold anything or too large to draw.
+    pub fn validate(&self) -> Result<()> {
+        if (64..=2048).contains(&self.side) {
+            return Ok(());
+        }
+        Err(DataError::Config {
+            field: "data.generate.side",
+            reason: format!("{} is not a number of pixels from 64 to 2048", self.side),
+        })
     }
 }
 
@@ -138,6 +187,7 @@ impl DataConfig {
     /// The format, with `auto` replaced by what the folder looks like.
     pub fn resolve_format(&self) -> Format {
         match self.format {
+            Format::Auto if self.builtin().is_some() => Format::Generated,
             Format::Auto if self.root.join("anns").is_dir() => Format::Annotations,
             Format::Auto if self.classes.is_some() || self.root.join("classes.json").is_file() => {
                 Format::Classes
@@ -145,6 +195,11 @@ impl DataConfig {
             Format::Auto => Format::Folder,
             given => given,
         }
+    }
+
+    /// What is drawn, by the name behind `builtin:` in `root`.
+    pub(crate) fn builtin(&self) -> Option<&str> {
+        self.root.to_str()?.strip_prefix("builtin:")
     }
 
     /// A path of the recipe: under `root` if it is there, else as it stands.
@@ -209,6 +264,7 @@ impl fmt::Display for Format {
             Self::Annotations => "annotations",
             Self::Folder => "folder",
             Self::Classes => "classes",
+            Self::Generated => "generated",
         })
     }
 }
@@ -217,12 +273,18 @@ impl FromStr for Format {
     type Err = DataError;
 
     fn from_str(text: &str) -> Result<Self> {
-        [Self::Auto, Self::Annotations, Self::Folder, Self::Classes]
-            .into_iter()
+        [
+            Self::Auto,
+            Self::Annotations,
+            Self::Folder,
+            Self::Classes,
+            Self::Generated,
+        ]
+        .into_iter()
             .find(|format| format.to_string() == text)
             .ok_or_else(|| DataError::Config {
                 field: "data.format",
-                reason: format!("`{text}` is not one of auto, annotations, folder, classes"),
+                reason: format!("`{text}` is not one of auto, annotations, folder, classes, generated"),
             })
     }
 }

@@ -9,9 +9,13 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{DataConfig, Format};
+use crate::decode::{read_class_map, read_image, read_mask};
 use crate::error::{DataError, Result};
+use crate::formats::generated::Generated;
 use crate::formats::{self, Listing};
+use crate::picture::{Mask, RgbImage};
 use crate::prompt::Prompts;
+use crate::synth::DrawingId;
 
 /// The mend for a sample without prompts.
 pub(crate) const PROMPT_MEND: &str = "set `data.prompt` to one text for all samples, or give each its prompts in the annotations or in `data.prompts`";
@@ -69,6 +73,8 @@ pub enum Target {
     Foreground,
     /// The mask holds class ids: the pixels of this one.
     Class(u8),
+    /// The sample is generated when it is asked for: what is found in the drawing under this number.
+    Drawn(DrawingId, usize),
 }
 
 /// An image, what is to be found in it, and the words for that.
@@ -77,12 +83,14 @@ pub struct Sample {
     /// Name, unique in its split: the mask's stem; `stem.Class` for class-id masks; `-2`, `-3`, ... is added where an
     /// annotation file uses one mask several times.
     pub name: String,
-    /// The image file.
+    /// The image file; of a generated sample a name that no file has.
     pub image: PathBuf,
-    /// The mask file.
+    /// The mask file; of a generated sample a name that no file has.
     pub mask: PathBuf,
     /// What of the mask the sample is about.
     pub target: Target,
+    /// What scores are told apart by besides the prompt: a class, or a kind of prompt. Empty if there is no such thing.
+    pub group: String,
     /// The prompts, by name.
     pub prompts: Prompts,
     /// For prompt names, what of the prompt was read from the true mask (`shape`, `place`, ...), where the data set says
@@ -91,6 +99,22 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// The image and the mask of the target, both at their own size. `ignore` is [`Dataset::ignore`].
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn read(&self, ignore: Option<u8>) -> Result<(RgbImage, Mask)> {
+        let mask = match self.target {
+            Target::Foreground => read_mask(&self.mask)?,
+            Target::Class(class) => read_class_map(&self.mask)?.mask_of(class, ignore),
+            Target::Drawn(id, number) => {
+                let mut drawing = id.draw();
+                return Ok((drawing.image, drawing.referents.swap_remove(number).mask));
+            }
+        };
+        Ok((read_image(&self.image)?, mask))
+    }
+
     /// The prompt for training on this sample once: [`PromptChoice::pick`](crate::PromptChoice::pick) with the sample's
     /// name in the error.
     ///
@@ -131,6 +155,8 @@ pub struct Dataset {
     pub ignore: Option<u8>,
     /// Class names by id, `""` for a class that is no target; empty if masks are binary.
     pub classes: Vec<String>,
+    /// Where the samples of a generated data set come from.
+    generated: Option<Generated>,
 }
 
 impl Dataset {
@@ -144,6 +170,9 @@ impl Dataset {
     /// unless `data.prompt` or `data.eval_prompt` is a text for all.
     pub fn open(config: &DataConfig) -> Result<Self> {
         config.validate()?;
+        if let Some(generated) = Generated::of(config)? {
+            return Ok(Self::draw(config, generated));
+        }
         let mut faults = Vec::new();
         let listing = formats::list(config, &mut faults);
         let listing = first_fault(listing, &mut faults)?;
@@ -172,9 +201,33 @@ impl Dataset {
             test,
             ignore,
             classes,
+            generated: None,
         };
         dataset.expect_prompts(config)?;
         Ok(dataset)
+    }
+
+    fn draw(config: &DataConfig, generated: Generated) -> Self {
+        let [train, val, test] = Split::ALL.map(|split| generated.samples(split, 0));
+        Self {
+            root: config.root.clone(),
+            format: Format::Generated,
+            train,
+            val,
+            test,
+            ignore: None,
+            classes: Vec::new(),
+            generated: Some(generated),
+        }
+    }
+
+    /// The training samples of an epoch, counted from 0. Those of files are always the same; scenes are drawn anew in
+    /// each epoch, so that none is seen twice.
+    pub fn train_in_epoch(&self, epoch: usize) -> Vec<Sample> {
+        match &self.generated {
+            Some(generated) if epoch > 0 => generated.samples(Split::Train, epoch),
+            _ => self.train.clone(),
+        }
     }
 
     /// The samples of a split.

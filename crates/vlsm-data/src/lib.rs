@@ -6,6 +6,8 @@
 //! - [`PromptChoice`] picks a prompt for each sample; [`Loader`] answers a pass of [`Request`]s in order, decoded and
 //!   resized on worker threads.
 //! - [`preprocess`] holds the arithmetic of torchvision on PIL; [`score`] gives Dice, IoU and HD95 of a prediction.
+//! - [`describe`](fn@describe) puts what a mask shows into words and makes prompts of them; [`write_annotations`] writes
+//!   these in the published format.
 //! - [`write_atomic`] writes files that are either whole or not there.
 //!
 //! ```no_run
@@ -34,6 +36,7 @@ pub mod check;
 mod config;
 mod dataset;
 mod decode;
+mod describe;
 mod edt;
 mod encode;
 mod error;
@@ -47,11 +50,13 @@ pub mod preprocess;
 mod prompt;
 mod raw_png;
 mod resample;
+pub mod synth;
 
 pub use check::{CheckReport, Finding, FindingKind, Severity, SplitCounts, check};
-pub use config::{DataConfig, Format, SplitConfig};
+pub use config::{DataConfig, Format, GenerateConfig, SplitConfig};
 pub use dataset::{Dataset, Sample, Split, Target};
 pub use decode::{read_class_map, read_image, read_mask, read_size};
+pub use describe::{Annotation, Description, annotate, describe, write_annotations};
 pub use encode::{jpeg, write_png_gray, write_png_mask, write_png_rgb};
 pub use error::{DataError, Result};
 pub use fs::{write_atomic, write_atomic_bytes};

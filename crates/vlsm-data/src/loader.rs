@@ -15,6 +15,7 @@ use crate::decode::{guarded, read_class_map, read_image, read_mask};
 use crate::error::{DataError, Result};
 use crate::picture::{ClassMap, Mask, RgbImage};
 use crate::preprocess::{resize_class_map, resize_image, resize_mask};
+use crate::synth::DrawingId;
 
 /// One use of a sample, with the prompt that was chosen for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +118,8 @@ enum Kind {
     Image,
     Mask,
     ClassMap,
+    /// No file, but a picture that is drawn, with all its masks.
+    Drawing(DrawingId),
 }
 
 /// A decoded file: resized, and its own width and height.
@@ -135,6 +138,11 @@ enum Loaded {
         own: (usize, usize),
         resized: Arc<ClassMap>,
         original: Option<Arc<ClassMap>>,
+    },
+    Drawing {
+        image: Arc<RgbImage>,
+        /// Each resized, and at its own size if that is kept.
+        masks: Arc<[(Arc<Mask>, Option<Arc<Mask>>)]>,
     },
 }
 
@@ -249,13 +257,18 @@ fn plan(samples: &[Sample], requests: &[Request]) -> (Vec<Job>, Vec<Option<[usiz
             uses.push(None);
             continue;
         };
-        let mask_kind = if sample.target == Target::Foreground {
-            Kind::Mask
-        } else {
-            Kind::ClassMap
+        let (image_kind, mask_kind) = match sample.target {
+            Target::Foreground => (Kind::Image, Kind::Mask),
+            Target::Class(_) => (Kind::Image, Kind::ClassMap),
+            Target::Drawn(id, _) => (Kind::Drawing(id), Kind::Drawing(id)),
+        };
+        // A drawing is one job, whose name is the image's.
+        let mask_path = match mask_kind {
+            Kind::Drawing(_) => &sample.image,
+            _ => &sample.mask,
         };
         uses.push(Some(
-            [(&sample.image, Kind::Image), (&sample.mask, mask_kind)].map(|(path, kind)| {
+            [(&sample.image, image_kind), (mask_path, mask_kind)].map(|(path, kind)| {
                 *places.entry((path, kind)).or_insert_with(|| {
                     jobs.push(Job {
                         path: path.clone(),
@@ -339,6 +352,17 @@ impl Shared {
                     original: keep.then(|| Arc::new(map)),
                 }
             }
+            Kind::Drawing(id) => {
+                let drawing = id.draw();
+                let masks = drawing.referents.into_iter().map(|one| {
+                    let resized = Arc::new(resize_mask(&one.mask, side, side));
+                    (resized, keep.then(|| Arc::new(one.mask)))
+                });
+                Loaded::Drawing {
+                    masks: masks.collect(),
+                    image: Arc::new(resize_image(&drawing.image, self.config.image_size)),
+                }
+            }
         })
     }
 
@@ -349,9 +373,21 @@ impl Shared {
         image: Loaded,
         mask: Loaded,
     ) -> Result<Example> {
+        if let (Target::Drawn(_, number), Loaded::Drawing { image, masks }) =
+            (sample.target, &image)
+        {
+            let (mask, original) = masks.get(number).cloned().ok_or_else(mixed_up)?;
+            return Ok(Example {
+                sample: request.sample,
+                prompt: request.prompt,
+                image: Arc::clone(image),
+                mask,
+                original,
+            });
+        }
         let of_class = |map: &Arc<ClassMap>| match sample.target {
             Target::Class(class) => Arc::new(map.mask_of(class, self.ignore)),
-            Target::Foreground => Arc::new(map.mask_of(1, self.ignore)),
+            Target::Foreground | Target::Drawn(..) => Arc::new(map.mask_of(1, self.ignore)),
         };
         let (mask_size, mask, original) = match mask {
             Loaded::Mask {
@@ -364,7 +400,7 @@ impl Shared {
                 resized,
                 original,
             } => (own, of_class(&resized), original.as_ref().map(of_class)),
-            Loaded::Image { .. } => return Err(mixed_up()),
+            Loaded::Image { .. } | Loaded::Drawing { .. } => return Err(mixed_up()),
         };
         let Loaded::Image {
             own: image_size,

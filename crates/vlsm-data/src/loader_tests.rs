@@ -11,6 +11,7 @@ fn sample(root: &Path, image: usize, mask: &str, target: Target) -> Sample {
         image: root.join(format!("{image}.png")),
         mask: root.join(mask),
         target,
+        group: String::new(),
         prompts: Prompts::new(),
         oracle: None,
     }

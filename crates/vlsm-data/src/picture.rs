@@ -94,6 +94,23 @@ impl Mask {
         })
     }
 
+    /// The box around the foreground: x0, y0, x1, y1, the latter two one behind the last pixel. `None` if there is none.
+    pub fn bounding_box(&self) -> Option<[usize; 4]> {
+        let pixels = self.data.iter().enumerate().filter(|(_, v)| **v == 1);
+        let boxes = pixels.map(|(place, _)| {
+            let (x, y) = (place % self.width, place / self.width);
+            [x, y, x + 1, y + 1]
+        });
+        boxes.reduce(|a, b| {
+            [
+                a[0].min(b[0]),
+                a[1].min(b[1]),
+                a[2].max(b[2]),
+                a[3].max(b[3]),
+            ]
+        })
+    }
+
     /// Number of foreground pixels.
     pub fn foreground(&self) -> usize {
         self.data.iter().filter(|&&v| v == 1).count()

@@ -1,11 +1,12 @@
 //! A base: the pretrained model that adapters are put on.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
 use crate::adapter::BaseIdentity;
+use crate::builtin;
 use crate::clipseg::ClipSeg;
 use crate::config::ClipSegConfig;
 use crate::error::{ModelError, Result};
@@ -31,22 +32,37 @@ pub struct Base {
 }
 
 impl Base {
-    /// Loads a base by the name of a folder or of a repository on the hub
-    /// (`CIDAS/clipseg-rd64-refined`, with a revision behind `@`).
+    /// Loads a base by the name of a folder, of a repository on the hub
+    /// (`CIDAS/clipseg-rd64-refined`, with a revision behind `@`), or of one that is part of this
+    /// library (`builtin:tiny`).
     ///
     /// # Errors
     /// If it cannot be found, a file is malformed, or a tensor is missing, extra or mis-shaped.
     pub fn load(name: &str, device: &Device) -> Result<Self> {
-        let files = hub::resolve(name)?;
-        let config = ClipSegConfig::read(&files.config)?;
-        let preprocessing = Preprocessing::read(&files.folder, &config)?;
-        let tokenizer = match ClipTokenizer::from_folder(&files.folder)? {
-            Some(tokenizer) => tokenizer,
-            None => ClipTokenizer::embedded()?,
-        };
-        let file = tensor_file::read(&files.weights)?;
+        let (config, preprocessing, tokenizer, file, path);
+        if let Some(builtin) = builtin::find(name)? {
+            let wrong = |message| ModelError::Config {
+                path: name.into(),
+                message,
+            };
+            config = ClipSegConfig::parse(builtin.config).map_err(wrong)?;
+            preprocessing = Preprocessing::parse(builtin.preprocessor, &config).map_err(wrong)?;
+            tokenizer = ClipTokenizer::embedded()?;
+            path = PathBuf::from(name);
+            file = tensor_file::parse_safetensors(builtin.weights, &path)?;
+        } else {
+            let files = hub::resolve(name)?;
+            config = ClipSegConfig::read(&files.config)?;
+            preprocessing = Preprocessing::read(&files.folder, &config)?;
+            tokenizer = match ClipTokenizer::from_folder(&files.folder)? {
+                Some(tokenizer) => tokenizer,
+                None => ClipTokenizer::embedded()?,
+            };
+            path = files.weights;
+            file = tensor_file::read(&path)?;
+        }
         let fingerprint = fingerprint(&file.tensors);
-        let clipseg = load_weights(&config, file.tensors, &files.weights, device)?;
+        let clipseg = load_weights(&config, file.tensors, &path, device)?;
         Ok(Self {
             identity: BaseIdentity {
                 name: name.to_owned(),

@@ -10,6 +10,14 @@ use crate::tokenizer::TokenizerError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
+    /// There is no base of that name in this library.
+    #[error("there is no base `{name}`; the builtin ones are: {known}")]
+    Builtin {
+        /// The name as given.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
     /// A file could not be read.
     #[error("cannot read `{}`: {source}", path.display())]
     Read {

@@ -5,6 +5,7 @@
 
 pub mod adapter;
 pub mod base;
+mod builtin;
 pub mod clip;
 pub mod clipseg;
 pub mod config;

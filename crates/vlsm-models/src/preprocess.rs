@@ -50,25 +50,26 @@ impl Preprocessing {
     /// If the file is there but cannot be read or its input is not square.
     pub fn read(folder: &Path, config: &ClipSegConfig) -> Result<Self> {
         let path = folder.join("preprocessor_config.json");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text, config)
+                .map_err(|message| ModelError::Config { path, message }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::of(config)),
+            Err(source) => Err(ModelError::Read { path, source }),
+        }
+    }
+
+    /// Parses a `preprocessor_config.json`, as [`read`](Self::read) does.
+    pub(crate) fn parse(text: &str, config: &ClipSegConfig) -> std::result::Result<Self, String> {
         let mut preprocessing = Self::of(config);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(preprocessing),
-            Err(source) => return Err(ModelError::Read { path, source }),
-        };
-        let wrong = |message: String| ModelError::Config {
-            path: path.clone(),
-            message,
-        };
         let file: PreprocessorConfig =
-            serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+            serde_json::from_str(text).map_err(|error| error.to_string())?;
         match file.size {
             Some(Size::Side(side)) => preprocessing.image_size = side,
             Some(Size::Sides { height, width }) if height == width => {
                 preprocessing.image_size = height;
             }
             Some(Size::Sides { height, width }) => {
-                return Err(wrong(format!("`size` is {width}x{height}, not square")));
+                return Err(format!("`size` is {width}x{height}, not square"));
             }
             None => {}
         }

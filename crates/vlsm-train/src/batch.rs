@@ -1,6 +1,7 @@
 //! From examples and prompts to tensors.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use vlsm_data::{Example, Mask, RgbImage, normalize};
@@ -10,8 +11,10 @@ use crate::error::Result;
 
 /// A batch as the loss takes it.
 pub struct Batch {
-    /// `[batch, 3, side, side]`, normalised.
+    /// The distinct images, `[images, 3, side, side]`, normalised.
     pub pixels: Tensor<4>,
+    /// For each example the place of its image among them; `None` if every example has its own.
+    pub places: Option<Vec<usize>>,
     /// What the masks say.
     pub truth: Truth,
 }
@@ -27,9 +30,20 @@ pub struct Truth {
 impl Batch {
     /// Puts examples of one size together.
     pub fn new(examples: &[Example], preprocessing: &Preprocessing, device: &Device) -> Self {
-        let images: Vec<&RgbImage> = examples.iter().map(|one| one.image.as_ref()).collect();
+        let mut images: Vec<&Arc<RgbImage>> = Vec::with_capacity(examples.len());
+        let mut places = Vec::with_capacity(examples.len());
+        for example in examples {
+            let same = |image: &&Arc<RgbImage>| Arc::ptr_eq(image, &example.image);
+            places.push(images.iter().position(same).unwrap_or(images.len()));
+            if places.last() == Some(&images.len()) {
+                images.push(&example.image);
+            }
+        }
+        let shared = images.len() < examples.len();
+        let images: Vec<&RgbImage> = images.into_iter().map(Arc::as_ref).collect();
         Self {
             pixels: pixels(&images, preprocessing, device),
+            places: shared.then_some(places),
             truth: Truth::new(examples, device),
         }
     }

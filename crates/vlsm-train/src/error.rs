@@ -67,6 +67,9 @@ pub enum TrainError {
         /// Why not.
         message: String,
     },
+    /// The system gives no threads.
+    #[error("no threads for the parts of a batch: {0}; set `trainer.parts` to 1")]
+    Threads(String),
     /// Data.
     #[error(transparent)]
     Data(#[from] vlsm_data::DataError),

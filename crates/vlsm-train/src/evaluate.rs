@@ -107,6 +107,9 @@ pub struct EvalConfig<'a> {
 pub struct Row {
     /// The sample.
     pub sample: String,
+    /// The sample's group ([`Sample::group`]), a class say; empty if there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub group: String,
     /// The prompt set.
     pub set: String,
     /// The prompt.
@@ -178,6 +181,23 @@ impl Evaluation {
     /// The metrics of a prompt set.
     pub fn of_set(&self, set: &str) -> Metrics {
         Metrics::of(self.rows.iter().filter(|row| row.set == set))
+    }
+
+    /// The groups that rows are of, in the order they come up.
+    pub fn groups(&self) -> Vec<&str> {
+        let mut groups: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            if !row.group.is_empty() && !groups.contains(&row.group.as_str()) {
+                groups.push(&row.group);
+            }
+        }
+        groups
+    }
+
+    /// The metrics of a group under a prompt set.
+    pub fn of_group(&self, set: &str, group: &str) -> Metrics {
+        let rows = self.rows.iter();
+        Metrics::of(rows.filter(|row| row.set == set && row.group == group))
     }
 
     /// The metrics over all rows.
@@ -287,6 +307,7 @@ pub fn evaluate<M: SegmentationModel>(
                 let scores = scores?;
                 evaluation.rows.push(Row {
                     sample: samples[examples[*example].sample].name.clone(),
+                    group: samples[examples[*example].sample].group.clone(),
                     set: sets[*set].name.clone(),
                     prompt: prompt.to_owned(),
                     dice: scores.dice,

@@ -127,6 +127,9 @@ pub struct TrainerConfig {
     pub batch_size: usize,
     /// Passes whose gradients make one step.
     pub accumulate: usize,
+    /// Parts of a batch that are computed side by side, each on its share of the cores. For small models on a CPU:
+    /// memory grows, and so does speed. Each part has a cross entropy of its own; that of the batch is their mean.
+    pub parts: usize,
     /// Determines initialisation, order and random prompts.
     pub seed: u64,
     /// `cpu`, `vulkan`, `metal`, `webgpu`, `cuda` or `rocm`.
@@ -154,6 +157,7 @@ impl Default for TrainerConfig {
             max_steps: None,
             batch_size: 8,
             accumulate: 1,
+            parts: 1,
             seed: 42,
             device: "cpu".into(),
             patience: 20,
@@ -259,6 +263,7 @@ impl Recipe {
         let positive = [
             ("trainer.batch_size", trainer.batch_size),
             ("trainer.accumulate", trainer.accumulate),
+            ("trainer.parts", trainer.parts),
             ("trainer.epochs", trainer.epochs),
             ("trainer.eval_batch_size", trainer.eval_batch_size),
         ];

@@ -44,6 +44,11 @@ pub struct RunSummary {
     pub images_per_second: Option<f64>,
     /// Greatest resident memory of this process in bytes, where the system tells.
     pub peak_memory_bytes: Option<u64>,
+    /// The metrics of every test sample under every prompt set, the recipe's first; none if nothing was tested.
+    #[serde(skip)]
+    pub rows: Vec<Row>,
+    /// Seconds that training took, unless a part of it was in another process.
+    pub seconds: Option<f64>,
     /// The page to look at, unless it could not be written.
     #[serde(skip)]
     pub report: Option<PathBuf>,

@@ -102,6 +102,7 @@ pub struct Trainer<'a, M> {
     val: &'a [Sample],
     val_prompts: PromptSet,
     output_size: usize,
+    pools: Vec<rayon::ThreadPool>,
     pace: Pace,
 }
 
@@ -155,6 +156,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             progress,
             metrics,
             output_size,
+            pools: pools(recipe.trainer.parts)?,
             pace: Pace::default(),
         })
     }
@@ -170,12 +172,14 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         let trainer = &self.setup.recipe.trainer;
         let total = self.total_steps();
         let mut line = ProgressLine::new(total as u64);
-        let mut encoder = PromptEncoder::training(self.setup.tokenizer, &self.model);
+        let mut encoders: Vec<PromptEncoder<'_>> = (0..trainer.parts)
+            .map(|_| PromptEncoder::training(self.setup.tokenizer, &self.model))
+            .collect();
         while self.progress.epoch < trainer.epochs
             && self.progress.step < total
             && !self.progress.stopped
         {
-            self.run_epoch(total, &mut encoder, &mut line)?;
+            self.run_epoch(total, &mut encoders, &mut line)?;
         }
         line.finish();
         self.save_adapter(&self.setup.folder.last_adapter())?;
@@ -200,7 +204,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     fn run_epoch(
         &mut self,
         total: usize,
-        encoder: &mut PromptEncoder<'_>,
+        encoders: &mut [PromptEncoder<'_>],
         line: &mut ProgressLine,
     ) -> Result<()> {
         let started = Instant::now();
@@ -217,7 +221,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
                 break;
             }
             let step_started = Instant::now();
-            rate = self.step(&examples, encoder, total)?;
+            rate = self.step(&examples, encoders, total)?;
             self.pace.training += step_started.elapsed();
             self.pace.images += examples.len();
             line.step(&self.progress, self.pace.images, self.pace.training);
@@ -245,8 +249,9 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
 
     /// The samples of the current epoch that are still to come, in the epoch's order, each with
     /// its prompt. Order and prompts depend on the seed and the epoch alone.
-    fn loader(&self) -> Result<Loader> {
+    fn loader(&mut self) -> Result<Loader> {
         let recipe = self.setup.recipe;
+        self.train = Arc::from(self.setup.dataset.train_in_epoch(self.progress.epoch));
         let data = &recipe.data.config;
         let mut rng = ChaCha8Rng::seed_from_u64(recipe.trainer.seed);
         rng.set_stream(self.progress.epoch as u64 + 1);
@@ -279,12 +284,12 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     fn step(
         &mut self,
         examples: &[Example],
-        encoder: &mut PromptEncoder<'_>,
+        encoders: &mut [PromptEncoder<'_>],
         total: usize,
     ) -> Result<f64> {
         let optim = &self.setup.recipe.optim;
         let lr = self.progress.schedule.lr(optim, self.progress.step, total);
-        let (loss, gradients) = self.gradients(examples, encoder)?;
+        let (loss, gradients) = self.gradients(examples, encoders)?;
         let norm = optimizer::global_norm(&gradients);
         if !loss.is_finite() || !norm.is_finite() {
             return Err(TrainError::Diverged {
@@ -317,34 +322,59 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     fn gradients(
         &self,
         examples: &[Example],
-        encoder: &mut PromptEncoder<'_>,
+        encoders: &mut [PromptEncoder<'_>],
     ) -> Result<(f64, Gradients)> {
-        let recipe = self.setup.recipe;
-        let device = self.model.device();
         let mut loss = 0.0;
         let mut sum = Gradients::new();
-        for batch in examples.chunks(recipe.trainer.batch_size) {
-            let share = batch.len() as f64 / examples.len() as f64;
-            let prompts: Vec<&str> = batch.iter().map(|one| one.prompt.as_str()).collect();
-            let batch = Batch::new(batch, self.setup.preprocessing, &device);
-            let text = encoder.encode(&self.model, &prompts)?;
-            let features = self.model.encode_image(batch.pixels);
-            let logits = self.model.decode(&features, text);
-            let profile = recipe.method.config.profile;
-            let batch_loss = dice_ce(logits, batch.truth.target, batch.truth.valid, profile);
-            let value = f64::from(batch_loss.clone().inner().into_scalar::<f32>());
-            loss += value * share;
-            if !value.is_finite() {
-                return Ok((value, Gradients::new()));
+        for batch in examples.chunks(self.setup.recipe.trainer.batch_size) {
+            for (count, part) in self.parts(batch, encoders) {
+                let (value, gradients) = part?;
+                let share = count as f64 / examples.len() as f64;
+                loss += value * share;
+                if !value.is_finite() {
+                    return Ok((value, Gradients::new()));
+                }
+                sum = if share == 1.0 {
+                    gradients
+                } else {
+                    optimizer::added(sum, optimizer::scaled(gradients, share))
+                };
             }
-            let gradients = weights::take_gradients(&self.model, &mut batch_loss.backward());
-            sum = if share == 1.0 {
-                gradients
-            } else {
-                optimizer::added(sum, optimizer::scaled(gradients, share))
-            };
         }
         Ok((loss, sum))
+    }
+
+    /// The number of examples, the loss and the gradients of each part of a batch. Parts are computed side by side,
+    /// each with its own threads: a small model's operations are too short to be shared out among cores one by one.
+    fn parts(
+        &self,
+        batch: &[Example],
+        encoders: &mut [PromptEncoder<'_>],
+    ) -> Vec<(usize, Result<(f64, Gradients)>)> {
+        let setup = self.setup;
+        let parts = batch.chunks(batch.len().div_ceil(encoders.len()));
+        if self.pools.is_empty() {
+            let work = parts.zip(encoders);
+            let work =
+                work.map(|(part, encoder)| (part.len(), gradients(setup, &self.model, part, encoder)));
+            return work.collect();
+        }
+        std::thread::scope(|scope| {
+            let work = parts.zip(encoders).zip(&self.pools);
+            let started: Vec<_> = work
+                .map(|((part, encoder), pool)| {
+                    // Leaves of its own keep each part's tape apart from the others'.
+                    let model = weights::update(self.model.clone(), |_, value| Some(value));
+                    let work = move || gradients(setup, &model, part, encoder);
+                    (part.len(), scope.spawn(|| pool.install(work)))
+                })
+                .collect();
+            let finished = started.into_iter().map(|(count, thread)| {
+                let result = thread.join();
+                (count, result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            });
+            finished.collect()
+        })
     }
 
     /// Validates, and keeps the parameters if they are the best.
@@ -455,6 +485,46 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         };
         checkpoint.write(&self.setup.folder.checkpoint())
     }
+}
+
+/// The loss of a part of a batch and its gradients.
+fn gradients<M: SegmentationModel>(
+    setup: &Setup<'_>,
+    model: &M,
+    part: &[Example],
+    encoder: &mut PromptEncoder<'_>,
+) -> Result<(f64, Gradients)> {
+    let prompts: Vec<&str> = part.iter().map(|one| one.prompt.as_str()).collect();
+    let batch = Batch::new(part, setup.preprocessing, &model.device());
+    let text = encoder.encode(model, &prompts)?;
+    let mut features = model.encode_image(batch.pixels);
+    if let Some(places) = &batch.places {
+        features = model.select_features(&features, places);
+    }
+    let logits = model.decode(&features, text);
+    let profile = setup.recipe.method.config.profile;
+    let loss = dice_ce(logits, batch.truth.target, batch.truth.valid, profile);
+    let value = f64::from(loss.clone().inner().into_scalar::<f32>());
+    if !value.is_finite() {
+        return Ok((value, Gradients::new()));
+    }
+    let gradients = weights::take_gradients(model, &mut loss.backward());
+    Ok((value, gradients))
+}
+
+/// A pool of threads for each part of a batch; none where a batch is not parted.
+fn pools(parts: usize) -> Result<Vec<rayon::ThreadPool>> {
+    if parts == 1 {
+        return Ok(Vec::new());
+    }
+    let threads = (rayon::current_num_threads() / parts).max(1);
+    let pool = |_| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .map_err(|error| TrainError::Threads(error.to_string()))
+    };
+    (0..parts).map(pool).collect()
 }
 
 /// At most `limit` samples, the first ones.

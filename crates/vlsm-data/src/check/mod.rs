@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::config::{DataConfig, Format};
 use crate::dataset::{PROMPT_MEND, Split, empty_split};
 use crate::error::DataError;
+use crate::formats::folder::has_split_folders;
 use crate::formats::{self, Listing, Pair};
 use crate::prompt::PromptChoice;
 use facts::{Content, Digest, Facts, ImageFacts, MaskFacts, read_all};
@@ -172,12 +173,7 @@ fn is_wanted(config: &DataConfig, format: Format, split: Split) -> bool {
             .join(format!("{split}.json"))
             .is_file(),
         _ if config.root.join(split.name()).is_dir() => true,
-        _ if Split::ALL
-            .iter()
-            .any(|split| config.root.join(split.name()).join(&config.images).is_dir()) =>
-        {
-            false
-        }
+        _ if has_split_folders(config) => false,
         (_, Split::Val) if listed.iter().any(|list| list.is_some()) => lists.val_list.is_some(),
         (_, Split::Test) if listed.iter().any(|list| list.is_some()) => lists.test_list.is_some(),
         (_, Split::Val) => lists.val > 0.0,

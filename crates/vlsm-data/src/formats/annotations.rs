@@ -1,11 +1,15 @@
 //! The published format: `anns/{train,val,test}.json`, each a list of objects with `img_name`, `mask_name` and
-//! `prompts`, beside the image and mask folders; `oracle` may say what of each prompt was read from the mask. Other
-//! fields are not looked at.
+//! `prompts`, beside the image and mask folders. Of our own are `group`, which tells scores apart, and `oracle`, which
+//! says what of each prompt was read from the mask. Other fields are not looked at.
+//!
+//! Where the root has no image folder but `train/`, `val/` or `test/` have, as in [`folder`](super::folder), the files of
+//! a split are those below its own folder.
 
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::folder::has_split_folders;
 use super::json::read_json;
 use super::{Pair, flat_stem};
 use crate::config::DataConfig;
@@ -30,7 +34,7 @@ pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> [Vec<Pai
     Split::ALL.map(|split| {
         let file = annotation_file(&folder, split);
         if file.is_file() {
-            read_split(config, &file, faults)
+            read_split(config, split, &file, faults)
         } else {
             Vec::new()
         }
@@ -41,7 +45,24 @@ fn annotation_file(folder: &Path, split: Split) -> PathBuf {
     folder.join(format!("{split}.json"))
 }
 
-fn read_split(config: &DataConfig, file: &Path, faults: &mut Vec<DataError>) -> Vec<Pair> {
+/// The folders below which the annotations of a split name images and masks.
+pub(crate) fn folders(config: &DataConfig, split: Split) -> (PathBuf, PathBuf) {
+    let own = !config.root.join(&config.images).is_dir() && has_split_folders(config);
+    let base = if own {
+        config.root.join(split.name())
+    } else {
+        config.root.clone()
+    };
+    (base.join(&config.images), base.join(&config.masks))
+}
+
+fn read_split(
+    config: &DataConfig,
+    split: Split,
+    file: &Path,
+    faults: &mut Vec<DataError>,
+) -> Vec<Pair> {
+    let folders = folders(config, split);
     let entries: Vec<Value> = match read_json(file) {
         Ok(entries) => entries,
         Err(fault) => {
@@ -52,7 +73,7 @@ fn read_split(config: &DataConfig, file: &Path, faults: &mut Vec<DataError>) -> 
     let mut pairs = Vec::with_capacity(entries.len());
     for (index, entry) in entries.into_iter().enumerate() {
         let before = faults.len();
-        let pair = read_entry(config, &Place { file, index }, entry, faults);
+        let pair = read_entry(config, &folders, &Place { file, index }, entry, faults);
         if faults.len() == before {
             pairs.extend(pair);
         }
@@ -79,6 +100,7 @@ impl Place<'_> {
 
 fn read_entry(
     config: &DataConfig,
+    (images, masks): &(PathBuf, PathBuf),
     place: &Place<'_>,
     entry: Value,
     faults: &mut Vec<DataError>,
@@ -90,20 +112,8 @@ fn read_entry(
         ));
         return None;
     };
-    let image = named_file(
-        &fields,
-        "img_name",
-        &config.root.join(&config.images),
-        place,
-        faults,
-    );
-    let mask = named_file(
-        &fields,
-        "mask_name",
-        &config.root.join(&config.masks),
-        place,
-        faults,
-    );
+    let image = named_file(&fields, "img_name", images, place, faults);
+    let mask = named_file(&fields, "mask_name", masks, place, faults);
     let prompts = match fields.remove("prompts") {
         None | Some(Value::Null) => Prompts::new(),
         Some(value) => match serde_json::from_value(value) {
@@ -113,6 +123,14 @@ fn read_entry(
                 return None;
             }
         },
+    };
+    let group = match fields.remove("group") {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(group)) => group,
+        Some(_) => {
+            faults.push(place.field("group", "is not a string"));
+            return None;
+        }
     };
     let oracle = match fields.remove("oracle").map(serde_json::from_value) {
         None => None,
@@ -124,10 +142,7 @@ fn read_entry(
         }
     };
     let (image, mask) = (image?, mask?);
-    let name = flat_stem(
-        mask.strip_prefix(config.root.join(&config.masks))
-            .unwrap_or(&mask),
-    );
+    let name = flat_stem(mask.strip_prefix(masks).unwrap_or(&mask));
     if prompts.is_empty() && !config.has_text() {
         let origin = format!(" in `{}`, entry {}", place.file.display(), place.index);
         faults.push(DataError::NoPrompts {
@@ -140,6 +155,7 @@ fn read_entry(
         name,
         image,
         mask,
+        group,
         prompts,
         oracle,
     })

@@ -120,6 +120,7 @@ pub(crate) fn samples(
                     image: pair.image.clone(),
                     mask: pair.mask.clone(),
                     target: Target::Class(id),
+                    group: name.to_string(),
                     prompts: Prompts::from_texts(vec![name.to_string()]),
                     oracle: None,
                 });

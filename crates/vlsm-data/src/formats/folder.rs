@@ -28,10 +28,7 @@ pub(crate) fn list(
     prompted: bool,
     faults: &mut Vec<DataError>,
 ) -> [Vec<Pair>; 3] {
-    let ready_made = Split::ALL
-        .into_iter()
-        .any(|split| config.root.join(split.name()).join(&config.images).is_dir());
-    let mut splits = if ready_made {
+    let mut splits = if has_split_folders(config) {
         Split::ALL.map(|split| {
             let folder = config.root.join(split.name());
             if folder.is_dir() {
@@ -52,6 +49,13 @@ pub(crate) fn list(
         }
     }
     splits
+}
+
+/// Whether images lie in `ROOT/train`, `ROOT/val` or `ROOT/test`, so that the splits are given.
+pub(crate) fn has_split_folders(config: &DataConfig) -> bool {
+    Split::ALL
+        .into_iter()
+        .any(|split| config.root.join(split.name()).join(&config.images).is_dir())
 }
 
 /// The pairs of one folder, sorted by the image's stem.
@@ -79,6 +83,7 @@ fn pair_up(config: &DataConfig, folder: &Path, faults: &mut Vec<DataError>) -> V
                 name,
                 image,
                 mask,
+                group: String::new(),
                 prompts: Prompts::new(),
                 oracle: None,
             }),

@@ -7,6 +7,7 @@
 pub(crate) mod annotations;
 pub(crate) mod classes;
 pub(crate) mod folder;
+pub(crate) mod generated;
 pub(crate) mod json;
 pub(crate) mod splits;
 
@@ -25,6 +26,8 @@ pub(crate) struct Pair {
     pub(crate) name: String,
     pub(crate) image: PathBuf,
     pub(crate) mask: PathBuf,
+    /// As [`Sample::group`].
+    pub(crate) group: String,
     pub(crate) prompts: Prompts,
     pub(crate) oracle: Option<BTreeMap<String, Vec<String>>>,
 }
@@ -42,6 +45,20 @@ pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> Listing 
     let nothing = || [Vec::new(), Vec::new(), Vec::new()];
     if config.root.as_os_str().is_empty() {
         // Told by `DataConfig::validate`.
+        return Listing {
+            format,
+            splits: nothing(),
+            classes: None,
+        };
+    }
+    if format == Format::Generated {
+        faults.push(DataError::Config {
+            field: "data.root",
+            reason: format!(
+                "`{}` is generated and has no files; write them by `vlsm data generate`",
+                config.root.display()
+            ),
+        });
         return Listing {
             format,
             splits: nothing(),
@@ -75,7 +92,7 @@ pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> Listing 
                 classes,
             }
         }
-        Format::Folder | Format::Auto => Listing {
+        Format::Folder | Format::Auto | Format::Generated => Listing {
             format,
             splits: folder::list(config, true, faults),
             classes: None,
@@ -91,6 +108,7 @@ pub(crate) fn binary_samples(pairs: Vec<Pair>) -> Vec<Sample> {
         image: pair.image,
         mask: pair.mask,
         target: Target::Foreground,
+        group: pair.group,
         prompts: pair.prompts,
         oracle: pair.oracle,
     };

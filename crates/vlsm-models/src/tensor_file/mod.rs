@@ -16,7 +16,9 @@ use thiserror::Error;
 
 pub use self::fingerprint::{Fingerprint, fingerprint};
 pub use self::pytorch::read_pytorch;
-pub use self::safetensors::{read_safetensors, write_safetensors};
+pub use self::safetensors::{
+    WrittenAs, parse_safetensors, read_safetensors, write_safetensors, write_safetensors_as,
+};
 
 /// A floating-point tensor in main memory, row-major.
 #[derive(Debug, Clone, PartialEq, Default)]

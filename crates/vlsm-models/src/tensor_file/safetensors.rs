@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use safetensors::Dtype;
@@ -21,6 +21,31 @@ const ALIGNMENT: usize = 8;
 /// # Errors
 /// A file that is unreadable, truncated, malformed, or holds an element type that is neither a real number nor an integer.
 pub fn read_safetensors(path: &Path) -> Result<TensorFile, TensorFileError> {
+    let open = || {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        Ok((file, length))
+    };
+    let (file, length) = open().map_err(|source| TensorFileError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    parse(file, length, path)
+}
+
+/// Reads a safetensors file that is in memory; `name` stands for its path in messages.
+///
+/// # Errors
+/// As [`read_safetensors`].
+pub fn parse_safetensors(bytes: &[u8], name: &Path) -> Result<TensorFile, TensorFileError> {
+    parse(Cursor::new(bytes), bytes.len() as u64, name)
+}
+
+fn parse(
+    mut file: impl Read + Seek,
+    file_length: u64,
+    path: &Path,
+) -> Result<TensorFile, TensorFileError> {
     let io_error = |source| TensorFileError::Read {
         path: path.to_owned(),
         source,
@@ -30,8 +55,6 @@ pub fn read_safetensors(path: &Path) -> Result<TensorFile, TensorFileError> {
         reason,
     };
 
-    let mut file = File::open(path).map_err(io_error)?;
-    let file_length = file.metadata().map_err(io_error)?.len();
     let (header_length, header) =
         read_header(&mut file, file_length).map_err(|error| match error {
             HeaderError::Io(source) => io_error(source),
@@ -81,7 +104,7 @@ enum HeaderError {
 }
 
 /// Reads the header: its length in bytes and what it says, checked by the `safetensors` crate.
-fn read_header(file: &mut File, file_length: u64) -> Result<(u64, Metadata), HeaderError> {
+fn read_header(file: &mut impl Read, file_length: u64) -> Result<(u64, Metadata), HeaderError> {
     let mut length = [0; LENGTH_BYTES as usize];
     let cut = || {
         HeaderError::Malformed(format!(
@@ -124,17 +147,55 @@ fn element(dtype: Dtype) -> Option<Element> {
     })
 }
 
-/// Writes tensors and text entries as a safetensors file, f32 throughout.
+/// What a file's numbers are written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrittenAs {
+    /// Four bytes each, exact.
+    F32,
+    /// Two bytes each, rounded to the nearest.
+    F16,
+}
+
+impl WrittenAs {
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+        }
+    }
+
+    fn size(self) -> usize {
+        match self {
+            Self::F32 => size_of::<f32>(),
+            Self::F16 => size_of::<half::f16>(),
+        }
+    }
+}
+
+/// Writes tensors and text entries as a safetensors file, in f32. See [`write_safetensors_as`].
+///
+/// # Errors
+/// As there.
+pub fn write_safetensors(
+    path: &Path,
+    tensors: &BTreeMap<String, HostTensor>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), TensorFileError> {
+    write_safetensors_as(path, tensors, metadata, WrittenAs::F32)
+}
+
+/// Writes tensors and text entries as a safetensors file.
 ///
 /// The same content gives the same bytes: tensors and entries stand sorted by name. The file appears under its name only
 /// when it is complete and on the disk; a failed write leaves what was there before.
 ///
 /// # Errors
 /// A tensor whose shape does not fit its values, and any failure to write (a full disk, a missing folder).
-pub fn write_safetensors(
+pub fn write_safetensors_as(
     path: &Path,
     tensors: &BTreeMap<String, HostTensor>,
     metadata: &BTreeMap<String, String>,
+    written_as: WrittenAs,
 ) -> Result<(), TensorFileError> {
     let ill_shaped = tensors
         .iter()
@@ -149,7 +210,7 @@ pub fn write_safetensors(
     }
     vlsm_data::fs::replace(path, |file| {
         let mut out = BufWriter::with_capacity(1 << 20, file);
-        write_content(&mut out, tensors, metadata)?;
+        write_content(&mut out, tensors, metadata, written_as)?;
         out.flush()
     })
     .map_err(|source| TensorFileError::Write {
@@ -162,6 +223,7 @@ fn write_content(
     out: &mut impl Write,
     tensors: &BTreeMap<String, HostTensor>,
     metadata: &BTreeMap<String, String>,
+    written_as: WrittenAs,
 ) -> io::Result<()> {
     // The `safetensors` crate writes metadata in the random order of a hash map, so the header is written here.
     let mut entries = Vec::with_capacity(tensors.len() + 1);
@@ -174,10 +236,10 @@ fn write_content(
     let mut end = 0;
     for (name, tensor) in tensors {
         let start = end;
-        end += tensor.data.len() * size_of::<f32>();
-        let (name, shape) = (json!(name), json!(tensor.shape));
+        end += tensor.data.len() * written_as.size();
+        let (name, shape, dtype) = (json!(name), json!(tensor.shape), written_as.name());
         entries.push(format!(
-            "{name}:{{\"dtype\":\"F32\",\"shape\":{shape},\"data_offsets\":[{start},{end}]}}"
+            "{name}:{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{start},{end}]}}"
         ));
     }
     let mut header = format!("{{{}}}", entries.join(","));
@@ -189,7 +251,13 @@ fn write_content(
     let mut bytes = Vec::with_capacity(PIECE * size_of::<f32>());
     for piece in tensors.values().flat_map(|t| t.data.chunks(PIECE)) {
         bytes.clear();
-        bytes.extend(piece.iter().flat_map(|v| v.to_le_bytes()));
+        match written_as {
+            WrittenAs::F32 => bytes.extend(piece.iter().flat_map(|v| v.to_le_bytes())),
+            WrittenAs::F16 => {
+                let halves = piece.iter().map(|v| half::f16::from_f32(*v));
+                bytes.extend(halves.flat_map(half::f16::to_le_bytes));
+            }
+        }
         out.write_all(&bytes)?;
     }
     Ok(())
@@ -229,7 +297,12 @@ mod tests {
             },
         )]);
         let source = vlsm_data::fs::replace(&path, |_| {
-            write_content(&mut SmallDisk(100), &tensors, &BTreeMap::new())
+            write_content(
+                &mut SmallDisk(100),
+                &tensors,
+                &BTreeMap::new(),
+                WrittenAs::F32,
+            )
         })
         .unwrap_err();
         let error = TensorFileError::Write {

@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use vlsm_data::{
-    Mask, RgbImage, Sample, Target, dice, read_class_map, read_image, read_mask, resize_image,
-    resize_mask,
-};
+use vlsm_data::{Mask, RgbImage, Sample, dice, resize_image, resize_mask};
 use vlsm_models::{ClipTokenizer, Preprocessing, SegmentationModel};
 
 use super::ReportRun;
@@ -82,17 +79,15 @@ pub fn pick_cases(run: &ReportRun, samples: &[Sample], ignore: Option<u8>) -> Re
                 row.sample
             ),
         })?;
+        let (image, truth) = sample.read(ignore)?;
         Ok(Case {
             kind,
             of: run.name.clone(),
             sample: row.sample.clone(),
             set: row.set.clone(),
             prompt: row.prompt.clone(),
-            image: read_image(&sample.image)?,
-            truth: match sample.target {
-                Target::Foreground => read_mask(&sample.mask)?,
-                Target::Class(class) => read_class_map(&sample.mask)?.mask_of(class, ignore),
-            },
+            image,
+            truth,
             predictions: Vec::new(),
         })
     });

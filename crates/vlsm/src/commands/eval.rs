@@ -127,9 +127,9 @@ impl Args {
         if let Some(path) = &self.csv {
             write_csv(path, &evaluation)?;
         }
-        let results: Vec<(&str, Metrics)> = sets
+        let results: Vec<SetResult<'_>> = sets
             .iter()
-            .map(|set| (set.name.as_str(), evaluation.of_set(&set.name)))
+            .map(|set| SetResult::new(&set.name, &evaluation))
             .collect();
         print(&if self.json {
             json(&evaluation, samples.len(), &results)?
@@ -281,23 +281,50 @@ fn check_folders(sets: &[PromptSet]) -> Result<()> {
     Ok(())
 }
 
-fn report(results: &[(&str, Metrics)]) -> String {
+/// The metrics under one prompt set.
+struct SetResult<'a> {
+    name: &'a str,
+    metrics: Metrics,
+    /// Those of each group, where samples are of several.
+    groups: Vec<(&'a str, Metrics)>,
+}
+
+impl<'a> SetResult<'a> {
+    fn new(name: &'a str, evaluation: &'a Evaluation) -> Self {
+        let mut groups = evaluation.groups();
+        if groups.len() == 1 {
+            groups.clear();
+        }
+        let of_group = |group| (group, evaluation.of_group(name, group));
+        Self {
+            name,
+            metrics: evaluation.of_set(name),
+            groups: groups.into_iter().map(of_group).collect(),
+        }
+    }
+}
+
+fn report(results: &[SetResult<'_>]) -> String {
     let value = |metric: &MeanStd, digits: usize| {
         format!("{:.digits$} ± {:.digits$}", metric.mean, metric.std)
     };
-    let rows: Vec<Vec<String>> = results
-        .iter()
-        .map(|(name, metrics)| {
-            vec![
-                (*name).to_owned(),
-                metrics.samples.to_string(),
-                value(&metrics.dice, 4),
-                value(&metrics.iou, 4),
-                value(&metrics.hd95, 2),
-                metrics.one_empty.to_string(),
-            ]
-        })
-        .collect();
+    let row = |name: String, metrics: &Metrics| {
+        vec![
+            name,
+            metrics.samples.to_string(),
+            value(&metrics.dice, 4),
+            value(&metrics.iou, 4),
+            value(&metrics.hd95, 2),
+            metrics.one_empty.to_string(),
+        ]
+    };
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for result in results {
+        rows.push(row(result.name.to_owned(), &result.metrics));
+        for (group, metrics) in &result.groups {
+            rows.push(row(format!("  {group}"), metrics));
+        }
+    }
     let header = ["prompt", "n", "Dice", "IoU", "HD95", "one empty"];
     table(&header, &rows)
         + "Mean ± standard deviation over samples, at the masks' own size; HD95 in pixels.\n\
@@ -317,11 +344,23 @@ struct Json {
     prompts: serde_json::Map<String, serde_json::Value>,
 }
 
-fn json(evaluation: &Evaluation, samples: usize, results: &[(&str, Metrics)]) -> Result<String> {
+fn json(
+    evaluation: &Evaluation,
+    samples: usize,
+    results: &[SetResult<'_>],
+) -> Result<String> {
     let overall = evaluation.overall();
     let mut prompts = serde_json::Map::new();
-    for (name, metrics) in results {
-        prompts.insert((*name).to_owned(), serde_json::to_value(metrics)?);
+    for result in results {
+        let mut value = serde_json::to_value(&result.metrics)?;
+        if let (Some(object), false) = (value.as_object_mut(), result.groups.is_empty()) {
+            let groups = result.groups.iter();
+            let groups: serde_json::Map<String, serde_json::Value> = groups
+                .map(|(group, metrics)| Ok(((*group).to_owned(), serde_json::to_value(metrics)?)))
+                .collect::<Result<_>>()?;
+            object.insert("groups".to_owned(), groups.into());
+        }
+        prompts.insert(result.name.to_owned(), value);
     }
     to_json(&Json {
         samples,
@@ -337,6 +376,7 @@ fn write_csv(path: &Path, evaluation: &Evaluation) -> Result<()> {
     let mut table = csv::Writer::from_writer(Vec::new());
     table.write_record([
         "sample",
+        "group",
         "prompt_set",
         "prompt",
         "dice",
@@ -347,6 +387,7 @@ fn write_csv(path: &Path, evaluation: &Evaluation) -> Result<()> {
     for row in &evaluation.rows {
         table.write_record([
             &row.sample,
+            &row.group,
             &row.set,
             &row.prompt,
             &row.dice.to_string(),

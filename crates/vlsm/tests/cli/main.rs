@@ -7,6 +7,7 @@ mod faults;
 mod library;
 mod model;
 mod predict;
+mod prompts;
 mod recipes;
 mod report;
 mod support;

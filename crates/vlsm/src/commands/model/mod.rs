@@ -4,6 +4,7 @@ mod convert;
 mod forward;
 mod info;
 mod init;
+mod merge;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ pub(crate) enum Command {
     Forward(forward::Args),
     Import(convert::ImportArgs),
     Export(convert::ExportArgs),
+    Merge(merge::Args),
 }
 
 impl Command {
@@ -28,6 +30,7 @@ impl Command {
             Self::Forward(args) => args.run(),
             Self::Import(args) => args.run(),
             Self::Export(args) => args.run(),
+            Self::Merge(args) => args.run(),
         }?;
         Ok(ExitCode::SUCCESS)
     }

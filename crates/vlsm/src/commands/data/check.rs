@@ -1,29 +1,14 @@
-//! `vlsm data`.
+//! `vlsm data check`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Subcommand;
 use serde::Serialize;
 use vlsm_data::{CheckReport, Format, Severity, check};
 
-use super::{data_recipe, to_json};
+use crate::commands::{data_recipe, to_json};
 use crate::output::{print, table};
-
-/// Look at data sets.
-#[derive(Subcommand)]
-pub(crate) enum Command {
-    Check(CheckArgs),
-}
-
-impl Command {
-    pub(super) fn run(self) -> Result<ExitCode> {
-        match self {
-            Self::Check(args) => args.run(),
-        }
-    }
-}
 
 /// Find all that is wrong with a data set, in one pass.
 ///
@@ -34,7 +19,7 @@ impl Command {
 #[command(after_help = "Examples:
   vlsm data check data/kvasir_polyp
   vlsm data check scans --format folder --set data.prompt=\"a lesion\" --set data.masks=labels")]
-pub(crate) struct CheckArgs {
+pub(crate) struct Args {
     /// The data set's folder.
     root: PathBuf,
     /// How it is laid out: auto, annotations, folder or classes.
@@ -57,8 +42,8 @@ struct Json<'a> {
     report: &'a CheckReport,
 }
 
-impl CheckArgs {
-    fn run(self) -> Result<ExitCode> {
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
         // The base plays no part here, but a recipe has one.
         let mut config = data_recipe("-", &self.root, &self.set)?.data.config;
         config.format = self.format.unwrap_or(config.format);

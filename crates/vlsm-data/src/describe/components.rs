@@ -1,0 +1,224 @@
+//! Connected components of a mask, as runs of pixels.
+
+use crate::picture::Mask;
+
+/// Pixels of one row that touch: `x0..x1` in row `y`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) y: usize,
+    pub(super) x0: usize,
+    pub(super) x1: usize,
+}
+
+/// A set of pixels that hang together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Component {
+    /// Its pixels, from top to bottom and from left to right.
+    pub(super) runs: Vec<Run>,
+    /// Number of pixels, at least 1.
+    pub(super) area: usize,
+    /// x0, y0, x1, y1; x1 and y1 lie one behind the last pixel.
+    pub(super) bbox: [usize; 4],
+}
+
+/// Which pixels are neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Neighbours {
+    /// Those that share a side.
+    Four,
+    /// Those that share a side or a corner.
+    Eight,
+}
+
+/// The connected components of a mask's foreground, by their first pixel from top to bottom and from left to right.
+pub(super) fn components(mask: &Mask, neighbours: Neighbours) -> Vec<Component> {
+    let reach = match neighbours {
+        Neighbours::Four => 0,
+        Neighbours::Eight => 1,
+    };
+    let runs = runs(mask);
+    let mut parents: Vec<usize> = (0..runs.len()).collect();
+    // The first run of the row above that can still touch a run to come.
+    let mut above = 0;
+    for (at, run) in runs.iter().enumerate() {
+        while runs[above].y + 1 < run.y
+            || (runs[above].y + 1 == run.y && runs[above].x1 + reach <= run.x0)
+        {
+            above += 1;
+        }
+        let touching = (above..at)
+            .take_while(|&other| runs[other].y < run.y && runs[other].x0 < run.x1 + reach);
+        for other in touching {
+            let (a, b) = (root(&mut parents, other), root(&mut parents, at));
+            // The earlier run stays the root, so that components come out by their first pixel.
+            parents[a.max(b)] = a.min(b);
+        }
+    }
+    let mut found: Vec<Component> = Vec::new();
+    let mut places = vec![usize::MAX; runs.len()];
+    for (at, &run) in runs.iter().enumerate() {
+        let root = root(&mut parents, at);
+        if root == at {
+            places[at] = found.len();
+            found.push(Component::of(run));
+        } else {
+            found[places[root]].push(run);
+        }
+    }
+    found
+}
+
+impl Component {
+    fn of(run: Run) -> Self {
+        Self {
+            runs: vec![run],
+            area: run.x1 - run.x0,
+            bbox: [run.x0, run.y, run.x1, run.y + 1],
+        }
+    }
+
+    fn push(&mut self, run: Run) {
+        self.runs.push(run);
+        self.area += run.x1 - run.x0;
+        self.bbox = union(self.bbox, [run.x0, run.y, run.x1, run.y + 1]);
+    }
+
+    /// The component with its holes filled: what lies inside its outline.
+    pub(super) fn filled(&self) -> Self {
+        let [x0, y0, x1, y1] = self.bbox;
+        // A frame of one pixel joins all that lies outside.
+        let (width, height) = (x1 - x0 + 2, y1 - y0 + 2);
+        let mut data = vec![1; width * height];
+        for run in &self.runs {
+            let row = (run.y - y0 + 1) * width + 1;
+            data[row + run.x0 - x0..row + run.x1 - x0].fill(0);
+        }
+        let outside = Mask {
+            width,
+            height,
+            data,
+        };
+        // Pixels that touch by a corner are joined in the foreground, so they part the background.
+        let holes = components(&outside, Neighbours::Four)
+            .into_iter()
+            .filter(|part| part.bbox[0] > 0);
+        let mut runs = self.runs.clone();
+        let mut area = self.area;
+        for hole in holes {
+            area += hole.area;
+            runs.extend(hole.runs.iter().map(|run| Run {
+                y: run.y + y0 - 1,
+                x0: run.x0 + x0 - 1,
+                x1: run.x1 + x0 - 1,
+            }));
+        }
+        runs.sort_by_key(|run| (run.y, run.x0));
+        Self {
+            runs,
+            area,
+            bbox: self.bbox,
+        }
+    }
+}
+
+/// The smallest box around two.
+pub(super) fn union(a: [usize; 4], b: [usize; 4]) -> [usize; 4] {
+    [
+        a[0].min(b[0]),
+        a[1].min(b[1]),
+        a[2].max(b[2]),
+        a[3].max(b[3]),
+    ]
+}
+
+/// The runs of a mask's foreground, from top to bottom and from left to right.
+fn runs(mask: &Mask) -> Vec<Run> {
+    let mut runs = Vec::new();
+    if mask.width == 0 {
+        return runs;
+    }
+    for (y, row) in mask.data.chunks(mask.width).enumerate() {
+        let mut x = 0;
+        for part in row.chunk_by(|&a, &b| (a == 1) == (b == 1)) {
+            if part[0] == 1 {
+                runs.push(Run {
+                    y,
+                    x0: x,
+                    x1: x + part.len(),
+                });
+            }
+            x += part.len();
+        }
+    }
+    runs
+}
+
+/// The root of a run's tree; halves the way there for the next time.
+fn root(parents: &mut [usize], mut at: usize) -> usize {
+    while parents[at] != at {
+        parents[at] = parents[parents[at]];
+        at = parents[at];
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mask from rows of `#` and other characters.
+    fn mask(rows: &[&str]) -> Mask {
+        let data = rows
+            .iter()
+            .flat_map(|row| row.bytes().map(|b| u8::from(b == b'#')))
+            .collect();
+        Mask::new(rows[0].len(), rows.len(), data).unwrap()
+    }
+
+    fn areas(mask: &Mask, neighbours: Neighbours) -> Vec<usize> {
+        let found = components(mask, neighbours);
+        found.iter().map(|component| component.area).collect()
+    }
+
+    #[test]
+    fn corners_join_with_eight_neighbours_only() {
+        let mask = mask(&["#..#.", ".#.#.", "...#.", "#...#"]);
+        assert_eq!(areas(&mask, Neighbours::Eight), [2, 4, 1]);
+        assert_eq!(areas(&mask, Neighbours::Four), [1, 3, 1, 1, 1]);
+    }
+
+    #[test]
+    fn branches_that_meet_below_are_one() {
+        let mask = mask(&["#.#.#", "#.#.#", "#####", "....."]);
+        let found = components(&mask, Neighbours::Four);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].area, found[0].bbox), (11, [0, 0, 5, 3]));
+        // The second branch begins earlier but joins the first by way of the third.
+        let mask = self::mask(&["..#..#", "#.#..#", "#.####", "###..."]);
+        assert_eq!(areas(&mask, Neighbours::Four), [13]);
+    }
+
+    #[test]
+    fn rows_do_not_wrap_and_no_pixel_is_no_component() {
+        let mask = mask(&["...##", "#....", "....#"]);
+        assert_eq!(areas(&mask, Neighbours::Eight), [2, 1, 1]);
+        assert!(components(&self::mask(&["...", "..."]), Neighbours::Eight).is_empty());
+        let ignored = Mask::new(2, 1, vec![Mask::IGNORE, 1]).unwrap();
+        assert_eq!(areas(&ignored, Neighbours::Eight), [1]);
+        let none = Mask::new(0, 0, vec![]).unwrap();
+        assert!(components(&none, Neighbours::Four).is_empty());
+    }
+
+    #[test]
+    fn holes_are_filled_and_bays_are_not() {
+        let mask = mask(&[".####.", ".#..#.", ".####.", ".#..#."]);
+        let ring = &components(&mask, Neighbours::Eight)[0];
+        let filled = ring.filled();
+        assert_eq!((ring.area, filled.area), (12, 14));
+        assert_eq!(filled.bbox, [1, 0, 5, 4]);
+        assert_eq!(filled.runs[2], Run { y: 1, x0: 2, x1: 4 });
+        // A ring that holds together by corners alone still has an inside.
+        let mask = self::mask(&[".#.", "#.#", ".#."]);
+        assert_eq!(components(&mask, Neighbours::Eight)[0].filled().area, 5);
+    }
+}

@@ -1,0 +1,77 @@
+//! Generated data as an ordinary data set on disk.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::{Domain, DrawingId};
+use crate::config::GenerateConfig;
+use crate::dataset::Split;
+use crate::describe::{Annotation, write_annotations};
+use crate::encode::{write_png_mask, write_png_rgb};
+use crate::error::{DataError, Result};
+
+/// Writes a generated data set in the published format: `images/` and `masks/` as PNG, and `anns/*.json`, last. The
+/// same as `builtin:NAME` draws in its first epoch. `progress` is told of each image, from any thread.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write_dataset(
+    domain: Domain,
+    config: &GenerateConfig,
+    root: &Path,
+    progress: impl Fn() + Sync,
+) -> Result<()> {
+    for folder in ["images", "masks", "anns"] {
+        let path = root.join(folder);
+        std::fs::create_dir_all(&path).map_err(|source| DataError::Write {
+            path,
+            source: source.into(),
+            mend: "choose another folder",
+        })?;
+    }
+    let counts = [config.train, config.val, config.test];
+    for (split, count) in Split::ALL.into_iter().zip(counts) {
+        let drawings = (0..count).into_par_iter().map(|index| {
+            let id = DrawingId {
+                domain,
+                seed: config.seed,
+                split,
+                index: index as u64,
+                side: config.side,
+            };
+            let annotations = write_drawing(&id, root)?;
+            progress();
+            Ok(annotations)
+        });
+        let annotations: Vec<Vec<Annotation>> = drawings.collect::<Result<_>>()?;
+        let file = root.join("anns").join(format!("{split}.json"));
+        write_annotations(&file, &annotations.concat())?;
+    }
+    Ok(())
+}
+
+fn write_drawing(id: &DrawingId, root: &Path) -> Result<Vec<Annotation>> {
+    let name = format!("{}_{}", id.split, id.name());
+    let drawing = id.draw();
+    let img_name = format!("{name}.png");
+    write_png_rgb(&root.join("images").join(&img_name), &drawing.image)?;
+    let single = drawing.referents.len() == 1;
+    let write = |drawn: super::DrawnReferent| {
+        let mask_name = if single {
+            img_name.clone()
+        } else {
+            format!("{name}.{}.png", drawn.referent.group.replace(' ', "_"))
+        };
+        write_png_mask(&root.join("masks").join(&mask_name), &drawn.mask)?;
+        Ok(Annotation {
+            img_name: img_name.clone(),
+            mask_name,
+            bbox: drawn.mask.bounding_box(),
+            group: drawn.referent.group,
+            prompts: drawn.referent.prompts,
+            oracle: drawn.referent.oracle,
+        })
+    };
+    drawing.referents.into_iter().map(write).collect()
+}

@@ -1,0 +1,105 @@
+//! `vlsm data generate`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use vlsm_data::GenerateConfig;
+use vlsm_data::synth::{Domain, write_dataset};
+
+use crate::output::{Counter, print};
+
+/// Draw a data set and write it in the published format.
+///
+/// Scenes hold objects of different shape, colour, size, place and texture, and prompts that pick
+/// some of them; builtin:tiny is trained on such. The others are phantoms that look like what it is
+/// adapted to, with prompts p0 to p6. The same drawings come without files where a recipe or
+/// `vlsm eval` names builtin:scenes, builtin:endoscopy, builtin:ultrasound or builtin:street as data.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  vlsm data generate endoscopy -o data/endoscopy --train 100 --val 20 --test 50
+  vlsm data generate scenes --seed 9 --train 0 --val 0 --test 200 -o data/scenes")]
+pub(crate) struct Args {
+    /// What is drawn.
+    domain: DomainName,
+    /// The data set's folder, which must be empty or not there.
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// Everything drawn depends on this alone.
+    #[arg(long, default_value_t = GenerateConfig::default().seed)]
+    seed: u64,
+    /// Side of the square images, in pixels.
+    #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().side)]
+    side: usize,
+    /// Training images.
+    #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().train)]
+    train: usize,
+    /// Validation images.
+    #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().val)]
+    val: usize,
+    /// Test images.
+    #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().test)]
+    test: usize,
+}
+
+/// A domain by its name.
+#[derive(Clone, Copy)]
+struct DomainName(Domain);
+
+impl ValueEnum for DomainName {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [DomainName; Domain::ALL.len()] = {
+            let mut all = [DomainName(Domain::Scenes); Domain::ALL.len()];
+            let mut place = 0;
+            while place < all.len() {
+                all[place] = DomainName(Domain::ALL[place]);
+                place += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(self.0.name().into())
+    }
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let there = std::fs::read_dir(&self.out).is_ok_and(|mut files| files.next().is_some());
+        if there {
+            bail!(
+                "`{}` is not empty; choose another folder",
+                self.out.display()
+            );
+        }
+        let config = GenerateConfig {
+            seed: self.seed,
+            side: self.side,
+            train: self.train,
+            val: self.val,
+            test: self.test,
+        };
+        config.validate()?;
+        let total = config.train + config.val + config.test;
+        let (counter, done) = (Counter::new("drawing", total), AtomicUsize::new(0));
+        write_dataset(self.domain.0, &config, &self.out, || {
+            counter.set(done.fetch_add(1, Ordering::Relaxed) + 1);
+        })?;
+        drop(counter);
+        print(&format!(
+            "{}: {} training, {} validation and {} test images of {} x {} pixels, seed {}\n",
+            self.out.display(),
+            config.train,
+            config.val,
+            config.test,
+            config.side,
+            config.side,
+            config.seed
+        ))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

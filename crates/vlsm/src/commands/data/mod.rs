@@ -1,0 +1,28 @@
+//! `vlsm data`.
+
+mod check;
+mod generate;
+mod prompts;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// Check data sets, and make prompts for them.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Check(check::Args),
+    Generate(generate::Args),
+    Prompts(prompts::Args),
+}
+
+impl Command {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Check(args) => args.run(),
+            Self::Generate(args) => args.run(),
+            Self::Prompts(args) => args.run(),
+        }
+    }
+}

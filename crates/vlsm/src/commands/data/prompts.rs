@@ -1,0 +1,196 @@
+//! `vlsm data prompts`.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, bail};
+use rayon::prelude::*;
+use vlsm_data::{
+    Annotation, DataConfig, Dataset, Description, Format, PromptChoice, Split, annotate,
+    write_annotations,
+};
+
+use crate::commands::{data_recipe, make_folder};
+use crate::output::{Counter, pairs, print, table};
+
+/// How many words of a kind the summary shows.
+const SHOWN: usize = 6;
+
+/// Make prompts for a folder of images and masks, and write its annotations.
+///
+/// Prompts p0 to p6 of the published format, such as "one medium yellow round polyp, located in
+/// right of the image". The class is yours; number, size, shape and place are read from the mask,
+/// the colour from the image under it. So p2 to p6 tell what nobody knows before the mask is
+/// there, and each entry's field `oracle` lists it; p1, the class alone, tells no more than a user
+/// can. The masks are binary; all samples have all prompts, which for an empty mask are the class
+/// alone.
+///
+/// With ROOT/anns/train.json, val.json and test.json the data set has the format `annotations`;
+/// its splits are those that `data.split` makes, or the folders train, val and test.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  vlsm data prompts scans --class polyp
+  vlsm data prompts scans --class \"foot ulcer\" --set data.masks=labels --set data.split.test=0.2
+  vlsm data prompts scans --class polyp --force                   # the folder has changed
+  vlsm data prompts kvasir_polyp --class polyp --set data.format=annotations -o anns_own
+                                                                  # the splits of the annotations")]
+pub(crate) struct Args {
+    /// The data set's folder.
+    root: PathBuf,
+    /// What the masks show, as prompts shall call it.
+    #[arg(long, value_name = "WORD")]
+    class: String,
+    /// Where to put the annotation files [default: ROOT/anns].
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace annotation files that are there; those of splits that are now empty go.
+    #[arg(long)]
+    force: bool,
+    /// Set a key of the recipe's `data` section; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let class = self.class.trim();
+        if class.is_empty() {
+            bail!("--class is empty; give the word that prompts shall use, such as polyp");
+        }
+        let config = self.config(class)?;
+        let out = self.out.clone().unwrap_or_else(|| self.root.join("anns"));
+        let file = |split: Split| out.join(format!("{split}.json"));
+        if let Some(there) = Split::ALL.map(file).iter().find(|file| file.exists())
+            && !self.force
+        {
+            bail!(
+                "`{}` is there already; choose another folder by --out, or replace the annotations \
+                 by --force",
+                there.display()
+            );
+        }
+        let dataset = Dataset::open(&config)?;
+        // All are made before the first file is replaced.
+        let annotations = annotate_all(&config, &dataset, class)?;
+        make_folder(&out)?;
+        for (split, annotations) in Split::ALL.into_iter().zip(&annotations) {
+            let file = file(split);
+            if !annotations.is_empty() {
+                let entries: Vec<Annotation> =
+                    annotations.iter().map(|(entry, _)| entry.clone()).collect();
+                write_annotations(&file, &entries)?;
+            } else if file.exists() {
+                fs::remove_file(&file)
+                    .with_context(|| format!("cannot remove `{}`", file.display()))?;
+            }
+        }
+        print(&summary(&out, class, &annotations))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Where the samples are. What annotations are there does not matter unless they are asked for.
+    fn config(&self, class: &str) -> Result<DataConfig> {
+        // The base plays no part here, but a recipe has one.
+        let mut config = data_recipe("-", &self.root, &self.set)?.data.config;
+        let has_classes = config.classes.is_some() || self.root.join("classes.json").is_file();
+        config.format = match config.format {
+            Format::Auto if has_classes => Format::Classes,
+            Format::Auto => Format::Folder,
+            given => given,
+        };
+        if config.format == Format::Classes {
+            bail!(
+                "`{}`: its masks hold class ids, and the names of the classes are the prompts \
+                 already; if the masks are binary, add --set data.format=folder",
+                self.root.display()
+            );
+        }
+        // Samples need no prompts of their own.
+        config.prompt = PromptChoice::Text(class.to_owned());
+        Ok(config)
+    }
+}
+
+/// An entry of an annotation file and what it was made of.
+type Annotated = (Annotation, Description);
+
+/// The annotations of the three splits, made on all cores.
+fn annotate_all(
+    config: &DataConfig,
+    dataset: &Dataset,
+    class: &str,
+) -> Result<[Vec<Annotated>; 3]> {
+    let total = Split::ALL.map(|split| dataset.split(split).len());
+    let counter = Counter::new("images", total.iter().sum());
+    let done = AtomicUsize::new(0);
+    let mut all = [Vec::new(), Vec::new(), Vec::new()];
+    for (split, annotations) in Split::ALL.into_iter().zip(&mut all) {
+        let made: Vec<vlsm_data::Result<Annotated>> = dataset
+            .split(split)
+            .par_iter()
+            .map(|sample| {
+                let annotation = annotate(config, split, sample, class);
+                counter.set(done.fetch_add(1, Ordering::Relaxed) + 1);
+                annotation
+            })
+            .collect();
+        // Of several faults it is always the first in the order of the split that is told.
+        *annotations = made.into_iter().collect::<vlsm_data::Result<_>>()?;
+    }
+    Ok(all)
+}
+
+fn summary(out: &Path, class: &str, annotations: &[Vec<Annotated>; 3]) -> String {
+    let is_empty = |(_, description): &&Annotated| description.count == 0;
+    let rows: Vec<Vec<String>> = Split::ALL
+        .into_iter()
+        .zip(annotations)
+        .map(|(split, annotations)| {
+            let empty = annotations.iter().filter(is_empty).count();
+            vec![
+                split.to_string(),
+                annotations.len().to_string(),
+                empty.to_string(),
+            ]
+        })
+        .collect();
+    let all = || annotations.iter().flatten().map(|(_, description)| description);
+    let single = |word: fn(&Description) -> Option<&'static str>| commonest(all().filter_map(word));
+    format!("annotations of \"{class}\" in {}\n", out.display())
+        + &table(&["split", "images", "empty masks"], &rows)
+        + &pairs(&[
+            (
+                "number",
+                commonest(all().map(|d| d.count).filter(|&n| n > 0)),
+            ),
+            ("size", commonest(all().flat_map(|d| d.sizes.clone()))),
+            ("colour", single(|d| d.colour)),
+            ("shape", single(|d| d.shape)),
+            ("place", commonest(all().flat_map(|d| d.places.clone()))),
+        ])
+        + "these words are read from the masks: p2 to p6 are oracle prompts, p1 is not\n"
+}
+
+/// The commonest words and how often each occurs: `round 312, oval 120, ...`; of equals the first in the alphabet.
+fn commonest<W: ToString>(words: impl Iterator<Item = W>) -> String {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for word in words {
+        *counts.entry(word.to_string()).or_default() += 1;
+    }
+    let mut counts: Vec<(String, usize)> = counts.into_iter().collect();
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let mut shown: Vec<String> = counts
+        .iter()
+        .take(SHOWN)
+        .map(|(word, count)| format!("{word} {count}"))
+        .collect();
+    match counts.len() {
+        0 => return "-".to_owned(),
+        n if n > SHOWN => shown.push("...".to_owned()),
+        _ => {}
+    }
+    shown.join(", ")
+}
