@@ -50,24 +50,30 @@ fn main() -> Result<()> {
             masks: None,
         };
         let rows = evaluate(model, samples, &sets, &config, |_| {})?.rows;
-        // The first run says which samples are shown.
-        if report.runs.is_empty() {
-            report.cases = pick_cases(&rows, samples, dataset.ignore)?;
-            let base = &recipe.model.base;
-            report.facts = recipe_facts(recipe, &dataset, base, preprocessing.image_size);
-        }
         let name = folder.path.file_name().unwrap_or_default();
-        let name = name.to_string_lossy().into_owned();
-        let tokenizer = segmenter.tokenizer();
-        predict_cases(&mut report.cases, &name, model, tokenizer, preprocessing)?;
-        report.runs.push(ReportRun {
-            name,
+        let run = ReportRun {
+            name: name.to_string_lossy().into_owned(),
             trained: model.trained_parameters(),
             total: model.num_params(),
             curves: Some(Curves::read(&folder.metrics())?),
             rows,
             ..ReportRun::default()
-        });
+        };
+        // The first run says which samples are shown.
+        if report.runs.is_empty() {
+            report.cases = pick_cases(&run, samples, dataset.ignore)?;
+            let base = &recipe.model.base;
+            report.facts = recipe_facts(recipe, &dataset, base, preprocessing.image_size);
+        }
+        let tokenizer = segmenter.tokenizer();
+        predict_cases(
+            &mut report.cases,
+            &run.name,
+            model,
+            tokenizer,
+            preprocessing,
+        )?;
+        report.runs.push(run);
     }
     Ok(report.write(&page)?)
 }

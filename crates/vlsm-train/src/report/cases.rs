@@ -5,6 +5,7 @@ use std::fmt;
 use vlsm_data::{Mask, RgbImage, Sample, dice, resize_image, resize_mask};
 use vlsm_models::{ClipTokenizer, Preprocessing, SegmentationModel};
 
+use super::ReportRun;
 use crate::batch::{PromptEncoder, pixels};
 use crate::error::{Result, TrainError};
 use crate::evaluate::{Row, threshold};
@@ -35,6 +36,8 @@ impl fmt::Display for CaseKind {
 pub struct Case {
     /// Why it is shown.
     pub kind: CaseKind,
+    /// The run whose Dice that is.
+    pub of: String,
     /// The sample's name.
     pub sample: String,
     /// The prompt set.
@@ -60,14 +63,14 @@ pub struct CasePrediction {
     pub dice: f64,
 }
 
-/// The samples with the best, the median and the worst Dice of an evaluation under its first
-/// prompt set, with image and true mask but without predictions. Of few samples none is taken
+/// The samples with the best, the median and the worst Dice of a run under its first prompt set,
+/// with image and true mask but without predictions. Of few samples none is taken
 /// twice. `ignore` is [`Dataset::ignore`](vlsm_data::Dataset).
 ///
 /// # Errors
-/// If a file cannot be read, or the rows are not of these samples.
-pub fn pick_cases(rows: &[Row], samples: &[Sample], ignore: Option<u8>) -> Result<Vec<Case>> {
-    let picks = picks(rows);
+/// If a file cannot be read, or the run's rows are not of these samples.
+pub fn pick_cases(run: &ReportRun, samples: &[Sample], ignore: Option<u8>) -> Result<Vec<Case>> {
+    let picks = picks(&run.rows);
     let cases = picks.into_iter().map(|(kind, row)| {
         let sample = samples.iter().find(|sample| sample.name == row.sample);
         let sample = sample.ok_or_else(|| TrainError::Report {
@@ -79,6 +82,7 @@ pub fn pick_cases(rows: &[Row], samples: &[Sample], ignore: Option<u8>) -> Resul
         let (image, truth) = sample.read(ignore)?;
         Ok(Case {
             kind,
+            of: run.name.clone(),
             sample: row.sample.clone(),
             set: row.set.clone(),
             prompt: row.prompt.clone(),

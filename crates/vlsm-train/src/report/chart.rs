@@ -14,7 +14,7 @@ use crate::error::{Result, TrainError};
 /// Units of a chart to a pixel of the page: plotters draws at whole units only.
 const SCALE: u32 = 4;
 /// Width and height of a chart of curves, in pixels.
-const CURVES: (u32, u32) = (300, 190);
+const CURVES: (u32, u32) = (340, 205);
 /// Width of a chart of rows, in pixels.
 const ROWS_WIDTH: u32 = 720;
 /// A longer row label is cut.
@@ -63,7 +63,7 @@ pub(super) fn curves(label: &str, curves: &[Curve<'_>]) -> Result<Markup> {
             .margin_top(8 * SCALE)
             .margin_right(14 * SCALE)
             .x_label_area_size(24 * SCALE)
-            .y_label_area_size(40 * SCALE)
+            .y_label_area_size(48 * SCALE)
             .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
         chart
             .configure_mesh()
@@ -141,8 +141,9 @@ pub(super) fn dots(label: &str, rows: &[(String, Vec<Option<f64>>)]) -> Result<M
             .flatten()
             .copied()
     };
-    let low = (10.0 * values().fold(0.8, f64::min)).floor() / 10.0;
-    let high = (10.0 * values().fold(low + 0.2, f64::max)).ceil() / 10.0;
+    let low = (10.0 * values().fold(0.8, f64::min)).floor();
+    let high = (10.0 * values().fold(0.0, f64::max)).ceil().max(low + 2.0);
+    let (low, high) = (low / 10.0, high / 10.0);
     row_chart(label, &names, 26, (low, high), |chart| {
         for (place, (_, values)) in rows.iter().enumerate() {
             let middle = rows.len() as f64 - place as f64 - 0.5;
@@ -151,7 +152,10 @@ pub(super) fn dots(label: &str, rows: &[(String, Vec<Option<f64>>)]) -> Result<M
             chart.draw_series([line])?;
             for (run, value) in values.iter().enumerate() {
                 let style = SERIES[run % SERIES_COLOURS].filled();
-                let dot = |value: f64| Circle::new((value, middle), 5 * SCALE, style);
+                // Runs that are equal stay to be seen.
+                let above = (values.len() as f64 - 1.0) / 2.0 - run as f64;
+                let place = middle + 0.5 * above / values.len() as f64;
+                let dot = |value: f64| Circle::new((value, place), 4 * SCALE, style);
                 chart.draw_series(value.map(dot))?;
             }
         }
@@ -274,7 +278,11 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 
 /// A number at an axis that spans so much: `0.25`, `5e-4`.
 fn number(value: f64, span: f64) -> String {
-    if value != 0.0 && value.abs() < 0.0095 {
+    // Ticks are sums, and the one at zero may miss it.
+    if value.abs() < 1e-6 * span {
+        return "0".into();
+    }
+    if value.abs() < 0.0095 {
         return format!("{value:.1e}").replace(".0e", "e");
     }
     // A place beyond that of the span, since ticks come at 1, 2 or 5 of it.
@@ -318,6 +326,7 @@ mod tests {
         let shown = [(0.5, 0.6), (1.0, 1.5), (40.0, 90.0), (0.2045, 0.003)];
         let shown = shown.map(|(value, span)| number(value, span));
         assert_eq!(shown, ["0.50", "1.0", "40", "0.2045"]);
+        assert_eq!(number(1e-12, 1e-3), "0");
         assert_eq!(number(0.000_300_000_000_01, 1e-3), "3e-4");
     }
 

@@ -13,14 +13,14 @@
 //! #     model: &M, tokenizer: &ClipTokenizer, preprocessing: &Preprocessing,
 //! #     samples: &[Sample], evaluation: Evaluation, folder: &RunFolder,
 //! # ) -> Result<()> {
-//! let mut cases = report::pick_cases(&evaluation.rows, samples, None)?;
-//! report::predict_cases(&mut cases, "dense", model, tokenizer, preprocessing)?;
 //! let run = ReportRun {
 //!     name: "dense".into(),
 //!     curves: Some(Curves::read(&folder.metrics())?),
 //!     rows: evaluation.rows,
 //!     ..ReportRun::default()
 //! };
+//! let mut cases = report::pick_cases(&run, samples, None)?;
+//! report::predict_cases(&mut cases, &run.name, model, tokenizer, preprocessing)?;
 //! let report = Report {
 //!     title: "Dense adapters on polyps".into(),
 //!     runs: vec![run],

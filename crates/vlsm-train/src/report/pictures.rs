@@ -45,7 +45,7 @@ fn one_case(report: &Report, case: &Case) -> Result<Markup> {
     Ok(html! {
         article.case {
             p {
-                strong { (case.kind) }
+                strong { (case.kind) @if report.runs.len() > 1 { " of " (case.of) } }
                 " “" (case.prompt) "” "
                 span.source { (case.set) (mark(report, &case.set)) " · " (case.sample) }
             }

@@ -35,7 +35,12 @@ pub(super) fn prompts(report: &Report) -> Result<Markup> {
         .zip(&metrics)
         .map(|(set, metrics)| {
             let dice = metrics.iter().map(|one| Some(one.as_ref()?.dice.mean));
-            ((*set).to_owned(), dice.collect())
+            let mark = match suspect(report, set) {
+                true => " †",
+                false if parts(report, set).is_empty() => "",
+                false => " (oracle)",
+            };
+            (format!("{set}{mark}"), dice.collect())
         })
         .collect();
     let chart = chart::dots("Mean Dice by prompt", &rows)?;

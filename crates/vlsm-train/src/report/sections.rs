@@ -187,7 +187,7 @@ pub(super) fn training(report: &Report) -> Result<Markup> {
         "Training",
         html! {
             @if trained.len() == 1 { (key(&["training", "validation"])) } @else { (legend(report)) }
-            div.panels {
+            div.panels style={ "--n:" (if charts.len() == 4 { 2 } else { 3 }) } {
                 @for (title, chart) in &charts {
                     figure { figcaption { (title) } (chart) }
                 }
@@ -251,7 +251,7 @@ fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
         0..100 => format!("{seconds:.1} s"),
-        100..6000 => format!("{} min {:02} s", whole / 60, whole % 60),
+        100..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
     }
 }

@@ -58,6 +58,7 @@ fn report(names: &[&str]) -> Report {
         facts: vec![("Base".into(), "a \"base\" <x>".into())],
         cases: vec![Case {
             kind: CaseKind::Best,
+            of: "dense".into(),
             sample: "case4".into(),
             set: "p6".into(),
             prompt: PROMPT.into(),
@@ -114,7 +115,7 @@ fn one_run_has_one_row_and_several_are_compared() {
     let page = report(&["dense", "shallow"]).html().unwrap();
     assert!(page.contains("<td class=\"best\">0.400"), "{page}");
     assert!(!page.contains("<td class=\"best\">0.200"));
-    assert!(page.contains("shallow <b>0.912"));
+    assert!(page.contains("shallow <b>0.912") && page.contains("<strong>best of dense"));
 }
 
 #[test]

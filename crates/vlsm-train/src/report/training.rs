@@ -57,7 +57,7 @@ pub(crate) fn write_report(
         let samples = of_split(setup, split);
         run.rows = evaluation.rows;
         report.oracle = oracle(samples);
-        report.cases = pick_cases(&run.rows, samples, setup.dataset.ignore)?;
+        report.cases = pick_cases(&run, samples, setup.dataset.ignore)?;
         predict_cases(
             &mut report.cases,
             &run.name,

@@ -25,18 +25,25 @@ impl Evaluated<'_> {
     /// Writes the report.
     pub(super) fn write_report(&self, evaluation: Evaluation, file: &Path) -> Result<()> {
         let model = self.segmenter.model();
-        let preprocessing = self.segmenter.preprocessing();
         let method = method_name(model.method());
-        let mut cases = pick_cases(&evaluation.rows, self.samples, self.dataset.ignore)?;
+        let set = evaluation.rows.first().map_or("", |row| row.set.as_str());
+        let (set, metrics) = (set.to_owned(), evaluation.of_set(set));
+        let run = ReportRun {
+            name: method.clone(),
+            trained: model.trained_parameters(),
+            total: model.num_params(),
+            peak_memory: peak_memory(),
+            rows: evaluation.rows,
+            ..ReportRun::default()
+        };
+        let mut cases = pick_cases(&run, self.samples, self.dataset.ignore)?;
         predict_cases(
             &mut cases,
             &method,
             model,
             self.segmenter.tokenizer(),
-            preprocessing,
+            self.segmenter.preprocessing(),
         )?;
-        let set = evaluation.rows.first().map_or("", |row| row.set.as_str());
-        let metrics = evaluation.of_set(set);
         let root = &self.dataset.root;
         let report = Report {
             title: title(&method, root),
@@ -47,14 +54,7 @@ impl Evaluated<'_> {
             facts: self.facts(&method),
             oracle: oracle(self.samples),
             cases,
-            runs: vec![ReportRun {
-                name: method,
-                trained: model.trained_parameters(),
-                total: model.num_params(),
-                peak_memory: peak_memory(),
-                rows: evaluation.rows,
-                ..ReportRun::default()
-            }],
+            runs: vec![run],
             notes: Vec::new(),
         };
         Ok(report.write(file)?)
