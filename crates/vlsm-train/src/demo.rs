@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use vlsm_data::synth::Domain;
 use vlsm_data::{Dataset, PromptChoice, Split};
-use vlsm_models::{
-    AdaptedClipSeg, AdapterFile, Base, MethodConfig, MethodKind, Preprocessing, Towers,
-};
+use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, MethodConfig, MethodKind, Towers};
 
 use crate::device::device;
 use crate::error::Result;
@@ -87,11 +85,7 @@ impl Demo {
         } else {
             [100, 12, 50]
         };
-        [
-            data.generate.train,
-            data.generate.val,
-            data.generate.test,
-        ] = images;
+        [data.generate.train, data.generate.val, data.generate.test] = images;
         recipe.optim.lr = lr;
         recipe.optim.schedule = ScheduleKind::Cosine;
         recipe.optim.warmup_steps = 10;
@@ -172,13 +166,12 @@ impl Demo {
             report: out.join("report.html"),
         };
         // Cases by the dense adapters: where they are best, middling and worst.
-        let mut cases = pick_cases(&runs[1].rows, samples, dataset.ignore)?;
+        let mut cases = pick_cases(&runs[1], samples, dataset.ignore)?;
         for (model, run) in models.into_iter().zip(&runs) {
-            let (model, Preprocessing { .. }) = (model.for_inference(), &base.preprocessing);
             predict_cases(
                 &mut cases,
                 &run.name,
-                &model,
+                &model.for_inference(),
                 &base.tokenizer,
                 &base.preprocessing,
             )?;
