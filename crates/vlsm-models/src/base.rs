@@ -21,6 +21,10 @@ use crate::weights;
 pub struct Base {
     /// Its name and the fingerprint of its weights.
     pub identity: BaseIdentity,
+    /// The file its weights are in; of a builtin base its name.
+    pub weights: PathBuf,
+    /// The commit on the hub; `None` for a folder or a builtin base.
+    pub revision: Option<String>,
     /// Its configuration.
     pub config: ClipSegConfig,
     /// How its input is made.
@@ -39,7 +43,7 @@ impl Base {
     /// # Errors
     /// If it cannot be found, a file is malformed, or a tensor is missing, extra or mis-shaped.
     pub fn load(name: &str, device: &Device) -> Result<Self> {
-        let (config, preprocessing, tokenizer, file, path);
+        let (config, preprocessing, tokenizer, file, path, revision);
         if let Some(builtin) = builtin::find(name)? {
             let wrong = |message| ModelError::Config {
                 path: name.into(),
@@ -49,6 +53,7 @@ impl Base {
             preprocessing = Preprocessing::parse(builtin.preprocessor, &config).map_err(wrong)?;
             tokenizer = ClipTokenizer::embedded()?;
             path = PathBuf::from(name);
+            revision = None;
             file = tensor_file::parse_safetensors(builtin.weights, &path)?;
         } else {
             let files = hub::resolve(name)?;
@@ -59,6 +64,7 @@ impl Base {
                 None => ClipTokenizer::embedded()?,
             };
             path = files.weights;
+            revision = files.revision;
             file = tensor_file::read(&path)?;
         }
         let fingerprint = fingerprint(&file.tensors);
@@ -68,6 +74,8 @@ impl Base {
                 name: name.to_owned(),
                 fingerprint,
             },
+            weights: path,
+            revision,
             config,
             preprocessing,
             tokenizer,

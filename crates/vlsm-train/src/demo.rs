@@ -71,7 +71,7 @@ pub fn recipe(kind: MethodKind) -> Recipe {
     recipe.method.config = MethodConfig {
         kind,
         towers: Towers::Vlc,
-        bottleneck: Some(32),
+        bottleneck: Some(64),
         cond_bottleneck: 32,
         ..MethodConfig::default()
     };
@@ -84,6 +84,7 @@ pub fn recipe(kind: MethodKind) -> Recipe {
     recipe.optim.schedule = ScheduleKind::Cosine;
     recipe.optim.warmup_steps = 20;
     recipe.optim.clip = 1.0;
+    recipe.trainer.batch_size = 4;
     recipe.trainer.parts = 2;
     recipe.trainer.patience = 0;
     recipe.trainer.eval_batch_size = 16;

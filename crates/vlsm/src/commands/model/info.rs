@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Serialize;
 use vlsm_models::weights::for_each_parameter;
-use vlsm_models::{AdapterFile, Base, BaseIdentity, MethodConfig, hub};
+use vlsm_models::{AdapterFile, Base, BaseIdentity, MethodConfig};
 
 use crate::commands::to_json;
 use crate::output::{pairs, print, thousands};
@@ -14,6 +14,7 @@ use crate::output::{pairs, print, thousands};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm model info CIDAS/clipseg-rd64-refined
+  vlsm model info builtin:tiny
   vlsm model info runs/clipseg_dense_vlc/adapter.safetensors --json")]
 pub(crate) struct Args {
     /// A base (a folder, or a name on the hub) or an adapter file.
@@ -118,7 +119,6 @@ struct BaseInfo {
 
 impl BaseInfo {
     fn load(name: &str) -> Result<Self> {
-        let files = hub::resolve(name)?;
         let base = Base::load(name, &vlsm_train::device("cpu")?)?;
         let mut parameters = Counts::default();
         for_each_parameter(&base.clipseg, |name, shape| {
@@ -127,8 +127,8 @@ impl BaseInfo {
         let (config, preprocessing) = (&base.config, &base.preprocessing);
         Ok(Self {
             kind: "base",
-            revision: files.revision,
-            weights: files.weights,
+            revision: base.revision.clone(),
+            weights: base.weights.clone(),
             image_size: preprocessing.image_size,
             mean: preprocessing.mean,
             std: preprocessing.std,
@@ -147,7 +147,7 @@ impl BaseInfo {
             } else {
                 "one transposed convolution"
             },
-            tokenizer: tokenizer(&files.folder),
+            tokenizer: tokenizer(&base.weights),
             vocabulary: base.tokenizer.vocabulary_size(),
             total_parameters: parameters.total(),
             parameters,
@@ -183,8 +183,11 @@ impl BaseInfo {
 }
 
 /// Where a base's vocabulary comes from, as [`vlsm_models::ClipTokenizer::from_folder`] looks.
-fn tokenizer(folder: &Path) -> String {
-    let there = |name: &str| folder.join(name).is_file();
+/// Where the vocabulary of the base with those weights is.
+fn tokenizer(weights: &Path) -> String {
+    let folder = weights.parent().unwrap_or(Path::new(""));
+    // A builtin base has no files, whatever may lie in the working folder.
+    let there = |name: &str| weights.is_file() && folder.join(name).is_file();
     if there("tokenizer.json") {
         folder.join("tokenizer.json").display().to_string()
     } else if there("vocab.json") && there("merges.txt") {

@@ -1,0 +1,101 @@
+//! `vlsm demo`, `vlsm data generate`, and the builtin base.
+
+use serde_json::Value;
+
+use crate::support::Workshop;
+
+/// The number before `±` or in the first of some columns of the line that starts with a name.
+fn cell(text: &str, name: &str) -> f64 {
+    let line = text
+        .lines()
+        .find(|line| line.trim_start().starts_with(name));
+    let cells: Vec<&str> = line.unwrap()[name.len()..].split_whitespace().collect();
+    cells[0].parse().unwrap()
+}
+
+#[test]
+fn the_quick_demo_teaches_and_goes_on_where_it_was() {
+    let shop = Workshop::new();
+    let arguments = ["demo", "--quick", "--out", "demo"];
+    let text = shop.ok(&arguments);
+    assert!(
+        cell(&text, "dense") > cell(&text, "zero-shot") + 0.1,
+        "{text}"
+    );
+    let page = std::fs::read_to_string(shop.path("demo/report.html")).unwrap();
+    for part in ["zero-shot", "dense", "shallow", "decoder", "polyp"] {
+        assert!(page.contains(part), "{part}");
+    }
+    // Trained already: only measured again, with the same result.
+    let again = shop.ok(&arguments);
+    assert_eq!(cell(&again, "dense"), cell(&text, "dense"));
+}
+
+#[test]
+fn a_generated_data_set_scores_as_the_drawings_do() {
+    let shop = Workshop::new();
+    shop.ok(&[
+        "data", "generate", "street", "-o", "street", "--train", "0", "--val", "0", "--test", "3",
+    ]);
+    let error = shop.fails(&["data", "generate", "street", "-o", "street"]);
+    assert!(error.contains("not empty"), "{error}");
+    let eval = |data: &str, set: &[&str]| {
+        let mut arguments = vec!["eval", "--base", "builtin:tiny", "--data", data, "--json"];
+        arguments.extend(set);
+        let json: Value = serde_json::from_str(&shop.ok(&arguments)).unwrap();
+        json
+    };
+    let written = eval("street", &[]);
+    let sizes = ["train=0", "val=0", "test=3"].map(|size| format!("data.generate.{size}"));
+    let set: Vec<&str> = sizes.iter().flat_map(|size| ["--set", size]).collect();
+    assert_eq!(written, eval("builtin:street", &set));
+    let groups = written["prompts"]["p6"]["groups"].as_object().unwrap();
+    assert!(groups.contains_key("road") && groups.contains_key("sky"));
+}
+
+#[test]
+fn what_is_not_built_in_is_named() {
+    let shop = Workshop::new();
+    let error = shop.fails(&["model", "info", "builtin:huge"]);
+    assert!(error.contains("builtin:tiny"), "{error}");
+    let error = shop.fails(&["eval", "--base", "base", "--data", "builtin:moon"]);
+    assert!(error.contains("builtin:endoscopy"), "{error}");
+    let error = shop.fails(&[
+        "eval",
+        "--base",
+        "base",
+        "--data",
+        "builtin:street",
+        "--set",
+        "data.generate.side=8",
+    ]);
+    assert!(error.contains("data.generate.side"), "{error}");
+}
+
+/// Scenes never seen, and colours, which the base knows best; see its README for the rest.
+#[test]
+fn the_builtin_base_knows_colours() {
+    let shop = Workshop::new();
+    let text = shop.ok(&[
+        "eval",
+        "--base",
+        "builtin:tiny",
+        "--data",
+        "builtin:scenes",
+        "--set",
+        "data.generate.seed=999",
+        "--set",
+        "data.generate.test=20",
+    ]);
+    let dice = |group: &str| {
+        let line = text.lines().find(|line| line.trim().starts_with(group));
+        let line = line.unwrap().trim().strip_prefix(group).unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<f64>()
+            .unwrap()
+    };
+    assert!(dice("everything") > 0.9, "{text}");
+    assert!(dice("colour ") > 0.8, "{text}");
+}
