@@ -182,8 +182,7 @@ impl BaseInfo {
     }
 }
 
-/// Where a base's vocabulary comes from, as [`vlsm_models::ClipTokenizer::from_folder`] looks.
-/// Where the vocabulary of the base with those weights is.
+/// Where the vocabulary of the base with those weights comes from, as [`vlsm_models::ClipTokenizer::from_folder`] looks.
 fn tokenizer(weights: &Path) -> String {
     let folder = weights.parent().unwrap_or(Path::new(""));
     // A builtin base has no files, whatever may lie in the working folder.
