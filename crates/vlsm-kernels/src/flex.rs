@@ -152,11 +152,16 @@ fn quick_gelu_backward_slice(output: &mut [f32], x: &[f32], grad: &[f32]) {
 
 #[multiversion(targets = "simd")]
 fn softmax_backward_row(output: &mut [f32], weights: &[f32], grad: &[f32], scale: f32) {
+    let (chunks, rest) = weights.as_chunks::<LANES>();
+    let (grads, grads_rest) = grad.as_chunks::<LANES>();
     let mut sums = [0.0f64; LANES];
-    for (weights, grad) in weights.chunks(LANES).zip(grad.chunks(LANES)) {
+    for (weights, grad) in chunks.iter().zip(grads) {
         for ((w, g), sum) in weights.iter().zip(grad).zip(&mut sums) {
             *sum += f64::from(*w) * f64::from(*g);
         }
+    }
+    for ((w, g), sum) in rest.iter().zip(grads_rest).zip(&mut sums) {
+        *sum += f64::from(*w) * f64::from(*g);
     }
     let along = sums.into_iter().sum::<f64>() as f32;
     for ((y, w), g) in output.iter_mut().zip(weights).zip(grad) {
@@ -192,19 +197,30 @@ const LANES: usize = 8;
 /// Softmax of one row.
 #[multiversion(targets = "simd")]
 fn softmax_row(output: &mut [f32], x: &[f32]) {
+    let (chunks, rest) = x.as_chunks::<LANES>();
     let mut most = [f32::NEG_INFINITY; LANES];
-    for chunk in x.chunks(LANES) {
+    for chunk in chunks {
         for (most, x) in most.iter_mut().zip(chunk) {
             *most = if x > most { *x } else { *most };
         }
     }
-    let most = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let most = most
+        .iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |most, x| most.max(*x));
+    // A loop of its own, which is vectorised better than one that sums too; the row stays in the first cache.
+    for (y, x) in output.iter_mut().zip(x) {
+        *y = exp(x - most);
+    }
+    let (chunks, rest) = output.as_chunks::<LANES>();
     let mut totals = [0.0f32; LANES];
-    for (output, x) in output.chunks_mut(LANES).zip(x.chunks(LANES)) {
-        for ((y, x), total) in output.iter_mut().zip(x).zip(&mut totals) {
-            *y = exp(x - most);
-            *total += *y;
+    for chunk in chunks {
+        for (total, y) in totals.iter_mut().zip(chunk) {
+            *total += y;
         }
+    }
+    for (total, y) in totals.iter_mut().zip(rest) {
+        *total += y;
     }
     let scale = 1.0 / totals.into_iter().sum::<f32>();
     for y in output {
@@ -226,7 +242,8 @@ fn exp(x: f32) -> f32 {
     // Adding and taking away 1.5 * 2^23 rounds to the nearest integer.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
-    let power = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let power = rounded - ROUND;
     let rest = x - power * LN_2_HIGH - power * LN_2_LOW;
     let mut series = 1.987_569_2e-4;
     for coefficient in [
@@ -239,7 +256,9 @@ fn exp(x: f32) -> f32 {
         series = series * rest + coefficient;
     }
     let fraction = series * rest * rest + rest + 1.0;
-    fraction * f32::from_bits(((power as i32 + 127) << 23) as u32)
+    // The integer stands in the last bits of `rounded`: no conversion, which would check for overflow.
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits());
+    fraction * f32::from_bits(exponent.wrapping_add(127) << 23)
 }
 
 fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {

@@ -15,7 +15,8 @@ use crate::tensor_file::HostTensor;
 use crate::weights::{self, for_each_parameter};
 
 /// Every parameter of a base, initialised as Transformers' `CLIPSegPreTrainedModel` does
-/// (CLIP's scheme for the towers and the decoder's attention, PyTorch's for the rest).
+/// (CLIP's scheme for the towers and the decoder's attention, PyTorch's for the rest), but for the
+/// vision tower's position embeddings.
 pub fn base(config: &ClipSegConfig, seed: u64) -> BTreeMap<String, HostTensor> {
     let mut shapes = BTreeMap::new();
     for_each_parameter(&config.init(&Device::flex()), |name, shape| {
@@ -61,6 +62,9 @@ fn base_tensor(
     match (module, field) {
         (_, "logit_scale") => vec![config.logit_scale_init_value as f32],
         (_, "class_embedding") => normal((config.vision_config.hidden_size as f64).powf(-0.5)),
+        // Ten times Transformers' 0.02, which is a twentieth of what patches come to: a model
+        // trained from nothing then knows for long what is where only by chance.
+        ("position_embedding", _) if !is_text => normal(0.2),
         ("token_embedding" | "position_embedding" | "patch_embedding", _) => normal(0.02),
         (norm, "weight") if norm.contains("norm") || norm == "pre_layrnorm" => vec![1.0; count],
         ("q_proj" | "k_proj" | "v_proj", "weight") => {

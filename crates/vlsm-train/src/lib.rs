@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod demo;
 mod device;
 mod error;
 pub mod evaluate;

@@ -10,7 +10,7 @@ use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, MethodKind, Preprocessing};
 
 use crate::device::device;
 use crate::error::{Result, TrainError};
-use crate::evaluate::{Evaluation, Metrics, PromptSet, evaluate};
+use crate::evaluate::{Evaluation, Metrics, PromptSet, Row, evaluate};
 use crate::memory::peak_memory;
 use crate::recipe::Recipe;
 use crate::report::{of_split, write_report};
@@ -144,6 +144,11 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
         seconds_per_epoch: mean(&pace.epochs),
         images_per_second: rate(&pace),
         peak_memory_bytes: peak_memory(),
+        rows: tested
+            .as_ref()
+            .map(|tested| tested.evaluation.rows.clone())
+            .unwrap_or_default(),
+        seconds,
         report: None,
     };
     let json = serde_json::to_string_pretty(&summary).unwrap_or_default();
@@ -156,7 +161,7 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
         }
         _ => Ok(tested),
     };
-    match measured.and_then(|measured| write_report(&setup, &summary, seconds, measured)) {
+    match measured.and_then(|measured| write_report(&setup, &summary, measured)) {
         Ok(path) => summary.report = Some(path),
         Err(error) => eprintln!("the run is complete, but its report is not written: {error}"),
     }

@@ -57,26 +57,24 @@ fn name(rgb: [u8; 3]) -> &'static str {
     if chroma < NEUTRAL {
         return if lightness < 0.87 { "grey" } else { "white" };
     }
-    match hue {
-        h if h < 15.0 => light_or(lightness > 0.63, "pink", "red"),
-        h if h < 38.0 && lightness > 0.65 && chroma < 0.16 => "pink",
-        h if (25.0..38.0).contains(&h) && chroma < 0.11 => "brown",
-        h if h < 38.0 => "red",
-        h if h < 82.0 && lightness > 0.6 && chroma > 0.11 => "orange",
-        h if h < 70.0 => light_or(lightness > 0.72, "pink", "brown"),
-        h if h < 82.0 => light_or(lightness > 0.8, "yellow", "brown"),
-        h if h < 100.0 => light_or(lightness > 0.65, "yellow", "brown"),
-        h if h < 118.0 => light_or(lightness > 0.65, "yellow", "green"),
-        h if h < 170.0 => "green",
-        h if h < 225.0 => "cyan",
-        h if h < 288.0 => "blue",
-        h if h < 340.0 => "purple",
-        _ => light_or(lightness > 0.63, "pink", "red"),
-    }
-}
-
-fn light_or(is_light: bool, light: &'static str, dark: &'static str) -> &'static str {
-    if is_light { light } else { dark }
+    // What a hue is called above a lightness, and at and below it.
+    let (light, from, dark) = match hue {
+        h if h < 15.0 => ("pink", 0.63, "red"),
+        h if h < 38.0 && chroma < 0.08 && h >= 25.0 => ("pink", 0.65, "brown"),
+        h if h < 38.0 && chroma < 0.16 => ("pink", 0.65, "red"),
+        h if h < 38.0 => return "red",
+        h if h < 82.0 && chroma > 0.11 => ("orange", 0.6, "brown"),
+        h if h < 70.0 => ("pink", 0.72, "brown"),
+        h if h < 82.0 => ("yellow", 0.8, "brown"),
+        h if h < 100.0 => ("yellow", 0.65, "brown"),
+        h if h < 118.0 => ("yellow", 0.65, "green"),
+        h if h < 170.0 => return "green",
+        h if h < 225.0 => return "cyan",
+        h if h < 288.0 => return "blue",
+        h if h < 340.0 => return "purple",
+        _ => ("pink", 0.63, "red"),
+    };
+    if lightness > from { light } else { dark }
 }
 
 /// Lightness (0 to 1), chroma (0 to about 0.32) and hue (degrees, 0 to below 360) of an sRGB colour in OKLCh:

@@ -25,7 +25,7 @@ const FEWEST: usize = 16;
 /// - `elongated`: three times as long as wide or more;
 /// - `irregular`: hollow, with a solidity below 0.8;
 /// - `triangular`: fills at most 0.64 of the smallest rectangle around it, halfway from a triangle to an ellipse;
-///   `irregular` if so with a solidity below 0.9, because then spurs make the rectangle large;
+///   `irregular` if so with a solidity below 0.85, because then spurs make the rectangle large;
 /// - `square`, `rectangular`: fills at least 0.89 of it, halfway from an ellipse to a rectangle; square from an aspect of
 ///   0.85 on;
 /// - `round`: aspect of 0.7 and more;
@@ -43,15 +43,26 @@ fn name(outline: Outline) -> &'static str {
         solidity,
         extent,
     } = outline;
-    match () {
-        () if aspect < 1.0 / 3.0 => "elongated",
-        () if solidity < 0.8 => "irregular",
-        () if extent <= 0.64 && solidity < 0.9 => "irregular",
-        () if extent <= 0.64 => "triangular",
-        () if extent >= 0.89 && aspect >= 0.85 => "square",
-        () if extent >= 0.89 => "rectangular",
-        () if aspect >= 0.7 => "round",
-        () => "oval",
+    if aspect < 1.0 / 3.0 {
+        "elongated"
+    } else if solidity < 0.8 {
+        "irregular"
+    } else if extent <= 0.64 {
+        if solidity < 0.85 {
+            "irregular"
+        } else {
+            "triangular"
+        }
+    } else if extent >= 0.89 {
+        if aspect < 0.85 {
+            "rectangular"
+        } else {
+            "square"
+        }
+    } else if aspect < 0.7 {
+        "oval"
+    } else {
+        "round"
     }
 }
 

@@ -11,12 +11,10 @@ use crate::error::Result;
 use crate::run::{Measured, RunSummary};
 use crate::trainer::{Setup, limited};
 
-/// Writes the report of a training into its folder; gives its path. `seconds` is what the training
-/// took.
+/// Writes the report of a training into its folder; gives its path.
 pub(crate) fn write_report(
     setup: &Setup<'_>,
     summary: &RunSummary,
-    seconds: Option<f64>,
     measured: Option<Measured>,
 ) -> Result<PathBuf> {
     let recipe = setup.recipe;
@@ -45,7 +43,7 @@ pub(crate) fn write_report(
         name,
         trained: summary.trainable_parameters,
         total: summary.total_parameters,
-        seconds,
+        seconds: summary.seconds,
         peak_memory: summary.peak_memory_bytes,
         curves: Some(Curves::read(&setup.folder.metrics())?),
         rows: Vec::new(),

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod data;
+mod demo;
 mod eval;
 mod eval_report;
 mod model;
@@ -18,6 +19,7 @@ use vlsm_train::Recipe;
 /// The commands.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    Demo(demo::Args),
     Train(train::Args),
     Eval(eval::Args),
     Predict(predict::Args),
@@ -31,6 +33,7 @@ impl Command {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
+            Self::Demo(args) => args.run(),
             Self::Train(args) => args.run(),
             Self::Eval(args) => args.run(),
             Self::Predict(args) => args.run(),

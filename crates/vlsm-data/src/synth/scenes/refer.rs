@@ -36,16 +36,16 @@ impl Query {
     }
 }
 
-/// Kinds of prompts with their weights in training: at its start, and after it. What a colour and a place mean is learned
-/// first; a model that must learn all kinds at once long answers every prompt with everything.
+/// Kinds of prompts with their weights in training: at its start, and after it. What single words mean is learned first: a
+/// model that must learn all kinds at once long answers every prompt with everything.
 const KINDS: [(Kind, f32, f32); 9] = [
     (Kind::Everything, 0.08, 0.05),
-    (Kind::Shape, 0.12, 0.18),
-    (Kind::Colour, 0.45, 0.16),
-    (Kind::Texture, 0.05, 0.09),
-    (Kind::Size, 0.07, 0.07),
-    (Kind::Place, 0.20, 0.11),
-    (Kind::ColourShape, 0.03, 0.11),
+    (Kind::Shape, 0.19, 0.18),
+    (Kind::Colour, 0.32, 0.16),
+    (Kind::Texture, 0.08, 0.09),
+    (Kind::Size, 0.08, 0.07),
+    (Kind::Place, 0.25, 0.11),
+    (Kind::ColourShape, 0.0, 0.11),
     (Kind::Full, 0.0, 0.15),
     (Kind::Absent, 0.0, 0.08),
 ];
@@ -125,7 +125,7 @@ pub(super) fn some(
             }
             at -= weight;
         }
-        refer(kind, objects, rng)
+        refer(kind, objects, progress, rng)
     };
     (0..count).map(draw).collect()
 }
@@ -133,7 +133,9 @@ pub(super) fn some(
 /// A prompt of every kind, and, where two objects can be told apart, one that names the first alone (`object`) and one
 /// that names the second alone (`exchanged`): whoever answers the second with the first does not listen.
 pub(super) fn every_kind(objects: &[Object], rng: &mut ChaCha8Rng) -> Vec<Referral> {
-    let mut referrals: Vec<Referral> = KINDS.map(|(kind, ..)| refer(kind, objects, rng)).into();
+    let mut referrals: Vec<Referral> = KINDS
+        .map(|(kind, ..)| refer(kind, objects, 1.0, rng))
+        .into();
     let mut unique: Vec<(usize, Query)> = (0..objects.len())
         .filter_map(|place| Some((place, tell_apart(place, objects)?)))
         .collect();
@@ -168,7 +170,7 @@ fn tell_apart(place: usize, objects: &[Object]) -> Option<Query> {
     alone(&query).then_some(query)
 }
 
-fn refer(kind: Kind, objects: &[Object], rng: &mut ChaCha8Rng) -> Referral {
+fn refer(kind: Kind, objects: &[Object], progress: f32, rng: &mut ChaCha8Rng) -> Referral {
     let one = &objects[index(rng, objects.len())];
     let mut query = Query::default();
     match kind {
@@ -186,8 +188,13 @@ fn refer(kind: Kind, objects: &[Object], rng: &mut ChaCha8Rng) -> Referral {
         Kind::Absent => query = absent(objects, rng),
     }
     let selected = query.select(objects);
+    let prompt = if chance(rng, 1.0 - 0.85 * progress) {
+        bare(&query)
+    } else {
+        phrase(&query, selected.count_ones(), kind == Kind::Full, rng)
+    };
     Referral {
-        prompt: phrase(&query, selected.count_ones(), kind == Kind::Full, rng),
+        prompt,
         group: kind.name(),
         objects: selected,
     }
@@ -226,6 +233,19 @@ fn absent(objects: &[Object], rng: &mut ChaCha8Rng) -> Query {
         }
     }
     Query::default()
+}
+
+/// The words of a query alone: `red`, `large circle`, `top left`.
+fn bare(query: &Query) -> String {
+    let words = [
+        query.size.map(|size| SIZES[size].1),
+        query.colour.map(|colour| COLOURS[colour].1),
+        query.texture.map(|texture| TEXTURES[texture].1),
+        query.shape.map(|shape| SHAPES[shape].1),
+        query.place.map(|place| PLACES[place]),
+    ];
+    let words = words.into_iter().flatten().map(|words| words[0]);
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The query in words: `[number] [size] [colour] [texture] noun[, located in place of the image]`.

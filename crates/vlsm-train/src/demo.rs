@@ -1,0 +1,227 @@
+//! The whole method in a minute or two: a base meets a domain that it has never seen, and adapters teach it.
+
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use vlsm_data::synth::Domain;
+use vlsm_data::{Dataset, PromptChoice, Split};
+use vlsm_models::{
+    AdaptedClipSeg, AdapterFile, Base, MethodConfig, MethodKind, Preprocessing, Towers,
+};
+
+use crate::device::device;
+use crate::error::Result;
+use crate::evaluate::{EvalConfig, Metrics, PromptSet, Row, evaluate};
+use crate::recipe::{Recipe, ScheduleKind};
+use crate::report::{
+    Curves, Report, ReportRun, oracle, pick_cases, predict_cases, recipe_facts, title,
+};
+use crate::run::train;
+use crate::run_folder::RunFolder;
+
+/// What the demo shows.
+#[derive(Debug, Clone)]
+pub struct Demo {
+    /// The phantom domain.
+    pub domain: Domain,
+    /// Fewer images and epochs: a first look.
+    pub quick: bool,
+    /// Determines images, adapters and order.
+    pub seed: u64,
+}
+
+/// What came out for one method.
+#[derive(Debug, Clone)]
+pub struct DemoRow {
+    /// The method.
+    pub name: &'static str,
+    /// Number of trained parameters.
+    pub trained: usize,
+    /// Metrics on the test images under the full prompt, p6.
+    pub full: Metrics,
+    /// Metrics under the class word alone, p1.
+    pub class: Metrics,
+    /// Seconds of training.
+    pub seconds: Option<f64>,
+}
+
+/// What came out.
+#[derive(Debug, Clone)]
+pub struct DemoResult {
+    /// A row for each method, zero-shot first.
+    pub rows: Vec<DemoRow>,
+    /// Number of all parameters of the base.
+    pub total: usize,
+    /// The page to look at.
+    pub report: PathBuf,
+}
+
+/// The base that the demo adapts.
+const BASE: &str = "builtin:tiny";
+
+/// The trained methods with their learning rates.
+const METHODS: [(&str, MethodKind, f64); 3] = [
+    ("dense", MethodKind::Dense, 5e-3),
+    ("shallow", MethodKind::Shallow, 2e-3),
+    ("decoder", MethodKind::Decoder, 2e-3),
+];
+
+impl Demo {
+    /// The recipe of one method.
+    pub fn recipe(&self, kind: MethodKind, lr: f64) -> Recipe {
+        let mut recipe = Recipe::default();
+        recipe.model.base = BASE.into();
+        recipe.method.config = MethodConfig {
+            kind,
+            towers: Towers::Vlc,
+            bottleneck: Some(32),
+            cond_bottleneck: 32,
+            ..MethodConfig::default()
+        };
+        let data = &mut recipe.data.config;
+        data.root = PathBuf::from(format!("builtin:{}", self.domain.name()));
+        data.eval_prompt = Some(PromptChoice::Named("p6".into()));
+        data.generate.seed = self.seed;
+        let images = if self.quick {
+            [40, 8, 16]
+        } else {
+            [100, 12, 50]
+        };
+        [
+            data.generate.train,
+            data.generate.val,
+            data.generate.test,
+        ] = images;
+        recipe.optim.lr = lr;
+        recipe.optim.schedule = ScheduleKind::Cosine;
+        recipe.optim.warmup_steps = 10;
+        recipe.optim.clip = 1.0;
+        let trainer = &mut recipe.trainer;
+        trainer.seed = self.seed;
+        trainer.epochs = if self.quick { 6 } else { 16 };
+        trainer.parts = 2;
+        trainer.patience = 0;
+        trainer.eval_batch_size = 16;
+        recipe
+    }
+
+    /// Measures the base as it is, trains each method into a folder below `out`, and writes `out/report.html`. What is
+    /// there already of an earlier call is gone on with. `say` is told what is being done.
+    ///
+    /// # Errors
+    /// If the folder holds another demo, or a file cannot be written.
+    pub fn run(&self, out: &Path, mut say: impl FnMut(&str)) -> Result<DemoResult> {
+        let recipe = self.recipe(MethodKind::ZeroShot, 1.0);
+        let dataset = Dataset::open(&recipe.data.config)?;
+        let samples = dataset.require(Split::Test)?;
+        let sets = PromptSet::every(&recipe.data.config, samples)?;
+        let base = Base::load(BASE, &device("cpu")?)?;
+
+        say(&format!(
+            "measuring {BASE} as it is on {} test images of {}",
+            recipe.data.config.generate.test,
+            self.domain.name()
+        ));
+        let zero_shot = AdaptedClipSeg::new(&base, recipe.method.config.clone(), 0)?;
+        let config = EvalConfig {
+            tokenizer: &base.tokenizer,
+            preprocessing: &base.preprocessing,
+            profile: recipe.method.config.profile,
+            batch_size: recipe.trainer.eval_batch_size,
+            workers: recipe.data.config.workers,
+            ignore: dataset.ignore,
+            masks: None,
+        };
+        let rows = evaluate(&zero_shot, samples, &sets, &config, |_| {})?.rows;
+        let total = zero_shot.num_params();
+        let mut runs = vec![ReportRun {
+            name: "zero-shot".into(),
+            total,
+            rows,
+            ..ReportRun::default()
+        }];
+        let mut models = vec![zero_shot];
+        for (name, kind, lr) in METHODS {
+            let recipe = self.recipe(kind, lr);
+            say(&format!(
+                "training {name} on {} images, {} epochs",
+                recipe.data.config.generate.train, recipe.trainer.epochs
+            ));
+            let folder = RunFolder {
+                path: out.join(name),
+            };
+            let summary = train(&recipe, &folder.path, true)?;
+            models.push(AdaptedClipSeg::with_adapter(
+                &base,
+                AdapterFile::read(&folder.adapter())?,
+            )?);
+            runs.push(ReportRun {
+                name: name.into(),
+                trained: summary.trainable_parameters,
+                total: summary.total_parameters,
+                seconds: summary.seconds,
+                peak_memory: summary.peak_memory_bytes,
+                curves: Some(Curves::read(&folder.metrics())?),
+                rows: summary.rows,
+            });
+        }
+
+        let result = DemoResult {
+            rows: runs.iter().zip(NAMES).map(row).collect(),
+            total,
+            report: out.join("report.html"),
+        };
+        // Cases by the dense adapters: where they are best, middling and worst.
+        let mut cases = pick_cases(&runs[1].rows, samples, dataset.ignore)?;
+        for (model, run) in models.into_iter().zip(&runs) {
+            let (model, Preprocessing { .. }) = (model.for_inference(), &base.preprocessing);
+            predict_cases(
+                &mut cases,
+                &run.name,
+                &model,
+                &base.tokenizer,
+                &base.preprocessing,
+            )?;
+        }
+        let dense = self.recipe(MethodKind::Dense, METHODS[0].2);
+        let size = base.preprocessing.image_size;
+        Report {
+            title: title("adapters", Path::new(self.domain.name())),
+            lead: lead(&result, self.domain),
+            facts: recipe_facts(&dense, &dataset, BASE, size),
+            runs,
+            cases,
+            oracle: oracle(samples),
+            notes: Vec::new(),
+        }
+        .write(&result.report)?;
+        Ok(result)
+    }
+}
+
+/// The methods in the order of the table.
+const NAMES: [&str; 4] = ["zero-shot", METHODS[0].0, METHODS[1].0, METHODS[2].0];
+
+fn row((run, name): (&ReportRun, &'static str)) -> DemoRow {
+    let of_set = |set: &str| {
+        let rows = run.rows.iter().filter(|row: &&Row| row.set == set);
+        Metrics::of(rows)
+    };
+    DemoRow {
+        name,
+        trained: run.trained,
+        full: of_set("p6"),
+        class: of_set("p1"),
+        seconds: run.seconds,
+    }
+}
+
+fn lead(result: &DemoResult, domain: Domain) -> String {
+    let [before, after] = [0, 1].map(|place| result.rows[place].full.dice.mean);
+    let share = 100.0 * result.rows[1].trained as f64 / result.total as f64;
+    format!(
+        "A base that was trained on plain shapes meets {}: Dice {before:.3} as it is, {after:.3} with dense adapters of \
+         {share:.1} % of its parameters.",
+        domain.name()
+    )
+}
