@@ -172,7 +172,7 @@ impl Demo {
             report: out.join("report.html"),
         };
         // Cases by the dense adapters: where they are best, middling and worst.
-        let mut cases = pick_cases(&runs[1].rows, samples, dataset.ignore)?;
+        let mut cases = pick_cases(&runs[1], samples, dataset.ignore)?;
         for (model, run) in models.into_iter().zip(&runs) {
             let (model, Preprocessing { .. }) = (model.for_inference(), &base.preprocessing);
             predict_cases(
