@@ -281,10 +281,10 @@ impl FromStr for Format {
             Self::Generated,
         ]
         .into_iter()
-            .find(|format| format.to_string() == text)
-            .ok_or_else(|| DataError::Config {
-                field: "data.format",
-                reason: format!("`{text}` is not one of auto, annotations, folder, classes, generated"),
-            })
+        .find(|format| format.to_string() == text)
+        .ok_or_else(|| DataError::Config {
+            field: "data.format",
+            reason: format!("`{text}` is not one of auto, annotations, folder, classes, generated"),
+        })
     }
 }

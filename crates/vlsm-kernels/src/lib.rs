@@ -4,6 +4,7 @@
 //! its inputs and nothing else, and its gradient is computed in one pass. On the CPU backend they
 //! run on slices; elsewhere the bodies in [`compose`] apply.
 
+pub mod allocator;
 mod attention;
 pub mod compose;
 mod flex;

@@ -51,8 +51,9 @@ impl Preprocessing {
     pub fn read(folder: &Path, config: &ClipSegConfig) -> Result<Self> {
         let path = folder.join("preprocessor_config.json");
         match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text, config)
-                .map_err(|message| ModelError::Config { path, message }),
+            Ok(text) => {
+                Self::parse(&text, config).map_err(|message| ModelError::Config { path, message })
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::of(config)),
             Err(source) => Err(ModelError::Read { path, source }),
         }

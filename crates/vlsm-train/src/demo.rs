@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use vlsm_data::synth::Domain;
 use vlsm_data::{Dataset, PromptChoice, Split};
-use vlsm_models::{
-    AdaptedClipSeg, AdapterFile, Base, MethodConfig, MethodKind, Preprocessing, Towers,
-};
+use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, MethodConfig, MethodKind, Towers};
 
 use crate::device::device;
 use crate::error::Result;
@@ -59,49 +57,54 @@ pub struct DemoResult {
 /// The base that the demo adapts.
 const BASE: &str = "builtin:tiny";
 
-/// The trained methods with their learning rates.
-const METHODS: [(&str, MethodKind, f64); 3] = [
-    ("dense", MethodKind::Dense, 5e-3),
-    ("shallow", MethodKind::Shallow, 2e-3),
-    ("decoder", MethodKind::Decoder, 2e-3),
+/// The trained methods, in the order of the table.
+const METHODS: [(&str, MethodKind); 3] = [
+    ("dense", MethodKind::Dense),
+    ("shallow", MethodKind::Shallow),
+    ("decoder", MethodKind::Decoder),
 ];
+
+/// A recipe for the builtin base, without data: small adapters, and as many parts of a batch as pay on two cores.
+pub fn recipe(kind: MethodKind) -> Recipe {
+    let mut recipe = Recipe::default();
+    recipe.model.base = BASE.into();
+    recipe.method.config = MethodConfig {
+        kind,
+        towers: Towers::Vlc,
+        bottleneck: Some(32),
+        cond_bottleneck: 32,
+        ..MethodConfig::default()
+    };
+    recipe.data.config.eval_prompt = Some(PromptChoice::Named("p6".into()));
+    recipe.optim.lr = match kind {
+        MethodKind::Full => 1e-3,
+        MethodKind::Decoder | MethodKind::Shallow => 2e-3,
+        MethodKind::Dense | MethodKind::ZeroShot => 3e-3,
+    };
+    recipe.optim.schedule = ScheduleKind::Cosine;
+    recipe.optim.warmup_steps = 20;
+    recipe.optim.clip = 1.0;
+    recipe.trainer.parts = 2;
+    recipe.trainer.patience = 0;
+    recipe.trainer.eval_batch_size = 16;
+    recipe
+}
 
 impl Demo {
     /// The recipe of one method.
-    pub fn recipe(&self, kind: MethodKind, lr: f64) -> Recipe {
-        let mut recipe = Recipe::default();
-        recipe.model.base = BASE.into();
-        recipe.method.config = MethodConfig {
-            kind,
-            towers: Towers::Vlc,
-            bottleneck: Some(32),
-            cond_bottleneck: 32,
-            ..MethodConfig::default()
-        };
+    fn recipe(&self, kind: MethodKind) -> Recipe {
+        let mut recipe = recipe(kind);
         let data = &mut recipe.data.config;
         data.root = PathBuf::from(format!("builtin:{}", self.domain.name()));
-        data.eval_prompt = Some(PromptChoice::Named("p6".into()));
         data.generate.seed = self.seed;
         let images = if self.quick {
             [40, 8, 16]
         } else {
             [100, 12, 50]
         };
-        [
-            data.generate.train,
-            data.generate.val,
-            data.generate.test,
-        ] = images;
-        recipe.optim.lr = lr;
-        recipe.optim.schedule = ScheduleKind::Cosine;
-        recipe.optim.warmup_steps = 10;
-        recipe.optim.clip = 1.0;
-        let trainer = &mut recipe.trainer;
-        trainer.seed = self.seed;
-        trainer.epochs = if self.quick { 6 } else { 16 };
-        trainer.parts = 2;
-        trainer.patience = 0;
-        trainer.eval_batch_size = 16;
+        [data.generate.train, data.generate.val, data.generate.test] = images;
+        recipe.trainer.seed = self.seed;
+        recipe.trainer.epochs = if self.quick { 4 } else { 12 };
         recipe
     }
 
@@ -111,7 +114,7 @@ impl Demo {
     /// # Errors
     /// If the folder holds another demo, or a file cannot be written.
     pub fn run(&self, out: &Path, mut say: impl FnMut(&str)) -> Result<DemoResult> {
-        let recipe = self.recipe(MethodKind::ZeroShot, 1.0);
+        let recipe = self.recipe(MethodKind::ZeroShot);
         let dataset = Dataset::open(&recipe.data.config)?;
         let samples = dataset.require(Split::Test)?;
         let sets = PromptSet::every(&recipe.data.config, samples)?;
@@ -141,8 +144,8 @@ impl Demo {
             ..ReportRun::default()
         }];
         let mut models = vec![zero_shot];
-        for (name, kind, lr) in METHODS {
-            let recipe = self.recipe(kind, lr);
+        for (name, kind) in METHODS {
+            let recipe = self.recipe(kind);
             say(&format!(
                 "training {name} on {} images, {} epochs",
                 recipe.data.config.generate.train, recipe.trainer.epochs
@@ -174,16 +177,15 @@ impl Demo {
         // Cases by the dense adapters: where they are best, middling and worst.
         let mut cases = pick_cases(&runs[1], samples, dataset.ignore)?;
         for (model, run) in models.into_iter().zip(&runs) {
-            let (model, Preprocessing { .. }) = (model.for_inference(), &base.preprocessing);
             predict_cases(
                 &mut cases,
                 &run.name,
-                &model,
+                &model.for_inference(),
                 &base.tokenizer,
                 &base.preprocessing,
             )?;
         }
-        let dense = self.recipe(MethodKind::Dense, METHODS[0].2);
+        let dense = self.recipe(MethodKind::Dense);
         let size = base.preprocessing.image_size;
         Report {
             title: title("adapters", Path::new(self.domain.name())),

@@ -355,8 +355,8 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         let parts = batch.chunks(batch.len().div_ceil(encoders.len()));
         if self.pools.is_empty() {
             let work = parts.zip(encoders);
-            let work =
-                work.map(|(part, encoder)| (part.len(), gradients(setup, &self.model, part, encoder)));
+            let work = work
+                .map(|(part, encoder)| (part.len(), gradients(setup, &self.model, part, encoder)));
             return work.collect();
         }
         std::thread::scope(|scope| {
@@ -371,7 +371,10 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
                 .collect();
             let finished = started.into_iter().map(|(count, thread)| {
                 let result = thread.join();
-                (count, result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                (
+                    count,
+                    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                )
             });
             finished.collect()
         })

@@ -34,7 +34,7 @@ fn round_trip(root: &Path) -> Dataset {
     for split in Split::ALL {
         let samples = dataset.split(split).iter();
         let all: Vec<_> = samples
-            .map(|sample| annotate(&config, split, sample, "dot").unwrap())
+            .map(|sample| annotate(&config, split, sample, "dot").unwrap().0)
             .collect();
         write_annotations(&root.join(format!("anns/{split}.json")), &all).unwrap();
     }
@@ -97,7 +97,8 @@ fn the_file_has_the_published_fields_and_the_oracle_marks() {
     let root = tempfile::tempdir().unwrap();
     pair(root.path(), "", "a", false);
     let sample = &Dataset::open(&as_folder(root.path())).unwrap().train[0];
-    let annotation = annotate(&as_folder(root.path()), Split::Train, sample, "dot").unwrap();
+    let (annotation, _) =
+        annotate(&as_folder(root.path()), Split::Train, sample, "dot").unwrap();
     let path = root.path().join("train.json");
     write_annotations(&path, std::slice::from_ref(&annotation)).unwrap();
     assert_eq!(

@@ -90,7 +90,7 @@ impl Generated {
                 let name = if single {
                     image.clone()
                 } else {
-                    format!("{image}.{}", referent.group.replace(' ', "_"))
+                    format!("{image}.{}", referent.short_name(number))
                 };
                 Sample {
                     mask: PathBuf::from(&name),

@@ -57,11 +57,11 @@ fn write_drawing(id: &DrawingId, root: &Path) -> Result<Vec<Annotation>> {
     let img_name = format!("{name}.png");
     write_png_rgb(&root.join("images").join(&img_name), &drawing.image)?;
     let single = drawing.referents.len() == 1;
-    let write = |drawn: super::DrawnReferent| {
+    let write = |(number, drawn): (usize, super::DrawnReferent)| {
         let mask_name = if single {
             img_name.clone()
         } else {
-            format!("{name}.{}.png", drawn.referent.group.replace(' ', "_"))
+            format!("{name}.{}.png", drawn.referent.short_name(number))
         };
         write_png_mask(&root.join("masks").join(&mask_name), &drawn.mask)?;
         Ok(Annotation {
@@ -73,5 +73,46 @@ fn write_drawing(id: &DrawingId, root: &Path) -> Result<Vec<Annotation>> {
             oracle: drawn.referent.oracle,
         })
     };
-    drawing.referents.into_iter().map(write).collect()
+    drawing
+        .referents
+        .into_iter()
+        .enumerate()
+        .map(write)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DataConfig, Dataset};
+
+    #[test]
+    fn what_is_written_is_what_is_drawn() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = GenerateConfig {
+            seed: 3,
+            side: 96,
+            train: 3,
+            val: 1,
+            test: 2,
+        };
+        for domain in Domain::ALL {
+            let root = folder.path().join(domain.name());
+            write_dataset(domain, &config, &root, || {}).unwrap();
+            let written = Dataset::open(&DataConfig::new(&root)).unwrap();
+            let mut drawn = DataConfig::new(format!("builtin:{}", domain.name()));
+            drawn.generate = config.clone();
+            let drawn = Dataset::open(&drawn).unwrap();
+            for split in Split::ALL {
+                let (written, drawn) = (written.split(split), drawn.split(split));
+                assert_eq!(written.len(), drawn.len());
+                for (written, drawn) in written.iter().zip(drawn) {
+                    assert_eq!(written.prompts, drawn.prompts);
+                    assert_eq!(written.group, drawn.group);
+                    assert_eq!(written.oracle, drawn.oracle);
+                    assert_eq!(written.read(None).unwrap(), drawn.read(None).unwrap());
+                }
+            }
+        }
+    }
 }

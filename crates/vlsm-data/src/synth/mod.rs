@@ -75,6 +75,13 @@ pub struct Referent {
     pub oracle: BTreeMap<&'static str, Vec<&'static str>>,
 }
 
+impl Referent {
+    /// A name among those of its drawing, in which it stands at place `number`.
+    pub(crate) fn short_name(&self, number: usize) -> String {
+        format!("{number}_{}", self.group.replace(' ', "_"))
+    }
+}
+
 /// A referent with its pixels.
 #[derive(Clone, Debug)]
 pub struct DrawnReferent {

@@ -148,6 +148,7 @@ mod tests {
 
     fn row(sample: &str, set: &str, dice: f64) -> Row {
         Row {
+            group: String::new(),
             sample: sample.into(),
             set: set.into(),
             prompt: "polyp".into(),

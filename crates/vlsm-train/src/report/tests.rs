@@ -7,6 +7,7 @@ const PROMPT: &str = "<b>&\"";
 
 fn row(sample: usize, set: &str, dice: f64) -> Row {
     Row {
+        group: String::new(),
         sample: format!("case{sample}"),
         set: set.into(),
         prompt: PROMPT.into(),
@@ -157,6 +158,7 @@ fn prompts_from_the_mask_are_marked() {
 #[test]
 fn what_samples_owe_to_masks_is_gathered() {
     let sample = |oracle: Option<&str>| Sample {
+        group: String::new(),
         name: "a".into(),
         image: "a.png".into(),
         mask: "a.png".into(),

@@ -95,13 +95,7 @@ fn report(result: &DemoResult) -> String {
         })
         .collect();
     let header = [
-        "method",
-        "Dice p6",
-        "IoU p6",
-        "HD95 p6",
-        "Dice p1",
-        "trained",
-        "seconds",
+        "method", "Dice p6", "IoU p6", "HD95 p6", "Dice p1", "trained", "seconds",
     ];
     let images = result.rows.first().map_or(0, |row| row.full.samples);
     table(&header, &rows)

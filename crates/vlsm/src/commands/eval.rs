@@ -344,11 +344,7 @@ struct Json {
     prompts: serde_json::Map<String, serde_json::Value>,
 }
 
-fn json(
-    evaluation: &Evaluation,
-    samples: usize,
-    results: &[SetResult<'_>],
-) -> Result<String> {
+fn json(evaluation: &Evaluation, samples: usize, results: &[SetResult<'_>]) -> Result<String> {
     let overall = evaluation.overall();
     let mut prompts = serde_json::Map::new();
     for result in results {

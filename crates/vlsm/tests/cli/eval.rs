@@ -84,6 +84,7 @@ fn several_prompts_come_from_one_call() {
     let header: Vec<String> = table.headers().unwrap().iter().map(String::from).collect();
     let columns = [
         "sample",
+        "group",
         "prompt_set",
         "prompt",
         "dice",

@@ -305,7 +305,11 @@ fn phrase(query: &Query, count: u32, rich: bool, rng: &mut ChaCha8Rng) -> String
     });
     let mut text = words.join(" ");
     if let Some(place) = query.place {
-        text += if chance(rng, 0.7) { ", located in " } else { " in the " };
+        text += if chance(rng, 0.7) {
+            ", located in "
+        } else {
+            " in the "
+        };
         text += word(PLACES[place], rng);
         if chance(rng, 0.4) {
             text += " of the image";

@@ -157,7 +157,12 @@ fn summary(out: &Path, class: &str, annotations: &[Vec<Annotated>; 3]) -> String
             ]
         })
         .collect();
-    let all = || annotations.iter().flatten().map(|(_, description)| description);
+    let all = || {
+        annotations
+            .iter()
+            .flatten()
+            .map(|(_, description)| description)
+    };
     let single = |word: fn(&Description) -> Option<&'static str>| commonest(all().filter_map(word));
     format!("annotations of \"{class}\" in {}\n", out.display())
         + &table(&["split", "images", "empty masks"], &rows)
