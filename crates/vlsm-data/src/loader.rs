@@ -141,10 +141,12 @@ enum Loaded {
     },
     Drawing {
         image: Arc<RgbImage>,
-        /// Each resized, and at its own size if that is kept.
-        masks: Arc<[(Arc<Mask>, Option<Arc<Mask>>)]>,
+        masks: Arc<[LoadedMask]>,
     },
 }
+
+/// A mask resized, and at its own size if that is kept.
+type LoadedMask = (Arc<Mask>, Option<Arc<Mask>>);
 
 impl Loader {
     /// Starts on `requests` for `samples`. `ignore` is [`Dataset::ignore`](crate::Dataset).

@@ -104,7 +104,7 @@ impl Demo {
         };
         [data.generate.train, data.generate.val, data.generate.test] = images;
         recipe.trainer.seed = self.seed;
-        recipe.trainer.epochs = if self.quick { 4 } else { 12 };
+        recipe.trainer.epochs = if self.quick { 4 } else { 16 };
         recipe
     }
 

@@ -19,7 +19,8 @@ fn main() -> Result<()> {
     let recipes = folders.iter().map(|run| Recipe::read(&run.recipe(), &[]));
     let recipes = recipes.collect::<vlsm::train::Result<Vec<Recipe>>>()?;
     let Some(first) = recipes.first() else {
-        return Ok(eprintln!("usage: compare PAGE RUN..."));
+        eprintln!("usage: compare PAGE RUN...");
+        return Ok(());
     };
     let dataset = Dataset::open(&first.data.config)?;
     let samples = dataset.require(Split::Test)?;

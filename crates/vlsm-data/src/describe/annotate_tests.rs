@@ -97,8 +97,7 @@ fn the_file_has_the_published_fields_and_the_oracle_marks() {
     let root = tempfile::tempdir().unwrap();
     pair(root.path(), "", "a", false);
     let sample = &Dataset::open(&as_folder(root.path())).unwrap().train[0];
-    let (annotation, _) =
-        annotate(&as_folder(root.path()), Split::Train, sample, "dot").unwrap();
+    let (annotation, _) = annotate(&as_folder(root.path()), Split::Train, sample, "dot").unwrap();
     let path = root.path().join("train.json");
     write_annotations(&path, std::slice::from_ref(&annotation)).unwrap();
     assert_eq!(
