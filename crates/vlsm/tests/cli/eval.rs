@@ -95,9 +95,9 @@ fn several_prompts_come_from_one_call() {
     assert_eq!(header, columns);
     let rows: Vec<csv::StringRecord> = table.records().map(Result::unwrap).collect();
     assert_eq!(rows.len(), 12);
-    let of_p2: Vec<&csv::StringRecord> = rows.iter().filter(|row| &row[1] == "p2").collect();
-    assert!(of_p2.iter().all(|row| &row[2] == "bright disc"));
-    let dice: f64 = of_p2.iter().map(|row| row[3].parse::<f64>().unwrap()).sum();
+    let of_p2: Vec<&csv::StringRecord> = rows.iter().filter(|row| &row[2] == "p2").collect();
+    assert!(of_p2.iter().all(|row| &row[3] == "bright disc"));
+    let dice: f64 = of_p2.iter().map(|row| row[4].parse::<f64>().unwrap()).sum();
     assert!((dice / 4.0 - mean(&sets["p2"])).abs() < 1e-12);
 
     assert_eq!(shop.names("masks"), ["a---disc", "p1", "p2"]);
