@@ -4,8 +4,6 @@ use burn::backend::tensor::{BoolTensor, FloatTensor};
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
-use crate::Kernels;
-
 /// The slope of the sigmoid in quick-GELU.
 pub(crate) const SLOPE: f32 = 1.702;
 
@@ -69,7 +67,7 @@ pub(crate) fn attention_scale(query: &Shape) -> f64 {
 ///
 /// The query is scaled before the product, as Transformers does, whose rounding this follows. (The
 /// CPU backend's own fused attention was ten times further from f64 where scores are large.)
-pub fn attention_weights<B: Kernels>(
+pub fn attention_weights<B: Backend>(
     query: FloatTensor<B>,
     key: FloatTensor<B>,
     causal: bool,
@@ -84,7 +82,7 @@ pub fn attention_weights<B: Kernels>(
     } else {
         scores
     };
-    B::softmax_last(scores)
+    B::softmax(scores, 3)
 }
 
 /// For each query the keys behind it, in the shape of `scores`.
@@ -98,7 +96,7 @@ fn later_tokens<B: Backend>(tokens: usize, scores: &FloatTensor<B>) -> BoolTenso
 }
 
 /// Attention weights times the values.
-pub fn attention<B: Kernels>(
+pub fn attention<B: Backend>(
     query: FloatTensor<B>,
     key: FloatTensor<B>,
     value: FloatTensor<B>,

@@ -1,7 +1,6 @@
 //! Bodies on slices for the CPU backend, and the routing of the others.
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::ops::ActivationOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex, TensorMetadata};
 use burn::tensor::{Bytes, DType, Shape};
@@ -61,24 +60,6 @@ impl Kernels for Flex {
             return compose::quick_gelu_backward::<Self>(x, grad);
         }
         by_rows(x, grad, CHUNK, quick_gelu_backward_slice)
-    }
-
-    fn softmax_last(x: FlexTensor) -> FlexTensor {
-        let shape = x.shape();
-        let last = shape.num_dims() - 1;
-        if x.dtype() != DType::F32 {
-            return <Self as ActivationOps<Self>>::softmax(x, last);
-        }
-        let width = shape[last].max(1);
-        let x = x.to_contiguous();
-        let input = x.as_slice::<f32>().unwrap_or_default();
-        let mut output = vec![0.0; input.len()];
-        output
-            .par_chunks_mut(width)
-            .zip(input.par_chunks(width))
-            .with_min_len(CHUNK.div_ceil(width))
-            .for_each(|(output, input)| softmax_row(output, input));
-        tensor(output, shape)
     }
 
     fn softmax_backward(weights: FlexTensor, grad: FlexTensor, scale: f32) -> FlexTensor {
@@ -191,42 +172,8 @@ fn layer_norm_row(output: &mut [f32], x: &[f32], gamma: &[f32], grad: &[f32], ep
     }
 }
 
-/// Running sums and maxima of a row, each of every eighth place, so that the loops are vectorised.
+/// Running sums of a row, each of every eighth place, so that the loops are vectorised.
 const LANES: usize = 8;
-
-/// Softmax of one row.
-#[multiversion(targets = "simd")]
-fn softmax_row(output: &mut [f32], x: &[f32]) {
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    let mut most = [f32::NEG_INFINITY; LANES];
-    for chunk in chunks {
-        for (most, x) in most.iter_mut().zip(chunk) {
-            *most = if x > most { *x } else { *most };
-        }
-    }
-    let most = most
-        .iter()
-        .chain(rest)
-        .fold(f32::NEG_INFINITY, |most, x| most.max(*x));
-    // A loop of its own, which is vectorised better than one that sums too; the row stays in the first cache.
-    for (y, x) in output.iter_mut().zip(x) {
-        *y = exp(x - most);
-    }
-    let (chunks, rest) = output.as_chunks::<LANES>();
-    let mut totals = [0.0f32; LANES];
-    for chunk in chunks {
-        for (total, y) in totals.iter_mut().zip(chunk) {
-            *total += y;
-        }
-    }
-    for (total, y) in totals.iter_mut().zip(rest) {
-        *total += y;
-    }
-    let scale = 1.0 / totals.into_iter().sum::<f32>();
-    for y in output {
-        *y *= scale;
-    }
-}
 
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
@@ -281,24 +228,6 @@ impl Kernels for burn_cubecl::CubeBackend {}
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn softmax_agrees_with_f64_and_leaves_nothing_to_hidden_places() {
-        for width in [1, 7, 8, 77, 257] {
-            let mut x: Vec<f32> = (0..width).map(|i| ((i * 37) % 101) as f32 * 0.3).collect();
-            if width > 2 {
-                x[1] = f32::NEG_INFINITY;
-            }
-            let most = x.iter().copied().fold(f32::MIN, f32::max);
-            let exps: Vec<f64> = x.iter().map(|x| f64::from(x - most).exp()).collect();
-            let total: f64 = exps.iter().sum();
-            let mut output = vec![0.0; width];
-            softmax_row(&mut output, &x);
-            for (y, exp) in output.iter().zip(exps) {
-                assert!((f64::from(*y) - exp / total).abs() < 1e-6, "{width}");
-            }
-        }
-    }
 
     #[test]
     fn exp_is_close_everywhere() {

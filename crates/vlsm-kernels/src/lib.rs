@@ -12,7 +12,7 @@ mod layer_norm;
 mod quick_gelu;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
 /// What a backend does for this crate; every operation has a default body.
@@ -56,12 +56,6 @@ pub trait Kernels: Backend {
         epsilon: f64,
     ) -> FloatTensor<Self> {
         compose::layer_norm_backward::<Self>(x, gamma, grad, epsilon)
-    }
-
-    /// Softmax over the last dimension.
-    fn softmax_last(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        let last = x.shape().num_dims() - 1;
-        Self::softmax(x, last)
     }
 
     /// `scale * w (g - sum(w g))` over the last dimension: the gradient at `x` of
