@@ -103,7 +103,10 @@ impl Demo {
         } else {
             [100, 12, 50]
         };
-        [data.generate.train, data.generate.val, data.generate.test] = images;
+        // An image of a street is four samples, one for each class.
+        let samples = if self.domain == Domain::Street { 4 } else { 1 };
+        [data.generate.train, data.generate.val, data.generate.test] =
+            images.map(|count| count / samples);
         recipe.trainer.seed = self.seed;
         recipe.trainer.epochs = if self.quick { 4 } else { 16 };
         recipe
