@@ -4,6 +4,8 @@ use burn::backend::tensor::{BoolTensor, FloatTensor};
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
+use crate::Kernels;
+
 /// The slope of the sigmoid in quick-GELU.
 pub(crate) const SLOPE: f32 = 1.702;
 
@@ -45,6 +47,12 @@ pub fn layer_norm_backward<B: Backend>(
     B::float_div(change, deviation)
 }
 
+/// Softmax over the last dimension.
+pub fn softmax_last<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let last = x.shape().num_dims() - 1;
+    B::softmax(x, last)
+}
+
 /// `scale * w (g - sum(w g))` over the last dimension.
 pub fn softmax_backward<B: Backend>(
     weights: FloatTensor<B>,
@@ -67,7 +75,7 @@ pub(crate) fn attention_scale(query: &Shape) -> f64 {
 ///
 /// The query is scaled before the product, as Transformers does, whose rounding this follows. (The
 /// CPU backend's own fused attention was ten times further from f64 where scores are large.)
-pub fn attention_weights<B: Backend>(
+pub fn attention_weights<B: Kernels>(
     query: FloatTensor<B>,
     key: FloatTensor<B>,
     causal: bool,
@@ -82,7 +90,7 @@ pub fn attention_weights<B: Backend>(
     } else {
         scores
     };
-    B::softmax(scores, 3)
+    B::softmax_last(scores)
 }
 
 /// For each query the keys behind it, in the shape of `scores`.
@@ -96,7 +104,7 @@ fn later_tokens<B: Backend>(tokens: usize, scores: &FloatTensor<B>) -> BoolTenso
 }
 
 /// Attention weights times the values.
-pub fn attention<B: Backend>(
+pub fn attention<B: Kernels>(
     query: FloatTensor<B>,
     key: FloatTensor<B>,
     value: FloatTensor<B>,

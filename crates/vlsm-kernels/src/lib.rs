@@ -58,6 +58,11 @@ pub trait Kernels: Backend {
         compose::layer_norm_backward::<Self>(x, gamma, grad, epsilon)
     }
 
+    /// Softmax over the last dimension.
+    fn softmax_last(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        compose::softmax_last::<Self>(x)
+    }
+
     /// `scale * w (g - sum(w g))` over the last dimension: the gradient at `x` of
     /// `softmax(scale * x)`, given its value `w` and the gradient `g` there.
     fn softmax_backward(
