@@ -1,5 +1,6 @@
 //! A data set: its samples by split, whatever the format on disk.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -108,8 +109,14 @@ impl Sample {
             Target::Foreground => read_mask(&self.mask)?,
             Target::Class(class) => read_class_map(&self.mask)?.mask_of(class, ignore),
             Target::Drawn(id, number) => {
-                let mut drawing = id.draw();
-                return Ok((drawing.image, drawing.referents.swap_remove(number).mask));
+                let drawing = id.draw();
+                let Some(found) = drawing.referents.into_iter().nth(number) else {
+                    return Err(DataError::Config {
+                        field: "target",
+                        reason: format!("drawing `{}` has no target {number}", id.name()),
+                    });
+                };
+                return Ok((drawing.image, found.mask));
             }
         };
         Ok((read_image(&self.image)?, mask))
@@ -223,10 +230,10 @@ impl Dataset {
 
     /// The training samples of an epoch, counted from 0. Those of files are always the same; scenes are drawn anew in
     /// each epoch, so that none is seen twice.
-    pub fn train_in_epoch(&self, epoch: usize) -> Vec<Sample> {
+    pub fn train_in_epoch(&self, epoch: usize) -> Cow<'_, [Sample]> {
         match &self.generated {
-            Some(generated) if epoch > 0 => generated.samples(Split::Train, epoch),
-            _ => self.train.clone(),
+            Some(generated) if epoch > 0 => generated.samples(Split::Train, epoch).into(),
+            _ => Cow::Borrowed(&self.train),
         }
     }
 

@@ -130,15 +130,7 @@ impl Demo {
             self.domain.name()
         ));
         let zero_shot = AdaptedClipSeg::new(&base, recipe.method.config.clone(), 0)?;
-        let config = EvalConfig {
-            tokenizer: &base.tokenizer,
-            preprocessing: &base.preprocessing,
-            profile: recipe.method.config.profile,
-            batch_size: recipe.trainer.eval_batch_size,
-            workers: recipe.data.config.workers,
-            ignore: dataset.ignore,
-            masks: None,
-        };
+        let config = EvalConfig::new(&recipe, &dataset, &base.tokenizer, &base.preprocessing);
         let rows = evaluate(&zero_shot, samples, &sets, &config, |_| {})?.rows;
         let total = zero_shot.num_params();
         let mut runs = vec![ReportRun {

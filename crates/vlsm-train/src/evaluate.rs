@@ -8,8 +8,8 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 use serde::Serialize;
 use vlsm_data::{
-    DataConfig, Example, Loader, LoaderConfig, Mask, PromptChoice, Request, RgbImage, Sample,
-    Scores, Summary, resize_mask, score, write_png_mask,
+    DataConfig, Dataset, Example, Loader, LoaderConfig, Mask, PromptChoice, Request, RgbImage,
+    Sample, Scores, Summary, resize_mask, score, write_png_mask,
 };
 use vlsm_models::weights::to_host;
 use vlsm_models::{ClipTokenizer, Preprocessing, Profile, SegmentationModel};
@@ -17,6 +17,7 @@ use vlsm_models::{ClipTokenizer, Preprocessing, Profile, SegmentationModel};
 use crate::batch::{PromptEncoder, Truth, pixels};
 use crate::error::{Result, TrainError};
 use crate::loss::dice_ce;
+use crate::recipe::Recipe;
 
 /// A prompt for every sample, under a name.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,6 +101,26 @@ pub struct EvalConfig<'a> {
     pub ignore: Option<u8>,
     /// Folder for the predicted masks, `SET/SAMPLE.png` at the masks' own size.
     pub masks: Option<&'a Path>,
+}
+
+impl<'a> EvalConfig<'a> {
+    /// How a recipe evaluates on its data set, without writing masks.
+    pub fn new(
+        recipe: &Recipe,
+        dataset: &Dataset,
+        tokenizer: &'a ClipTokenizer,
+        preprocessing: &'a Preprocessing,
+    ) -> Self {
+        Self {
+            tokenizer,
+            preprocessing,
+            profile: recipe.method.config.profile,
+            batch_size: recipe.trainer.eval_batch_size,
+            workers: recipe.data.config.workers,
+            ignore: dataset.ignore,
+            masks: None,
+        }
+    }
 }
 
 /// The metrics of one sample under one prompt.

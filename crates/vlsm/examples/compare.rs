@@ -41,15 +41,7 @@ fn main() -> Result<()> {
         let segmenter =
             Segmenter::from_pretrained(&recipe.model.base)?.with_adapter(folder.adapter())?;
         let (model, preprocessing) = (segmenter.model(), segmenter.preprocessing());
-        let config = EvalConfig {
-            tokenizer: segmenter.tokenizer(),
-            preprocessing,
-            profile: recipe.method.config.profile,
-            batch_size: recipe.trainer.eval_batch_size,
-            workers: recipe.data.config.workers,
-            ignore: dataset.ignore,
-            masks: None,
-        };
+        let config = EvalConfig::new(recipe, &dataset, segmenter.tokenizer(), preprocessing);
         let rows = evaluate(model, samples, &sets, &config, |_| {})?.rows;
         let name = folder.path.file_name().unwrap_or_default();
         let run = ReportRun {

@@ -105,15 +105,8 @@ fn zero_shot(recipe: &Recipe) -> Result<Vec<Row>> {
     let sets = sets.iter().map(|choice| PromptSet::new(choice, samples));
     let sets = sets.collect::<vlsm::train::Result<Vec<_>>>()?;
     let segmenter = Segmenter::from_pretrained(&recipe.model.base)?;
-    let config = EvalConfig {
-        tokenizer: segmenter.tokenizer(),
-        preprocessing: segmenter.preprocessing(),
-        profile: recipe.method.config.profile,
-        batch_size: recipe.trainer.eval_batch_size,
-        workers: recipe.data.config.workers,
-        ignore: dataset.ignore,
-        masks: None,
-    };
+    let (tokenizer, preprocessing) = (segmenter.tokenizer(), segmenter.preprocessing());
+    let config = EvalConfig::new(recipe, &dataset, tokenizer, preprocessing);
     Ok(evaluate(segmenter.model(), samples, &sets, &config, |_| {})?.rows)
 }
 

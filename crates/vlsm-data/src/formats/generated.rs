@@ -82,16 +82,12 @@ impl Generated {
         };
         let image = id.name();
         let referents = id.referents();
-        let single = referents.len() == 1;
+        let count = referents.len();
         referents
             .into_iter()
             .enumerate()
             .map(move |(number, referent)| {
-                let name = if single {
-                    image.clone()
-                } else {
-                    format!("{image}.{}", referent.short_name(number))
-                };
+                let name = referent.name(&image, number, count);
                 Sample {
                     mask: PathBuf::from(&name),
                     name,

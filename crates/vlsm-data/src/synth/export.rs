@@ -56,13 +56,9 @@ fn write_drawing(id: &DrawingId, root: &Path) -> Result<Vec<Annotation>> {
     let drawing = id.draw();
     let img_name = format!("{name}.png");
     write_png_rgb(&root.join("images").join(&img_name), &drawing.image)?;
-    let single = drawing.referents.len() == 1;
+    let count = drawing.referents.len();
     let write = |(number, drawn): (usize, super::DrawnReferent)| {
-        let mask_name = if single {
-            img_name.clone()
-        } else {
-            format!("{name}.{}.png", drawn.referent.short_name(number))
-        };
+        let mask_name = drawn.referent.name(&name, number, count) + ".png";
         write_png_mask(&root.join("masks").join(&mask_name), &drawn.mask)?;
         Ok(Annotation {
             img_name: img_name.clone(),

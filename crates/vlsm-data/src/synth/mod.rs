@@ -76,9 +76,12 @@ pub struct Referent {
 }
 
 impl Referent {
-    /// A name among those of its drawing, in which it stands at place `number`.
-    pub(crate) fn short_name(&self, number: usize) -> String {
-        format!("{number}_{}", self.group.replace(' ', "_"))
+    /// Its name, given that of its drawing, in which it is number `number` of `count`: the drawing's where it is alone.
+    pub(crate) fn name(&self, drawing: &str, number: usize, count: usize) -> String {
+        if count == 1 {
+            return drawing.to_owned();
+        }
+        format!("{drawing}.{number}_{}", self.group.replace(' ', "_"))
     }
 }
 

@@ -228,14 +228,11 @@ impl Args {
         samples: &[Sample],
         sets: &[PromptSet],
     ) -> Result<Evaluation> {
+        let (tokenizer, preprocessing) = (segmenter.tokenizer(), segmenter.preprocessing());
         let config = EvalConfig {
-            tokenizer: segmenter.tokenizer(),
-            preprocessing: segmenter.preprocessing(),
             profile: segmenter.model().method().profile,
-            batch_size: recipe.trainer.eval_batch_size,
-            workers: recipe.data.config.workers,
-            ignore: dataset.ignore,
             masks: self.masks.as_deref(),
+            ..EvalConfig::new(recipe, dataset, tokenizer, preprocessing)
         };
         let counter = Counter::new("evaluating", samples.len());
         let progress = |done| counter.set(done);
