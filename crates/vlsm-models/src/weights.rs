@@ -176,6 +176,15 @@ pub struct AnyRank {
 }
 
 impl AnyRank {
+    /// Rows and columns of the module's layout, if the tensor is a matrix.
+    pub fn matrix(&self) -> Option<[usize; 2]> {
+        match (self.shape.as_slice(), self.transposed) {
+            ([rows, columns], false) => Some([*rows, *columns]),
+            ([rows, columns], true) => Some([*columns, *rows]),
+            _ => None,
+        }
+    }
+
     /// The tensor in PyTorch's layout.
     pub fn to_file(&self) -> HostTensor {
         if self.transposed {

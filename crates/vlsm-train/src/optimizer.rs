@@ -1,42 +1,92 @@
-//! AdamW over the trained parameters, and clipping by the global norm.
+//! AdamW and Muon over the trained parameters, and clipping by the global norm.
 
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use burn::optim::{AdamW as Rule, AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{
+    AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, AdjustLrFn, Muon, MuonConfig, Optimizer,
+};
 use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
 use vlsm_models::tensor_file::HostTensor;
 use vlsm_models::weights::{self, Gradients, to_host};
 
 use crate::recipe::OptimConfig;
 
-/// AdamW (Loshchilov and Hutter 2019), Burn's rule, with moments kept by parameter name so that
-/// they can be saved and put back.
-pub struct AdamW {
-    rule: Rule,
+/// AdamW (Loshchilov and Hutter 2019), Burn's rule, and, where the recipe says so, Muon (Jordan et al. 2024) for the
+/// matrices of transformer layers. Moments are kept by parameter name so that they can be saved and put back.
+pub struct Rules {
+    adamw: AdamW,
     moments: BTreeMap<String, AdamWState<1>>,
+    muon: Option<Muon>,
+    velocities: BTreeMap<String, Tensor<1>>,
 }
 
-impl AdamW {
-    /// An optimiser without history.
+/// How much of Muon's momentum stays from step to step, the published value.
+const MOMENTUM: f32 = 0.95;
+
+impl Rules {
+    /// Rules without history.
     pub fn new(config: &OptimConfig) -> Self {
+        // The momentum is kept here, where it can be saved; the rule gets what comes of it.
+        let none = MomentumConfig {
+            momentum: 0.0,
+            dampening: 0.0,
+            nesterov: false,
+        };
+        let muon = MuonConfig::new()
+            .with_momentum(none)
+            .with_weight_decay(Some(WeightDecayConfig::new(config.weight_decay)))
+            .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW);
         Self {
-            rule: AdamWConfig::new()
+            adamw: AdamWConfig::new()
                 .with_beta_1(config.betas[0])
                 .with_beta_2(config.betas[1])
                 .with_epsilon(config.eps)
                 .with_weight_decay(config.weight_decay)
                 .build(),
             moments: BTreeMap::new(),
+            muon: config.muon.then(|| muon.build()),
+            velocities: BTreeMap::new(),
         }
     }
 
     /// One step; parameters without a gradient stay as they are.
     pub fn step<M: Module>(&mut self, model: M, mut gradients: Gradients, lr: f64) -> M {
+        let mut turned = BTreeMap::new();
+        let model = match self.muon.take() {
+            Some(muon) => {
+                let mut matrices = Vec::new();
+                let model = weights::update(model, |name, value| {
+                    if let Some(shape) = gradients.get(name)?.matrix()
+                        && name.contains(".layers.")
+                    {
+                        let ahead = self.look_ahead(name, gradients.remove(name)?.flat);
+                        matrices.push((name.to_owned(), shape, value, ahead));
+                    }
+                    None
+                });
+                // Each is too small to be shared out among cores.
+                let stepped = matrices.into_par_iter().map(|(name, shape, value, ahead)| {
+                    let (value, ahead) = (value.reshape(shape), ahead.reshape::<2, _>(shape));
+                    let (value, _) = muon.step(lr, value, ahead, None);
+                    (name, value.reshape([-1]))
+                });
+                turned = stepped.collect();
+                self.muon = Some(muon);
+                model
+            }
+            None => model,
+        };
         weights::update(model, |name, value| {
+            if let Some(value) = turned.remove(name) {
+                return Some(value);
+            }
             let gradient = gradients.remove(name)?;
             let state = self.moments.remove(name);
-            let (value, state) = self.rule.step(lr, value, gradient.flat, state);
+            let (value, state) = self.adamw.step(lr, value, gradient.flat, state);
             if let Some(state) = state {
                 self.moments.insert(name.to_owned(), state);
             }
@@ -44,20 +94,32 @@ impl AdamW {
         })
     }
 
-    /// The moments, `m.NAME` and `v.NAME`, flat, and the number of steps taken.
+    /// Nesterov's momentum, as Muon takes it.
+    fn look_ahead(&mut self, name: &str, gradient: Tensor<1>) -> Tensor<1> {
+        let velocity = match self.velocities.remove(name) {
+            Some(velocity) => velocity * MOMENTUM + gradient.clone(),
+            None => gradient.clone(),
+        };
+        self.velocities.insert(name.to_owned(), velocity.clone());
+        velocity * MOMENTUM + gradient
+    }
+
+    /// The moments, `m.NAME`, `v.NAME` and Muon's `velocity.NAME`, flat, and the number of steps taken.
     pub fn state(&self) -> (BTreeMap<String, HostTensor>, usize) {
         let mut tensors = BTreeMap::new();
         let mut steps = 0;
+        let mut add = |kind: &str, name: &str, tensor: &Tensor<1>| {
+            let data = to_host(tensor.clone());
+            let shape = vec![data.len()];
+            tensors.insert(format!("{kind}.{name}"), HostTensor { shape, data });
+        };
         for (name, state) in &self.moments {
             steps = state.momentum.time;
-            for (kind, moment) in [
-                ("m", &state.momentum.moment_1),
-                ("v", &state.momentum.moment_2),
-            ] {
-                let data = to_host(moment.clone());
-                let shape = vec![data.len()];
-                tensors.insert(format!("{kind}.{name}"), HostTensor { shape, data });
-            }
+            add("m", name, &state.momentum.moment_1);
+            add("v", name, &state.momentum.moment_2);
+        }
+        for (name, velocity) in &self.velocities {
+            add("velocity", name, velocity);
         }
         (tensors, steps)
     }
@@ -69,17 +131,23 @@ impl AdamW {
         steps: usize,
         device: &Device,
     ) {
-        let names: Vec<String> = tensors
-            .keys()
-            .filter_map(|name| name.strip_prefix("m.").map(str::to_owned))
-            .collect();
-        for name in names {
-            let mut moment = |kind: &str| {
-                let tensor = tensors.remove(&format!("{kind}.{name}"))?;
-                let data = TensorData::new(tensor.data, tensor.shape);
-                Some(Tensor::<1>::from_data(data, device))
+        let mut firsts = BTreeMap::new();
+        let mut seconds = BTreeMap::new();
+        for (name, tensor) in std::mem::take(tensors) {
+            let data = TensorData::new(tensor.data, tensor.shape);
+            let tensor = Tensor::<1>::from_data(data, device);
+            let Some((kind, name)) = name.split_once('.') else {
+                continue;
             };
-            if let (Some(first), Some(second)) = (moment("m"), moment("v")) {
+            let of_kind = match kind {
+                "m" => &mut firsts,
+                "v" => &mut seconds,
+                _ => &mut self.velocities,
+            };
+            of_kind.insert(name.to_owned(), tensor);
+        }
+        for (name, first) in firsts {
+            if let Some(second) = seconds.remove(&name) {
                 let momentum = AdaptiveMomentumState::new(steps, first, second);
                 self.moments.insert(name, AdamWState::new(momentum));
             }

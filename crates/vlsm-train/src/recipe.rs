@@ -71,7 +71,7 @@ pub enum ScheduleKind {
     Cosine,
 }
 
-/// `[optim]`: AdamW and its schedule.
+/// `[optim]`: AdamW, or Muon beside it, and the schedule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimConfig {
@@ -85,6 +85,9 @@ pub struct OptimConfig {
     pub betas: [f32; 2],
     /// Added to the root of the second moment.
     pub eps: f32,
+    /// Whether matrices of transformer layers are stepped by Muon (Jordan et al. 2024; momentum 0.95, and a learning rate
+    /// that moves them as far as AdamW does) rather than by AdamW: for training from nothing.
+    pub muon: bool,
     /// How the learning rate changes.
     pub schedule: ScheduleKind,
     /// Steps in which it rises linearly to `lr`.
@@ -105,6 +108,7 @@ impl Default for OptimConfig {
             clip: 0.5,
             betas: [0.9, 0.999],
             eps: 1e-8,
+            muon: false,
             schedule: ScheduleKind::Plateau,
             warmup_steps: 0,
             min_lr: 0.0,

@@ -1,5 +1,6 @@
 //! The training loop.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::checkpoint::{Checkpoint, Progress};
 use crate::error::{Result, TrainError};
 use crate::evaluate::{EvalConfig, PromptSet, evaluate};
 use crate::loss::dice_ce;
-use crate::optimizer::{self, AdamW};
+use crate::optimizer::{self, Rules};
 use crate::progress::ProgressLine;
 use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
@@ -42,15 +43,12 @@ pub struct Setup<'a> {
 impl Setup<'_> {
     /// How the run evaluates, in validation as in the test.
     pub(crate) fn eval_config(&self) -> EvalConfig<'_> {
-        EvalConfig {
-            tokenizer: self.tokenizer,
-            preprocessing: self.preprocessing,
-            profile: self.recipe.method.config.profile,
-            batch_size: self.recipe.trainer.eval_batch_size,
-            workers: self.recipe.data.config.workers,
-            ignore: self.dataset.ignore,
-            masks: None,
-        }
+        EvalConfig::new(
+            self.recipe,
+            self.dataset,
+            self.tokenizer,
+            self.preprocessing,
+        )
     }
 }
 
@@ -95,7 +93,7 @@ struct EpochLine {
 pub struct Trainer<'a, M> {
     setup: &'a Setup<'a>,
     model: M,
-    optimizer: AdamW,
+    optimizer: Rules,
     progress: Progress,
     metrics: std::fs::File,
     train: Arc<[Sample]>,
@@ -121,7 +119,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             &[]
         };
         let output_size = model.output_size(setup.preprocessing.image_size)?;
-        let mut optimizer = AdamW::new(&recipe.optim);
+        let mut optimizer = Rules::new(&recipe.optim);
         let mut progress = Progress::default();
         let mut model = model;
         let path = setup.folder.checkpoint();
@@ -251,7 +249,9 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     /// its prompt. Order and prompts depend on the seed and the epoch alone.
     fn loader(&mut self) -> Result<Loader> {
         let recipe = self.setup.recipe;
-        self.train = Arc::from(self.setup.dataset.train_in_epoch(self.progress.epoch));
+        if let Cow::Owned(samples) = self.setup.dataset.train_in_epoch(self.progress.epoch) {
+            self.train = samples.into();
+        }
         let data = &recipe.data.config;
         let mut rng = ChaCha8Rng::seed_from_u64(recipe.trainer.seed);
         rng.set_stream(self.progress.epoch as u64 + 1);

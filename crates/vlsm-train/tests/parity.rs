@@ -22,7 +22,7 @@ use vlsm_models::{
     AdaptedClipSeg, AdapterFile, Base, MethodConfig, MethodKind, Profile, SegmentationModel,
 };
 use vlsm_train::loss::dice_ce;
-use vlsm_train::optimizer::{AdamW, clip, global_norm};
+use vlsm_train::optimizer::{Rules, clip, global_norm};
 use vlsm_train::recipe::OptimConfig;
 
 /// The models there are fixtures for.
@@ -98,7 +98,7 @@ impl Fixture {
             assert_close(name, &self.logits(&model), logits);
         }
         let config = OptimConfig::default();
-        let mut optimizer = AdamW::new(&config);
+        let mut optimizer = Rules::new(&config);
         let losses = report["losses"].as_array().unwrap();
         for (step, expected_loss) in losses.iter().enumerate() {
             let loss = dice_ce(self.logits(&model), self.mask.clone(), None, Profile::Paper);

@@ -80,7 +80,15 @@ pub fn recipe_facts(
         ),
         (
             "Optimiser",
-            format!("AdamW, weight decay {}", optim.weight_decay),
+            format!(
+                "{}, weight decay {}",
+                if optim.muon {
+                    "Muon and AdamW"
+                } else {
+                    "AdamW"
+                },
+                optim.weight_decay
+            ),
         ),
         (
             "Learning rate",

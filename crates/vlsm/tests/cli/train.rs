@@ -100,10 +100,9 @@ fn two_runs_are_the_same_to_the_bit() {
 }
 
 /// Kills a run in its second epoch, resumes it, and compares it with one that was not killed.
-fn killed_and_resumed(checkpoint_every: usize) {
+fn killed_and_resumed(set: &[&str]) {
     let shop = Workshop::new();
-    let every = format!("trainer.checkpoint_every={checkpoint_every}");
-    let set = ["--set", &every];
+    let set: Vec<&str> = set.iter().flat_map(|one| ["--set", one]).collect();
     shop.ok(&[&["train", "recipe.toml", "--out", "whole"][..], &set].concat());
 
     let arguments = [&TRAIN[..], &set].concat();
@@ -155,12 +154,17 @@ fn killed_and_resumed(checkpoint_every: usize) {
 
 #[test]
 fn killed_in_an_epoch_and_resumed_from_its_start() {
-    killed_and_resumed(0);
+    killed_and_resumed(&["trainer.checkpoint_every=0"]);
 }
 
 #[test]
 fn killed_in_an_epoch_and_resumed_within_it() {
-    killed_and_resumed(2);
+    killed_and_resumed(&["trainer.checkpoint_every=2"]);
+}
+
+#[test]
+fn killed_and_resumed_with_muon() {
+    killed_and_resumed(&["method.kind=full", "optim.muon=true"]);
 }
 
 #[test]
