@@ -28,6 +28,7 @@ pub(super) fn page(report: &Report) -> Result<Markup> {
                         @if !report.lead.is_empty() { p.lead { (report.lead) } }
                     }
                     (sections::results(report))
+                    (sections::groups(report))
                     (distribution)
                     (cases)
                     (prompts)

@@ -111,6 +111,55 @@ pub(super) fn results(report: &Report) -> Markup {
     )
 }
 
+/// Dice by the samples' groups, which are classes or kinds of prompts, where there are several.
+pub(super) fn groups(report: &Report) -> Markup {
+    let mut groups: Vec<&str> = Vec::new();
+    for row in report.runs.iter().flat_map(ReportRun::headline) {
+        if !groups.contains(&row.group.as_str()) {
+            groups.push(&row.group);
+        }
+    }
+    if groups.len() < 2 {
+        return html! {};
+    }
+    let metrics =
+        |run: &ReportRun, group: &str| Metrics::of(run.headline().filter(|row| row.group == group));
+    section(
+        "Dice by group",
+        html! {
+            div.scroll {
+                table {
+                    thead {
+                        tr {
+                            th { "group" }
+                            th { "n" }
+                            @for run in &report.runs {
+                                th { @if report.runs.len() > 1 { (run.name) } @else { "Dice" } }
+                            }
+                        }
+                    }
+                    tbody {
+                        @for group in groups {
+                            tr {
+                                th scope="row" { @if group.is_empty() { "–" } @else { (group) } }
+                                td { (metrics(&report.runs[0], group).samples) }
+                                @for metrics in report.runs.iter().map(|run| metrics(run, group)) {
+                                    td {
+                                        @if metrics.samples == 0 { "–" } @else {
+                                            (format!("{:.3}", metrics.dice.mean))
+                                            span.spread { " ± " (format!("{:.3}", metrics.dice.std)) }
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
 /// The Dice of every image.
 pub(super) fn distribution(report: &Report) -> Result<Markup> {
     let rows: Vec<(String, Vec<f64>)> = report

@@ -178,3 +178,20 @@ fn what_samples_owe_to_masks_is_gathered() {
     let gathered = serde_json::to_string(&oracle(&samples)).unwrap();
     assert_eq!(gathered, r#"{"p2":["shape","colour"],"p3":[]}"#);
 }
+
+#[test]
+fn groups_have_a_table_where_there_are_several() {
+    let mut report = report(&["dense"]);
+    assert!(!report.html().unwrap().contains("Dice by group"));
+    for row in &mut report.runs[0].rows {
+        let lesion = ["case0", "case1"].contains(&row.sample.as_str());
+        row.group = if lesion { "lesion" } else { "duct" }.into();
+    }
+    let page = report.html().unwrap();
+    // Means and standard deviations of 0 and 0.1, and of 0.2, 0.3 and 0.4, each under the first prompt set.
+    let cell = |group: &str, n: usize, dice: &str| {
+        format!("<th scope=\"row\">{group}</th><td>{n}</td><td>{dice}")
+    };
+    assert!(page.contains(&cell("lesion", 2, "0.050<span class=\"spread\"> ± 0.071")));
+    assert!(page.contains(&cell("duct", 3, "0.300<span class=\"spread\"> ± 0.100")));
+}
