@@ -72,7 +72,7 @@ impl Args {
         let there = std::fs::read_dir(&self.out).is_ok_and(|mut files| files.next().is_some());
         if there {
             bail!(
-                "`{}` is not empty; choose another folder",
+                "`{}` is not empty; choose another folder, or remove it",
                 self.out.display()
             );
         }
