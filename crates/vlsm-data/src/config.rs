@@ -86,7 +86,7 @@ impl Default for GenerateConfig {
     fn default() -> Self {
         Self {
             seed: 1,
-            side: 160,
+            side: 168,
             train: 100,
             val: 20,
             test: 50,

@@ -174,7 +174,7 @@ impl ClipSegConfig {
         }
     }
 
-    /// A small CLIPSeg with CLIP's vocabulary: 160 pixels in patches of 10, 1.4 million parameters
+    /// A small CLIPSeg with CLIP's vocabulary: 168 pixels in patches of 12, 1.6 million parameters
     /// beside the token table of 3.2 million.
     pub fn tiny() -> Self {
         Self {
@@ -183,8 +183,8 @@ impl ClipSegConfig {
                 intermediate_size: 512,
                 num_hidden_layers: 5,
                 num_attention_heads: 4,
-                image_size: 160,
-                patch_size: 10,
+                image_size: 168,
+                patch_size: 12,
                 ..VisionConfig::default()
             },
             text_config: TextConfig {
@@ -197,8 +197,9 @@ impl ClipSegConfig {
             },
             projection_dim: 64,
             extract_layers: vec![2, 4],
-            decoder_num_attention_heads: 2,
-            decoder_intermediate_size: 128,
+            reduce_dim: 96,
+            decoder_num_attention_heads: 3,
+            decoder_intermediate_size: 256,
             ..Self::default()
         }
     }
