@@ -108,7 +108,7 @@ impl Demo {
         [data.generate.train, data.generate.val, data.generate.test] =
             images.map(|count| count / samples);
         recipe.trainer.seed = self.seed;
-        recipe.trainer.epochs = if self.quick { 4 } else { 16 };
+        recipe.trainer.epochs = if self.quick { 8 } else { 16 };
         recipe
     }
 

@@ -77,8 +77,10 @@ pub(super) fn prompts(report: &Report) -> Result<Markup> {
                                         @match metrics {
                                             Some(metrics) => {
                                                 (format!("{:.3}", metrics.dice.mean))
-                                                span.spread {
-                                                    " ± " (format!("{:.3}", metrics.dice.std))
+                                                @if report.runs.len() < 3 {
+                                                    span.spread {
+                                                        " ± " (format!("{:.3}", metrics.dice.std))
+                                                    }
                                                 }
                                             }
                                             None => "–",

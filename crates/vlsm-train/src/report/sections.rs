@@ -147,7 +147,9 @@ pub(super) fn groups(report: &Report) -> Markup {
                                     td {
                                         @if metrics.samples == 0 { "–" } @else {
                                             (format!("{:.3}", metrics.dice.mean))
-                                            span.spread { " ± " (format!("{:.3}", metrics.dice.std)) }
+                                            @if report.runs.len() < 3 {
+                                                span.spread { " ± " (format!("{:.3}", metrics.dice.std)) }
+                                            }
                                         }
                                     }
                                 }

@@ -72,9 +72,9 @@ fn what_is_not_built_in_is_named() {
     assert!(error.contains("data.generate.side"), "{error}");
 }
 
-/// Scenes never seen, and colours, which the base knows best; see its README for the rest.
+/// Scenes never seen, and colours and places, which the base knows best; see its README for the rest.
 #[test]
-fn the_builtin_base_knows_colours() {
+fn the_builtin_base_knows_colours_and_places() {
     let shop = Workshop::new();
     let text = shop.ok(&[
         "eval",
@@ -97,5 +97,6 @@ fn the_builtin_base_knows_colours() {
             .unwrap()
     };
     assert!(dice("everything") > 0.9, "{text}");
-    assert!(dice("colour ") > 0.8, "{text}");
+    assert!(dice("colour ") > 0.9, "{text}");
+    assert!(dice("place") > 0.85, "{text}");
 }
