@@ -89,7 +89,7 @@ fn base_tensor(
 /// embeddings (Transformers' start) make it learn that position by position; with waves it is there from the start
 /// (Beyer et al. 2022, "Better plain ViT baselines for ImageNet-1k"). And the waves must be strong: the normalisation that
 /// follows leaves the share that each summand has, and patches grow severalfold while colours are learned. From a tenth
-/// of them, scenes are answered patch by patch for ten thousand steps, and no place or shape is learned.
+/// of them, scenes are answered patch by patch for nine thousand steps, and no place is learned.
 fn grid_positions(tokens: usize, width: usize) -> Vec<f32> {
     const STRENGTH: f64 = 2.0;
     let grid = (tokens - 1).isqrt().max(1);
