@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::chart;
-use super::sections::{legend, section};
+use super::sections::{dice, legend, section};
 use super::{Report, ReportRun};
 use crate::error::Result;
 use crate::evaluate::Metrics;
@@ -73,19 +73,7 @@ pub(super) fn prompts(report: &Report) -> Result<Markup> {
                                     td.text { (parts(report, set).join(", ")) }
                                 }
                                 @for metrics in metrics {
-                                    td {
-                                        @match metrics {
-                                            Some(metrics) => {
-                                                (format!("{:.3}", metrics.dice.mean))
-                                                @if report.runs.len() < 3 {
-                                                    span.spread {
-                                                        " ± " (format!("{:.3}", metrics.dice.std))
-                                                    }
-                                                }
-                                            }
-                                            None => "–",
-                                        }
-                                    }
+                                    (dice(report, metrics.as_ref()))
                                 }
                             }
                         }

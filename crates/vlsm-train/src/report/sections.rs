@@ -111,6 +111,23 @@ pub(super) fn results(report: &Report) -> Markup {
     )
 }
 
+/// A cell with the mean Dice, and its spread where the page is wide enough.
+pub(super) fn dice(report: &Report, metrics: Option<&Metrics>) -> Markup {
+    html! {
+        td {
+            @match metrics {
+                Some(metrics) => {
+                    (format!("{:.3}", metrics.dice.mean))
+                    @if report.runs.len() < 3 {
+                        span.spread { " ± " (format!("{:.3}", metrics.dice.std)) }
+                    }
+                }
+                None => "–",
+            }
+        }
+    }
+}
+
 /// Dice by the samples' groups, which are classes or kinds of prompts, where there are several.
 pub(super) fn groups(report: &Report) -> Markup {
     let mut groups: Vec<&str> = Vec::new();
@@ -144,14 +161,7 @@ pub(super) fn groups(report: &Report) -> Markup {
                                 th scope="row" { @if group.is_empty() { "–" } @else { (group) } }
                                 td { (metrics(&report.runs[0], group).samples) }
                                 @for metrics in report.runs.iter().map(|run| metrics(run, group)) {
-                                    td {
-                                        @if metrics.samples == 0 { "–" } @else {
-                                            (format!("{:.3}", metrics.dice.mean))
-                                            @if report.runs.len() < 3 {
-                                                span.spread { " ± " (format!("{:.3}", metrics.dice.std)) }
-                                            }
-                                        }
-                                    }
+                                    (dice(report, Some(&metrics).filter(|one| one.samples > 0)))
                                 }
                             }
                         }
