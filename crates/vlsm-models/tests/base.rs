@@ -209,3 +209,45 @@ fn methods_that_do_not_fit_say_why() {
         assert!(error.contains(part), "{error}");
     }
 }
+
+/// An image that several prompts share is encoded once, and its weights get the gradients of all of them.
+#[test]
+fn gradients_through_shared_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = small_base(folder.path(), 5);
+    let base = load(folder.path()).unwrap();
+    let mut method = MethodConfig::zero_shot();
+    method.kind = MethodKind::Full;
+    let model = AdaptedClipSeg::new(&base, method, 0).unwrap();
+    let side = config.vision_config.image_size;
+    let wave = |shape: &[usize], step: f32| {
+        let values = (0..shape.iter().product()).map(|at: usize| (at as f32 * step).sin());
+        TensorData::new(values.collect::<Vec<f32>>(), shape.to_vec())
+    };
+    let pixels = wave(&[2, 3, side, side], 0.37);
+    let pixels = Tensor::<4>::from_data(pixels, &Device::flex());
+    let output = config.output_size(side);
+    let weights = wave(&[4, output, output], 0.11);
+    let weights = Tensor::<3>::from_data(weights, &Device::flex());
+    let tokens = [[0, 4, 7, 9], [0, 5, 9, 9], [0, 6, 4, 9], [0, 3, 3, 9]];
+    let tokens = model.tokens(&tokens).unwrap();
+    let training = model.for_training();
+    let gradients = |features| {
+        let logits = training.decode(&features, training.encode_text(&tokens));
+        let mut gradients = (logits * weights.clone()).sum().backward();
+        weights::take_gradients(&training, &mut gradients)
+    };
+    let features = training.encode_image(pixels.clone());
+    let shared = gradients(training.select_features(&features, &[0, 0, 1, 0]));
+    let each = [0, 0, 1, 0].map(|at| pixels.clone().slice([at..at + 1]));
+    let repeated = gradients(training.encode_image(Tensor::cat(each.into(), 0)));
+    assert_eq!(shared.len(), repeated.len());
+    for (name, gradient) in &shared {
+        let (a, b) = (gradient.to_file().data, repeated[name].to_file().data);
+        let norm = b.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let off = a.iter().zip(&b).map(|(a, b)| (a - b).powi(2));
+        let off = off.sum::<f32>().sqrt();
+        // A key's bias has no gradient but rounding.
+        assert!(off < 1e-5 * norm + 1e-5, "{name}: {off} of {norm}");
+    }
+}
