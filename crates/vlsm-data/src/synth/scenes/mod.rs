@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::canvas::{Canvas, Colour, chance, choose, index, mix, noise, smoothstep, uniform};
 use super::{Drawing, DrawnReferent, Referent};
 use crate::picture::Mask;
-use object::{COLOURS, Object, SHAPES, TEXTURES};
+use object::{COLOURS, Object, SHAPES, SIZES, TEXTURES};
 pub(super) use refer::Referral;
 
 /// A scene before it is painted.
@@ -20,13 +20,14 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Lays a training scene out, with eight prompts. The first few thousand ask for simpler things.
+    /// Lays a training scene out, with four prompts. The first ones show simpler things and ask for less: an outline is
+    /// learned on large plain objects, or not at all.
     pub(super) fn for_training(mut rng: ChaCha8Rng, index: u64) -> Self {
-        const SIMPLE: f32 = 4_000.0;
-        const GROWING: f32 = 8_000.0;
+        const SIMPLE: f32 = 16_000.0;
+        const GROWING: f32 = 32_000.0;
         let progress = ((index as f32 - SIMPLE) / GROWING).clamp(0.0, 1.0);
-        let objects = lay_out(&mut rng);
-        let referrals = refer::some(&objects, 8, progress, &mut rng);
+        let objects = lay_out(progress, &mut rng);
+        let referrals = refer::some(&objects, 4, progress, &mut rng);
         Self {
             objects,
             referrals,
@@ -36,7 +37,7 @@ impl Scene {
 
     /// Lays a scene out for measuring, with a prompt of each kind that it allows.
     pub(super) fn for_evaluation(mut rng: ChaCha8Rng) -> Self {
-        let objects = lay_out(&mut rng);
+        let objects = lay_out(1.0, &mut rng);
         let referrals = refer::every_kind(&objects, &mut rng);
         Self {
             objects,
@@ -80,9 +81,9 @@ impl Scene {
     }
 }
 
-/// Three to six objects that do not overlap. They share colours, shapes and textures, so that one word alone seldom
-/// tells them apart.
-fn lay_out(rng: &mut ChaCha8Rng) -> Vec<Object> {
+/// Two to five objects that do not overlap. They share colours, shapes and textures, so that one word alone seldom
+/// tells them apart. `progress` is 0 where most are to be large and plain, and 1 where sizes and surfaces are even.
+fn lay_out(progress: f32, rng: &mut ChaCha8Rng) -> Vec<Object> {
     let some = |rng: &mut ChaCha8Rng, kinds: usize, most: usize| -> Vec<usize> {
         (0..2 + index(rng, most - 1))
             .map(|_| index(rng, kinds))
@@ -90,8 +91,8 @@ fn lay_out(rng: &mut ChaCha8Rng) -> Vec<Object> {
     };
     let shapes = some(rng, SHAPES.len(), 4);
     let colours = some(rng, COLOURS.len(), 4);
-    let textured = chance(rng, 0.75);
-    let wanted = 3 + index(rng, 4);
+    let textured = chance(rng, 0.2 + 0.55 * progress);
+    let wanted = 2 + index(rng, 4);
     let mut objects: Vec<Object> = Vec::with_capacity(wanted);
     for _ in 0..60 {
         if objects.len() == wanted {
@@ -103,7 +104,12 @@ fn lay_out(rng: &mut ChaCha8Rng) -> Vec<Object> {
             0
         };
         let (shape, colour) = (choose(rng, &shapes), choose(rng, &colours));
-        let object = Object::draw(rng, shape, colour, texture);
+        let size = if chance(rng, 0.7 * (1.0 - progress)) {
+            SIZES.len() - 1
+        } else {
+            index(rng, SIZES.len())
+        };
+        let object = Object::draw(rng, shape, colour, texture, size);
         if !objects.iter().any(|other| object.meets(other)) {
             objects.push(object);
         }
@@ -213,7 +219,7 @@ mod tests {
         for seed in 0..20 {
             let listed = scene(seed, false).referents();
             let drawn = scene(seed, false).draw(96).referents;
-            assert_eq!(listed.len(), 8);
+            assert_eq!(listed.len(), 4);
             let drawn: Vec<Referent> = drawn.into_iter().map(|one| one.referent).collect();
             assert_eq!(listed, drawn);
         }

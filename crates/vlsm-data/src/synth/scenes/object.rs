@@ -2,7 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::synth::canvas::{Canvas, Colour, chance, choose, index, mix, scaled, uniform};
+use crate::synth::canvas::{Canvas, Colour, chance, choose, mix, scaled, uniform};
 
 /// An attribute value with its words, the plain one first.
 pub(super) type Words = &'static [&'static str];
@@ -45,9 +45,9 @@ pub(super) const TEXTURES: [(Texture, Words); 4] = [
 
 /// Sizes: the least and the greatest radius in units of the side. The gaps keep the words apart.
 pub(super) const SIZES: [([f32; 2], Words); 3] = [
-    ([0.068, 0.085], &["small", "little", "tiny"]),
-    ([0.110, 0.135], &["medium", "medium-sized"]),
-    ([0.165, 0.210], &["large", "big"]),
+    ([0.078, 0.094], &["small", "little", "tiny"]),
+    ([0.118, 0.142], &["medium", "medium-sized"]),
+    ([0.172, 0.215], &["large", "big"]),
 ];
 
 /// Places: thirds of the image, row by row.
@@ -109,9 +109,14 @@ pub(super) struct Object {
 }
 
 impl Object {
-    /// An object of given shape, colour and texture; where and how large it is, is drawn.
-    pub(super) fn draw(rng: &mut ChaCha8Rng, shape: usize, colour: usize, texture: usize) -> Self {
-        let size = index(rng, SIZES.len());
+    /// An object of given shape, colour, texture and size; where it is, is drawn.
+    pub(super) fn draw(
+        rng: &mut ChaCha8Rng,
+        shape: usize,
+        colour: usize,
+        texture: usize,
+        size: usize,
+    ) -> Self {
         let [least, most] = SIZES[size].0;
         let radius = uniform(rng, least, most);
         let column = third(rng, radius);
@@ -140,10 +145,10 @@ impl Object {
             second,
             lumps: [2.0, 3.0, 4.0].map(|_| {
                 let phase = uniform(rng, 0.0, std::f32::consts::TAU);
-                [uniform(rng, 0.05, 0.14), phase]
+                [uniform(rng, 0.07, 0.15), phase]
             }),
             rim: if chance(rng, 0.25) {
-                uniform(rng, 1.5, 4.0)
+                uniform(rng, 1.5, 3.0)
             } else {
                 1.0
             },
