@@ -23,8 +23,8 @@ impl Scene {
     /// Lays a training scene out, with four prompts. The first ones show simpler things and ask for less: an outline is
     /// learned on large plain objects, or not at all.
     pub(super) fn for_training(mut rng: ChaCha8Rng, index: u64) -> Self {
-        const SIMPLE: f32 = 16_000.0;
-        const GROWING: f32 = 32_000.0;
+        const SIMPLE: f32 = 9_600.0;
+        const GROWING: f32 = 22_400.0;
         let progress = ((index as f32 - SIMPLE) / GROWING).clamp(0.0, 1.0);
         let objects = lay_out(progress, &mut rng);
         let referrals = refer::some(&objects, 4, progress, &mut rng);
@@ -91,7 +91,7 @@ fn lay_out(progress: f32, rng: &mut ChaCha8Rng) -> Vec<Object> {
     };
     let shapes = some(rng, SHAPES.len(), 4);
     let colours = some(rng, COLOURS.len(), 4);
-    let textured = chance(rng, 0.2 + 0.55 * progress);
+    let textured = chance(rng, 0.25 + 0.5 * progress);
     let wanted = 2 + index(rng, 4);
     let mut objects: Vec<Object> = Vec::with_capacity(wanted);
     for _ in 0..60 {
@@ -104,7 +104,7 @@ fn lay_out(progress: f32, rng: &mut ChaCha8Rng) -> Vec<Object> {
             0
         };
         let (shape, colour) = (choose(rng, &shapes), choose(rng, &colours));
-        let size = if chance(rng, 0.7 * (1.0 - progress)) {
+        let size = if chance(rng, 0.9 * (1.0 - progress)) {
             SIZES.len() - 1
         } else {
             index(rng, SIZES.len())

@@ -45,9 +45,9 @@ pub(super) const TEXTURES: [(Texture, Words); 4] = [
 
 /// Sizes: the least and the greatest radius in units of the side. The gaps keep the words apart.
 pub(super) const SIZES: [([f32; 2], Words); 3] = [
-    ([0.078, 0.094], &["small", "little", "tiny"]),
-    ([0.118, 0.142], &["medium", "medium-sized"]),
-    ([0.172, 0.215], &["large", "big"]),
+    ([0.085, 0.100], &["small", "little", "tiny"]),
+    ([0.125, 0.148], &["medium", "medium-sized"]),
+    ([0.180, 0.220], &["large", "big"]),
 ];
 
 /// Places: thirds of the image, row by row.
@@ -121,7 +121,8 @@ impl Object {
         let radius = uniform(rng, least, most);
         let column = third(rng, radius);
         let row = third(rng, radius);
-        let angle = uniform(rng, 0.0, std::f32::consts::TAU);
+        // Things stand upright, more or less; at any angle, outlines take many times as long to learn.
+        let angle: f32 = uniform(rng, -0.3, 0.3);
         let tone = COLOURS[colour].0;
         let tone = tone.map(|level| (level + uniform(rng, -0.05, 0.05)).clamp(0.0, 1.0));
         let bright = 0.3 * tone[0] + 0.6 * tone[1] + 0.1 * tone[2] > 0.45;

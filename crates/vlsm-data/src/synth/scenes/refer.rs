@@ -39,15 +39,15 @@ impl Query {
 /// Kinds of prompts with their weights in training: at its start, and after it. What single words mean is learned first: a
 /// model that must learn all kinds at once long answers every prompt with everything.
 const KINDS: [(Kind, f32, f32); 9] = [
-    (Kind::Everything, 0.06, 0.04),
-    (Kind::Shape, 0.36, 0.2),
-    (Kind::Colour, 0.24, 0.09),
-    (Kind::Texture, 0.04, 0.12),
-    (Kind::Size, 0.06, 0.08),
-    (Kind::Place, 0.24, 0.09),
-    (Kind::ColourShape, 0.0, 0.12),
-    (Kind::Full, 0.0, 0.14),
-    (Kind::Absent, 0.0, 0.12),
+    (Kind::Everything, 0.04, 0.03),
+    (Kind::Shape, 0.5, 0.22),
+    (Kind::Colour, 0.07, 0.06),
+    (Kind::Texture, 0.05, 0.13),
+    (Kind::Size, 0.05, 0.1),
+    (Kind::Place, 0.07, 0.06),
+    (Kind::ColourShape, 0.12, 0.14),
+    (Kind::Full, 0.0, 0.13),
+    (Kind::Absent, 0.1, 0.13),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
