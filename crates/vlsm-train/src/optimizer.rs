@@ -16,7 +16,7 @@ use vlsm_models::weights::{self, Gradients, to_host};
 use crate::recipe::OptimConfig;
 
 /// AdamW (Loshchilov and Hutter 2019), Burn's rule, and, where the recipe says so, Muon (Jordan et al. 2024) for the
-/// matrices of transformer layers. Moments are kept by parameter name so that they can be saved and put back.
+/// matrices of transformer layers and adapters. Moments are kept by parameter name so that they can be saved and put back.
 pub struct Rules {
     adamw: AdamW,
     moments: BTreeMap<String, AdamWState<1>>,
@@ -61,7 +61,7 @@ impl Rules {
                 let mut matrices = Vec::new();
                 let model = weights::update(model, |name, value| {
                     if let Some(shape) = gradients.get(name)?.matrix()
-                        && name.contains(".layers.")
+                        && (name.contains(".layers.") || name.contains("adapter"))
                     {
                         let ahead = self.look_ahead(name, gradients.remove(name)?.flat);
                         matrices.push((name.to_owned(), shape, value, ahead));

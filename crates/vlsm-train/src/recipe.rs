@@ -85,8 +85,8 @@ pub struct OptimConfig {
     pub betas: [f32; 2],
     /// Added to the root of the second moment.
     pub eps: f32,
-    /// Whether matrices of transformer layers are stepped by Muon (Jordan et al. 2024; momentum 0.95, and a learning rate
-    /// that moves them as far as AdamW does) rather than by AdamW: for training from nothing.
+    /// Whether matrices of transformer layers and adapters are stepped by Muon (Jordan et al. 2024; momentum 0.95, and a
+    /// learning rate that moves them as far as AdamW does) rather than by AdamW.
     pub muon: bool,
     /// How the learning rate changes.
     pub schedule: ScheduleKind,
