@@ -239,7 +239,7 @@ fn gradients_through_shared_images() {
     };
     let features = training.encode_image(pixels.clone());
     let shared = gradients(training.select_features(&features, &[0, 0, 1, 0]));
-    let each = [0, 0, 1, 0].map(|at| pixels.clone().slice([at..at + 1]));
+    let each = [0, 0, 1, 0].map(|at| pixels.clone().narrow(0, at, 1));
     let repeated = gradients(training.encode_image(Tensor::cat(each.into(), 0)));
     assert_eq!(shared.len(), repeated.len());
     for (name, gradient) in &shared {
