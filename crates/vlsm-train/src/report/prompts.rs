@@ -70,7 +70,7 @@ pub(super) fn prompts(report: &Report) -> Result<Markup> {
                                 th scope="row" { (set) (mark(report, set)) }
                                 td.text.words { (example(report, set)) }
                                 @if report.oracle.is_some() {
-                                    td.text { (parts(report, set).join(", ")) }
+                                    td.text.words { (parts(report, set).join(", ")) }
                                 }
                                 @for metrics in metrics {
                                     (dice(report, metrics.as_ref()))
