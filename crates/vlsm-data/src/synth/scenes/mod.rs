@@ -20,8 +20,8 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Lays a training scene out, with four prompts. The first ones show simpler things and ask for less: an outline is
-    /// learned on large plain objects, or not at all.
+    /// Lays a training scene out, with four prompts. The first ones show simpler things and ask for less: in half an
+    /// hour outlines were learned on large plain objects, and hardly on a full mix.
     pub(super) fn for_training(mut rng: ChaCha8Rng, index: u64) -> Self {
         const SIMPLE: f32 = 9_600.0;
         const GROWING: f32 = 22_400.0;

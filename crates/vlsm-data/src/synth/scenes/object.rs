@@ -121,7 +121,7 @@ impl Object {
         let radius = uniform(rng, least, most);
         let column = third(rng, radius);
         let row = third(rng, radius);
-        // Things stand upright, more or less; at any angle, outlines take many times as long to learn.
+        // Things stand upright, more or less, so that there are fewer outlines to learn.
         let angle: f32 = uniform(rng, -0.3, 0.3);
         let tone = COLOURS[colour].0;
         let tone = tone.map(|level| (level + uniform(rng, -0.05, 0.05)).clamp(0.0, 1.0));

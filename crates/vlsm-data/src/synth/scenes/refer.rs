@@ -36,8 +36,8 @@ impl Query {
     }
 }
 
-/// Kinds of prompts with their weights in training: at its start, and after it. What single words mean is learned first: a
-/// model that must learn all kinds at once long answers every prompt with everything.
+/// Kinds of prompts with their weights in training: at its start, and after it. Shapes, the hardest
+/// to learn, have half at its start.
 const KINDS: [(Kind, f32, f32); 9] = [
     (Kind::Everything, 0.04, 0.03),
     (Kind::Shape, 0.5, 0.22),
