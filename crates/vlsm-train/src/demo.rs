@@ -104,15 +104,16 @@ impl Demo {
         let data = &mut recipe.data.config;
         data.root = PathBuf::from(format!("builtin:{}", self.domain.name()));
         data.generate.seed = self.seed;
-        let images = if self.quick {
+        let [train, val, test] = if self.quick {
             [40, 8, 16]
         } else {
             [100, 12, 50]
         };
-        // An image of a street is four samples, one for each class.
+        // An image of a street is four samples, one for each class. Fewer than 8 images would choose the epoch to keep by chance.
         let samples = if self.domain == Domain::Street { 4 } else { 1 };
-        [data.generate.train, data.generate.val, data.generate.test] =
-            images.map(|count| count / samples);
+        data.generate.train = train / samples;
+        data.generate.val = val;
+        data.generate.test = test / samples;
         recipe.trainer.seed = self.seed;
         recipe.trainer.epochs = if self.quick { 8 } else { 16 };
         recipe
