@@ -6,12 +6,12 @@ pub use mimalloc::MiMalloc;
 /// `mi_option_purge_delay` of `mi_option_t`, which the bindings do not name.
 const PURGE_DELAY: i32 = 15;
 
-/// Lets [`MiMalloc`], where it is the global allocator, keep freed memory for ten seconds before the system gets it back.
+/// Lets [`MiMalloc`], where it is the global allocator, keep freed memory for a minute before the system gets it back.
 ///
 /// Tensors come and go by the megabyte. Memory that is given back and asked for again must be cleared by the kernel each
 /// time, which took a quarter of a small model's training step.
 pub fn keep_freed_memory() {
-    const MILLISECONDS: std::ffi::c_long = 10_000;
+    const MILLISECONDS: std::ffi::c_long = 60_000;
     // SAFETY: the function stores a number under an option's number, which is checked there, and may be called at any
     // time from any thread.
     #[allow(unsafe_code)]
@@ -34,6 +34,6 @@ mod tests {
         // The default of this option alone (mimalloc's documentation).
         assert!([10, 1000].contains(&get()), "{}", get());
         keep_freed_memory();
-        assert_eq!(get(), 10_000);
+        assert_eq!(get(), 60_000);
     }
 }

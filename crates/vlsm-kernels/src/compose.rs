@@ -4,7 +4,7 @@ use burn::backend::tensor::{BoolTensor, FloatTensor};
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
-use crate::Kernels;
+use crate::{AttentionWeights, Kernels, MlpWeights};
 
 /// The slope of the sigmoid in quick-GELU.
 pub(crate) const SLOPE: f32 = 1.702;
@@ -111,4 +111,50 @@ pub fn attention<B: Kernels>(
     causal: bool,
 ) -> FloatTensor<B> {
     B::float_matmul(attention_weights::<B>(query, key, causal), value)
+}
+
+/// `x w + b` over the last dimension.
+fn linear<B: Backend>(
+    x: FloatTensor<B>,
+    weights: FloatTensor<B>,
+    bias: FloatTensor<B>,
+) -> FloatTensor<B> {
+    let [inputs, outputs] = weights.shape().dims::<2>();
+    let weights = B::float_reshape(weights, Shape::from(vec![1, inputs, outputs]));
+    let bias = B::float_reshape(bias, Shape::from(vec![1, 1, outputs]));
+    B::float_add(B::float_matmul(x, weights), bias)
+}
+
+/// See [`frozen_attention`](crate::frozen_attention).
+pub fn frozen_attention<B: Kernels>(
+    x: FloatTensor<B>,
+    weights: AttentionWeights<B>,
+    heads: usize,
+    causal: bool,
+    epsilon: f64,
+) -> FloatTensor<B> {
+    let shape = x.shape();
+    let [batch, tokens, width] = shape.dims::<3>();
+    let x = B::layer_norm_affine(x, weights.gamma, weights.beta, epsilon);
+    let split = |x: FloatTensor<B>| {
+        let by_head = vec![batch, tokens, heads, width / heads];
+        B::float_swap_dims(B::float_reshape(x, Shape::from(by_head)), 1, 2)
+    };
+    let query = split(linear::<B>(x.clone(), weights.query, weights.query_bias));
+    let key = split(linear::<B>(x.clone(), weights.key, weights.key_bias));
+    let value = split(linear::<B>(x, weights.value, weights.value_bias));
+    let mixed = B::softmax_attention(query, key, value, causal);
+    let mixed = B::float_reshape(B::float_swap_dims(mixed, 1, 2), shape);
+    linear::<B>(mixed, weights.output, weights.output_bias)
+}
+
+/// See [`frozen_mlp`](crate::frozen_mlp).
+pub fn frozen_mlp<B: Kernels>(
+    x: FloatTensor<B>,
+    weights: MlpWeights<B>,
+    epsilon: f64,
+) -> FloatTensor<B> {
+    let x = B::layer_norm_affine(x, weights.gamma, weights.beta, epsilon);
+    let hidden = B::quick_gelu(linear::<B>(x, weights.expand, weights.expand_bias));
+    linear::<B>(hidden, weights.contract, weights.contract_bias)
 }

@@ -9,9 +9,11 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use crate::compose::{self, SLOPE};
-use crate::{Kernels, attention, layer_norm, quick_gelu};
+use crate::cpu::{exp, exp_wide};
+use crate::frozen::{self, Tape};
+use crate::{AttentionWeights, Kernels, MlpWeights, attention, layer_norm, quick_gelu};
 
-impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
+impl<B: Tape, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn quick_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         quick_gelu::forward::<B, C>(x)
     }
@@ -33,12 +35,44 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         attention::forward::<B, C>(query, key, value, causal)
     }
+
+    fn frozen_attention(
+        x: FloatTensor<Self>,
+        weights: AttentionWeights<Self>,
+        heads: usize,
+        causal: bool,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        B::attention_on_tape::<C>(x, weights, heads, causal, epsilon)
+    }
+
+    fn frozen_mlp(
+        x: FloatTensor<Self>,
+        weights: MlpWeights<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        B::mlp_on_tape::<C>(x, weights, epsilon)
+    }
 }
 
 /// Values that one thread works on at a time.
 const CHUNK: usize = 16 * 1024;
 
 impl Kernels for Flex {
+    fn frozen_attention(
+        x: FlexTensor,
+        weights: AttentionWeights<Self>,
+        heads: usize,
+        causal: bool,
+        epsilon: f64,
+    ) -> FlexTensor {
+        frozen::attention(x, weights, heads, causal, epsilon)
+    }
+
+    fn frozen_mlp(x: FlexTensor, weights: MlpWeights<Self>, epsilon: f64) -> FlexTensor {
+        frozen::mlp(x, weights, epsilon)
+    }
+
     fn quick_gelu(x: FlexTensor) -> FlexTensor {
         if x.dtype() != DType::F32 {
             return compose::quick_gelu::<Self>(x);
@@ -229,55 +263,10 @@ const LANES: usize = 8;
 
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+    1.0 / (1.0 + exp::<false>(-x))
 }
 
-/// `e^x` to 2 units in the last place, without branches so that loops over it are vectorised: the
-/// argument is split into a power of two and a rest, whose exponential is a polynomial (Cephes).
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer.
-    const ROUND: f32 = 12_582_912.0;
-    let x = x.clamp(-87.0, 88.0);
-    let rounded = x * std::f32::consts::LOG2_E + ROUND;
-    let power = rounded - ROUND;
-    let rest = x - power * LN_2_HIGH - power * LN_2_LOW;
-    let mut series = 1.987_569_2e-4;
-    for coefficient in [
-        1.398_2e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        0.5,
-    ] {
-        series = series * rest + coefficient;
-    }
-    let fraction = series * rest * rest + rest + 1.0;
-    // The integer stands in the last bits of `rounded`: no conversion, which would check for overflow.
-    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits());
-    fraction * f32::from_bits(exponent.wrapping_add(127) << 23)
-}
-
-/// `e^x` to 3e-10, for `x` from -150 (below which f32 has nothing but 0) to 150, made like [`exp`].
-#[inline(always)]
-fn exp_wide(x: f32) -> f64 {
-    // 1.5 * 2^52
-    const ROUND: f64 = 6_755_399_441_055_744.0;
-    let x = f64::from(x.clamp(-150.0, 150.0));
-    let rounded = x * std::f64::consts::LOG2_E + ROUND;
-    let power = rounded - ROUND;
-    let rest = x - power * std::f64::consts::LN_2;
-    let mut series = 1.0 / 40_320.0;
-    for factorial in [5_040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0] {
-        series = series * rest + 1.0 / factorial;
-    }
-    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits());
-    series * f64::from_bits(exponent.wrapping_add(1023) << 52)
-}
-
-fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
+pub(crate) fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::new(
         Bytes::from_elems(data),
         Layout::contiguous(shape),
@@ -294,27 +283,18 @@ fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
 ))]
 impl Kernels for burn_cubecl::CubeBackend {}
 
+#[cfg(any(
+    feature = "cuda",
+    feature = "metal",
+    feature = "rocm",
+    feature = "vulkan",
+    feature = "webgpu"
+))]
+impl Tape for burn_cubecl::CubeBackend {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn exp_is_close_everywhere() {
-        for step in -8_700..=8_800 {
-            let x = step as f32 / 100.0;
-            let expected = f64::from(x).exp();
-            let error = (f64::from(exp(x)) / expected - 1.0).abs();
-            assert!(error < 3e-7, "exp({x}): {error}");
-        }
-        for step in -1_500..=1_500 {
-            let x = step as f32 / 10.0;
-            let expected = f64::from(x).exp();
-            let error = (exp_wide(x) / expected - 1.0).abs();
-            assert!(error < 3e-10, "exp_wide({x}): {error}");
-        }
-        assert!(sigmoid(-1e9) < 1e-37);
-        assert_eq!(sigmoid(1e9), 1.0);
-    }
 
     #[test]
     fn softmax_is_as_close_as_f32_allows() {

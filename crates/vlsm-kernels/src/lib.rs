@@ -7,13 +7,16 @@
 pub mod allocator;
 mod attention;
 pub mod compose;
+mod cpu;
 mod flex;
+mod frozen;
 mod layer_norm;
 mod quick_gelu;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
+pub use frozen::{AttentionWeights, MlpWeights, Tape};
 
 /// What a backend does for this crate; every operation has a default body.
 #[backend_extension(
@@ -82,6 +85,26 @@ pub trait Kernels: Backend {
     ) -> FloatTensor<Self> {
         compose::attention::<Self>(query, key, value, causal)
     }
+
+    /// See [`frozen_attention`].
+    fn frozen_attention(
+        x: FloatTensor<Self>,
+        #[extension_type] weights: AttentionWeights<Self>,
+        heads: usize,
+        causal: bool,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        compose::frozen_attention::<Self>(x, weights, heads, causal, epsilon)
+    }
+
+    /// See [`frozen_mlp`].
+    fn frozen_mlp(
+        x: FloatTensor<Self>,
+        #[extension_type] weights: MlpWeights<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        compose::frozen_mlp::<Self>(x, weights, epsilon)
+    }
 }
 
 /// `x * sigmoid(1.702 x)`, the activation of OpenAI's CLIP (Hendrycks and Gimpel 2016).
@@ -119,4 +142,34 @@ pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, causal: boo
         value.into_dispatch(),
         causal,
     ))
+}
+
+/// The attention sublayer of a pre-norm transformer, whose weights are constant: layer normalisation, projections to queries,
+/// keys and values of `heads` heads, [`attention`] and the output's projection. The residual is not added.
+///
+/// `x` is `[batch, tokens, width]`, as is the result. Gradients go to `x` alone. On the CPU it is one node on the tape, which
+/// keeps `x`, the projections and two numbers for each query of a head.
+pub fn frozen_attention(
+    x: Tensor<3>,
+    weights: AttentionWeights<Dispatch>,
+    heads: usize,
+    causal: bool,
+    epsilon: f64,
+) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::frozen_attention(
+        x.into_dispatch(),
+        weights,
+        heads,
+        causal,
+        epsilon,
+    ))
+}
+
+/// The MLP sublayer of a pre-norm transformer, whose weights are constant: layer normalisation, expansion, [`quick_gelu`] and
+/// contraction. The residual is not added.
+///
+/// `x` is `[batch, tokens, width]`, as is the result. Gradients go to `x` alone. On the CPU it is one node on the tape, which
+/// keeps `x` and the input of the activation.
+pub fn frozen_mlp(x: Tensor<3>, weights: MlpWeights<Dispatch>, epsilon: f64) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::frozen_mlp(x.into_dispatch(), weights, epsilon))
 }

@@ -1,8 +1,12 @@
 //! Multi-head self-attention.
 
+use burn::backend::{Dispatch, DispatchTensor};
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
+use vlsm_kernels::AttentionWeights;
+
+use super::LayerNorm;
 
 /// Configuration of [`SelfAttention`].
 #[derive(Debug, Clone)]
@@ -54,4 +58,48 @@ impl SelfAttention {
             .reshape([batch, tokens, width]);
         self.out_proj.forward(mixed)
     }
+
+    /// This layer behind a normalisation, `[batch, tokens, width]` to the same shape. In one operation where all weights are
+    /// constant.
+    pub(super) fn forward_normalised(
+        &self,
+        norm: &LayerNorm,
+        x: Tensor<3>,
+        causal: bool,
+    ) -> Tensor<3> {
+        match self.constant_weights(norm) {
+            Some(weights) => {
+                vlsm_kernels::frozen_attention(x, weights, self.heads, causal, norm.epsilon())
+            }
+            None => self.forward(norm.forward(x), causal),
+        }
+    }
+
+    fn constant_weights(&self, norm: &LayerNorm) -> Option<AttentionWeights<Dispatch>> {
+        let [gamma, beta] = norm.constant()?;
+        let [query, query_bias] = constant(&self.q_proj)?;
+        let [key, key_bias] = constant(&self.k_proj)?;
+        let [value, value_bias] = constant(&self.v_proj)?;
+        let [output, output_bias] = constant(&self.out_proj)?;
+        Some(AttentionWeights {
+            gamma,
+            beta,
+            query,
+            query_bias,
+            key,
+            key_bias,
+            value,
+            value_bias,
+            output,
+            output_bias,
+        })
+    }
+}
+
+/// Weights and bias of a layer that is not trained.
+pub(super) fn constant(linear: &Linear) -> Option<[DispatchTensor; 2]> {
+    let weight = linear.weight.val();
+    let bias = linear.bias.as_ref()?.val();
+    let constant = !weight.is_require_grad() && !bias.is_require_grad();
+    constant.then(|| [weight.into_dispatch(), bias.into_dispatch()])
 }

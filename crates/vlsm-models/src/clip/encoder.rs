@@ -1,9 +1,12 @@
 //! The pre-norm transformer of both towers.
 
+use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, activation};
+use vlsm_kernels::MlpWeights;
 
+use super::attention::constant;
 use super::{LayerNorm, SelfAttention, SelfAttentionConfig};
 use crate::adapter::LayerAdapters;
 use crate::config::{Activation, TextConfig, VisionConfig};
@@ -50,6 +53,31 @@ impl Mlp {
             Activation::Relu => activation::relu(x),
         };
         self.fc2.forward(x)
+    }
+
+    /// This layer behind a normalisation, `[batch, tokens, width]` to the same shape. In one operation where all weights are
+    /// constant and the activation is CLIP's.
+    fn forward_normalised(&self, norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
+        match self.constant_weights(norm) {
+            Some(weights) if self.activation == Activation::QuickGelu => {
+                vlsm_kernels::frozen_mlp(x, weights, norm.epsilon())
+            }
+            _ => self.forward(norm.forward(x)),
+        }
+    }
+
+    fn constant_weights(&self, norm: &LayerNorm) -> Option<MlpWeights<Dispatch>> {
+        let [gamma, beta] = norm.constant()?;
+        let [expand, expand_bias] = constant(&self.fc1)?;
+        let [contract, contract_bias] = constant(&self.fc2)?;
+        Some(MlpWeights {
+            gamma,
+            beta,
+            expand,
+            expand_bias,
+            contract,
+            contract_bias,
+        })
     }
 }
 
@@ -111,13 +139,13 @@ impl EncoderLayer {
     ) -> Tensor<3> {
         let y = self
             .self_attn
-            .forward(self.layer_norm1.forward(x.clone()), causal);
+            .forward_normalised(&self.layer_norm1, x.clone(), causal);
         let y = match &adapters {
             Some(adapters) => adapters.attention.forward(y),
             None => y,
         };
         let x = x + y;
-        let y = self.mlp.forward(self.layer_norm2.forward(x.clone()));
+        let y = self.mlp.forward_normalised(&self.layer_norm2, x.clone());
         let y = match &adapters {
             Some(adapters) => adapters.output.forward(y),
             None => y,

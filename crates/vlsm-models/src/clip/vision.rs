@@ -83,7 +83,8 @@ impl VisionEmbeddings {
                 [grid * grid, native * native],
             ),
             &positions.device(),
-        );
+        )
+        .cast(positions.dtype());
         let class = positions.clone().slice([0..1, 0..width]);
         let patches = positions.slice([1..native * native + 1, 0..width]);
         Tensor::cat(vec![class, resize.matmul(patches)], 0)

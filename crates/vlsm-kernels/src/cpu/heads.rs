@@ -1,0 +1,329 @@
+//! Attention of one head of one image.
+
+use multiversion::multiversion;
+use multiversion::target::selected_target;
+
+use super::exp::{exp, exp_wide};
+use super::panels::{LANES, Lane};
+use super::product::{TILE, tile};
+
+/// Panels of queries whose weights are kept until they are multiplied: about 100 queries, so that both matrices of the
+/// backward pass stay in the second cache.
+const QUERIES: usize = 6;
+
+/// The features of one head in the panels of one image: `[panel][feature of the block][token]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Strip<'a> {
+    pub(crate) data: &'a [f32],
+    /// Features of the block.
+    pub(crate) block: usize,
+    /// The head's first feature there.
+    pub(crate) first: usize,
+    /// Features of a head.
+    pub(crate) width: usize,
+}
+
+impl<'a> Strip<'a> {
+    fn panel(self, panel: usize) -> &'a [Lane] {
+        let start = (panel * self.block + self.first) * LANES;
+        self.data[start..][..self.width * LANES].as_chunks().0
+    }
+
+    /// `[tile of features][token][feature]`, the last tile with fewer: the order in which a product over tokens reads.
+    #[inline(always)]
+    fn by_token(self, tokens: usize, to: &mut Vec<f32>) {
+        to.resize(tokens * self.width, 0.0);
+        for (index, to) in to.chunks_mut(TILE * tokens).enumerate() {
+            let width = to.len() / tokens;
+            for (token, to) in to.chunks_mut(width).enumerate() {
+                let lanes = &self.panel(token / LANES)[index * TILE..];
+                for (x, lane) in to.iter_mut().zip(lanes) {
+                    *x = lane[token % LANES];
+                }
+            }
+        }
+    }
+}
+
+/// As [`Strip`], to be written.
+#[derive(Debug)]
+pub(crate) struct StripMut<'a> {
+    pub(crate) data: &'a mut [f32],
+    pub(crate) block: usize,
+    pub(crate) first: usize,
+    pub(crate) width: usize,
+}
+
+impl StripMut<'_> {
+    fn panel(&mut self, panel: usize) -> &mut [Lane] {
+        let start = (panel * self.block + self.first) * LANES;
+        self.data[start..][..self.width * LANES].as_chunks_mut().0
+    }
+}
+
+/// Queries, already scaled, keys and values of a head.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head<'a> {
+    pub(crate) query: Strip<'a>,
+    pub(crate) key: Strip<'a>,
+    pub(crate) value: Strip<'a>,
+    pub(crate) tokens: usize,
+    /// Whether later tokens are hidden from earlier ones.
+    pub(crate) causal: bool,
+}
+
+/// Memory that is used again for the next head.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Scratch {
+    weights: Vec<Lane>,
+    grads: Vec<Lane>,
+    /// Of some panels of queries, `[panel of keys][query][key]`.
+    weights_by_key: Vec<Lane>,
+    grads_by_key: Vec<Lane>,
+    first: Vec<f32>,
+    second: Vec<f32>,
+    third: Vec<f32>,
+}
+
+/// The greatest score of each query and one over the sum of its exponentials, from which the weights are found again.
+pub(crate) type Softmax = [Lane; 2];
+
+impl Head<'_> {
+    /// Keys in whole panels.
+    fn keys(&self) -> usize {
+        self.tokens.next_multiple_of(LANES)
+    }
+
+    /// Writes the mix of the values for each query, and how the weights are found again.
+    pub(crate) fn forward(
+        &self,
+        output: &mut StripMut<'_>,
+        softmax: &mut [Softmax],
+        scratch: &mut Scratch,
+    ) {
+        forward(self, output, softmax, scratch);
+    }
+
+    /// Writes the gradients at queries, keys and values, given that at the output, which is 0 behind the last token.
+    pub(crate) fn backward(
+        &self,
+        grad: Strip<'_>,
+        softmax: &[Softmax],
+        to: &mut [StripMut<'_>; 3],
+        scratch: &mut Scratch,
+    ) {
+        backward(self, grad, softmax, to, scratch);
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+fn forward(head: &Head, output: &mut StripMut, softmax: &mut [Softmax], scratch: &mut Scratch) {
+    const FMA: bool =
+        selected_target!().supports_feature_str("fma") || cfg!(target_arch = "aarch64");
+    let values = &mut scratch.first;
+    head.value.by_token(head.tokens, values);
+    let weights = &mut scratch.weights;
+    weights.resize(head.keys(), [0.0; LANES]);
+    for (panel, softmax) in softmax.iter_mut().enumerate() {
+        dot::<FMA>(head.key, head.query.panel(panel), weights);
+        hide(head, panel, weights);
+        let mut most = [f32::NEG_INFINITY; LANES];
+        for lane in &weights[..head.tokens] {
+            for (most, x) in most.iter_mut().zip(lane) {
+                *most = if x > most { *x } else { *most };
+            }
+        }
+        // Sums of a panel of keys first, so that rounding grows with the number of panels, not of keys.
+        let mut totals = [0.0f64; LANES];
+        for part in weights[..head.tokens].chunks_mut(LANES) {
+            let mut total = [0.0; LANES];
+            for lane in part {
+                for ((x, most), total) in lane.iter_mut().zip(&most).zip(&mut total) {
+                    *x = exp_wide(*x - most) as f32;
+                    *total += *x;
+                }
+            }
+            for (sum, total) in totals.iter_mut().zip(&total) {
+                *sum += f64::from(*total);
+            }
+        }
+        let rates = totals.map(|total| (1.0 / total) as f32);
+        *softmax = [most, rates];
+        for lane in &mut weights[..head.tokens] {
+            for (x, rate) in lane.iter_mut().zip(&rates) {
+                *x *= rate;
+            }
+        }
+        mix::<FMA>(
+            values,
+            &weights[..head.tokens],
+            output.panel(panel),
+            |y, sums| *y = *sums,
+        );
+    }
+}
+
+/// With `P` the weights, `O` the output and `dP = dO V^T`: `dV = P^T dO` and `dS = P (dP - rowsum(P dP))`. The sum could be had
+/// as `rowsum(dO O)`, but then it does not cancel exactly where the weights are all on one token.
+#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+fn backward(
+    head: &Head,
+    grad: Strip,
+    softmax: &[Softmax],
+    to: &mut [StripMut; 3],
+    scratch: &mut Scratch,
+) {
+    const FMA: bool =
+        selected_target!().supports_feature_str("fma") || cfg!(target_arch = "aarch64");
+    let Scratch {
+        weights,
+        grads,
+        weights_by_key,
+        grads_by_key,
+        first: keys,
+        second: queries,
+        third: outputs,
+    } = scratch;
+    let [query_grad, key_grad, value_grad] = to;
+    head.key.by_token(head.tokens, keys);
+    weights.resize(head.keys(), [0.0; LANES]);
+    grads.resize(head.keys(), [0.0; LANES]);
+    let panels = softmax.len();
+    for start in (0..panels).step_by(QUERIES) {
+        let count = QUERIES.min(panels - start);
+        let depth = count * LANES;
+        weights_by_key.resize(panels * depth, [0.0; LANES]);
+        grads_by_key.resize(panels * depth, [0.0; LANES]);
+        for (row, [most, rates]) in softmax[start..start + count].iter().enumerate() {
+            let panel = start + row;
+            dot::<FMA>(head.key, head.query.panel(panel), weights);
+            hide(head, panel, weights);
+            dot::<FMA>(head.value, grad.panel(panel), grads);
+            let mut along = [0.0; LANES];
+            for (lane, grads) in weights[..head.tokens].iter_mut().zip(&*grads) {
+                for token in 0..LANES {
+                    lane[token] = exp::<FMA>(lane[token] - most[token]) * rates[token];
+                    along[token] += lane[token] * grads[token];
+                }
+            }
+            for (lane, grads) in weights.iter().zip(&mut grads[..head.tokens]) {
+                for token in 0..LANES {
+                    grads[token] = lane[token] * (grads[token] - along[token]);
+                }
+            }
+            // What stands behind the last key is no key.
+            weights[head.tokens..].fill([0.0; LANES]);
+            grads[head.tokens..].fill([0.0; LANES]);
+            mix::<FMA>(
+                keys,
+                &grads[..head.tokens],
+                query_grad.panel(panel),
+                |y, sums| *y = *sums,
+            );
+            by_key(weights, depth, row * LANES, weights_by_key);
+            by_key(grads, depth, row * LANES, grads_by_key);
+        }
+        some_by_token(head.query, start, count, queries);
+        some_by_token(grad, start, count, outputs);
+        for panel in 0..panels {
+            let part = panel * depth..(panel + 1) * depth;
+            for (rows, lanes, to) in [
+                (
+                    &*queries,
+                    &grads_by_key[part.clone()],
+                    key_grad.panel(panel),
+                ),
+                (&*outputs, &weights_by_key[part], value_grad.panel(panel)),
+            ] {
+                if start == 0 {
+                    mix::<FMA>(rows, lanes, to, |y, sums| *y = *sums);
+                } else {
+                    mix::<FMA>(rows, lanes, to, |y, sums| {
+                        for (y, sum) in y.iter_mut().zip(sums) {
+                            *y += sum;
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// [`Strip::by_token`] of some panels.
+#[inline(always)]
+fn some_by_token(strip: Strip<'_>, start: usize, count: usize, to: &mut Vec<f32>) {
+    let data = &strip.data[start * strip.block * LANES..][..count * strip.block * LANES];
+    Strip { data, ..strip }.by_token(count * LANES, to);
+}
+
+/// `to[token] = strip[.., token] . lanes` for each token of the strip: scores of a panel of queries for all keys.
+#[inline(always)]
+fn dot<const FMA: bool>(strip: Strip<'_>, lanes: &[Lane], to: &mut [Lane]) {
+    for (panel, to) in to.chunks_mut(LANES).enumerate() {
+        let rows = strip.panel(panel);
+        let (a, rest) = to.split_at_mut(TILE);
+        let (b, c) = rest.split_at_mut(TILE);
+        a.copy_from_slice(&tile::<TILE, LANES, 0, FMA>(rows, lanes));
+        b.copy_from_slice(&tile::<TILE, LANES, TILE, FMA>(rows, lanes));
+        c.copy_from_slice(&tile::<4, LANES, { 2 * TILE }, FMA>(rows, lanes));
+    }
+}
+
+/// Sums over tokens: `rows` by [`Strip::by_token`] times `lanes[token]`, given to `put` by feature.
+#[inline(always)]
+fn mix<const FMA: bool>(
+    rows: &[f32],
+    lanes: &[Lane],
+    to: &mut [Lane],
+    put: impl Fn(&mut Lane, &Lane),
+) {
+    for (rows, to) in rows.chunks(TILE * lanes.len()).zip(to.chunks_mut(TILE)) {
+        match to.len() {
+            6 => mix_tile::<6, FMA>(rows, lanes, to, &put),
+            5 => mix_tile::<5, FMA>(rows, lanes, to, &put),
+            4 => mix_tile::<4, FMA>(rows, lanes, to, &put),
+            3 => mix_tile::<3, FMA>(rows, lanes, to, &put),
+            2 => mix_tile::<2, FMA>(rows, lanes, to, &put),
+            _ => mix_tile::<1, FMA>(rows, lanes, to, &put),
+        }
+    }
+}
+
+#[inline(always)]
+fn mix_tile<const FEATURES: usize, const FMA: bool>(
+    rows: &[f32],
+    lanes: &[Lane],
+    to: &mut [Lane],
+    put: &impl Fn(&mut Lane, &Lane),
+) {
+    let (rows, _) = rows.as_chunks::<FEATURES>();
+    let sums = tile::<FEATURES, FEATURES, 0, FMA>(rows, lanes);
+    for (lane, sums) in to.iter_mut().zip(&sums) {
+        put(lane, sums);
+    }
+}
+
+/// Takes keys behind a query out of its scores.
+#[inline(always)]
+fn hide(head: &Head<'_>, panel: usize, scores: &mut [Lane]) {
+    if head.causal {
+        let first = panel * LANES;
+        for (key, lane) in scores.iter_mut().enumerate().skip(first) {
+            for score in &mut lane[..(key - first).min(LANES)] {
+                *score = f32::NEG_INFINITY;
+            }
+        }
+    }
+}
+
+/// `[key][query]` of a panel of queries to `[panel of keys][query][key]` with `depth` queries, from query `row` on.
+#[inline(always)]
+fn by_key(lanes: &[Lane], depth: usize, row: usize, to: &mut [Lane]) {
+    for (lanes, to) in lanes.chunks(LANES).zip(to.chunks_mut(depth)) {
+        for (query, to) in to[row..][..LANES].iter_mut().enumerate() {
+            for (x, lane) in to.iter_mut().zip(lanes) {
+                *x = lane[query];
+            }
+        }
+    }
+}

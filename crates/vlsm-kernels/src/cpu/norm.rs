@@ -1,0 +1,123 @@
+//! Layer normalisation between rows and panels.
+
+use multiversion::multiversion;
+use rayon::prelude::*;
+
+use super::panels::{LANES, Lane, Panels, Rows, from_rows};
+
+/// Scale, shift and epsilon of a layer normalisation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Norm<'a> {
+    pub(crate) gamma: &'a [f32],
+    pub(crate) beta: &'a [f32],
+    pub(crate) epsilon: f64,
+}
+
+impl Norm<'_> {
+    /// Rows, normalised, in one block of panels.
+    pub(crate) fn forward(self, rows: &[f32], shape: Rows) -> Panels {
+        let mut panels = Panels::zeros(shape.width, shape.width, shape.images * shape.panels());
+        let rows: Vec<_> = shape.by_panel(rows).collect();
+        panels
+            .data
+            .par_chunks_mut(shape.width * LANES)
+            .zip(rows)
+            .for_each(|(panel, rows)| {
+                from_rows(panel, rows, shape.width);
+                normalise(panel, self.gamma, self.beta, self.epsilon);
+            });
+        panels
+    }
+
+    /// The gradient at the rows, given that at the normalised panels.
+    pub(crate) fn backward(self, rows: &[f32], grad: &Panels, shape: Rows) -> Vec<f32> {
+        let mut result = vec![0.0; rows.len()];
+        let parts: Vec<_> = shape.by_panel_mut(&mut result).collect();
+        let rows: Vec<_> = shape.by_panel(rows).collect();
+        parts.into_par_iter().zip(rows).enumerate().for_each_with(
+            Vec::new(),
+            |both, (panel, (result, rows))| {
+                let size = shape.width * LANES;
+                both.resize(2 * size, 0.0);
+                let (x, g) = both.split_at_mut(size);
+                from_rows(x, rows, shape.width);
+                for block in 0..shape.width.div_ceil(grad.block) {
+                    let part = grad.panel(block, panel);
+                    g[block * grad.block * LANES..][..part.len()].copy_from_slice(part);
+                }
+                change(x, g, self.gamma, self.epsilon);
+                let (lanes, _) = g.as_chunks::<LANES>();
+                for (token, row) in result.chunks_mut(shape.width).enumerate() {
+                    for (y, lane) in row.iter_mut().zip(lanes) {
+                        *y = lane[token];
+                    }
+                }
+            },
+        );
+        result
+    }
+}
+
+/// Mean and one over the standard deviation of each token.
+#[inline(always)]
+fn statistics(x: &[Lane], epsilon: f64) -> [[f64; LANES]; 2] {
+    let n = x.len() as f64;
+    let mut mean = [0.0; LANES];
+    for lane in x {
+        for (mean, x) in mean.iter_mut().zip(lane) {
+            *mean += f64::from(*x);
+        }
+    }
+    mean = mean.map(|sum| sum / n);
+    let mut squares = [0.0; LANES];
+    for lane in x {
+        for ((square, x), mean) in squares.iter_mut().zip(lane).zip(&mean) {
+            let off = f64::from(*x) - mean;
+            *square += off * off;
+        }
+    }
+    [mean, squares.map(|sum| 1.0 / (sum / n + epsilon).sqrt())]
+}
+
+#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+fn normalise(panel: &mut [f32], gamma: &[f32], beta: &[f32], epsilon: f64) {
+    let (lanes, _) = panel.as_chunks_mut::<LANES>();
+    let [mean, rate] = statistics(lanes, epsilon);
+    for ((lane, gamma), beta) in lanes.iter_mut().zip(gamma).zip(beta) {
+        for ((x, mean), rate) in lane.iter_mut().zip(&mean).zip(&rate) {
+            let normal = ((f64::from(*x) - mean) * rate) as f32;
+            *x = normal * gamma + beta;
+        }
+    }
+}
+
+/// Puts the gradient at the input in place of that at the output: `(g - mean(g) - n mean(g n)) / std` with `g = grad * gamma`
+/// and `n` the normalised input. The sums are in f64: what is left after the two subtractions can be a thousand times
+/// smaller than what went in.
+#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+fn change(x: &[f32], grad: &mut [f32], gamma: &[f32], epsilon: f64) {
+    let (x, _) = x.as_chunks::<LANES>();
+    let (grad, _) = grad.as_chunks_mut::<LANES>();
+    let [mean, rate] = statistics(x, epsilon);
+    let mut total = [0.0; LANES];
+    let mut along = [0.0; LANES];
+    for ((x, grad), gamma) in x.iter().zip(&*grad).zip(gamma) {
+        for token in 0..LANES {
+            let g = f64::from(grad[token] * gamma);
+            total[token] += g;
+            along[token] += g * (f64::from(x[token]) - mean[token]);
+        }
+    }
+    let n = x.len() as f64;
+    for token in 0..LANES {
+        total[token] /= n;
+        along[token] *= rate[token] * rate[token] / n;
+    }
+    for ((x, grad), gamma) in x.iter().zip(grad).zip(gamma) {
+        for token in 0..LANES {
+            let g = f64::from(grad[token] * gamma);
+            let off = f64::from(x[token]) - mean[token];
+            grad[token] = ((g - total[token] - off * along[token]) * rate[token]) as f32;
+        }
+    }
+}

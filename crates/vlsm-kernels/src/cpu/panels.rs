@@ -1,0 +1,138 @@
+//! Activations in panels of 16 tokens, the operand and the result of every product here.
+
+use rayon::prelude::*;
+
+/// Tokens in a panel: two AVX registers, or four of NEON, of f32.
+pub(crate) const LANES: usize = 16;
+
+/// One feature of the tokens of a panel.
+pub(crate) type Lane = [f32; LANES];
+
+/// Tokens of several images, `[block][panel][feature][token]`: features lie in blocks, and each image has panels of its
+/// own, whose last is filled up. What stands in the places behind an image's last token has no meaning, but is finite.
+///
+/// A product reads and writes whole panels, one after the other, and normalisation and softmax go along the features with 16
+/// tokens side by side, so that nothing has to be rearranged between the operations of a layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Panels {
+    pub(crate) data: Vec<f32>,
+    /// Features of a token.
+    pub(crate) width: usize,
+    /// Features in a block; the last may have fewer.
+    pub(crate) block: usize,
+    /// Panels of all images.
+    pub(crate) count: usize,
+}
+
+/// How tokens lie in rows, `[images, tokens, width]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rows {
+    pub(crate) images: usize,
+    pub(crate) tokens: usize,
+    pub(crate) width: usize,
+}
+
+impl Rows {
+    /// Panels of one image.
+    pub(crate) fn panels(self) -> usize {
+        self.tokens.div_ceil(LANES)
+    }
+
+    /// The rows of each panel in turn, with its first token's.
+    pub(crate) fn by_panel(self, rows: &[f32]) -> impl Iterator<Item = &[f32]> {
+        rows.chunks(self.tokens * self.width)
+            .flat_map(move |image| image.chunks(LANES * self.width))
+    }
+
+    /// As [`by_panel`](Self::by_panel), to be written.
+    pub(crate) fn by_panel_mut(self, rows: &mut [f32]) -> impl Iterator<Item = &mut [f32]> {
+        rows.chunks_mut(self.tokens * self.width)
+            .flat_map(move |image| image.chunks_mut(LANES * self.width))
+    }
+}
+
+impl Panels {
+    /// Zeros.
+    pub(crate) fn zeros(width: usize, block: usize, count: usize) -> Self {
+        Self {
+            data: vec![0.0; width * count * LANES],
+            width,
+            block,
+            count,
+        }
+    }
+
+    /// Rows as they are, in one block.
+    pub(crate) fn pack(rows: &[f32], shape: Rows) -> Self {
+        let mut panels = Self::zeros(shape.width, shape.width, shape.images * shape.panels());
+        let rows: Vec<_> = shape.by_panel(rows).collect();
+        panels
+            .data
+            .par_chunks_mut(shape.width * LANES)
+            .zip(rows)
+            .for_each(|(panel, rows)| from_rows(panel, rows, shape.width));
+        panels
+    }
+
+    /// The rows again.
+    pub(crate) fn unpack(&self, shape: Rows) -> Vec<f32> {
+        let mut rows = vec![0.0; shape.images * shape.tokens * shape.width];
+        let parts: Vec<_> = shape.by_panel_mut(&mut rows).collect();
+        parts.into_par_iter().enumerate().for_each(|(panel, rows)| {
+            for (block, first) in (0..self.width).step_by(self.block).enumerate() {
+                let (features, _) = self.panel(block, panel).as_chunks::<LANES>();
+                for (token, row) in rows.chunks_mut(shape.width).enumerate() {
+                    for (x, lane) in row[first..].iter_mut().zip(features) {
+                        *x = lane[token];
+                    }
+                }
+            }
+        });
+        rows
+    }
+
+    /// Features of a block.
+    pub(crate) fn features(&self, block: usize) -> usize {
+        self.block.min(self.width - block * self.block)
+    }
+
+    /// One panel's features of a block, `[feature][token]`.
+    pub(crate) fn panel(&self, block: usize, panel: usize) -> &[f32] {
+        let features = self.features(block);
+        let start = (block * self.block * self.count + panel * features) * LANES;
+        &self.data[start..][..features * LANES]
+    }
+}
+
+/// Rows of up to 16 tokens to `[feature][token]`.
+pub(crate) fn from_rows(panel: &mut [f32], rows: &[f32], width: usize) {
+    let (lanes, _) = panel.as_chunks_mut::<LANES>();
+    // Some features of all tokens at a time, so that a panel's cache lines are written while they are near.
+    for (part, lanes) in lanes.chunks_mut(LANES).enumerate() {
+        let first = part * LANES;
+        for (token, row) in rows.chunks(width).enumerate() {
+            for (lane, x) in lanes.iter_mut().zip(&row[first..]) {
+                lane[token] = *x;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back() {
+        for tokens in [1, 16, 21] {
+            let shape = Rows {
+                images: 2,
+                tokens,
+                width: 37,
+            };
+            let rows: Vec<f32> = (0..2 * tokens * 37).map(|x| x as f32).collect();
+            let panels = Panels::pack(&rows, shape);
+            assert_eq!(panels.unpack(shape), rows);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Products of weights and tokens.
+
+use std::cell::RefCell;
+
+use multiversion::multiversion;
+use multiversion::target::selected_target;
+use rayon::prelude::*;
+
+use super::exp::multiply_add;
+use super::panels::{LANES, Lane, Panels};
+
+/// Outputs that one tile computes: with 16 tokens, twelve of the sixteen AVX registers are sums.
+pub(crate) const TILE: usize = 6;
+/// Inputs that a tile goes through: its 6 + 16 numbers for each stay in the first cache.
+const DEPTH: usize = 256;
+/// Inputs for which weights are packed at a time, as many as go into the second cache with [`BLOCK`] outputs.
+const GROUP: usize = 768;
+/// Outputs of a task, and the features in a block of its result.
+pub(crate) const BLOCK: usize = 192;
+
+/// A matrix of weights, in any order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weights<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    /// Places between an input's weights and the next one's.
+    pub(crate) input_stride: usize,
+    /// Places between an output's weights and the next one's.
+    pub(crate) output_stride: usize,
+}
+
+impl Weights<'_> {
+    /// The same matrix the other way, as gradients go through it.
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            inputs: self.outputs,
+            outputs: self.inputs,
+            input_stride: self.output_stride,
+            output_stride: self.input_stride,
+            ..self
+        }
+    }
+}
+
+/// Where a part of a result stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) block: usize,
+    pub(crate) panel: usize,
+}
+
+/// The sum of `weights^T x` over the terms, and the bias; `finish` is called with each panel of each block of the result as
+/// soon as it is complete, and the same part of `beside`.
+///
+/// Each number is summed in the same order whatever else is computed, so that an image's result does not depend on its batch
+/// nor on the number of threads.
+pub(crate) fn product(
+    terms: &[(Weights<'_>, &Panels)],
+    bias: Option<&[f32]>,
+    block: usize,
+    beside: Option<&mut Panels>,
+    finish: impl Fn(Place, &mut [f32], Option<&mut [f32]>) + Sync,
+) -> Panels {
+    let (outputs, count) = (terms[0].0.outputs, terms[0].1.count);
+    let mut result = Panels::zeros(outputs, block, count);
+    let blocks = outputs.div_ceil(block);
+    // Weights are packed anew for each range of panels: few ranges, but enough tasks for all threads to end together.
+    let ranges = (4 * rayon::current_num_threads()).div_ceil(blocks);
+    let range = count.div_ceil(ranges).max(8);
+    let mut tasks = Vec::new();
+    let mut beside = beside.map(|panels| panels.data.chunks_mut(block * count * LANES));
+    for (index, data) in result.data.chunks_mut(block * count * LANES).enumerate() {
+        let features = data.len() / (count * LANES);
+        let size = range * features * LANES;
+        let mut other = beside
+            .as_mut()
+            .and_then(Iterator::next)
+            .map(|data| data.chunks_mut(size));
+        for (part, data) in data.chunks_mut(size).enumerate() {
+            let place = Place {
+                block: index,
+                panel: part * range,
+            };
+            tasks.push((
+                place,
+                features,
+                data,
+                other.as_mut().and_then(Iterator::next),
+            ));
+        }
+    }
+    tasks
+        .into_par_iter()
+        .for_each(|(place, features, data, mut other)| {
+            let first = place.block * block;
+            // Without one the result starts as it was made, at 0.
+            if let Some(bias) = bias {
+                let (lanes, _) = data.as_chunks_mut::<LANES>();
+                for panel in lanes.chunks_mut(features) {
+                    for (lane, bias) in panel.iter_mut().zip(&bias[first..]) {
+                        *lane = [*bias; LANES];
+                    }
+                }
+            }
+            for (weights, x) in terms {
+                add_term(*weights, x, first, features, place.panel, data);
+            }
+            for (panel, data) in data.chunks_mut(features * LANES).enumerate() {
+                let place = Place {
+                    panel: place.panel + panel,
+                    ..place
+                };
+                let size = features * LANES;
+                let other = other
+                    .as_deref_mut()
+                    .map(|other| &mut other[panel * size..][..size]);
+                finish(place, data, other);
+            }
+        });
+    result
+}
+
+thread_local! {
+    /// Weights as [`tiles`] wants them.
+    static PACKED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Adds one term to the panels of some outputs, `data`: `[panel][output][token]`, the first of which is `first_panel`.
+fn add_term(
+    weights: Weights<'_>,
+    x: &Panels,
+    first_output: usize,
+    outputs: usize,
+    first_panel: usize,
+    data: &mut [f32],
+) {
+    // Pieces of the input: block, first feature there, features.
+    let mut pieces = Vec::new();
+    for block in 0..x.width.div_ceil(x.block) {
+        let features = x.features(block);
+        for start in (0..features).step_by(DEPTH) {
+            pieces.push((block, start, DEPTH.min(features - start)));
+        }
+    }
+    PACKED.with_borrow_mut(|packed| {
+        let mut pieces = &pieces[..];
+        while !pieces.is_empty() {
+            let mut depth = 0;
+            let group = pieces
+                .iter()
+                .take_while(|piece| {
+                    depth += piece.2;
+                    depth <= GROUP
+                })
+                .count()
+                .max(1);
+            let now;
+            (now, pieces) = pieces.split_at(group);
+            let depth: usize = now.iter().map(|piece| piece.2).sum();
+            packed.resize(packed.len().max(depth * outputs), 0.0);
+            let mut rest = &mut packed[..];
+            for (block, start, depth) in now {
+                let part;
+                (part, rest) = rest.split_at_mut(depth * outputs);
+                pack(
+                    weights,
+                    block * x.block + start,
+                    *depth,
+                    first_output,
+                    outputs,
+                    part,
+                );
+            }
+            for (panel, data) in data.chunks_mut(outputs * LANES).enumerate() {
+                let mut rest = &packed[..];
+                for (block, start, depth) in now {
+                    let part;
+                    (part, rest) = rest.split_at(depth * outputs);
+                    let x = x.panel(*block, first_panel + panel);
+                    let x = &x[start * LANES..][..depth * LANES];
+                    tiles(part, x, data);
+                }
+            }
+        }
+    });
+}
+
+/// Weights to `[tile][input][output]`, the last tile with fewer outputs.
+fn pack(
+    weights: Weights<'_>,
+    first_input: usize,
+    inputs: usize,
+    first_output: usize,
+    outputs: usize,
+    packed: &mut [f32],
+) {
+    for (tile, packed) in packed.chunks_mut(TILE * inputs).enumerate() {
+        let first = first_output + tile * TILE;
+        let width = TILE.min(first_output + outputs - first);
+        let data =
+            &weights.data[first_input * weights.input_stride + first * weights.output_stride..];
+        if weights.output_stride == 1 {
+            for (input, packed) in packed.chunks_mut(width).enumerate() {
+                packed.copy_from_slice(&data[input * weights.input_stride..][..width]);
+            }
+        } else {
+            for output in 0..width {
+                let column = data[output * weights.output_stride..]
+                    .iter()
+                    .step_by(weights.input_stride);
+                for (packed, weight) in packed[output..].iter_mut().step_by(width).zip(column) {
+                    *packed = *weight;
+                }
+            }
+        }
+    }
+}
+
+/// The sums of one tile: `rows[input][FIRST + output] * lanes[input][token]` over the inputs.
+#[inline(always)]
+pub(crate) fn tile<const OUTPUTS: usize, const ROW: usize, const FIRST: usize, const FMA: bool>(
+    rows: &[[f32; ROW]],
+    lanes: &[Lane],
+) -> [Lane; OUTPUTS] {
+    let mut sums = [[0.0; LANES]; OUTPUTS];
+    for (row, lane) in rows.iter().zip(lanes) {
+        for output in 0..OUTPUTS {
+            for token in 0..LANES {
+                sums[output][token] =
+                    multiply_add::<FMA>(row[FIRST + output], lane[token], sums[output][token]);
+            }
+        }
+    }
+    sums
+}
+
+/// Adds the product of packed weights and a panel to a panel.
+#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+fn tiles(packed: &[f32], x: &[f32], data: &mut [f32]) {
+    const FMA: bool =
+        selected_target!().supports_feature_str("fma") || cfg!(target_arch = "aarch64");
+    let (x, _) = x.as_chunks::<LANES>();
+    let (data, _) = data.as_chunks_mut::<LANES>();
+    for (packed, data) in packed.chunks(TILE * x.len()).zip(data.chunks_mut(TILE)) {
+        match data.len() {
+            6 => add::<6, FMA>(packed, x, data),
+            5 => add::<5, FMA>(packed, x, data),
+            4 => add::<4, FMA>(packed, x, data),
+            3 => add::<3, FMA>(packed, x, data),
+            2 => add::<2, FMA>(packed, x, data),
+            _ => add::<1, FMA>(packed, x, data),
+        }
+    }
+}
+
+#[inline(always)]
+fn add<const OUTPUTS: usize, const FMA: bool>(packed: &[f32], x: &[Lane], data: &mut [Lane]) {
+    let (rows, _) = packed.as_chunks::<OUTPUTS>();
+    let sums = tile::<OUTPUTS, OUTPUTS, 0, FMA>(rows, x);
+    for (lane, sums) in data.iter_mut().zip(&sums) {
+        for (y, sum) in lane.iter_mut().zip(sums) {
+            *y += sum;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::panels::Rows;
+    use super::*;
+
+    fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        (0..count)
+            .map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.5 - 1.0)
+            .collect()
+    }
+
+    /// Sizes around every border: tiles, blocks, depth, group, panels.
+    #[test]
+    fn equals_the_plain_sum_in_both_orders() {
+        for (tokens, inputs, outputs) in [
+            (1, 1, 1),
+            (5, 7, 13),
+            (17, 64, 192),
+            (40, 300, 199),
+            (33, 1030, 25),
+        ] {
+            let shape = Rows {
+                images: 2,
+                tokens,
+                width: inputs,
+            };
+            let rows = numbers(2 * tokens * inputs, 1);
+            let matrix = numbers(inputs * outputs, 2);
+            let bias = numbers(outputs, 3);
+            let x = Panels::pack(&rows, shape);
+            for (input_stride, output_stride) in [(outputs, 1), (1, inputs)] {
+                let weights = Weights {
+                    data: &matrix,
+                    inputs,
+                    outputs,
+                    input_stride,
+                    output_stride,
+                };
+                let y = product(&[(weights, &x)], Some(&bias), 40, None, |_, _, _| {});
+                let y = y.unpack(Rows {
+                    width: outputs,
+                    ..shape
+                });
+                for (row, y) in rows.chunks(inputs).zip(y.chunks(outputs)) {
+                    for (output, y) in y.iter().enumerate() {
+                        let sum: f64 = row
+                            .iter()
+                            .enumerate()
+                            .map(|(input, x)| {
+                                let place = input * input_stride + output * output_stride;
+                                f64::from(*x) * f64::from(matrix[place])
+                            })
+                            .sum();
+                        let expected = sum + f64::from(bias[output]);
+                        assert!(
+                            (f64::from(*y) - expected).abs() < 2e-5,
+                            "{y} for {expected}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! One measurement of this project, for `bench/run.py`, which runs the same in PyTorch beside it:
+//! `cargo run --release --example bench -- --base DIR --case train --method dense --batch 4`.
+//!
+//! One process is one measurement, so that the peak memory is that of the case. Prints one line of JSON.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use vlsm::data::{Example, Mask, RgbImage};
+use vlsm::models::weights::take_gradients;
+use vlsm::models::{
+    AdaptedClipSeg, Base, MethodConfig, MethodKind, Profile, SegmentationModel, Towers,
+};
+use vlsm::train::batch::{Batch, PromptEncoder, pixels};
+use vlsm::train::loss::dice_ce;
+use vlsm::train::optimizer::{Rules, clip, global_norm};
+use vlsm::train::{device, peak_memory, recipe::OptimConfig};
+use vlsm_kernels::allocator::{MiMalloc, keep_freed_memory};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+#[derive(Parser)]
+struct Args {
+    /// Folder of the base.
+    #[arg(long)]
+    base: PathBuf,
+    #[arg(long)]
+    case: Case,
+    /// What is trained; nothing where an image is predicted.
+    #[arg(long, value_enum, default_value_t = Method::Dense)]
+    method: Method,
+    /// Images of a training step.
+    #[arg(long, default_value_t = 4)]
+    batch: usize,
+    /// Prompts for one image.
+    #[arg(long, default_value_t = 1)]
+    prompts: usize,
+    /// Measured steps, behind one that is not.
+    #[arg(long, default_value_t = 3)]
+    steps: usize,
+    /// File with a prompt in each line.
+    #[arg(long, default_value = "bench/prompts.txt")]
+    texts: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Case {
+    Train,
+    Infer,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Method {
+    Dense,
+    Shallow,
+    Decoder,
+    Full,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    keep_freed_memory();
+    let args = Args::parse();
+    let texts = std::fs::read_to_string(&args.texts)?;
+    let texts: Vec<&str> = texts.lines().collect();
+    let base = Base::load(&args.base.to_string_lossy(), &device("cpu")?)?;
+    let mut rng = SmallRng::seed_from_u64(1);
+    let side = base.preprocessing.image_size;
+    let image = |rng: &mut SmallRng| RgbImage {
+        width: side,
+        height: side,
+        data: (0..3 * side * side).map(|_| rng.random()).collect(),
+    };
+    let (seconds, losses) = match args.case {
+        Case::Infer => {
+            let model = AdaptedClipSeg::new(&base, MethodConfig::zero_shot(), 0)?.for_inference();
+            let image = image(&mut rng);
+            let prompts = &texts[..args.prompts];
+            let run = || -> Result<f64, Box<dyn std::error::Error>> {
+                let started = Instant::now();
+                let pixels = pixels(&[&image], &base.preprocessing, &model.device());
+                let features = model.encode_image(pixels);
+                let text = PromptEncoder::frozen(&base.tokenizer).encode(&model, prompts)?;
+                let features = model.select_features(&features, &vec![0; prompts.len()]);
+                let logits = model.decode(&features, text);
+                std::hint::black_box(logits.into_data());
+                Ok(started.elapsed().as_secs_f64())
+            };
+            run()?;
+            let seconds: Result<Vec<f64>, _> = (0..args.steps).map(|_| run()).collect();
+            (median(seconds?), Vec::new())
+        }
+        Case::Train => {
+            let method = MethodConfig {
+                kind: match args.method {
+                    Method::Dense => MethodKind::Dense,
+                    Method::Shallow => MethodKind::Shallow,
+                    Method::Decoder => MethodKind::Decoder,
+                    Method::Full => MethodKind::Full,
+                },
+                towers: Towers::Vlc,
+                profile: Profile::Paper,
+                ..MethodConfig::default()
+            };
+            let model = AdaptedClipSeg::new(&base, method, 1)?;
+            let out = model.output_size(side)?;
+            let examples: Vec<Example> = (0..args.batch)
+                .map(|index| Example {
+                    sample: index,
+                    prompt: texts[index % texts.len()].to_owned(),
+                    image: Arc::new(image(&mut rng)),
+                    mask: Arc::new(Mask {
+                        width: out,
+                        height: out,
+                        data: (0..out * out).map(|_| rng.random_range(0..2)).collect(),
+                    }),
+                    original: None,
+                })
+                .collect();
+            let prompts: Vec<&str> = examples.iter().map(|one| one.prompt.as_str()).collect();
+            let mut model = model.for_training();
+            drop(base.clipseg);
+            let mut encoder = PromptEncoder::training(&base.tokenizer, &model);
+            let optim = OptimConfig::default();
+            let mut rules = Rules::new(&optim);
+            let (mut seconds, mut losses) = (Vec::new(), Vec::new());
+            for step in 0..=args.steps {
+                let started = Instant::now();
+                let batch = Batch::new(&examples, &base.preprocessing, &model.device());
+                let text = encoder.encode(&model, &prompts)?;
+                let logits = model.decode(&model.encode_image(batch.pixels), text);
+                let truth = batch.truth;
+                let loss = dice_ce(logits, truth.target, truth.valid, Profile::Paper);
+                losses.push(loss.clone().inner().into_scalar::<f32>());
+                let gradients = take_gradients(&model, &mut loss.backward());
+                let norm = global_norm(&gradients);
+                let gradients = clip(gradients, norm, optim.clip);
+                model = rules.step(model, gradients, optim.lr);
+                if step > 0 {
+                    seconds.push(started.elapsed().as_secs_f64() / args.batch as f64);
+                }
+            }
+            (median(seconds), losses)
+        }
+    };
+    println!(
+        "{}",
+        serde_json::json!({
+            "seconds_per_image": seconds,
+            "first_loss": losses.first(),
+            "last_loss": losses.last(),
+            "peak_bytes": peak_memory(),
+        })
+    );
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
