@@ -4,7 +4,9 @@ use burn::backend::tensor::{BoolTensor, FloatTensor};
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
-use crate::{AttentionWeights, Kernels, MlpWeights};
+use crate::{
+    Activation, AttentionConfig, AttentionWeights, Kernels, MlpConfig, MlpWeights, Normalisation,
+};
 
 /// The slope of the sigmoid in quick-GELU.
 pub(crate) const SLOPE: f32 = 1.702;
@@ -125,36 +127,68 @@ fn linear<B: Backend>(
     B::float_add(B::float_matmul(x, weights), bias)
 }
 
-/// See [`frozen_attention`](crate::frozen_attention).
-pub fn frozen_attention<B: Kernels>(
+/// The input of a sublayer.
+fn normalised<B: Kernels>(x: FloatTensor<B>, norm: Normalisation<B>) -> FloatTensor<B> {
+    match norm {
+        Normalisation::None => x,
+        Normalisation::Layer {
+            gamma,
+            beta,
+            epsilon,
+        } => B::layer_norm_affine(x, gamma, beta, epsilon),
+    }
+}
+
+/// See [`attention_sublayer`](crate::attention_sublayer).
+pub fn attention_sublayer<B: Kernels>(
     x: FloatTensor<B>,
+    norm: Normalisation<B>,
     weights: AttentionWeights<B>,
-    heads: usize,
-    causal: bool,
-    epsilon: f64,
+    config: AttentionConfig,
 ) -> FloatTensor<B> {
     let shape = x.shape();
     let [batch, tokens, width] = shape.dims::<3>();
-    let x = B::layer_norm_affine(x, weights.gamma, weights.beta, epsilon);
+    let x = normalised::<B>(x, norm);
     let split = |x: FloatTensor<B>| {
-        let by_head = vec![batch, tokens, heads, width / heads];
+        let by_head = vec![batch, tokens, config.heads, width / config.heads];
         B::float_swap_dims(B::float_reshape(x, Shape::from(by_head)), 1, 2)
     };
     let query = split(linear::<B>(x.clone(), weights.query, weights.query_bias));
     let key = split(linear::<B>(x.clone(), weights.key, weights.key_bias));
     let value = split(linear::<B>(x, weights.value, weights.value_bias));
-    let mixed = B::softmax_attention(query, key, value, causal);
+    let mixed = B::softmax_attention(query, key, value, config.causal);
     let mixed = B::float_reshape(B::float_swap_dims(mixed, 1, 2), shape);
     linear::<B>(mixed, weights.output, weights.output_bias)
 }
 
-/// See [`frozen_mlp`](crate::frozen_mlp).
-pub fn frozen_mlp<B: Kernels>(
+/// See [`mlp_sublayer`](crate::mlp_sublayer).
+pub fn mlp_sublayer<B: Kernels>(
     x: FloatTensor<B>,
+    norm: Normalisation<B>,
     weights: MlpWeights<B>,
-    epsilon: f64,
+    config: MlpConfig,
 ) -> FloatTensor<B> {
-    let x = B::layer_norm_affine(x, weights.gamma, weights.beta, epsilon);
-    let hidden = B::quick_gelu(linear::<B>(x, weights.expand, weights.expand_bias));
-    linear::<B>(hidden, weights.contract, weights.contract_bias)
+    let x = normalised::<B>(x, norm);
+    let hidden = linear::<B>(x, weights.expand, weights.expand_bias);
+    let hidden = match config.activation {
+        Activation::QuickGelu => B::quick_gelu(hidden),
+        Activation::Gelu => B::gelu(hidden),
+        Activation::GeluTanh => gelu_tanh::<B>(hidden),
+        Activation::Relu => B::relu(hidden),
+    };
+    let output = linear::<B>(hidden, weights.contract, weights.contract_bias);
+    if config.rectified {
+        B::relu(output)
+    } else {
+        output
+    }
+}
+
+/// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
+fn gelu_tanh<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let cube = B::float_mul(B::float_mul(x.clone(), x.clone()), x.clone());
+    let inner = B::float_add(x.clone(), B::float_mul_scalar(cube, 0.044_715f32.into()));
+    let inner = B::float_mul_scalar(inner, (2.0 / std::f64::consts::PI).sqrt().into());
+    let gate = B::float_add_scalar(B::float_tanh(inner), 1f32.into());
+    B::float_mul(B::float_mul_scalar(x, 0.5f32.into()), gate)
 }

@@ -10,8 +10,11 @@ use rayon::prelude::*;
 
 use crate::compose::{self, SLOPE};
 use crate::cpu::{exp, exp_wide};
-use crate::frozen::{self, Tape};
-use crate::{AttentionWeights, Kernels, MlpWeights, attention, layer_norm, quick_gelu};
+use crate::sublayer::{self, Tape};
+use crate::{
+    AttentionConfig, AttentionWeights, Kernels, MlpConfig, MlpWeights, Normalisation, attention,
+    layer_norm, quick_gelu,
+};
 
 impl<B: Tape, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn quick_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -36,22 +39,22 @@ impl<B: Tape, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         attention::forward::<B, C>(query, key, value, causal)
     }
 
-    fn frozen_attention(
+    fn attention_sublayer(
         x: FloatTensor<Self>,
+        norm: Normalisation<Self>,
         weights: AttentionWeights<Self>,
-        heads: usize,
-        causal: bool,
-        epsilon: f64,
+        config: AttentionConfig,
     ) -> FloatTensor<Self> {
-        B::attention_on_tape::<C>(x, weights, heads, causal, epsilon)
+        B::attention_on_tape::<C>(x, norm, weights, config)
     }
 
-    fn frozen_mlp(
+    fn mlp_sublayer(
         x: FloatTensor<Self>,
+        norm: Normalisation<Self>,
         weights: MlpWeights<Self>,
-        epsilon: f64,
+        config: MlpConfig,
     ) -> FloatTensor<Self> {
-        B::mlp_on_tape::<C>(x, weights, epsilon)
+        B::mlp_on_tape::<C>(x, norm, weights, config)
     }
 }
 
@@ -59,18 +62,22 @@ impl<B: Tape, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
 const CHUNK: usize = 16 * 1024;
 
 impl Kernels for Flex {
-    fn frozen_attention(
+    fn attention_sublayer(
         x: FlexTensor,
+        norm: Normalisation<Self>,
         weights: AttentionWeights<Self>,
-        heads: usize,
-        causal: bool,
-        epsilon: f64,
+        config: AttentionConfig,
     ) -> FlexTensor {
-        frozen::attention(x, weights, heads, causal, epsilon)
+        sublayer::attention(x, norm, weights, config)
     }
 
-    fn frozen_mlp(x: FlexTensor, weights: MlpWeights<Self>, epsilon: f64) -> FlexTensor {
-        frozen::mlp(x, weights, epsilon)
+    fn mlp_sublayer(
+        x: FlexTensor,
+        norm: Normalisation<Self>,
+        weights: MlpWeights<Self>,
+        config: MlpConfig,
+    ) -> FlexTensor {
+        sublayer::mlp(x, norm, weights, config)
     }
 
     fn quick_gelu(x: FlexTensor) -> FlexTensor {

@@ -9,14 +9,16 @@ mod attention;
 pub mod compose;
 mod cpu;
 mod flex;
-mod frozen;
 mod layer_norm;
 mod quick_gelu;
+mod sublayer;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
-pub use frozen::{AttentionWeights, MlpWeights, Tape};
+pub use sublayer::{
+    Activation, AttentionConfig, AttentionWeights, MlpConfig, MlpWeights, Normalisation, Tape,
+};
 
 /// What a backend does for this crate; every operation has a default body.
 #[backend_extension(
@@ -86,24 +88,24 @@ pub trait Kernels: Backend {
         compose::attention::<Self>(query, key, value, causal)
     }
 
-    /// See [`frozen_attention`].
-    fn frozen_attention(
+    /// See [`attention_sublayer`].
+    fn attention_sublayer(
         x: FloatTensor<Self>,
+        #[extension_type] norm: Normalisation<Self>,
         #[extension_type] weights: AttentionWeights<Self>,
-        heads: usize,
-        causal: bool,
-        epsilon: f64,
+        config: AttentionConfig,
     ) -> FloatTensor<Self> {
-        compose::frozen_attention::<Self>(x, weights, heads, causal, epsilon)
+        compose::attention_sublayer::<Self>(x, norm, weights, config)
     }
 
-    /// See [`frozen_mlp`].
-    fn frozen_mlp(
+    /// See [`mlp_sublayer`].
+    fn mlp_sublayer(
         x: FloatTensor<Self>,
+        #[extension_type] norm: Normalisation<Self>,
         #[extension_type] weights: MlpWeights<Self>,
-        epsilon: f64,
+        config: MlpConfig,
     ) -> FloatTensor<Self> {
-        compose::frozen_mlp::<Self>(x, weights, epsilon)
+        compose::mlp_sublayer::<Self>(x, norm, weights, config)
     }
 }
 
@@ -144,32 +146,39 @@ pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, causal: boo
     ))
 }
 
-/// The attention sublayer of a pre-norm transformer, whose weights are constant: layer normalisation, projections to queries,
-/// keys and values of `heads` heads, [`attention`] and the output's projection. The residual is not added.
+/// The attention sublayer of a transformer: `norm`, projections to queries, keys and values, [`attention`] and the output's
+/// projection. The residual is not added.
 ///
-/// `x` is `[batch, tokens, width]`, as is the result. Gradients go to `x` alone. On the CPU it is one node on the tape, which
-/// keeps `x`, the projections and two numbers for each query of a head.
-pub fn frozen_attention(
+/// `x` is `[batch, tokens, width]`, as is the result. On the CPU it is one node on the tape, which keeps `x`, the projections
+/// and two numbers for each query of a head.
+pub fn attention_sublayer(
     x: Tensor<3>,
+    norm: Normalisation<Dispatch>,
     weights: AttentionWeights<Dispatch>,
-    heads: usize,
-    causal: bool,
-    epsilon: f64,
+    config: AttentionConfig,
 ) -> Tensor<3> {
-    Tensor::from_dispatch(Dispatch::frozen_attention(
+    Tensor::from_dispatch(Dispatch::attention_sublayer(
         x.into_dispatch(),
+        norm,
         weights,
-        heads,
-        causal,
-        epsilon,
+        config,
     ))
 }
 
-/// The MLP sublayer of a pre-norm transformer, whose weights are constant: layer normalisation, expansion, [`quick_gelu`] and
-/// contraction. The residual is not added.
+/// The MLP sublayer of a transformer: `norm`, expansion, activation and contraction. The residual is not added.
 ///
-/// `x` is `[batch, tokens, width]`, as is the result. Gradients go to `x` alone. On the CPU it is one node on the tape, which
+/// `x` is `[batch, tokens, width]`, as is the result. On the CPU, with quick-GELU or ReLU, it is one node on the tape, which
 /// keeps `x` and the input of the activation.
-pub fn frozen_mlp(x: Tensor<3>, weights: MlpWeights<Dispatch>, epsilon: f64) -> Tensor<3> {
-    Tensor::from_dispatch(Dispatch::frozen_mlp(x.into_dispatch(), weights, epsilon))
+pub fn mlp_sublayer(
+    x: Tensor<3>,
+    norm: Normalisation<Dispatch>,
+    weights: MlpWeights<Dispatch>,
+    config: MlpConfig,
+) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::mlp_sublayer(
+        x.into_dispatch(),
+        norm,
+        weights,
+        config,
+    ))
 }

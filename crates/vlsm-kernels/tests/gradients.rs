@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+use burn::backend::Dispatch;
 use burn::tensor::module::attention_fallback;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Device, Distribution, FloatDType, Tensor, activation};
-use vlsm_kernels::{AttentionWeights, MlpWeights};
+use vlsm_kernels::{
+    Activation, AttentionConfig, AttentionWeights, MlpConfig, MlpWeights, Normalisation,
+};
 
 fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
     let device = Device::flex();
@@ -120,46 +123,136 @@ fn attention() {
     }
 }
 
+/// The tensors that go into a sublayer.
+struct Sublayer {
+    x: Tensor<3>,
+    matrices: Vec<Tensor<2>>,
+    vectors: Vec<Tensor<1>>,
+}
+
+/// Output and gradients at everything that goes in. With `frozen` the parameters are constants.
+fn run_sublayer(
+    sublayer: &Sublayer,
+    dtype: FloatDType,
+    frozen: bool,
+    function: impl Fn(Tensor<3>, &[Tensor<2>], &[Tensor<1>]) -> Tensor<3>,
+) -> Vec<Vec<f32>> {
+    fn track<const D: usize>(x: &Tensor<D>, dtype: FloatDType, frozen: bool) -> Tensor<D> {
+        let x = x.clone().cast(dtype).autodiff();
+        if frozen { x } else { x.require_grad() }
+    }
+    let x = track(&sublayer.x, dtype, false);
+    let matrices: Vec<_> = sublayer
+        .matrices
+        .iter()
+        .map(|x| track(x, dtype, frozen))
+        .collect();
+    let vectors: Vec<_> = sublayer
+        .vectors
+        .iter()
+        .map(|x| track(x, dtype, frozen))
+        .collect();
+    let output = function(x.clone(), &matrices, &vectors);
+    let weights = random(output.dims(), 99).cast(dtype) / output.dims()[1] as f32;
+    let grads = (output.clone() * weights).sum().backward();
+    let mut results = vec![values(output), values(x.grad(&grads).unwrap())];
+    if frozen {
+        assert!(matrices.iter().all(|x| x.grad(&grads).is_none()));
+    } else {
+        results.extend(matrices.iter().map(|x| values(x.grad(&grads).unwrap())));
+        results.extend(vectors.iter().map(|x| values(x.grad(&grads).unwrap())));
+    }
+    results
+}
+
+fn compare_sublayer(
+    what: &str,
+    sublayer: &Sublayer,
+    ours: impl Fn(Tensor<3>, &[Tensor<2>], &[Tensor<1>]) -> Tensor<3>,
+    composed: impl Fn(Tensor<3>, &[Tensor<2>], &[Tensor<1>]) -> Tensor<3>,
+) {
+    for dtype in [FloatDType::F32, FloatDType::F64] {
+        for frozen in [true, false] {
+            // Against f64, so that what is found is ours.
+            let expected = run_sublayer(sublayer, FloatDType::F64, frozen, &composed);
+            let results = run_sublayer(sublayer, dtype, frozen, &ours);
+            for (place, (ours, composed)) in results.into_iter().zip(expected).enumerate() {
+                assert_close(
+                    &format!("{what} {dtype:?} {frozen} {place}"),
+                    ours,
+                    composed,
+                );
+            }
+        }
+    }
+}
+
+fn linear(x: Tensor<3>, weights: &Tensor<2>, bias: &Tensor<1>) -> Tensor<3> {
+    x.matmul(weights.clone().unsqueeze()) + bias.clone().unsqueeze()
+}
+
+fn normalised(x: Tensor<3>, gamma: &Tensor<1>, beta: &Tensor<1>) -> Tensor<3> {
+    let centred = x.clone() - x.mean_dim(2);
+    let variance = centred.clone().square().mean_dim(2);
+    centred / (variance + 1e-5).sqrt() * gamma.clone().unsqueeze() + beta.clone().unsqueeze()
+}
+
+fn norm(gamma: &Tensor<1>, beta: &Tensor<1>) -> Normalisation<Dispatch> {
+    Normalisation::Layer {
+        gamma: gamma.clone().into_dispatch(),
+        beta: beta.clone().into_dispatch(),
+        epsilon: 1e-5,
+    }
+}
+
 /// Sizes around panels, tiles and blocks: 1, 17 and 40 tokens, widths that 6 and 16 do not divide.
 #[test]
-fn frozen_attention() {
+fn attention_sublayer() {
     for (tokens, width, heads) in [(1, 8, 2), (17, 20, 5), (40, 210, 3), (197, 64, 1)] {
         let matrix = |seed| random::<2>([width, width], seed) / (width as f32);
-        let vector = |seed| random::<1>([width], seed) * 0.3;
-        let (norm, matrices) = ([1, 2].map(vector), [3, 4, 5].map(matrix));
-        // As it lies when it comes from a file that has it the other way round.
-        let output = matrix(6).transpose();
-        let biases = [7, 8, 9, 10].map(vector);
-        for causal in [false, true] {
-            compare(
-                &[random([3, tokens, width], 11)],
-                |x| {
-                    let dtype = x[0].dtype();
-                    let put = |x: &Tensor<2>| x.clone().cast(dtype).into_dispatch();
-                    let put1 = |x: &Tensor<1>| x.clone().cast(dtype).into_dispatch();
+        let sublayer = Sublayer {
+            x: random([3, tokens, width], 1),
+            // One as it lies when it comes from a file that has it the other way round.
+            matrices: vec![matrix(2), matrix(3), matrix(4), matrix(5).transpose()],
+            vectors: (6..12).map(|seed| random([width], seed) * 0.3).collect(),
+        };
+        for (causal, normalise) in [(false, true), (true, true), (false, false)] {
+            compare_sublayer(
+                &format!("{tokens} {width} {causal} {normalise}"),
+                &sublayer,
+                |x, matrices, vectors| {
+                    let (matrix, vector) = (
+                        |at: usize| matrices[at].clone().into_dispatch(),
+                        |at: usize| vectors[at].clone().into_dispatch(),
+                    );
                     let weights = AttentionWeights {
-                        gamma: put1(&norm[0]),
-                        beta: put1(&norm[1]),
-                        query: put(&matrices[0]),
-                        query_bias: put1(&biases[0]),
-                        key: put(&matrices[1]),
-                        key_bias: put1(&biases[1]),
-                        value: put(&matrices[2]),
-                        value_bias: put1(&biases[2]),
-                        output: put(&output),
-                        output_bias: put1(&biases[3]),
+                        query: matrix(0),
+                        query_bias: vector(0),
+                        key: matrix(1),
+                        key_bias: vector(1),
+                        value: matrix(2),
+                        value_bias: vector(2),
+                        output: matrix(3),
+                        output_bias: vector(3),
                     };
-                    vlsm_kernels::frozen_attention(x[0].clone(), weights, heads, causal, 1e-5)
+                    let config = AttentionConfig { heads, causal };
+                    if normalise {
+                        let norm = norm(&vectors[4], &vectors[5]);
+                        vlsm_kernels::attention_sublayer(x, norm, weights, config)
+                    } else {
+                        let norm = Normalisation::None;
+                        let y = vlsm_kernels::attention_sublayer(x, norm, weights, config);
+                        y + (vectors[4].clone() * vectors[5].clone()).unsqueeze()
+                    }
                 },
-                |x| {
-                    let dtype = x[0].dtype();
-                    let x = normalised(x[0].clone(), &norm);
-                    let linear = |x: Tensor<3>, w: &Tensor<2>, b: &Tensor<1>| {
-                        x.matmul(w.clone().cast(dtype).unsqueeze())
-                            + b.clone().cast(dtype).unsqueeze()
+                |x, matrices, vectors| {
+                    let x = if normalise {
+                        normalised(x, &vectors[4], &vectors[5])
+                    } else {
+                        x
                     };
                     let [query, key, value] = [0, 1, 2].map(|place| {
-                        linear(x.clone(), &matrices[place], &biases[place])
+                        linear(x.clone(), &matrices[place], &vectors[place])
                             .reshape([3, tokens, heads, width / heads])
                             .swap_dims(1, 2)
                     });
@@ -169,7 +262,12 @@ fn frozen_attention() {
                     };
                     let mixed = attention_fallback(query, key, value, None, None, options);
                     let mixed = mixed.swap_dims(1, 2).reshape([3, tokens, width]);
-                    linear(mixed, &output, &biases[3])
+                    let y = linear(mixed, &matrices[3], &vectors[3]);
+                    if normalise {
+                        y
+                    } else {
+                        y + (vectors[4].clone() * vectors[5].clone()).unsqueeze()
+                    }
                 },
             );
         }
@@ -177,44 +275,77 @@ fn frozen_attention() {
 }
 
 #[test]
-fn frozen_mlp() {
+fn mlp_sublayer() {
     for (tokens, width, hidden) in [(1, 8, 20), (17, 20, 205), (40, 300, 64)] {
-        let norm = [1, 2].map(|seed| random::<1>([width], seed) * 0.3);
-        let expand = random::<2>([width, hidden], 3) / (width as f32);
-        let contract = random::<2>([width, hidden], 4).transpose() / (hidden as f32);
-        let (first, second) = (random::<1>([hidden], 5), random::<1>([width], 6));
-        compare(
-            &[random([3, tokens, width], 7)],
-            |x| {
-                let dtype = x[0].dtype();
-                let weights = MlpWeights {
-                    gamma: norm[0].clone().cast(dtype).into_dispatch(),
-                    beta: norm[1].clone().cast(dtype).into_dispatch(),
-                    expand: expand.clone().cast(dtype).into_dispatch(),
-                    expand_bias: first.clone().cast(dtype).into_dispatch(),
-                    contract: contract.clone().cast(dtype).into_dispatch(),
-                    contract_bias: second.clone().cast(dtype).into_dispatch(),
-                };
-                vlsm_kernels::frozen_mlp(x[0].clone(), weights, 1e-5)
-            },
-            |x| {
-                let dtype = x[0].dtype();
-                let hidden = normalised(x[0].clone(), &norm)
-                    .matmul(expand.clone().cast(dtype).unsqueeze())
-                    + first.clone().cast(dtype).unsqueeze();
-                let hidden = hidden.clone() * activation::sigmoid(hidden * 1.702);
-                hidden.matmul(contract.clone().cast(dtype).unsqueeze())
-                    + second.clone().cast(dtype).unsqueeze()
-            },
-        );
+        let sublayer = Sublayer {
+            x: random([3, tokens, width], 1),
+            matrices: vec![
+                random([width, hidden], 2) / (width as f32),
+                random([width, hidden], 3).transpose() / (hidden as f32),
+            ],
+            vectors: vec![
+                random([hidden], 4),
+                random([width], 5),
+                random([width], 6),
+                random([width], 7),
+            ],
+        };
+        for (activation, rectified, normalise) in [
+            (Activation::QuickGelu, false, true),
+            (Activation::Relu, true, false),
+            (Activation::Gelu, false, true),
+            (Activation::GeluTanh, false, true),
+        ] {
+            // So that scale and shift have a gradient without a normalisation too.
+            let rest =
+                |vectors: &[Tensor<1>]| (vectors[2].clone() * vectors[3].clone()).unsqueeze::<3>();
+            compare_sublayer(
+                &format!("{tokens} {width} {activation:?}"),
+                &sublayer,
+                |x, matrices, vectors| {
+                    let weights = MlpWeights {
+                        expand: matrices[0].clone().into_dispatch(),
+                        expand_bias: vectors[0].clone().into_dispatch(),
+                        contract: matrices[1].clone().into_dispatch(),
+                        contract_bias: vectors[1].clone().into_dispatch(),
+                    };
+                    let norm = if normalise {
+                        norm(&vectors[2], &vectors[3])
+                    } else {
+                        Normalisation::None
+                    };
+                    let config = MlpConfig {
+                        activation,
+                        rectified,
+                    };
+                    vlsm_kernels::mlp_sublayer(x, norm, weights, config) + rest(vectors)
+                },
+                |x, matrices, vectors| {
+                    let x = if normalise {
+                        normalised(x, &vectors[2], &vectors[3])
+                    } else {
+                        x
+                    };
+                    let hidden = linear(x, &matrices[0], &vectors[0]);
+                    let hidden = match activation {
+                        Activation::QuickGelu => {
+                            hidden.clone() * activation::sigmoid(hidden * 1.702)
+                        }
+                        Activation::Gelu => activation::gelu(hidden),
+                        Activation::GeluTanh => activation::gelu_approximate(hidden),
+                        Activation::Relu => activation::relu(hidden),
+                    };
+                    let output = linear(hidden, &matrices[1], &vectors[1]);
+                    let output = if rectified {
+                        activation::relu(output)
+                    } else {
+                        output
+                    };
+                    output + rest(vectors)
+                },
+            );
+        }
     }
-}
-
-fn normalised(x: Tensor<3>, norm: &[Tensor<1>; 2]) -> Tensor<3> {
-    let centred = x.clone() - x.clone().mean_dim(2);
-    let variance = centred.clone().square().mean_dim(2);
-    let [gamma, beta] = norm.clone().map(|x| x.cast(centred.dtype()).unsqueeze());
-    centred / (variance + 1e-5).sqrt() * gamma + beta
 }
 
 /// A frozen parameter gets no gradient, the input still does.

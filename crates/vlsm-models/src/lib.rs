@@ -12,6 +12,7 @@ pub mod config;
 mod error;
 pub mod hub;
 pub mod init;
+mod linear;
 pub mod method;
 pub mod model;
 pub mod preprocess;

@@ -2,15 +2,16 @@
 
 use rayon::prelude::*;
 
+use super::gradient;
 use super::heads::{Head, Scratch, Softmax, Strip, StripMut};
 use super::norm::Norm;
 use super::panels::{LANES, Panels, Rows};
 use super::product::{BLOCK, Weights, product};
 
-/// A frozen attention sublayer.
+/// An attention sublayer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attention<'a> {
-    pub(crate) norm: Norm<'a>,
+    pub(crate) norm: Option<Norm<'a>>,
     /// Of queries, keys, values and the output.
     pub(crate) weights: [Weights<'a>; 4],
     pub(crate) biases: [&'a [f32]; 4],
@@ -20,173 +21,250 @@ pub(crate) struct Attention<'a> {
 
 /// What the backward pass needs of the forward pass, besides the rows.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct AttentionKept {
     /// Scaled queries, keys, values.
     projected: [Panels; 3],
     /// `[block][image][head of the block][panel]`.
     softmax: Vec<Softmax>,
 }
 
+/// Gradients of a sublayer.
+#[derive(Debug)]
+pub(crate) struct SublayerGrads {
+    pub(crate) rows: Vec<f32>,
+    /// At weights and biases in turn, where they are asked for.
+    pub(crate) parameters: Vec<Vec<f32>>,
+    /// At scale and shift, where they are asked for.
+    pub(crate) norm: Option<[Vec<f32>; 2]>,
+}
+
+/// One head of one image.
+fn strip(of: &Panels, task: Task, panels: usize, first: usize, width: usize) -> Strip<'_> {
+    let features = of.features(task.block);
+    let start = (task.block * of.block * of.count + task.image * panels * features) * LANES;
+    Strip {
+        data: &of.data[start..][..panels * features * LANES],
+        block: features,
+        first,
+        width,
+    }
+}
+
+/// The heads of a block for one image.
+#[derive(Debug, Clone, Copy)]
+struct Task {
+    block: usize,
+    image: usize,
+}
+
 impl Attention<'_> {
     /// Rows to rows.
-    pub(crate) fn forward(&self, rows: &[f32], shape: Rows) -> (Vec<f32>, Kept) {
-        let width = shape.width / self.heads;
-        // Whole heads in a block.
-        let block = width * (BLOCK / width).max(1);
-        let x = self.norm.forward(rows, shape);
-        let project = |index: usize, scale: f32| {
-            let terms = [(self.weights[index], &x)];
+    pub(crate) fn forward(&self, rows: &[f32], shape: Rows) -> (Vec<f32>, AttentionKept) {
+        let projected = self.project(&self.input(rows, shape));
+        let (mixed, softmax) = self.attend(&projected, shape);
+        let output = [(self.weights[3], &mixed)];
+        let output = product(&output, Some(self.biases[3]), BLOCK, None, |_, _, _| {});
+        (output.unpack(shape), AttentionKept { projected, softmax })
+    }
+
+    fn input(&self, rows: &[f32], shape: Rows) -> Panels {
+        match self.norm {
+            Some(norm) => norm.forward(rows, shape),
+            None => Panels::pack(rows, shape),
+        }
+    }
+
+    /// Width of a head.
+    fn width(&self) -> usize {
+        self.weights[0].outputs / self.heads
+    }
+
+    /// What queries are multiplied by.
+    fn scale(&self) -> f32 {
+        (self.width() as f64).powf(-0.5) as f32
+    }
+
+    /// Queries, keys and values, whole heads in a block.
+    fn project(&self, x: &Panels) -> [Panels; 3] {
+        let block = self.width() * (BLOCK / self.width()).max(1);
+        [0, 1, 2].map(|index| {
+            // Scaled before the product with the keys, as Transformers does, whose rounding this follows.
+            let scale = if index == 0 { self.scale() } else { 1.0 };
+            let terms = [(self.weights[index], x)];
             product(
                 &terms,
                 Some(self.biases[index]),
                 block,
                 None,
                 |_, part, _| {
-                    if scale != 1.0 {
-                        for y in part {
-                            *y *= scale;
-                        }
+                    for y in part {
+                        *y *= scale;
                     }
                 },
             )
-        };
-        // Scaled before the product with the keys, as Transformers does, whose rounding this follows.
-        let scale = (width as f64).powf(-0.5) as f32;
-        let projected = [project(0, scale), project(1, 1.0), project(2, 1.0)];
-        drop(x);
-        let [query, key, value] = &projected;
-        let mut mixed = Panels::zeros(query.width, block, query.count);
-        let panels = shape.panels();
+        })
+    }
+
+    fn head<'a>(
+        &self,
+        projected: &'a [Panels; 3],
+        shape: Rows,
+        strip: impl Fn(&'a Panels) -> Strip<'a>,
+    ) -> Head<'a> {
+        let [query, key, value] = projected;
+        Head {
+            query: strip(query),
+            key: strip(key),
+            value: strip(value),
+            tokens: shape.tokens,
+            causal: self.causal,
+        }
+    }
+
+    /// The mixed values of all heads, and how their weights are found again.
+    fn attend(&self, projected: &[Panels; 3], shape: Rows) -> (Panels, Vec<Softmax>) {
+        let query = &projected[0];
+        let (width, panels) = (self.width(), shape.panels());
+        let mut mixed = Panels::zeros(query.width, query.block, query.count);
         let mut softmax = vec![Softmax::default(); self.heads * query.count];
         let mut rest = &mut softmax[..];
         let mut tasks = Vec::new();
-        for (block, data) in mixed
-            .data
-            .chunks_mut(block * query.count * LANES)
-            .enumerate()
-        {
+        let blocks = mixed.data.chunks_mut(query.block * query.count * LANES);
+        for (block, data) in blocks.enumerate() {
             let features = query.features(block);
             for (image, data) in data.chunks_mut(panels * features * LANES).enumerate() {
                 let part;
                 (part, rest) = rest.split_at_mut(features / width * panels);
-                tasks.push((block, image, data, part));
+                tasks.push((Task { block, image }, data, part));
             }
         }
         tasks.into_par_iter().for_each_with(
             Scratch::default(),
-            |scratch, (block, image, data, softmax)| {
+            |scratch, (task, data, softmax)| {
                 for (index, softmax) in softmax.chunks_mut(panels).enumerate() {
-                    let strip = |of| strip(of, block, image, panels, index * width, width);
-                    let head = Head {
-                        query: strip(query),
-                        key: strip(key),
-                        value: strip(value),
-                        tokens: shape.tokens,
-                        causal: self.causal,
-                    };
+                    let first = index * width;
+                    let head =
+                        self.head(projected, shape, |of| strip(of, task, panels, first, width));
                     let mut output = StripMut {
                         data,
-                        block: query.features(block),
-                        first: index * width,
+                        block: query.features(task.block),
+                        first,
                         width,
                     };
                     head.forward(&mut output, softmax, scratch);
                 }
             },
         );
-        let output = [(self.weights[3], &mixed)];
-        let output = product(&output, Some(self.biases[3]), BLOCK, None, |_, _, _| {});
-        (output.unpack(shape), Kept { projected, softmax })
+        (mixed, softmax)
     }
 
-    /// The gradient at the rows, given that at the output.
+    /// Gradients at the rows and, where they are asked for, at the parameters and at those of the normalisation, given that
+    /// at the output.
     pub(crate) fn backward(
         &self,
         rows: &[f32],
-        kept: &Kept,
+        kept: &AttentionKept,
         grad: &[f32],
         shape: Rows,
-    ) -> Vec<f32> {
-        let [query, key, value] = &kept.projected;
-        let width = shape.width / self.heads;
-        let panels = shape.panels();
-        let grad = Panels::pack(grad, shape);
-        let grad = [(self.weights[3].transposed(), &grad)];
-        let grad = product(&grad, None, query.block, None, |_, _, _| {});
+        parameters: bool,
+        norm: bool,
+    ) -> SublayerGrads {
+        let output_grad = Panels::pack(grad, shape);
+        let block = kept.projected[0].block;
+        let terms = [(self.weights[3].transposed(), &output_grad)];
+        let grad = product(&terms, None, block, None, |_, _, _| {});
+        let grads = self.attend_backward(&kept.projected, &kept.softmax, &grad, shape);
+        drop(grad);
+        let mut at_parameters = Vec::new();
+        if parameters {
+            let x = self.input(rows, shape);
+            for grad in &grads {
+                at_parameters.push(gradient::matrix(&x, grad));
+                at_parameters.push(gradient::bias(grad));
+            }
+            // Mixed again rather than kept: a thirtieth of the work of a step.
+            let (mixed, _) = self.attend(&kept.projected, shape);
+            at_parameters.push(gradient::matrix(&mixed, &output_grad));
+            at_parameters.push(gradient::bias(&output_grad));
+        }
+        drop(output_grad);
+        let [q, k, v, _] = self.weights.map(Weights::transposed);
+        let terms = [(q, &grads[0]), (k, &grads[1]), (v, &grads[2])];
+        let grad = product(&terms, None, BLOCK, None, |_, _, _| {});
+        SublayerGrads::at_rows(self.norm, rows, &grad, shape, at_parameters, norm)
+    }
+
+    /// Gradients at unscaled queries, keys and values, given that at the mixed values.
+    fn attend_backward(
+        &self,
+        projected: &[Panels; 3],
+        softmax: &[Softmax],
+        grad: &Panels,
+        shape: Rows,
+    ) -> [Panels; 3] {
+        let query = &projected[0];
+        let (width, panels) = (self.width(), shape.panels());
         let mut grads = [(); 3].map(|()| Panels::zeros(query.width, query.block, query.count));
         let size = query.block * query.count * LANES;
-        let mut softmax = &kept.softmax[..];
+        let mut softmax = softmax;
         let mut tasks = Vec::new();
-        let [a, b, c] = &mut grads;
-        let blocks = a
-            .data
-            .chunks_mut(size)
-            .zip(b.data.chunks_mut(size))
-            .zip(c.data.chunks_mut(size));
-        for (block, ((a, b), c)) in blocks.enumerate() {
+        let [a, b, c] = grads.each_mut().map(|grad| grad.data.chunks_mut(size));
+        for (block, ((a, b), c)) in a.zip(b).zip(c).enumerate() {
             let features = query.features(block);
-            let size = panels * features * LANES;
-            let images = a
-                .chunks_mut(size)
-                .zip(b.chunks_mut(size))
-                .zip(c.chunks_mut(size));
-            for (image, ((a, b), c)) in images.enumerate() {
+            let [a, b, c] = [a, b, c].map(|data| data.chunks_mut(panels * features * LANES));
+            for (image, ((a, b), c)) in a.zip(b).zip(c).enumerate() {
                 let part;
                 (part, softmax) = softmax.split_at(features / width * panels);
-                tasks.push((block, image, [a, b, c], part));
+                tasks.push((Task { block, image }, [a, b, c], part));
             }
         }
+        let scale = self.scale();
         tasks.into_par_iter().for_each_with(
             Scratch::default(),
-            |scratch, (block, image, [a, b, c], softmax)| {
+            |scratch, (task, [a, b, c], softmax)| {
                 for (index, softmax) in softmax.chunks(panels).enumerate() {
-                    let strip = |of| strip(of, block, image, panels, index * width, width);
-                    let head = Head {
-                        query: strip(query),
-                        key: strip(key),
-                        value: strip(value),
-                        tokens: shape.tokens,
-                        causal: self.causal,
-                    };
+                    let first = index * width;
+                    let head =
+                        self.head(projected, shape, |of| strip(of, task, panels, first, width));
                     let mut to = [&mut *a, &mut *b, &mut *c].map(|data| StripMut {
                         data,
-                        block: query.features(block),
-                        first: index * width,
+                        block: query.features(task.block),
+                        first,
                         width,
                     });
-                    head.backward(strip(&grad), softmax, &mut to, scratch);
+                    let grad = strip(grad, task, panels, first, width);
+                    head.backward(grad, softmax, &mut to, scratch);
+                }
+                for x in a {
+                    *x *= scale;
                 }
             },
         );
-        let [query_grad, key_grad, value_grad] = &mut grads;
-        let scale = (width as f64).powf(-0.5) as f32;
-        query_grad
-            .data
-            .par_iter_mut()
-            .with_min_len(1 << 14)
-            .for_each(|x| *x *= scale);
-        let [q, k, v, _] = self.weights.map(Weights::transposed);
-        let terms = [(q, &*query_grad), (k, &*key_grad), (v, &*value_grad)];
-        let grad = product(&terms, None, BLOCK, None, |_, _, _| {});
-        self.norm.backward(rows, &grad, shape)
+        grads
     }
 }
 
-/// One head of one image.
-fn strip(
-    of: &Panels,
-    block: usize,
-    image: usize,
-    panels: usize,
-    first: usize,
-    width: usize,
-) -> Strip<'_> {
-    let features = of.features(block);
-    let start = (block * of.block * of.count + image * panels * features) * LANES;
-    Strip {
-        data: &of.data[start..][..panels * features * LANES],
-        block: features,
-        first,
-        width,
+impl SublayerGrads {
+    /// Goes back through the normalisation, if there is one.
+    pub(super) fn at_rows(
+        norm: Option<Norm<'_>>,
+        rows: &[f32],
+        grad: &Panels,
+        shape: Rows,
+        parameters: Vec<Vec<f32>>,
+        of_norm: bool,
+    ) -> Self {
+        let (rows, norm) = match norm {
+            Some(norm) => {
+                let at_norm = of_norm.then(|| norm.parameters_backward(rows, grad, shape));
+                (norm.backward(rows, grad, shape), at_norm)
+            }
+            None => (grad.unpack(shape), None),
+        };
+        Self {
+            rows,
+            parameters,
+            norm,
+        }
     }
 }

@@ -3,6 +3,7 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::gradient;
 use super::panels::{LANES, Lane, Panels, Rows, from_rows};
 
 /// Scale, shift and epsilon of a layer normalisation.
@@ -55,6 +56,44 @@ impl Norm<'_> {
             },
         );
         result
+    }
+}
+
+impl Norm<'_> {
+    /// The gradients at scale and shift, given that at the normalised panels, which is 0 behind the last token of an image.
+    pub(crate) fn parameters_backward(
+        self,
+        rows: &[f32],
+        grad: &Panels,
+        shape: Rows,
+    ) -> [Vec<f32>; 2] {
+        let plain = Norm {
+            gamma: &vec![1.0; shape.width],
+            beta: &vec![0.0; shape.width],
+            ..self
+        };
+        let normal = plain.forward(rows, shape);
+        let mut gamma = vec![0.0; shape.width];
+        gamma
+            .par_chunks_mut(grad.block)
+            .enumerate()
+            .for_each(|(block, gamma)| {
+                let mut sums = vec![[0.0f32; LANES]; gamma.len()];
+                for panel in 0..grad.count {
+                    let (grads, _) = grad.panel(block, panel).as_chunks::<LANES>();
+                    let (normal, _) = normal.panel(0, panel).as_chunks::<LANES>();
+                    let normal = &normal[block * grad.block..];
+                    for ((sum, grad), normal) in sums.iter_mut().zip(grads).zip(normal) {
+                        for ((sum, grad), x) in sum.iter_mut().zip(grad).zip(normal) {
+                            *sum += grad * x;
+                        }
+                    }
+                }
+                for (y, sums) in gamma.iter_mut().zip(&sums) {
+                    *y = sums.iter().sum();
+                }
+            });
+        [gamma, gradient::bias(grad)]
     }
 }
 

@@ -33,6 +33,15 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
+    /// The tokens of all images side by side, for what treats each token alone: fewer panels have to be filled up.
+    pub(crate) fn together(self) -> Self {
+        Self {
+            images: 1,
+            tokens: self.images * self.tokens,
+            width: self.width,
+        }
+    }
+
     /// Panels of one image.
     pub(crate) fn panels(self) -> usize {
         self.tokens.div_ceil(LANES)

@@ -2,8 +2,10 @@
 
 use burn::module::Module;
 use burn::nn::{Initializer, Linear, LinearConfig};
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
+use vlsm_kernels::{Activation, MlpConfig, MlpWeights, Normalisation};
 
+use crate::linear;
 use crate::method::Profile;
 
 /// Configuration of an [`AdapterBlock`].
@@ -57,11 +59,22 @@ impl AdapterBlock {
 
     /// What the block adds to its input: `[..., width]` to the same shape.
     fn change<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let change = self.fc2.forward(activation::relu(self.fc1.forward(x)));
-        match self.profile {
-            Profile::Paper => activation::relu(change),
-            Profile::Default => change,
-        }
+        let shape = x.dims();
+        let width = shape[D - 1] as i32;
+        let [expand, expand_bias] = linear::weights(&self.fc1);
+        let [contract, contract_bias] = linear::weights(&self.fc2);
+        let weights = MlpWeights {
+            expand,
+            expand_bias,
+            contract,
+            contract_bias,
+        };
+        let config = MlpConfig {
+            activation: Activation::Relu,
+            rectified: self.profile == Profile::Paper,
+        };
+        let x = x.reshape([1, -1, width]);
+        vlsm_kernels::mlp_sublayer(x, Normalisation::None, weights, config).reshape(shape)
     }
 
     /// What a shallow block on a text state adds to the conditional embedding: its whole output, own

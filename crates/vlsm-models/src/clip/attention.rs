@@ -1,12 +1,12 @@
 //! Multi-head self-attention.
 
-use burn::backend::{Dispatch, DispatchTensor};
+use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use vlsm_kernels::AttentionWeights;
+use vlsm_kernels::{AttentionConfig, AttentionWeights, Normalisation};
 
-use super::LayerNorm;
+use crate::linear;
 
 /// Configuration of [`SelfAttention`].
 #[derive(Debug, Clone)]
@@ -43,47 +43,13 @@ impl SelfAttentionConfig {
 }
 
 impl SelfAttention {
-    /// `[batch, tokens, width]` to the same shape; `causal` hides later tokens from earlier ones.
-    pub fn forward(&self, x: Tensor<3>, causal: bool) -> Tensor<3> {
-        let [batch, tokens, width] = x.dims();
-        let split = |x: Tensor<3>| {
-            x.reshape([batch, tokens, self.heads, width / self.heads])
-                .swap_dims(1, 2)
-        };
-        let query = split(self.q_proj.forward(x.clone()));
-        let key = split(self.k_proj.forward(x.clone()));
-        let value = split(self.v_proj.forward(x));
-        let mixed = vlsm_kernels::attention(query, key, value, causal)
-            .swap_dims(1, 2)
-            .reshape([batch, tokens, width]);
-        self.out_proj.forward(mixed)
-    }
-
-    /// This layer behind a normalisation, `[batch, tokens, width]` to the same shape. In one operation where all weights are
-    /// constant.
-    pub(super) fn forward_normalised(
-        &self,
-        norm: &LayerNorm,
-        x: Tensor<3>,
-        causal: bool,
-    ) -> Tensor<3> {
-        match self.constant_weights(norm) {
-            Some(weights) => {
-                vlsm_kernels::frozen_attention(x, weights, self.heads, causal, norm.epsilon())
-            }
-            None => self.forward(norm.forward(x), causal),
-        }
-    }
-
-    fn constant_weights(&self, norm: &LayerNorm) -> Option<AttentionWeights<Dispatch>> {
-        let [gamma, beta] = norm.constant()?;
-        let [query, query_bias] = constant(&self.q_proj)?;
-        let [key, key_bias] = constant(&self.k_proj)?;
-        let [value, value_bias] = constant(&self.v_proj)?;
-        let [output, output_bias] = constant(&self.out_proj)?;
-        Some(AttentionWeights {
-            gamma,
-            beta,
+    /// `[batch, tokens, width]`, normalised by `norm`, to the same shape; `causal` hides later tokens from earlier ones.
+    pub fn forward(&self, x: Tensor<3>, norm: Normalisation<Dispatch>, causal: bool) -> Tensor<3> {
+        let [query, query_bias] = linear::weights(&self.q_proj);
+        let [key, key_bias] = linear::weights(&self.k_proj);
+        let [value, value_bias] = linear::weights(&self.v_proj);
+        let [output, output_bias] = linear::weights(&self.out_proj);
+        let weights = AttentionWeights {
             query,
             query_bias,
             key,
@@ -92,14 +58,11 @@ impl SelfAttention {
             value_bias,
             output,
             output_bias,
-        })
+        };
+        let config = AttentionConfig {
+            heads: self.heads,
+            causal,
+        };
+        vlsm_kernels::attention_sublayer(x, norm, weights, config)
     }
-}
-
-/// Weights and bias of a layer that is not trained.
-pub(super) fn constant(linear: &Linear) -> Option<[DispatchTensor; 2]> {
-    let weight = linear.weight.val();
-    let bias = linear.bias.as_ref()?.val();
-    let constant = !weight.is_require_grad() && !bias.is_require_grad();
-    constant.then(|| [weight.into_dispatch(), bias.into_dispatch()])
 }

@@ -3,13 +3,13 @@
 use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Tensor, activation};
-use vlsm_kernels::MlpWeights;
+use burn::tensor::{Device, Tensor};
+use vlsm_kernels::{MlpWeights, Normalisation};
 
-use super::attention::constant;
 use super::{LayerNorm, SelfAttention, SelfAttentionConfig};
 use crate::adapter::LayerAdapters;
 use crate::config::{Activation, TextConfig, VisionConfig};
+use crate::linear;
 
 /// Configuration of an [`Mlp`].
 #[derive(Debug, Clone)]
@@ -43,41 +43,26 @@ impl MlpConfig {
 }
 
 impl Mlp {
-    /// `[batch, tokens, width]` to the same shape.
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = self.fc1.forward(x);
-        let x = match self.activation {
-            Activation::QuickGelu => vlsm_kernels::quick_gelu(x),
-            Activation::Gelu => activation::gelu(x),
-            Activation::GeluNew => activation::gelu_approximate(x),
-            Activation::Relu => activation::relu(x),
-        };
-        self.fc2.forward(x)
-    }
-
-    /// This layer behind a normalisation, `[batch, tokens, width]` to the same shape. In one operation where all weights are
-    /// constant and the activation is CLIP's.
-    fn forward_normalised(&self, norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
-        match self.constant_weights(norm) {
-            Some(weights) if self.activation == Activation::QuickGelu => {
-                vlsm_kernels::frozen_mlp(x, weights, norm.epsilon())
-            }
-            _ => self.forward(norm.forward(x)),
-        }
-    }
-
-    fn constant_weights(&self, norm: &LayerNorm) -> Option<MlpWeights<Dispatch>> {
-        let [gamma, beta] = norm.constant()?;
-        let [expand, expand_bias] = constant(&self.fc1)?;
-        let [contract, contract_bias] = constant(&self.fc2)?;
-        Some(MlpWeights {
-            gamma,
-            beta,
+    /// `[batch, tokens, width]`, normalised by `norm`, to the same shape.
+    pub fn forward(&self, x: Tensor<3>, norm: Normalisation<Dispatch>) -> Tensor<3> {
+        let [expand, expand_bias] = linear::weights(&self.fc1);
+        let [contract, contract_bias] = linear::weights(&self.fc2);
+        let weights = MlpWeights {
             expand,
             expand_bias,
             contract,
             contract_bias,
-        })
+        };
+        let config = vlsm_kernels::MlpConfig {
+            activation: match self.activation {
+                Activation::QuickGelu => vlsm_kernels::Activation::QuickGelu,
+                Activation::Gelu => vlsm_kernels::Activation::Gelu,
+                Activation::GeluNew => vlsm_kernels::Activation::GeluTanh,
+                Activation::Relu => vlsm_kernels::Activation::Relu,
+            },
+            rectified: false,
+        };
+        vlsm_kernels::mlp_sublayer(x, norm, weights, config)
     }
 }
 
@@ -137,15 +122,14 @@ impl EncoderLayer {
         causal: bool,
         adapters: Option<LayerAdapters<'_>>,
     ) -> Tensor<3> {
-        let y = self
-            .self_attn
-            .forward_normalised(&self.layer_norm1, x.clone(), causal);
+        let norm = self.layer_norm1.of_sublayer();
+        let y = self.self_attn.forward(x.clone(), norm, causal);
         let y = match &adapters {
             Some(adapters) => adapters.attention.forward(y),
             None => y,
         };
         let x = x + y;
-        let y = self.mlp.forward_normalised(&self.layer_norm2, x.clone());
+        let y = self.mlp.forward(x.clone(), self.layer_norm2.of_sublayer());
         let y = match &adapters {
             Some(adapters) => adapters.output.forward(y),
             None => y,
@@ -155,10 +139,12 @@ impl EncoderLayer {
 
     /// The post-norm order of CLIPSeg's decoder. `[batch, tokens, width]` to the same shape.
     pub fn forward_post_norm(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = self
-            .layer_norm1
-            .forward(x.clone() + self.self_attn.forward(x, false));
-        self.layer_norm2.forward(x.clone() + self.mlp.forward(x))
+        let y = self
+            .self_attn
+            .forward(x.clone(), Normalisation::None, false);
+        let x = self.layer_norm1.forward(x + y);
+        let y = self.mlp.forward(x.clone(), Normalisation::None);
+        self.layer_norm2.forward(x + y)
     }
 }
 

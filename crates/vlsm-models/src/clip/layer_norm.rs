@@ -1,9 +1,10 @@
 //! Layer normalisation.
 
-use burn::backend::DispatchTensor;
+use burn::backend::Dispatch;
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
+use vlsm_kernels::Normalisation;
 
 /// Layer normalisation over the last dimension, with the parameter names of PyTorch.
 #[derive(Module, Debug)]
@@ -31,15 +32,12 @@ impl LayerNorm {
         vlsm_kernels::layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
     }
 
-    /// What is added to the variance.
-    pub(super) fn epsilon(&self) -> f64 {
-        self.epsilon
-    }
-
-    /// Scale and shift, where they are not trained.
-    pub(super) fn constant(&self) -> Option<[DispatchTensor; 2]> {
-        let (weight, bias) = (self.weight.val(), self.bias.val());
-        let constant = !weight.is_require_grad() && !bias.is_require_grad();
-        constant.then(|| [weight.into_dispatch(), bias.into_dispatch()])
+    /// The parameters, for a sublayer that normalises its own input.
+    pub(super) fn of_sublayer(&self) -> Normalisation<Dispatch> {
+        Normalisation::Layer {
+            gamma: self.weight.val().into_dispatch(),
+            beta: self.bias.val().into_dispatch(),
+            epsilon: self.epsilon,
+        }
     }
 }
