@@ -46,6 +46,7 @@ def train(args: argparse.Namespace, model: Segmenter, tokenizer: CLIPTokenizer) 
     losses, seconds = zip(*(timed(lambda: trainer.step(batch, mask)) for _ in range(1 + args.steps)))
     return {
         "seconds_per_image": statistics.median(seconds[1:]) / args.batch,
+        "step_seconds": seconds[1:],
         "first_loss": losses[0],
         "last_loss": losses[-1],
     }
@@ -64,7 +65,7 @@ def infer(args: argparse.Namespace, model: Segmenter, tokenizer: CLIPTokenizer) 
     model.eval()
     with torch.inference_mode():
         seconds = [timed(lambda: model(**batch))[1] for _ in range(1 + args.steps)]
-    return {"seconds_per_call": statistics.median(seconds[1:])}
+    return {"seconds_per_call": statistics.median(seconds[1:]), "call_seconds": seconds[1:]}
 
 
 def epochs(args: argparse.Namespace, model: Segmenter, tokenizer: CLIPTokenizer) -> dict[str, Any]:
@@ -104,11 +105,13 @@ def main() -> None:
     torch.manual_seed(SEED)
     model = WAYS[args.way](CLIPSegForImageSegmentation.from_pretrained(args.base), args.method)
     tokenizer = CLIPTokenizer.from_pretrained(args.base)
-    loaded = peak_bytes()
+    loading = peak_bytes()
+    # Loading holds the weights twice for a moment, which can be more than the case itself ever needs.
+    forget_peak()
     result = CASES[args.case](args, model, tokenizer)
     case = {name: getattr(args, name) for name in ("way", "case", "method", "batch", "prompts", "threads")}
-    # Loading holds the weights twice for a moment; where both peaks are equal, that was the peak.
-    print(json.dumps({**case, **result, "loaded_bytes": loaded, "peak_bytes": peak_bytes()}))
+    own = peak_bytes()
+    print(json.dumps({**case, **result, "case_peak_bytes": own, "peak_bytes": max(loading, own)}))
 
 
 def arguments() -> argparse.Namespace:
@@ -158,8 +161,13 @@ def process_age() -> float:
 
 
 def peak_bytes() -> int:
-    """The most resident memory that this process has had (Linux counts in KiB)."""
+    """The most resident memory that this process has had since `forget_peak` (Linux counts in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def forget_peak() -> None:
+    """Sets the peak of resident memory back to what is resident now (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 if __name__ == "__main__":
