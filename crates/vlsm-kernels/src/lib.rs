@@ -10,12 +10,14 @@ pub mod compose;
 mod cpu;
 mod flex;
 mod layer_norm;
+mod peak;
 mod quick_gelu;
 mod sublayer;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
+pub use peak::multiply_add_peak;
 pub use sublayer::{
     Activation, AttentionConfig, AttentionWeights, MlpConfig, MlpWeights, Normalisation, Tape,
 };

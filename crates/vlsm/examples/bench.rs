@@ -12,7 +12,8 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use vlsm::data::{Example, Mask, RgbImage};
 use vlsm::models::weights::take_gradients;
 use vlsm::models::{
-    AdaptedClipSeg, Base, MethodConfig, MethodKind, Profile, SegmentationModel, Towers,
+    AdaptedClipSeg, Base, ClipSegConfig, MethodConfig, MethodKind, Profile, SegmentationModel,
+    Towers,
 };
 use vlsm::train::batch::{Batch, PromptEncoder, pixels};
 use vlsm::train::loss::dice_ce;
@@ -47,13 +48,13 @@ struct Args {
     texts: PathBuf,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Case {
     Train,
     Infer,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Method {
     Dense,
     Shallow,
@@ -146,16 +147,43 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             (median(seconds), losses)
         }
     };
+    let peak = vlsm_kernels::multiply_add_peak();
     println!(
         "{}",
         serde_json::json!({
             "seconds_per_image": seconds,
+            "peak_flops": peak,
+            // Of the processor's multiply-adds, over what dense training cannot do without in the vision tower.
+            "share_of_peak": (args.case == Case::Train && args.method == Method::Dense)
+                .then(|| dense_operations(&base.config, side) / seconds / peak),
             "first_loss": losses.first(),
             "last_loss": losses.last(),
             "peak_bytes": peak_memory(),
         })
     );
     Ok(())
+}
+
+/// Floating-point operations of dense training (`paper`) for an image in the vision tower: forward, and back the gradients at
+/// inputs, as far as the first adapter, and at the adapters' weights. Text, decoder and what is elementwise are left out.
+fn dense_operations(config: &ClipSegConfig, side: usize) -> f64 {
+    let vision = &config.vision_config;
+    let method = MethodConfig {
+        profile: Profile::Paper,
+        ..MethodConfig::default()
+    };
+    let tokens = ((side / vision.patch_size).pow(2) + 1) as f64;
+    let (width, hidden) = (vision.hidden_size as f64, vision.intermediate_size as f64);
+    let layers = (config.last_tap() + 1) as f64;
+    let projections = 2.0 * tokens * 4.0 * width * width;
+    let attention = 4.0 * tokens * tokens * width;
+    let mlp = 2.0 * tokens * 2.0 * width * hidden;
+    let block = 2.0 * tokens * 2.0 * width * method.bottleneck() as f64;
+    let blocks = 2.0 * method.layers(config).len() as f64;
+    let forward = layers * (projections + attention + mlp) + blocks * block;
+    let backward =
+        (layers - 1.0) * (projections + 2.0 * attention) + layers * mlp + 2.0 * blocks * block;
+    forward + backward
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -1,0 +1,119 @@
+//! Sublayers of CLIPSeg's vision tower at full size, forward and back, on one image: `cargo bench --workspace --profile dev --bench sublayers`.
+//!
+//! Beside each stands the same composed of the tensor library's operations.
+
+use burn::backend::Dispatch;
+use burn::tensor::{Device, Distribution, Tensor};
+use divan::{Bencher, black_box};
+use vlsm_kernels::{
+    Activation, AttentionConfig, AttentionWeights, MlpConfig, MlpWeights, Normalisation, compose,
+};
+
+const TOKENS: usize = 485;
+const WIDTH: usize = 768;
+const HIDDEN: usize = 3072;
+const ATTENTION: AttentionConfig = AttentionConfig {
+    heads: 12,
+    causal: false,
+};
+const MLP: MlpConfig = MlpConfig {
+    activation: Activation::QuickGelu,
+    rectified: false,
+};
+
+fn main() {
+    divan::main();
+}
+
+fn random<const D: usize>(shape: [usize; D], spread: f64) -> Tensor<D> {
+    Tensor::random(
+        shape,
+        Distribution::Normal(0.0, spread),
+        &Device::flex().autodiff(),
+    )
+}
+
+fn norm() -> Normalisation<Dispatch> {
+    Normalisation::Layer {
+        gamma: random([WIDTH], 1.0).into_dispatch(),
+        beta: random([WIDTH], 1.0).into_dispatch(),
+        epsilon: 1e-5,
+    }
+}
+
+fn attention_weights() -> AttentionWeights<Dispatch> {
+    let matrix = || random([WIDTH, WIDTH], 0.03).into_dispatch();
+    let bias = || random([WIDTH], 0.1).into_dispatch();
+    AttentionWeights {
+        query: matrix(),
+        query_bias: bias(),
+        key: matrix(),
+        key_bias: bias(),
+        value: matrix(),
+        value_bias: bias(),
+        output: matrix(),
+        output_bias: bias(),
+    }
+}
+
+fn mlp_weights() -> MlpWeights<Dispatch> {
+    MlpWeights {
+        expand: random([WIDTH, HIDDEN], 0.03).into_dispatch(),
+        expand_bias: random([HIDDEN], 0.1).into_dispatch(),
+        contract: random([HIDDEN, WIDTH], 0.03).into_dispatch(),
+        contract_bias: random([WIDTH], 0.1).into_dispatch(),
+    }
+}
+
+/// What is run: with the gradient at the input or without, by the kernels or composed.
+const RUNS: [&str; 4] = [
+    "forward",
+    "forward, composed",
+    "forward and back",
+    "forward and back, composed",
+];
+
+/// Runs a sublayer on an image.
+fn run(bencher: Bencher<'_, '_>, what: &str, sublayer: impl Fn(Tensor<3>) -> Tensor<3> + Sync) {
+    let x = random([1, TOKENS, WIDTH], 1.0);
+    bencher.bench_local(|| {
+        let x = x.clone();
+        if what.contains("back") {
+            let x = x.require_grad();
+            let gradients = sublayer(x.clone()).sum().backward();
+            black_box(x.grad(&gradients));
+        } else {
+            black_box(sublayer(x).into_data());
+        }
+    });
+}
+
+#[divan::bench(args = RUNS, sample_count = 10)]
+fn attention(bencher: Bencher<'_, '_>, what: &str) {
+    let (norm, weights) = (norm(), attention_weights());
+    run(bencher, what, |x| {
+        let (norm, weights) = (norm.clone(), weights.clone());
+        if !what.contains("composed") {
+            vlsm_kernels::attention_sublayer(x, norm, weights, ATTENTION)
+        } else {
+            let x = x.into_dispatch();
+            let y = compose::attention_sublayer::<Dispatch>(x, norm, weights, ATTENTION);
+            Tensor::from_dispatch(y)
+        }
+    });
+}
+
+#[divan::bench(args = RUNS, sample_count = 10)]
+fn mlp(bencher: Bencher<'_, '_>, what: &str) {
+    let (norm, weights) = (norm(), mlp_weights());
+    run(bencher, what, |x| {
+        let (norm, weights) = (norm.clone(), weights.clone());
+        if !what.contains("composed") {
+            vlsm_kernels::mlp_sublayer(x, norm, weights, MLP)
+        } else {
+            let x = x.into_dispatch();
+            let y = compose::mlp_sublayer::<Dispatch>(x, norm, weights, MLP);
+            Tensor::from_dispatch(y)
+        }
+    });
+}
