@@ -10,7 +10,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{DataConfig, Format};
-use crate::decode::{read_class_map, read_image, read_mask};
+use crate::decode::{decode_image, read_bytes, read_class_map, read_image, read_mask};
 use crate::error::{DataError, Result};
 use crate::formats::generated::Generated;
 use crate::formats::{self, Listing};
@@ -99,7 +99,48 @@ pub struct Sample {
     pub oracle: Option<BTreeMap<String, Vec<String>>>,
 }
 
+/// Where an image comes from. Samples that have it in common show the same image.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ImageSource {
+    /// A file.
+    File(PathBuf),
+    /// It is drawn.
+    Drawing(DrawingId),
+}
+
+impl ImageSource {
+    /// All that the image depends on: the bytes of the file, or the pixels as drawn.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn bytes(&self) -> Result<Vec<u8>> {
+        match self {
+            Self::File(path) => read_bytes(path),
+            Self::Drawing(id) => Ok(id.draw().image.data),
+        }
+    }
+
+    /// The image that [`bytes`](Self::bytes) hold, at its own size.
+    ///
+    /// # Errors
+    /// If they are corrupt, truncated, or of an unknown format.
+    pub fn decode(&self, bytes: Vec<u8>) -> Result<RgbImage> {
+        match self {
+            Self::File(path) => decode_image(path, &bytes),
+            Self::Drawing(id) => RgbImage::new(id.side, id.side, bytes),
+        }
+    }
+}
+
 impl Sample {
+    /// Where the image comes from.
+    pub fn image_source(&self) -> ImageSource {
+        match self.target {
+            Target::Drawn(id, _) => ImageSource::Drawing(id),
+            Target::Foreground | Target::Class(_) => ImageSource::File(self.image.clone()),
+        }
+    }
+
     /// The image and the mask of the target, both at their own size. `ignore` is [`Dataset::ignore`].
     ///
     /// # Errors
@@ -232,9 +273,16 @@ impl Dataset {
     /// each epoch, so that none is seen twice.
     pub fn train_in_epoch(&self, epoch: usize) -> Cow<'_, [Sample]> {
         match &self.generated {
-            Some(generated) if epoch > 0 => generated.samples(Split::Train, epoch).into(),
+            Some(generated) if epoch > 0 && self.draws_anew() => {
+                generated.samples(Split::Train, epoch).into()
+            }
             _ => Cow::Borrowed(&self.train),
         }
+    }
+
+    /// Whether each epoch has training images of its own.
+    pub fn draws_anew(&self) -> bool {
+        self.generated.as_ref().is_some_and(Generated::draws_anew)
     }
 
     /// The samples of a split.

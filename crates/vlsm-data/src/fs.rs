@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use tempfile::NamedTempFile;
+
 use crate::error::{DataError, Result};
 
 /// Writes `path` so that a reader, now or after a crash, sees the old content or the new one, never a part.
@@ -39,24 +41,54 @@ pub fn write_atomic_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// What the operating system or `write` says.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let parent = match path.parent() {
+    let part = write_part(path, write)?;
+    part.as_file().sync_all()?;
+    part.persist(path).map_err(|error| error.error)?;
+    sync_folder(parent(path))
+}
+
+/// As [`replace`], but without waiting for the disk: a reader sees the old content or the new one, but after a loss of
+/// power the file may be damaged. For what is checked when it is read and can be made again.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_unsynced(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    let part = write_part(path, write)?;
+    part.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// What the names of the temporary files end in that a killed process may leave.
+pub const PART_SUFFIX: &str = ".part";
+
+/// The folder that a file is in.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
+    }
+}
+
+/// Writes a temporary file beside `path`.
+fn write_part(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".vlsm-").suffix(".part");
+    builder.prefix(".vlsm-").suffix(PART_SUFFIX);
     #[cfg(unix)]
     {
         // The process's umask still applies, as it does to any new file.
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let mut part = builder.tempfile_in(parent)?;
+    let mut part = builder.tempfile_in(parent(path))?;
     write(part.as_file_mut())?;
     part.as_file_mut().flush()?;
-    part.as_file().sync_all()?;
-    part.persist(path).map_err(|error| error.error)?;
-    sync_folder(parent)
+    Ok(part)
 }
 
 /// Makes the rename itself durable. Only Unix has folders that can be synced.

@@ -54,7 +54,7 @@ pub mod synth;
 
 pub use check::{CheckReport, Finding, FindingKind, Severity, SplitCounts, check};
 pub use config::{DataConfig, Format, GenerateConfig, SplitConfig};
-pub use dataset::{Dataset, Sample, Split, Target};
+pub use dataset::{Dataset, ImageSource, Sample, Split, Target};
 pub use decode::{read_class_map, read_image, read_mask, read_size};
 pub use describe::{Annotation, Description, annotate, describe, write_annotations};
 pub use encode::{jpeg, write_png_gray, write_png_mask, write_png_rgb};

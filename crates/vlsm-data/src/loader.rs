@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::dataset::{Sample, Target};
-use crate::decode::{guarded, read_class_map, read_image, read_mask};
+use crate::decode::{guarded, read_class_map, read_image, read_mask, read_size};
 use crate::error::{DataError, Result};
 use crate::picture::{ClassMap, Mask, RgbImage};
 use crate::preprocess::{resize_class_map, resize_image, resize_mask};
@@ -33,8 +33,9 @@ pub struct Example {
     pub sample: usize,
     /// The prompt.
     pub prompt: String,
-    /// The image, squashed to `image_size` x `image_size`. Requests for one image file share one allocation.
-    pub image: Arc<RgbImage>,
+    /// The image, squashed to `image_size` x `image_size`, if the loader decodes images. Requests for one image file
+    /// share one allocation.
+    pub image: Option<Arc<RgbImage>>,
     /// The mask of the sample's target at `mask_size` x `mask_size`, nearest neighbour.
     pub mask: Arc<Mask>,
     /// The mask of the sample's target at its own size, if the loader keeps it.
@@ -52,6 +53,8 @@ pub struct LoaderConfig {
     pub workers: usize,
     /// How many requests beyond the one that is asked for may be worked on ahead.
     pub ahead: usize,
+    /// Whether images are decoded. If not, no more is read of them than their size, which must be the mask's.
+    pub images: bool,
     /// Whether examples carry the mask at its own size.
     pub keep_original: bool,
 }
@@ -64,6 +67,7 @@ impl Default for LoaderConfig {
             mask_size: 352,
             workers: 2,
             ahead: 16,
+            images: true,
             keep_original: false,
         }
     }
@@ -127,7 +131,7 @@ enum Kind {
 enum Loaded {
     Image {
         own: (usize, usize),
-        resized: Arc<RgbImage>,
+        resized: Option<Arc<RgbImage>>,
     },
     Mask {
         own: (usize, usize),
@@ -140,7 +144,7 @@ enum Loaded {
         original: Option<Arc<ClassMap>>,
     },
     Drawing {
-        image: Arc<RgbImage>,
+        image: Option<Arc<RgbImage>>,
         masks: Arc<[LoadedMask]>,
     },
 }
@@ -321,15 +325,19 @@ impl Shared {
     fn decode(&self, Job { path, kind, .. }: &Job) -> Result<Loaded> {
         let side = self.config.mask_size;
         let keep = self.config.keep_original;
+        let resized = |image: &RgbImage| Arc::new(resize_image(image, self.config.image_size));
         Ok(match kind {
-            Kind::Image => {
+            Kind::Image if self.config.images => {
                 let image = read_image(path)?;
-                let resized = Arc::new(resize_image(&image, self.config.image_size));
                 Loaded::Image {
                     own: (image.width, image.height),
-                    resized,
+                    resized: Some(resized(&image)),
                 }
             }
+            Kind::Image => Loaded::Image {
+                own: read_size(path)?,
+                resized: None,
+            },
             Kind::Mask => {
                 let mask = read_mask(path)?;
                 let (own, resized) = (
@@ -362,7 +370,7 @@ impl Shared {
                 });
                 Loaded::Drawing {
                     masks: masks.collect(),
-                    image: Arc::new(resize_image(&drawing.image, self.config.image_size)),
+                    image: self.config.images.then(|| resized(&drawing.image)),
                 }
             }
         })
@@ -382,7 +390,7 @@ impl Shared {
             return Ok(Example {
                 sample: request.sample,
                 prompt: request.prompt,
-                image: Arc::clone(image),
+                image: image.clone(),
                 mask,
                 original,
             });

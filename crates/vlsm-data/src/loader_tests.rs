@@ -55,6 +55,7 @@ fn config(workers: usize, ahead: usize) -> LoaderConfig {
         mask_size: 8,
         workers,
         ahead,
+        images: true,
         keep_original: true,
     }
 }
@@ -78,7 +79,8 @@ fn examples_come_in_order_and_no_file_is_decoded_twice() {
                 (example.sample, example.prompt),
                 (expected, format!("prompt {expected}"))
             );
-            assert_eq!(example.image.data, vec![expected as u8; 4 * 4 * 3]);
+            let image = example.image.unwrap();
+            assert_eq!(image.data, vec![expected as u8; 4 * 4 * 3]);
             assert_eq!((example.mask.width, example.mask.height), (8, 8));
             let original = example.original.unwrap();
             assert_eq!(
@@ -150,6 +152,29 @@ fn faults_come_at_their_place_and_the_pass_goes_on() {
         assert_eq!(text(1), text(4));
         assert!(text(5).contains("sample 9 of 4"), "{}", text(5));
     }
+}
+
+#[test]
+fn without_images_their_sizes_are_still_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let samples = data(root, 2);
+    let narrow = Mask {
+        width: 5,
+        height: 6,
+        data: vec![1; 30],
+    };
+    write_png_mask(&samples[1].mask, &narrow).unwrap();
+    let config = LoaderConfig {
+        images: false,
+        ..config(1, 3)
+    };
+    let mut loader = Loader::new(samples, None, requests([0, 1]), config);
+    let example = loader.next().unwrap().unwrap();
+    assert!(example.image.is_none());
+    assert_eq!(example.mask.foreground(), 1);
+    let error = loader.next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("is 5x6 but image"), "{error}");
 }
 
 #[test]

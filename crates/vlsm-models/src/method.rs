@@ -153,12 +153,17 @@ impl MethodConfig {
         }
     }
 
-    /// Whether anything before the decoder that depends on the prompt is trained.
-    pub fn trains_text(&self) -> bool {
+    /// Whether anything within the vision tower is trained.
+    pub fn trains_vision_tower(&self) -> bool {
+        matches!(self.kind, MethodKind::Dense | MethodKind::Full)
+    }
+
+    /// Whether anything within the text tower or its projection is trained.
+    pub fn trains_text_tower(&self) -> bool {
         match self.kind {
-            MethodKind::Dense | MethodKind::Shallow => self.towers.text(),
+            MethodKind::Dense => self.towers.text(),
             MethodKind::Full => true,
-            MethodKind::Decoder | MethodKind::ZeroShot => false,
+            MethodKind::Shallow | MethodKind::Decoder | MethodKind::ZeroShot => false,
         }
     }
 

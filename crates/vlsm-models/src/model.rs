@@ -5,7 +5,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::adapter::{AdapterFile, Adapters};
 use crate::base::Base;
-use crate::clip::TokenBatch;
+use crate::clip::{TextStates, TokenBatch};
 use crate::clipseg::ClipSeg;
 use crate::config::ClipSegConfig;
 use crate::error::{ModelError, Result};
@@ -17,13 +17,29 @@ use crate::weights::{self, for_each_parameter};
 /// What training, evaluation and prediction need of a model, whatever its architecture.
 ///
 /// The work is split so that an image is encoded once for all its prompts and a prompt once for
-/// all its images.
+/// all its images, and each encoding once more: into a tower's states, which a method may leave as
+/// they are in the base, so that they need not be computed again in each epoch
+/// ([`frozen_vision`](Self::frozen_vision), [`frozen_text`](Self::frozen_text)), and what is made
+/// of them for the decoder.
 pub trait SegmentationModel: Module {
     /// What is kept of a batch of images.
     type Features: Clone;
 
+    /// Pixels `[batch, 3, side, side]`, normalised, to the vision tower's states, each
+    /// `[batch, tokens, width]`.
+    fn vision_states(&self, pixels: Tensor<4>) -> Vec<Tensor<3>>;
+
+    /// For inputs of a side, the shapes `[tokens, width]` of an image's
+    /// [`vision_states`](Self::vision_states), if nothing that they depend on is trained.
+    fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>>;
+
+    /// Vision states to features.
+    fn features(&self, states: Vec<Tensor<3>>) -> Self::Features;
+
     /// Pixels `[batch, 3, side, side]`, normalised, to features.
-    fn encode_image(&self, pixels: Tensor<4>) -> Self::Features;
+    fn encode_image(&self, pixels: Tensor<4>) -> Self::Features {
+        self.features(self.vision_states(pixels))
+    }
 
     /// The features of some images of a batch, by index, repeated as often as they are named: an
     /// image is encoded once and decoded for each of its prompts.
@@ -38,8 +54,19 @@ pub trait SegmentationModel: Module {
     /// If a prompt is too long or has an id outside the vocabulary.
     fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch>;
 
+    /// Tokens to the text tower's states, each `[prompts, width]`.
+    fn text_states(&self, tokens: &TokenBatch) -> Vec<Tensor<2>>;
+
+    /// Whether nothing that [`text_states`](Self::text_states) depend on is trained.
+    fn frozen_text(&self) -> bool;
+
+    /// Text states to conditional embeddings `[prompts, projection]`.
+    fn condition(&self, states: Vec<Tensor<2>>) -> Tensor<2>;
+
     /// Tokens to conditional embeddings `[prompts, projection]`.
-    fn encode_text(&self, tokens: &TokenBatch) -> Tensor<2>;
+    fn encode_text(&self, tokens: &TokenBatch) -> Tensor<2> {
+        self.condition(self.text_states(tokens))
+    }
 
     /// Features of a batch and as many conditional embeddings to logits `[batch, side, side]`.
     fn decode(&self, features: &Self::Features, text: Tensor<2>) -> Tensor<3>;
@@ -52,9 +79,6 @@ pub trait SegmentationModel: Module {
 
     /// Whether the parameter of that name is trained.
     fn trains(&self, name: &str) -> bool;
-
-    /// Whether conditional embeddings change while the model is trained.
-    fn trains_text(&self) -> bool;
 
     /// The device that inputs belong on, without autodiff.
     fn device(&self) -> Device {
@@ -182,17 +206,24 @@ impl AdaptedClipSeg {
 impl SegmentationModel for AdaptedClipSeg {
     type Features = Vec<Tensor<3>>;
 
-    fn encode_image(&self, pixels: Tensor<4>) -> Self::Features {
-        let tapped =
-            self.clipseg
-                .clip
-                .vision_model
-                .forward(pixels, &self.config.extract_layers, |layer| {
-                    self.adapters.as_ref()?.vision_layer(layer)
-                });
+    fn vision_states(&self, pixels: Tensor<4>) -> Vec<Tensor<3>> {
+        let tower = &self.clipseg.clip.vision_model;
+        tower.forward(pixels, &self.config.extract_layers, |layer| {
+            self.adapters.as_ref()?.vision_layer(layer)
+        })
+    }
+
+    fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
+        let vision = &self.config.vision_config;
+        let tokens = (image_size / vision.patch_size).pow(2) + 1;
+        let taps = self.config.extract_layers.len();
+        (!self.method.trains_vision_tower()).then(|| vec![[tokens, vision.hidden_size]; taps])
+    }
+
+    fn features(&self, states: Vec<Tensor<3>>) -> Self::Features {
         match &self.adapters {
-            Some(adapters) => adapters.adapt_taps(tapped),
-            None => tapped,
+            Some(adapters) => adapters.adapt_taps(states),
+            None => states,
         }
     }
 
@@ -216,15 +247,27 @@ impl SegmentationModel for AdaptedClipSeg {
         TokenBatch::new(prompts, &self.config.text_config)
     }
 
-    fn encode_text(&self, tokens: &TokenBatch) -> Tensor<2> {
+    /// The projected embedding, and behind it the tapped states that the adapters want.
+    fn text_states(&self, tokens: &TokenBatch) -> Vec<Tensor<2>> {
         let clip = &self.clipseg.clip;
         let taps = self.adapters.as_ref().map_or(&[][..], Adapters::text_taps);
-        let states = clip.text_model.forward(tokens, taps, |layer| {
+        let TextStates { pooled, tapped } = clip.text_model.forward(tokens, taps, |layer| {
             self.adapters.as_ref()?.text_layer(layer)
         });
-        let embedding = clip.text_projection.forward(states.pooled.clone());
+        let mut states = vec![clip.text_projection.forward(pooled)];
+        states.extend(tapped);
+        states
+    }
+
+    fn frozen_text(&self) -> bool {
+        !self.method.trains_text_tower()
+    }
+
+    fn condition(&self, mut states: Vec<Tensor<2>>) -> Tensor<2> {
+        let tapped = states.split_off(1);
+        let embedding = states.swap_remove(0);
         match &self.adapters {
-            Some(adapters) => adapters.adapt_text(embedding, &states),
+            Some(adapters) => adapters.adapt_text(embedding, tapped),
             None => embedding,
         }
     }
@@ -240,9 +283,5 @@ impl SegmentationModel for AdaptedClipSeg {
 
     fn trains(&self, name: &str) -> bool {
         self.method.trains(name, &self.config)
-    }
-
-    fn trains_text(&self) -> bool {
-        self.method.trains_text()
     }
 }

@@ -1,23 +1,13 @@
 //! From examples and prompts to tensors.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use vlsm_data::{Example, Mask, RgbImage, normalize};
+use vlsm_data::{Example, Mask, RgbImage, Sample, normalize};
 use vlsm_models::{ClipTokenizer, ModelError, Preprocessing, SegmentationModel};
 
 use crate::error::Result;
-
-/// A batch as the loss takes it.
-pub struct Batch {
-    /// The distinct images, `[images, 3, side, side]`, normalised.
-    pub pixels: Tensor<4>,
-    /// For each example the place of its image among them; `None` if every example has its own.
-    pub places: Option<Vec<usize>>,
-    /// What the masks say.
-    pub truth: Truth,
-}
 
 /// Masks as the loss takes them.
 pub struct Truth {
@@ -27,26 +17,23 @@ pub struct Truth {
     pub valid: Option<Tensor<3>>,
 }
 
-impl Batch {
-    /// Puts examples of one size together.
-    pub fn new(examples: &[Example], preprocessing: &Preprocessing, device: &Device) -> Self {
-        let mut images: Vec<&Arc<RgbImage>> = Vec::with_capacity(examples.len());
-        let mut places = Vec::with_capacity(examples.len());
-        for example in examples {
-            let same = |image: &&Arc<RgbImage>| Arc::ptr_eq(image, &example.image);
-            places.push(images.iter().position(same).unwrap_or(images.len()));
-            if places.last() == Some(&images.len()) {
-                images.push(&example.image);
-            }
-        }
-        let shared = images.len() < examples.len();
-        let images: Vec<&RgbImage> = images.into_iter().map(Arc::as_ref).collect();
-        Self {
-            pixels: pixels(&images, preprocessing, device),
-            places: shared.then_some(places),
-            truth: Truth::new(examples, device),
+/// For each distinct image of examples the first example that shows it, and for each example the place of its image
+/// among them. `samples` are what the examples are of.
+pub fn distinct_images<'a>(
+    examples: &'a [Example],
+    samples: &[Sample],
+) -> (Vec<&'a Example>, Vec<usize>) {
+    let mut distinct: Vec<&Example> = Vec::with_capacity(examples.len());
+    let mut places = Vec::with_capacity(examples.len());
+    for example in examples {
+        let image = |example: &Example| &samples[example.sample].image;
+        let known = distinct.iter().position(|one| image(one) == image(example));
+        places.push(known.unwrap_or(distinct.len()));
+        if known.is_none() {
+            distinct.push(example);
         }
     }
+    (distinct, places)
 }
 
 impl Truth {
@@ -87,28 +74,48 @@ pub fn pixels(images: &[&RgbImage], preprocessing: &Preprocessing, device: &Devi
     )
 }
 
+/// The text tower's states of the prompts seen so far, each `[1, width]`: kept for a whole training if nothing in the tower
+/// is trained, and shared by all that encode prompts in it.
+#[derive(Debug, Clone, Default)]
+pub struct PromptStates(Arc<Mutex<HashMap<String, Vec<Tensor<2>>>>>);
+
+impl PromptStates {
+    /// For a training of a model; `None` if the states change in it.
+    pub fn of<M: SegmentationModel>(model: &M) -> Option<Self> {
+        model.frozen_text().then(Self::default)
+    }
+}
+
 /// Encodes prompts, each distinct one once.
 pub struct PromptEncoder<'a> {
     tokenizer: &'a ClipTokenizer,
+    states: Option<PromptStates>,
     /// Embeddings `[1, projection]` of prompts seen, while nothing that they depend on is trained.
-    cache: Option<HashMap<String, Tensor<2>>>,
+    embeddings: Option<HashMap<String, Tensor<2>>>,
 }
 
 impl<'a> PromptEncoder<'a> {
-    /// For a model whose text side does not change while this is in use: a prompt is encoded once.
+    /// For a model that does not change while this is in use.
     pub fn frozen(tokenizer: &'a ClipTokenizer) -> Self {
         Self {
             tokenizer,
-            cache: Some(HashMap::new()),
+            states: None,
+            embeddings: Some(HashMap::new()),
         }
     }
 
     /// For a model in training.
-    pub fn training<M: SegmentationModel>(tokenizer: &'a ClipTokenizer, model: &M) -> Self {
+    pub fn training(tokenizer: &'a ClipTokenizer) -> Self {
         Self {
             tokenizer,
-            cache: (!model.trains_text()).then(HashMap::new),
+            states: None,
+            embeddings: None,
         }
+    }
+
+    /// The same, with states of the same base's text tower.
+    pub fn with_states(self, states: Option<PromptStates>) -> Self {
+        Self { states, ..self }
     }
 
     /// Conditional embeddings `[prompts, projection]`.
@@ -120,11 +127,11 @@ impl<'a> PromptEncoder<'a> {
         model: &M,
         prompts: &[&str],
     ) -> Result<Tensor<2>> {
-        let ids = |prompt: &str| -> Result<Vec<u32>> {
-            let ids = self.tokenizer.encode(prompt, model.context_length());
-            Ok(ids.map_err(ModelError::from)?)
+        let states = |prompts: &[&str]| match &self.states {
+            Some(kept) => kept_states(kept, model, self.tokenizer, prompts),
+            None => text_states(model, self.tokenizer, prompts),
         };
-        let Some(cache) = &mut self.cache else {
+        let Some(known) = &mut self.embeddings else {
             let mut distinct: Vec<&str> = Vec::new();
             let mut places = Vec::with_capacity(prompts.len());
             for prompt in prompts {
@@ -134,24 +141,67 @@ impl<'a> PromptEncoder<'a> {
                     distinct.push(prompt);
                 }
             }
-            let ids: Vec<Vec<u32>> = distinct
-                .iter()
-                .map(|prompt| ids(prompt))
-                .collect::<Result<_>>()?;
-            let embeddings = model.encode_text(&model.tokens(&ids)?);
+            let embeddings = model.condition(states(&distinct)?);
             let places = TensorData::new(places, [prompts.len()]);
             let places = Tensor::<1, Int>::from_data(places, &embeddings.device());
             return Ok(embeddings.select(0, places));
         };
         let mut embeddings = Vec::with_capacity(prompts.len());
         for prompt in prompts {
-            if !cache.contains_key(*prompt) {
+            if !known.contains_key(*prompt) {
                 // Alone, so that the last bits do not depend on which prompts came together.
-                let embedding = model.encode_text(&model.tokens(&[ids(prompt)?])?);
-                cache.insert((*prompt).to_owned(), embedding.inner());
+                let embedding = model.condition(states(&[prompt])?);
+                known.insert((*prompt).to_owned(), embedding.inner());
             }
-            embeddings.extend(cache.get(*prompt).cloned());
+            embeddings.extend(known.get(*prompt).cloned());
         }
         Ok(Tensor::cat(embeddings, 0))
     }
+}
+
+/// Text states of prompts, each `[prompts, width]`.
+fn text_states<M: SegmentationModel>(
+    model: &M,
+    tokenizer: &ClipTokenizer,
+    prompts: &[&str],
+) -> Result<Vec<Tensor<2>>> {
+    let ids = prompts
+        .iter()
+        .map(|prompt| tokenizer.encode(prompt, model.context_length()));
+    let ids: Vec<Vec<u32>> = ids
+        .collect::<std::result::Result<_, _>>()
+        .map_err(ModelError::from)?;
+    Ok(model.text_states(&model.tokens(&ids)?))
+}
+
+/// As [`text_states`], those of prompts seen before taken from `kept`.
+fn kept_states<M: SegmentationModel>(
+    kept: &PromptStates,
+    model: &M,
+    tokenizer: &ClipTokenizer,
+    prompts: &[&str],
+) -> Result<Vec<Tensor<2>>> {
+    // Nothing panics while it holds the lock.
+    let lock = || kept.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut columns: Vec<Vec<Tensor<2>>> = Vec::new();
+    for prompt in prompts {
+        let known = lock().get(*prompt).cloned();
+        let states = match known {
+            Some(states) => states,
+            None => {
+                // Alone, so that the last bits do not depend on which prompts came together.
+                let states = text_states(model, tokenizer, &[prompt])?;
+                lock().insert((*prompt).to_owned(), states.clone());
+                states
+            }
+        };
+        columns.resize_with(states.len(), Vec::new);
+        for (column, state) in columns.iter_mut().zip(states) {
+            column.push(state);
+        }
+    }
+    Ok(columns
+        .into_iter()
+        .map(|column| Tensor::cat(column, 0))
+        .collect())
 }

@@ -10,6 +10,7 @@ use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, MethodConfig, MethodKind, T
 use crate::device::device;
 use crate::error::Result;
 use crate::evaluate::{EvalConfig, Metrics, PromptSet, Row, evaluate};
+use crate::feature_cache::clear;
 use crate::recipe::{Recipe, ScheduleKind};
 use crate::report::{
     Curves, Report, ReportRun, oracle, pick_cases, predict_cases, recipe_facts, title,
@@ -147,8 +148,11 @@ impl Demo {
             ..ReportRun::default()
         }];
         let mut models = vec![zero_shot];
+        // Shallow adapters and the decoder share their features, which nobody wants afterwards.
+        let features = out.join("features");
         for (name, kind) in METHODS {
-            let recipe = self.recipe(kind);
+            let mut recipe = self.recipe(kind);
+            recipe.cache.dir = Some(features.clone());
             say(&format!(
                 "training {name} on {} images, {} epochs",
                 recipe.data.config.generate.train, recipe.trainer.epochs
@@ -170,6 +174,10 @@ impl Demo {
                 curves: Some(Curves::read(&folder.metrics())?),
                 rows: summary.rows,
             });
+        }
+
+        if clear(&features).is_ok() {
+            let _ = std::fs::remove_dir(&features);
         }
 
         let result = DemoResult {

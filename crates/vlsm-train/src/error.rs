@@ -67,6 +67,9 @@ pub enum TrainError {
         /// Why not.
         message: String,
     },
+    /// Features that cannot be kept as asked for.
+    #[error("feature cache: {0}")]
+    Cache(String),
     /// The system gives no threads.
     #[error("no threads for the parts of a batch: {0}; set `trainer.parts` to 1")]
     Threads(String),

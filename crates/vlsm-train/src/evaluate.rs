@@ -8,14 +8,15 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 use serde::Serialize;
 use vlsm_data::{
-    DataConfig, Dataset, Example, Loader, LoaderConfig, Mask, PromptChoice, Request, RgbImage,
-    Sample, Scores, Summary, resize_mask, score, write_png_mask,
+    DataConfig, Dataset, Example, Loader, LoaderConfig, Mask, PromptChoice, Request, Sample,
+    Scores, Summary, resize_mask, score, write_png_mask,
 };
 use vlsm_models::weights::to_host;
 use vlsm_models::{ClipTokenizer, Preprocessing, Profile, SegmentationModel};
 
-use crate::batch::{PromptEncoder, Truth, pixels};
+use crate::batch::{PromptEncoder, PromptStates, Truth};
 use crate::error::{Result, TrainError};
+use crate::feature_cache::{FeatureCache, encode_images};
 use crate::loss::dice_ce;
 use crate::recipe::Recipe;
 
@@ -101,6 +102,10 @@ pub struct EvalConfig<'a> {
     pub ignore: Option<u8>,
     /// Folder for the predicted masks, `SET/SAMPLE.png` at the masks' own size.
     pub masks: Option<&'a Path>,
+    /// Features of the images, where they are kept.
+    pub features: Option<&'a FeatureCache>,
+    /// Text states of prompts, where they are kept.
+    pub prompt_states: Option<&'a PromptStates>,
 }
 
 impl<'a> EvalConfig<'a> {
@@ -119,6 +124,8 @@ impl<'a> EvalConfig<'a> {
             workers: recipe.data.config.workers,
             ignore: dataset.ignore,
             masks: None,
+            features: None,
+            prompt_states: None,
         }
     }
 }
@@ -258,10 +265,12 @@ pub fn evaluate<M: SegmentationModel>(
             mask_size,
             workers: config.workers,
             ahead: 2 * config.batch_size,
+            images: config.features.is_none(),
             keep_original: true,
         },
     );
-    let mut encoder = PromptEncoder::frozen(config.tokenizer);
+    let mut encoder =
+        PromptEncoder::frozen(config.tokenizer).with_states(config.prompt_states.cloned());
     let mut evaluation = Evaluation {
         rows: Vec::with_capacity(samples.len() * sets.len()),
         loss: 0.0,
@@ -293,8 +302,9 @@ pub fn evaluate<M: SegmentationModel>(
             images.push(distinct.len() - 1);
             examples.push(example);
         }
-        let distinct: Vec<&RgbImage> = distinct.iter().map(|one| one.image.as_ref()).collect();
-        let features = model.encode_image(pixels(&distinct, config.preprocessing, &device));
+        let distinct: Vec<&Example> = distinct.iter().collect();
+        let (preprocessing, cache) = (config.preprocessing, config.features);
+        let features = encode_images(model, &distinct, samples, preprocessing, cache)?;
         let pairs: Vec<(usize, usize)> = (0..examples.len())
             .flat_map(|example| (0..sets.len()).map(move |set| (example, set)))
             .collect();

@@ -7,6 +7,7 @@ use vlsm_data::DataConfig;
 use vlsm_models::MethodConfig;
 
 use crate::error::{Result, TrainError};
+use crate::feature_cache::CacheDtype;
 
 /// A recipe. Every key has a default but `model.base` and `data.root`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -22,6 +23,8 @@ pub struct Recipe {
     pub optim: OptimConfig,
     /// The loop.
     pub trainer: TrainerConfig,
+    /// Features kept from epoch to epoch.
+    pub cache: CacheConfig,
 }
 
 /// `[model]`.
@@ -175,6 +178,62 @@ impl Default for TrainerConfig {
     }
 }
 
+impl TrainerConfig {
+    /// Samples of one optimiser step.
+    pub fn step_samples(&self) -> usize {
+        self.batch_size * self.accumulate
+    }
+
+    /// Most optimiser steps over that many training samples.
+    pub fn steps(&self, samples: usize) -> usize {
+        let steps = self.epochs * samples.div_ceil(self.step_samples());
+        self.max_steps.map_or(steps, |most| most.min(steps))
+    }
+
+    /// Whether training goes through that many samples more than once.
+    pub fn repeats(&self, samples: usize) -> bool {
+        self.steps(samples) > samples.div_ceil(self.step_samples())
+    }
+}
+
+/// When features are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheMode {
+    /// Where nothing in the vision tower is trained and images come again in later epochs.
+    Auto,
+    /// Always; where features change it is an error.
+    On,
+    /// Never.
+    Off,
+}
+
+/// `[cache]`: features of images, kept on the disk for later epochs and other runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// When features are kept.
+    pub features: CacheMode,
+    /// How they are stored.
+    pub dtype: CacheDtype,
+    /// Most of the folder, in 10^9 bytes; where a run would need more, nothing is stored for it.
+    pub max_gb: f64,
+    /// The folder; by default [`default_folder`](crate::feature_cache::default_folder).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            features: CacheMode::Auto,
+            dtype: CacheDtype::F32,
+            max_gb: 20.0,
+            dir: None,
+        }
+    }
+}
+
 /// The recipe with every optional key set, from which the known keys are read.
 fn every_key() -> toml::Table {
     let mut recipe = Recipe::default();
@@ -193,6 +252,7 @@ fn every_key() -> toml::Table {
     data.split.val_list = path();
     data.split.test_list = path();
     recipe.trainer.max_steps = Some(1);
+    recipe.cache.dir = path();
     toml::Table::try_from(recipe).unwrap_or_default()
 }
 
@@ -282,6 +342,7 @@ impl Recipe {
             ("optim.min_lr", optim.min_lr),
             ("optim.eps", f64::from(optim.eps)),
             ("optim.plateau_factor", optim.plateau_factor),
+            ("cache.max_gb", self.cache.max_gb),
         ];
         for (key, value) in not_negative {
             if !(value >= 0.0 && value.is_finite()) {
@@ -425,6 +486,8 @@ mod tests {
             ("trainer.batch_size=-1", "trainer.batch_size"),
             ("method.kind=denser", "method"),
             ("optim.betas=[0.9]", "optim.betas"),
+            ("cache.dtype=f64", "cache.dtype"),
+            ("cache.max_gb=-1", "cache.max_gb"),
         ] {
             let error = parse(LEAST, &[key]).unwrap_err();
             assert!(error.contains(named), "{error}");

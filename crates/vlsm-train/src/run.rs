@@ -11,6 +11,7 @@ use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, MethodKind, Preprocessing};
 use crate::device::device;
 use crate::error::{Result, TrainError};
 use crate::evaluate::{Evaluation, Metrics, PromptSet, Row, evaluate};
+use crate::feature_cache::{CacheDtype, FeatureCache};
 use crate::memory::peak_memory;
 use crate::recipe::Recipe;
 use crate::report::{of_split, write_report};
@@ -102,6 +103,9 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
     drop(base);
     let (trainable, total) = (model.trained_parameters(), model.num_params());
 
+    let model = model.for_training();
+    let started = Instant::now();
+    let features = FeatureCache::open(&model, &recipe, &dataset, &preprocessing, &identity)?;
     std::fs::create_dir_all(folder.path.join("checkpoint")).map_err(|source| {
         TrainError::Write {
             path: folder.path.clone(),
@@ -115,11 +119,11 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
         tokenizer: &tokenizer,
         preprocessing: &preprocessing,
         base: &identity,
+        features: features.as_ref(),
         folder: &folder,
     };
     let resumed = resume && folder.checkpoint().is_file();
-    let started = Instant::now();
-    let (model, progress, pace) = Trainer::new(&setup, model.for_training(), resume)?.fit()?;
+    let (model, progress, pace) = Trainer::new(&setup, model, resume)?.fit()?;
     // Of a resumed training, a part of the time only is known.
     let seconds = (!resumed).then(|| started.elapsed().as_secs_f64());
     let (tested, untested) = if recipe.trainer.test && !dataset.test.is_empty() {
@@ -218,7 +222,16 @@ fn check_folder(folder: &RunFolder, recipe: &Recipe, resume: bool) -> Result<()>
         );
     }
     // A run may be made longer; all else would make it another run.
-    let free = ["trainer.epochs", "trainer.max_steps", "trainer.device"];
+    let mut free = vec![
+        "trainer.epochs",
+        "trainer.max_steps",
+        "trainer.device",
+        "cache.max_gb",
+        "cache.dir",
+    ];
+    if recipe.cache.dtype == CacheDtype::F32 {
+        free.push("cache.features");
+    }
     let there = Recipe::read(&path, &[])?;
     let mut wanted = recipe.clone();
     if wanted.method.init_from.is_some() {

@@ -14,10 +14,11 @@ use vlsm_data::{Dataset, Example, Loader, LoaderConfig, Request, Sample};
 use vlsm_models::weights::{self, Gradients};
 use vlsm_models::{AdapterFile, BaseIdentity, ClipTokenizer, Preprocessing, SegmentationModel};
 
-use crate::batch::{Batch, PromptEncoder};
+use crate::batch::{PromptEncoder, PromptStates, Truth, distinct_images};
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::error::{Result, TrainError};
 use crate::evaluate::{EvalConfig, PromptSet, evaluate};
+use crate::feature_cache::{FeatureCache, encode_images};
 use crate::loss::dice_ce;
 use crate::optimizer::{self, Rules};
 use crate::progress::ProgressLine;
@@ -36,6 +37,8 @@ pub struct Setup<'a> {
     pub preprocessing: &'a Preprocessing,
     /// The base that the trained parameters belong to.
     pub base: &'a BaseIdentity,
+    /// Features of training and validation images, where they are kept.
+    pub features: Option<&'a FeatureCache>,
     /// Where results go.
     pub folder: &'a RunFolder,
 }
@@ -101,6 +104,7 @@ pub struct Trainer<'a, M> {
     val_prompts: PromptSet,
     output_size: usize,
     pools: Vec<rayon::ThreadPool>,
+    prompt_states: Option<PromptStates>,
     pace: Pace,
 }
 
@@ -149,6 +153,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             train: Arc::from(train),
             val,
             setup,
+            prompt_states: PromptStates::of(&model),
             model,
             optimizer,
             progress,
@@ -168,10 +173,13 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     /// If the loss is no longer a number, or a file cannot be read or written.
     pub fn fit(mut self) -> Result<(M, Progress, Pace)> {
         let trainer = &self.setup.recipe.trainer;
-        let total = self.total_steps();
+        let total = trainer.steps(self.train.len());
         let mut line = ProgressLine::new(total as u64);
         let mut encoders: Vec<PromptEncoder<'_>> = (0..trainer.parts)
-            .map(|_| PromptEncoder::training(self.setup.tokenizer, &self.model))
+            .map(|_| {
+                PromptEncoder::training(self.setup.tokenizer)
+                    .with_states(self.prompt_states.clone())
+            })
             .collect();
         while self.progress.epoch < trainer.epochs
             && self.progress.step < total
@@ -185,17 +193,6 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             self.save_adapter(&self.setup.folder.adapter())?;
         }
         Ok((self.model, self.progress, self.pace))
-    }
-
-    /// Samples of one optimiser step.
-    fn step_samples(&self) -> usize {
-        self.setup.recipe.trainer.batch_size * self.setup.recipe.trainer.accumulate
-    }
-
-    fn total_steps(&self) -> usize {
-        let trainer = &self.setup.recipe.trainer;
-        let steps = trainer.epochs * self.train.len().div_ceil(self.step_samples());
-        trainer.max_steps.map_or(steps, |most| most.min(steps))
     }
 
     /// The rest of the current epoch, as far as `total` steps allow, and its validation.
@@ -213,7 +210,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         while self.progress.step < total {
             let examples: Vec<Example> = loader
                 .by_ref()
-                .take(self.step_samples())
+                .take(recipe.trainer.step_samples())
                 .collect::<vlsm_data::Result<_>>()?;
             if examples.is_empty() {
                 break;
@@ -269,7 +266,8 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             image_size: self.setup.preprocessing.image_size,
             mask_size: self.output_size,
             workers: data.workers,
-            ahead: 2 * self.step_samples(),
+            ahead: 2 * recipe.trainer.step_samples(),
+            images: self.setup.features.is_none(),
             keep_original: false,
         };
         Ok(Loader::new(
@@ -351,12 +349,13 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         batch: &[Example],
         encoders: &mut [PromptEncoder<'_>],
     ) -> Vec<(usize, Result<(f64, Gradients)>)> {
-        let setup = self.setup;
+        let (setup, samples) = (self.setup, &self.train);
         let parts = batch.chunks(batch.len().div_ceil(encoders.len()));
         if self.pools.is_empty() {
-            let work = parts.zip(encoders);
-            let work = work
-                .map(|(part, encoder)| (part.len(), gradients(setup, &self.model, part, encoder)));
+            let work = parts.zip(encoders).map(|(part, encoder)| {
+                let result = gradients(setup, &self.model, samples, part, encoder);
+                (part.len(), result)
+            });
             return work.collect();
         }
         std::thread::scope(|scope| {
@@ -365,7 +364,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
                 .map(|((part, encoder), pool)| {
                     // Leaves of its own keep each part's tape apart from the others'.
                     let model = weights::update(self.model.clone(), |_, value| Some(value));
-                    let work = move || gradients(setup, &model, part, encoder);
+                    let work = move || gradients(setup, &model, samples, part, encoder);
                     (part.len(), scope.spawn(|| pool.install(work)))
                 })
                 .collect();
@@ -394,7 +393,11 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             lr,
         };
         if !self.val.is_empty() {
-            let config = self.setup.eval_config();
+            let config = EvalConfig {
+                features: self.setup.features,
+                prompt_states: self.prompt_states.as_ref(),
+                ..self.setup.eval_config()
+            };
             let sets = std::slice::from_ref(&self.val_prompts);
             let model = self.model.valid();
             let evaluation = evaluate(&model, self.val, sets, &config, |done| {
@@ -490,23 +493,25 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     }
 }
 
-/// The loss of a part of a batch and its gradients.
+/// The loss of a part of a batch and its gradients; `samples` are what its examples are of.
 fn gradients<M: SegmentationModel>(
     setup: &Setup<'_>,
     model: &M,
+    samples: &[Sample],
     part: &[Example],
     encoder: &mut PromptEncoder<'_>,
 ) -> Result<(f64, Gradients)> {
     let prompts: Vec<&str> = part.iter().map(|one| one.prompt.as_str()).collect();
-    let batch = Batch::new(part, setup.preprocessing, &model.device());
     let text = encoder.encode(model, &prompts)?;
-    let mut features = model.encode_image(batch.pixels);
-    if let Some(places) = &batch.places {
-        features = model.select_features(&features, places);
+    let (images, places) = distinct_images(part, samples);
+    let mut features = encode_images(model, &images, samples, setup.preprocessing, setup.features)?;
+    if images.len() < part.len() {
+        features = model.select_features(&features, &places);
     }
     let logits = model.decode(&features, text);
+    let truth = Truth::new(part, &model.device());
     let profile = setup.recipe.method.config.profile;
-    let loss = dice_ce(logits, batch.truth.target, batch.truth.valid, profile);
+    let loss = dice_ce(logits, truth.target, truth.valid, profile);
     let value = f64::from(loss.clone().inner().into_scalar::<f32>());
     if !value.is_finite() {
         return Ok((value, Gradients::new()));

@@ -61,15 +61,17 @@ impl Generated {
             Split::Val => self.config.val,
             Split::Test => self.config.test,
         };
-        // Only scenes are without end: a phantom stands for a data set of so many patients.
-        let epoch = match self.domain {
-            Domain::Scenes => epoch,
-            _ => 0,
-        };
+        let epoch = if self.draws_anew() { epoch } else { 0 };
         (epoch * count..(epoch + 1) * count)
             .into_par_iter()
             .flat_map_iter(|index| self.drawing(split, index))
             .collect()
+    }
+
+    /// Whether no epoch has the samples of another. Only scenes are without end: a phantom stands for a data set of so
+    /// many patients.
+    pub(crate) fn draws_anew(&self) -> bool {
+        self.domain == Domain::Scenes
     }
 
     fn drawing(&self, split: Split, index: usize) -> impl Iterator<Item = Sample> {

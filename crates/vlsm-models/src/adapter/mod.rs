@@ -13,7 +13,6 @@ pub use dense::{DenseAdapters, LayerAdapters};
 pub use file::{AdapterFile, BaseIdentity};
 pub use shallow::ShallowAdapters;
 
-use crate::clip::TextStates;
 use crate::config::ClipSegConfig;
 use crate::error::Result;
 use crate::method::{MethodConfig, MethodKind};
@@ -79,11 +78,12 @@ impl Adapters {
         }
     }
 
-    /// The projected text embedding `[prompts, projection]` on its way to the decoder.
-    pub fn adapt_text(&self, embedding: Tensor<2>, states: &TextStates) -> Tensor<2> {
+    /// The projected text embedding `[prompts, projection]` on its way to the decoder, given the
+    /// text states `[prompts, width]` after the layers of [`text_taps`](Self::text_taps).
+    pub fn adapt_text(&self, embedding: Tensor<2>, tapped: Vec<Tensor<2>>) -> Tensor<2> {
         match self {
             Self::Dense(dense) => dense.adapt_text(embedding),
-            Self::Shallow(shallow) => shallow.adapt_text(embedding, states),
+            Self::Shallow(shallow) => shallow.adapt_text(embedding, tapped),
         }
     }
 }

@@ -4,7 +4,6 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::{AdapterBlock, blocks, conditional_block};
-use crate::clip::TextStates;
 use crate::config::ClipSegConfig;
 use crate::method::MethodConfig;
 
@@ -56,17 +55,17 @@ impl ShallowAdapters {
         tapped
     }
 
-    /// The projected text embedding, `[prompts, projection]`.
-    pub fn adapt_text(&self, embedding: Tensor<2>, states: &TextStates) -> Tensor<2> {
+    /// The projected text embedding, `[prompts, projection]`, given the tapped text states.
+    pub fn adapt_text(&self, embedding: Tensor<2>, tapped: Vec<Tensor<2>>) -> Tensor<2> {
         let embedding = match &self.cond_adapter {
             Some(adapter) => adapter.forward(embedding),
             None => embedding,
         };
         self.text_extract_adapters
             .iter()
-            .zip(&states.tapped)
+            .zip(tapped)
             .fold(embedding, |sum, (block, state)| {
-                sum + block.contribution(state.clone())
+                sum + block.contribution(state)
             })
     }
 }

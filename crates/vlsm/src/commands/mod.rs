@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod cache;
 mod data;
 mod demo;
 mod eval;
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Data(data::Command),
     #[command(subcommand)]
     Model(model::Command),
+    Cache(cache::Args),
 }
 
 impl Command {
@@ -39,6 +41,7 @@ impl Command {
             Self::Predict(args) => args.run(),
             Self::Data(command) => command.run(),
             Self::Model(command) => command.run(),
+            Self::Cache(args) => args.run(),
         }
     }
 }

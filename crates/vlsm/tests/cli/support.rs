@@ -85,6 +85,7 @@ impl Workshop {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vlsm"));
         command.args(arguments).current_dir(self.folder.path());
+        command.env("VLSM_CACHE", self.path("cache"));
         command
     }
 

@@ -168,6 +168,11 @@ fn killed_and_resumed_with_muon() {
 }
 
 #[test]
+fn killed_and_resumed_from_cached_features() {
+    killed_and_resumed(&["method.kind=shallow", "cache.dtype=f16"]);
+}
+
+#[test]
 fn stops_after_max_steps_and_goes_on_when_given_more() {
     let shop = Workshop::new();
     shop.ok(&[&TRAIN[..], &["--set", "trainer.max_steps=5"]].concat());

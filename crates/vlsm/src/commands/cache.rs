@@ -1,0 +1,50 @@
+//! `vlsm cache`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use vlsm_train::feature_cache::{clear, default_folder, size, usage};
+
+use crate::output::{pairs, print};
+
+/// Show or delete the features of images that trainings keep for later epochs and other runs.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  vlsm cache
+  vlsm cache clear
+  vlsm cache clear --dir scratch/features
+
+Without --dir the folder is `features` in $VLSM_CACHE, else in `vlsm` in the user's cache folder.
+A training that uses features while they are deleted computes them anew.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// The folder, if the recipe names one by `cache.dir`.
+    #[arg(long, value_name = "FOLDER", global = true)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Delete all features in the folder, and nothing else.
+    Clear,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let folder = self.dir.or_else(default_folder);
+        let folder = folder.context("there is no home folder; give a folder by --dir")?;
+        let named = || format!("feature cache `{}`", folder.display());
+        let (what, usage) = match self.action {
+            None => ("images", usage(&folder).with_context(named)?),
+            Some(Action::Clear) => ("images deleted", clear(&folder).with_context(named)?),
+        };
+        print(&pairs(&[
+            ("folder", folder.display().to_string()),
+            (what, usage.images.to_string()),
+            ("size", size(usage.bytes)),
+        ]))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,290 @@
+//! The feature cache: `[cache]` of a recipe, and `vlsm cache`.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use crate::support::Workshop;
+
+/// Images of the training and the validation split.
+const IMAGES: usize = 30;
+
+const SHALLOW: &str = "method.kind=shallow";
+const RESULTS: [&str; 3] = [
+    "metrics.jsonl",
+    "adapter.safetensors",
+    "adapter_last.safetensors",
+];
+
+fn arguments<'a>(run: &'a str, set: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec!["train", "recipe.toml", "--out", run];
+    arguments.extend(set.iter().flat_map(|one| ["--set", one]));
+    arguments
+}
+
+/// Trains and gives what was said on standard error.
+fn train(shop: &Workshop, run: &str, set: &[&str]) -> String {
+    let output = shop.run(&arguments(run, set));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+fn assert_same(shop: &Workshop, a: &str, b: &str) {
+    for file in RESULTS {
+        let [a, b] = [a, b].map(|run| shop.read(&format!("{run}/{file}")));
+        assert!(a == b, "{file} differs");
+    }
+}
+
+/// The files of the cache, sorted.
+fn files(shop: &Workshop) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for set in shop.names("cache/features") {
+        let names = shop.names(&format!("cache/features/{set}"));
+        files.extend(
+            names
+                .iter()
+                .map(|name| shop.path("cache/features").join(&set).join(name)),
+        );
+    }
+    files
+}
+
+#[test]
+fn results_with_and_without_are_the_same_to_the_bit() {
+    let shop = Workshop::new();
+    let methods: [&[&str]; 4] = [
+        &[SHALLOW],
+        &[SHALLOW, "trainer.parts=2", "trainer.batch_size=5"],
+        &[SHALLOW, "method.profile=paper", "method.towers=v"],
+        &["method.kind=decoder"],
+    ];
+    for (index, method) in methods.iter().enumerate() {
+        let [without, with] = ["without", "with"].map(|name| format!("{name}{index}"));
+        let said = train(
+            &shop,
+            &without,
+            &[method, &["cache.features=off"][..]].concat(),
+        );
+        assert!(!said.contains("feature cache"), "{said}");
+        let said = train(&shop, &with, method);
+        // Methods share the features.
+        let there = if index == 0 { 0 } else { IMAGES };
+        assert!(said.contains("feature cache: 30 images"), "{said}");
+        assert!(
+            said.contains(&format!("{there} of them there already")),
+            "{said}"
+        );
+        assert_same(&shop, &without, &with);
+        assert_eq!(files(&shop).len(), IMAGES);
+    }
+}
+
+#[test]
+fn half_precision_is_close_and_the_same_whether_stored_or_not() {
+    let shop = Workshop::new();
+    train(&shop, "exact", &[SHALLOW]);
+    let half = [SHALLOW, "cache.dtype=f16"];
+    train(&shop, "filling", &half);
+    train(&shop, "filled", &half);
+    let said = train(
+        &shop,
+        "unstored",
+        &[&half[..], &["cache.max_gb=0"]].concat(),
+    );
+    assert!(
+        said.contains("no feature cache") && said.contains("cache.max_gb"),
+        "{said}"
+    );
+    assert_same(&shop, "filling", "filled");
+    assert_same(&shop, "filling", "unstored");
+    assert_eq!(files(&shop).len(), 2 * IMAGES);
+    let [exact, rounded] = ["exact", "filled"].map(|run| shop.metrics(run));
+    let mut differs = false;
+    for (exact, rounded) in exact.iter().zip(&rounded).take(24) {
+        let [a, b] = [exact, rounded].map(|line| line["loss"].as_f64());
+        if let (Some(a), Some(b)) = (a, b) {
+            assert!((a - b).abs() < 1e-3 * a, "{a} and {b}");
+            differs |= a != b;
+        }
+    }
+    assert!(differs);
+}
+
+#[test]
+fn damaged_files_are_made_anew() {
+    let shop = Workshop::new();
+    train(&shop, "first", &[SHALLOW]);
+    let files = files(&shop);
+    let whole: Vec<Vec<u8>> = files
+        .iter()
+        .map(|file| std::fs::read(file).unwrap())
+        .collect();
+    for (index, (file, whole)) in files.iter().zip(&whole).enumerate() {
+        let mut damaged = whole.clone();
+        match index {
+            0 => damaged.truncate(whole.len() / 2),
+            1 => damaged.clear(),
+            2 => damaged[whole.len() / 2] ^= 1,
+            3 => damaged.push(0),
+            4 => damaged = b"something else".to_vec(),
+            _ => continue,
+        }
+        std::fs::write(file, damaged).unwrap();
+    }
+    std::fs::remove_file(&files[5]).unwrap();
+    train(&shop, "second", &[SHALLOW]);
+    assert_same(&shop, "first", "second");
+    for (file, whole) in files.iter().zip(&whole) {
+        assert!(&std::fs::read(file).unwrap() == whole, "{}", file.display());
+    }
+}
+
+#[test]
+fn a_changed_image_and_another_base_have_features_of_their_own() {
+    let shop = Workshop::new();
+    train(&shop, "before", &[SHALLOW]);
+    let other = shop.read("data/images/train1.png");
+    shop.write("data/images/train0.png", other);
+    train(&shop, "with", &[SHALLOW]);
+    train(&shop, "without", &[SHALLOW, "cache.features=off"]);
+    assert_same(&shop, "with", "without");
+    assert!(shop.read("before/metrics.jsonl") != shop.read("with/metrics.jsonl"));
+    // The image has the bytes of one that was there.
+    assert_eq!(files(&shop).len(), IMAGES);
+
+    shop.make_base("base2", 2);
+    train(&shop, "other", &[SHALLOW, "model.base=base2"]);
+    assert_eq!(files(&shop).len(), 2 * IMAGES - 1);
+    train(
+        &shop,
+        "larger",
+        &[SHALLOW, "model.image_size=48", "trainer.epochs=2"],
+    );
+    assert_eq!(shop.names("cache/features").len(), 3);
+}
+
+#[test]
+fn runs_side_by_side_fill_one_cache() {
+    let shop = Workshop::new();
+    let runs = ["a", "b", "c"];
+    let mut children = runs.map(|run| {
+        let mut command = shop.command(&arguments(run, &[SHALLOW]));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    });
+    for child in &mut children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_same(&shop, "a", "b");
+    assert_same(&shop, "a", "c");
+    let files = files(&shop);
+    assert_eq!(files.len(), IMAGES);
+    assert!(
+        files
+            .iter()
+            .all(|file| file.extension().unwrap() == "features")
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_no_reason_to_stop() {
+    let shop = Workshop::new();
+    train(&shop, "without", &[SHALLOW, "cache.features=off"]);
+    let said = train(
+        &shop,
+        "with",
+        &[SHALLOW, "cache.dir=recipe.toml", "cache.features=on"],
+    );
+    assert!(
+        said.contains("no feature cache") && said.contains("cache.dir"),
+        "{said}"
+    );
+    assert_same(&shop, "without", "with");
+}
+
+#[test]
+fn features_that_change_are_not_kept() {
+    let shop = Workshop::new();
+    let few = ["trainer.max_steps=13"];
+    for method in ["method.kind=dense", "method.kind=full"] {
+        let run = &method["method.kind=".len()..];
+        let said = train(&shop, run, &[&few[..], &[method]].concat());
+        assert!(!said.contains("feature cache"), "{said}");
+        let error = shop.fails(&arguments("on", &[method, "cache.features=on"]));
+        assert!(
+            error.contains("`cache.features`") && error.contains("`method.kind`"),
+            "{error}"
+        );
+    }
+    assert!(!shop.path("on").exists());
+    // One epoch uses nothing twice, unless it is insisted on.
+    let one = [SHALLOW, "trainer.epochs=1"];
+    assert!(!train(&shop, "one", &one).contains("feature cache"));
+    assert!(!shop.path("cache").exists());
+    train(
+        &shop,
+        "insisted",
+        &[&one[..], &["cache.features=on"]].concat(),
+    );
+    assert_eq!(files(&shop).len(), IMAGES);
+
+    let drawn = [
+        SHALLOW,
+        "data.root=builtin:scenes",
+        "data.generate.train=2",
+        "data.generate.val=1",
+        "data.generate.test=1",
+        "trainer.epochs=2",
+    ];
+    assert!(!train(&shop, "scenes", &drawn).contains("feature cache"));
+    let error = shop.fails(&arguments(
+        "on",
+        &[&drawn[..], &["cache.features=on"]].concat(),
+    ));
+    assert!(
+        error.contains("`cache.features`") && error.contains("`data.root`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn drawings_are_kept_too() {
+    let shop = Workshop::new();
+    let drawn = [
+        SHALLOW,
+        "data.root=builtin:street",
+        "data.generate.train=3",
+        "data.generate.val=2",
+        "data.generate.test=1",
+        "trainer.epochs=2",
+    ];
+    train(&shop, "with", &drawn);
+    train(
+        &shop,
+        "without",
+        &[&drawn[..], &["cache.features=off"]].concat(),
+    );
+    assert_same(&shop, "with", "without");
+    assert_eq!(files(&shop).len(), 5);
+}
+
+#[test]
+fn the_cache_is_shown_and_cleared() {
+    let shop = Workshop::new();
+    assert!(shop.ok(&["cache"]).contains("images  0\n"));
+    train(&shop, "run", &[SHALLOW]);
+    shop.write("cache/features/32/notes.txt", "not ours");
+    let shown = shop.ok(&["cache"]);
+    assert!(
+        shown.contains("cache/features") && shown.contains("images  30\n"),
+        "{shown}"
+    );
+    assert!(
+        shop.ok(&["cache", "clear", "--dir", "data"])
+            .contains("deleted  0\n")
+    );
+    assert!(shop.ok(&["cache", "clear"]).contains("deleted  30\n"));
+    assert_eq!(shop.names("cache/features"), ["32"]);
+    assert!(shop.ok(&["cache"]).contains("images  0\n"));
+}
