@@ -11,7 +11,18 @@ use crate::checkpoint::Progress;
 pub(crate) struct ProgressLine {
     bar: ProgressBar,
     dice: Option<f64>,
-    started: Option<u64>,
+    /// Where the current epoch began. The pace shown is the epoch's own: one in which features are computed takes far
+    /// longer than those that find them in the cache.
+    start: Option<Point>,
+    now: Point,
+}
+
+/// Steps, and the images and the time that they took.
+#[derive(Clone, Copy, Default)]
+struct Point {
+    step: u64,
+    images: usize,
+    time: Duration,
 }
 
 impl ProgressLine {
@@ -25,17 +36,22 @@ impl ProgressLine {
         Self {
             bar,
             dice: None,
-            started: None,
+            start: None,
+            now: Point::default(),
         }
     }
 
     /// After a step; `images` were trained on in `time`.
     pub(crate) fn step(&mut self, progress: &Progress, images: usize, time: Duration) {
         let step = progress.step as u64;
-        let first = *self.started.get_or_insert(step - 1);
-        let seconds = time.as_secs_f64();
+        self.now = Point { step, images, time };
+        let start = *self.start.get_or_insert(Point {
+            step: step - 1,
+            ..Point::default()
+        });
+        let (images, seconds) = (images - start.images, (time - start.time).as_secs_f64());
         let left = self.bar.length().unwrap_or(step).saturating_sub(step) as f64 * seconds
-            / (step - first) as f64;
+            / (step - start.step) as f64;
         let dice = self
             .dice
             .map_or("-".to_owned(), |dice| format!("{dice:.4}"));
@@ -63,6 +79,7 @@ impl ProgressLine {
         dice: Option<f64>,
     ) {
         self.dice = dice.or(self.dice);
+        self.start = self.start.map(|_| self.now);
         let mut text = format!("epoch {epoch}: loss {loss:.4}");
         if let Some(loss) = val_loss {
             text += &format!(", validation loss {loss:.4}");

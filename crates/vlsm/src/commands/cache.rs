@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use vlsm_train::feature_cache::{clear, default_folder, size, usage};
+use vlsm_train::feature_cache::{bytes_text, clear, default_folder, usage};
 
 use crate::output::{pairs, print};
 
@@ -43,7 +43,7 @@ impl Args {
         print(&pairs(&[
             ("folder", folder.display().to_string()),
             (what, usage.images.to_string()),
-            ("size", size(usage.bytes)),
+            ("size", bytes_text(usage.bytes)),
         ]))?;
         Ok(ExitCode::SUCCESS)
     }

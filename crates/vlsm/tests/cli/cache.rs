@@ -218,6 +218,8 @@ fn features_that_change_are_not_kept() {
         );
     }
     assert!(!shop.path("on").exists());
+    let error = shop.fails(&arguments("on", &[SHALLOW, "model.image_size=33"]));
+    assert!(error.contains("patch size"), "{error}");
     // One epoch uses nothing twice, unless it is insisted on.
     let one = [SHALLOW, "trainer.epochs=1"];
     assert!(!train(&shop, "one", &one).contains("feature cache"));

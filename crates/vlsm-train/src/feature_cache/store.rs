@@ -1,0 +1,271 @@
+//! The files of the feature cache: one for each image, in folders of images whose values came about in the same way.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use serde::{Deserialize, Serialize};
+use vlsm_data::fs::{PART_SUFFIX, replace_unsynced};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// How a file starts; a digest of the values follows, then the values, little-endian.
+const MAGIC: &[u8; 8] = b"vlsmfeat";
+const HEADER: usize = MAGIC.len() + size_of::<u128>();
+
+/// How the names of files end.
+const SUFFIX: &str = ".features";
+
+/// A temporary file this old was left by a process that was killed.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheDtype {
+    /// As they are.
+    F32,
+    /// Rounded to half precision, in half the space. They are used so rounded even where nothing is stored.
+    F16,
+}
+
+impl CacheDtype {
+    /// `f32` or `f16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+
+    /// Bytes of a value.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Self::F32 => size_of::<f32>(),
+            Self::F16 => size_of::<f16>(),
+        }
+    }
+
+    /// Brings values to what reading them back would give.
+    pub(super) fn round(self, values: &mut [f32]) {
+        if self == Self::F16 {
+            half(values).convert_to_f32_slice(values);
+        }
+    }
+
+    /// Appends the bytes of values, little-endian.
+    pub(super) fn append(self, values: &[f32], bytes: &mut Vec<u8>) {
+        match self {
+            Self::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+            Self::F16 => bytes.extend(half(values).iter().flat_map(|value| value.to_le_bytes())),
+        }
+    }
+
+    /// Fills `values` from as many bytes as they take.
+    fn read(self, bytes: &[u8], values: &mut [f32]) {
+        match self {
+            Self::F32 => {
+                let (bytes, _) = bytes.as_chunks();
+                for (value, bytes) in values.iter_mut().zip(bytes) {
+                    *value = f32::from_le_bytes(*bytes);
+                }
+            }
+            Self::F16 => {
+                let (bytes, _) = bytes.as_chunks();
+                let half: Vec<f16> = bytes.iter().map(|two| f16::from_le_bytes(*two)).collect();
+                half.convert_to_f32_slice(values);
+            }
+        }
+    }
+}
+
+fn half(values: &[f32]) -> Vec<f16> {
+    let mut half = vec![f16::ZERO; values.len()];
+    half.convert_from_f32_slice(values);
+    half
+}
+
+/// A folder of files of one length.
+#[derive(Debug)]
+pub(super) struct Store {
+    /// The folder.
+    pub(super) folder: PathBuf,
+    /// How values are stored.
+    pub(super) dtype: CacheDtype,
+    /// Number of values of an image.
+    pub(super) values: usize,
+}
+
+impl Store {
+    /// Bytes of a file.
+    pub(super) fn file_size(&self) -> u64 {
+        (HEADER + self.values * self.dtype.size()) as u64
+    }
+
+    fn path(&self, digest: u128) -> PathBuf {
+        self.folder.join(format!("{digest:032x}{SUFFIX}"))
+    }
+
+    /// Digests of the images that there are files of; makes the folder and removes what killed processes left in it.
+    pub(super) fn open(&self) -> io::Result<HashSet<u128>> {
+        std::fs::create_dir_all(&self.folder)?;
+        let mut present = HashSet::new();
+        for path in entries(&self.folder)? {
+            // It may be gone by now.
+            let Ok(metadata) = std::fs::metadata(&path) else {
+                continue;
+            };
+            let stem = path
+                .file_name()
+                .and_then(|name| name.to_str()?.strip_suffix(SUFFIX));
+            if let Some(Ok(digest)) = stem.map(|stem| u128::from_str_radix(stem, 16))
+                && metadata.len() == self.file_size()
+            {
+                present.insert(digest);
+            }
+            let age = metadata
+                .modified()
+                .map(|time| SystemTime::now().duration_since(time));
+            if is(&path, PART_SUFFIX) && matches!(age, Ok(Ok(age)) if age > ABANDONED) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        Ok(present)
+    }
+
+    /// Fills `row`, whose parts are as many values as an image has, from the image's file. False if there is none, or
+    /// if anything is wrong with it: then it is to be made anew.
+    pub(super) fn read(&self, digest: u128, row: &mut [&mut [f32]]) -> bool {
+        let Ok(bytes) = std::fs::read(self.path(digest)) else {
+            return false;
+        };
+        let Some((start, mut values)) = bytes.split_at_checked(HEADER) else {
+            return false;
+        };
+        if bytes.len() as u64 != self.file_size() || start != header(values) {
+            return false;
+        }
+        for part in row {
+            let (own, rest) = values.split_at(part.len() * self.dtype.size());
+            self.dtype.read(own, part);
+            values = rest;
+        }
+        true
+    }
+
+    /// Writes the file of an image, whole or not at all. It is not waited for until it is on the disk: if it never gets
+    /// there, [`read`](Self::read) sees it.
+    pub(super) fn write(&self, digest: u128, row: &[&mut [f32]]) -> io::Result<()> {
+        let mut values = Vec::with_capacity(self.values * self.dtype.size());
+        for part in row {
+            self.dtype.append(part, &mut values);
+        }
+        // Somebody may have cleared the cache.
+        std::fs::create_dir_all(&self.folder)?;
+        replace_unsynced(&self.path(digest), |file| {
+            file.write_all(&header(&values))?;
+            file.write_all(&values)
+        })
+    }
+}
+
+/// What stands before a file's values.
+fn header(values: &[u8]) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    let (magic, digest) = header.split_at_mut(MAGIC.len());
+    magic.copy_from_slice(MAGIC);
+    digest.copy_from_slice(&xxh3_128(values).to_le_bytes());
+    header
+}
+
+/// The folder that features are kept in if a recipe names none: `features` in `$VLSM_CACHE`, else in `vlsm` in the
+/// user's cache folder; `None` if there is no home folder.
+pub fn default_folder() -> Option<PathBuf> {
+    let own = std::env::var_os("VLSM_CACHE").filter(|path| !path.is_empty());
+    let cache = match own {
+        Some(path) => PathBuf::from(path),
+        None => dirs::cache_dir()?.join("vlsm"),
+    };
+    Some(cache.join("features"))
+}
+
+/// What a folder of features holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Number of images.
+    pub images: usize,
+    /// Bytes of their files, and of what killed processes left.
+    pub bytes: u64,
+}
+
+/// What a folder of features holds; nothing if it is not there.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn usage(folder: &Path) -> io::Result<Usage> {
+    let mut usage = Usage::default();
+    for_each_file(folder, |path| {
+        usage.bytes += std::fs::metadata(path)?.len();
+        usage.images += usize::from(is(path, SUFFIX));
+        Ok(())
+    })?;
+    Ok(usage)
+}
+
+/// Deletes the features in a folder, and nothing else; says what there was. A run that uses them computes them anew.
+///
+/// # Errors
+/// If the folder cannot be read or a file cannot be deleted.
+pub fn clear(folder: &Path) -> io::Result<Usage> {
+    let usage = usage(folder)?;
+    for_each_file(folder, |path| std::fs::remove_file(path))?;
+    for set in entries(folder)? {
+        // What is not empty holds files of somebody else, or new ones.
+        let _ = std::fs::remove_dir(set);
+    }
+    Ok(usage)
+}
+
+/// Calls `act` for each file of the cache in the folders in `root`.
+fn for_each_file(root: &Path, mut act: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    for set in entries(root)? {
+        if !set.is_dir() {
+            continue;
+        }
+        for path in entries(&set)? {
+            if is(&path, SUFFIX) || is(&path, PART_SUFFIX) {
+                match act(&path) {
+                    // Another process was faster.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    other => other?,
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The paths in a folder; none if there is no such folder.
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match std::fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn is(path: &Path, suffix: &str) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.ends_with(suffix))
+}
+
+/// A number of bytes for people.
+pub fn bytes_text(bytes: u64) -> String {
+    if bytes < 1_000_000_000 {
+        format!("{:.1} MB", bytes as f64 / 1e6)
+    } else {
+        format!("{:.2} GB", bytes as f64 / 1e9)
+    }
+}
