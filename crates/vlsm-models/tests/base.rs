@@ -191,6 +191,67 @@ fn default_adapters_start_as_the_identity() {
     }
 }
 
+/// A tower is called frozen exactly if its states stay as they are when all trained parameters move.
+#[test]
+fn frozen_towers_do_not_see_what_is_trained() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut config = small_base(temporary.path(), 3);
+    // Shallow text adapters need the text width to be the projection width.
+    config.projection_dim = config.text_config.hidden_size;
+    let json = config.to_json().to_string();
+    std::fs::write(temporary.path().join("config.json"), json).unwrap();
+    write(temporary.path(), &init::base(&config, 3));
+    let base = load(temporary.path()).unwrap();
+    let pixels = Tensor::<4>::ones([2, 3, 32, 32], &Device::flex());
+    let values = |states: Vec<Tensor<2>>| states.into_iter().map(to_host).collect::<Vec<_>>();
+    for kind in [
+        MethodKind::Dense,
+        MethodKind::Shallow,
+        MethodKind::Decoder,
+        MethodKind::Full,
+        MethodKind::ZeroShot,
+    ] {
+        for towers in [Towers::V, Towers::Vl, Towers::Vlc] {
+            let method = MethodConfig {
+                kind,
+                towers,
+                ..MethodConfig::default()
+            };
+            let before = AdaptedClipSeg::new(&base, method.clone(), 1).unwrap();
+            let moved = weights::update(before.clone(), |name, value| {
+                method.trains(name, &config).then(|| value + 0.1)
+            });
+            let tokens = before.tokens(&[[60, 4, 63]]).unwrap();
+            let text = [&before, &moved].map(|model| values(model.text_states(&tokens)));
+            assert_eq!(
+                text[0] == text[1],
+                before.frozen_text(),
+                "{kind:?} {towers:?}"
+            );
+
+            let states = [&before, &moved].map(|model| model.vision_states(pixels.clone()));
+            if let Some(shapes) = before.frozen_vision(32) {
+                let found = states[0].iter().map(|state| state.dims());
+                let claimed = shapes.into_iter().map(|[tokens, width]| [2, tokens, width]);
+                assert!(found.eq(claimed));
+            }
+            let vision = states.map(|states| {
+                values(
+                    states
+                        .into_iter()
+                        .map(|state| state.flatten(1, 2))
+                        .collect(),
+                )
+            });
+            assert_eq!(
+                vision[0] == vision[1],
+                before.frozen_vision(32).is_some(),
+                "{kind:?} {towers:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn methods_that_do_not_fit_say_why() {
     let base = ClipSegConfig::rd64_refined();

@@ -269,3 +269,60 @@ pub fn bytes_text(bytes: u64) -> String {
         format!("{:.2} GB", bytes as f64 / 1e9)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(folder: &Path, dtype: CacheDtype) -> Store {
+        Store {
+            folder: folder.join("set"),
+            dtype,
+            values: 3,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = ([0.1, -7e4], [1e-9]);
+        for dtype in [CacheDtype::F32, CacheDtype::F16] {
+            let store = store(folder.path(), dtype);
+            let (mut a, mut b) = (first, second);
+            assert!(!store.read(5, &mut [&mut a, &mut b]));
+            store.write(5, &[&mut a, &mut b]).unwrap();
+            assert!(store.open().unwrap().contains(&5));
+            let (mut c, mut d) = ([0.0; 2], [0.0]);
+            assert!(store.read(5, &mut [&mut c, &mut d]));
+            dtype.round(&mut a);
+            dtype.round(&mut b);
+            assert_eq!((c, d), (a, b));
+            clear(folder.path()).unwrap();
+        }
+        // The nearest half to 0.1, and what lies outside its range.
+        let mut values = [0.1, -7e4, 1e-9];
+        CacheDtype::F16.round(&mut values);
+        assert_eq!(values, [0.099_975_586, f32::NEG_INFINITY, 0.0]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path(), CacheDtype::F32);
+        store.write(1, &[&mut [1.0, 2.0, 3.0]]).unwrap();
+        let [old, new] =
+            ["old", "new"].map(|name| store.folder.join(format!("{name}{PART_SUFFIX}")));
+        for path in [&old, &new] {
+            std::fs::write(path, "x").unwrap();
+        }
+        let long_ago = SystemTime::now() - 2 * ABANDONED;
+        let file = std::fs::File::options().write(true).open(&old).unwrap();
+        file.set_modified(long_ago).unwrap();
+        assert_eq!(store.open().unwrap(), HashSet::from([1]));
+        assert!(!old.exists() && new.exists());
+        let usage = usage(folder.path()).unwrap();
+        assert_eq!((usage.images, usage.bytes), (1, store.file_size() + 1));
+        assert_eq!(clear(folder.path()).unwrap(), usage);
+        assert!(!store.folder.exists());
+    }
+}
