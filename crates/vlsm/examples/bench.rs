@@ -15,7 +15,7 @@ use vlsm::models::{
     AdaptedClipSeg, Base, ClipSegConfig, MethodConfig, MethodKind, Profile, SegmentationModel,
     Towers,
 };
-use vlsm::train::batch::{Batch, PromptEncoder, pixels};
+use vlsm::train::batch::{PromptEncoder, PromptStates, Truth, pixels};
 use vlsm::train::loss::dice_ce;
 use vlsm::train::optimizer::{Rules, clip, global_norm};
 use vlsm::train::{device, peak_memory, recipe::OptimConfig};
@@ -112,7 +112,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 .map(|index| Example {
                     sample: index,
                     prompt: texts[index % texts.len()].to_owned(),
-                    image: Arc::new(image(&mut rng)),
+                    image: Some(Arc::new(image(&mut rng))),
                     mask: Arc::new(Mask {
                         width: out,
                         height: out,
@@ -124,16 +124,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let prompts: Vec<&str> = examples.iter().map(|one| one.prompt.as_str()).collect();
             let mut model = model.for_training();
             drop(base.clipseg);
-            let mut encoder = PromptEncoder::training(&base.tokenizer, &model);
             let optim = OptimConfig::default();
             let mut rules = Rules::new(&optim);
             let (mut seconds, mut losses) = (Vec::new(), Vec::new());
             for step in 0..=args.steps {
                 let started = Instant::now();
-                let batch = Batch::new(&examples, &base.preprocessing, &model.device());
+                let images: Vec<&RgbImage> = examples
+                    .iter()
+                    .filter_map(|one| one.image.as_deref())
+                    .collect();
+                let pixels = pixels(&images, &base.preprocessing, &model.device());
+                let truth = Truth::new(&examples, &model.device());
+                // A step of a first epoch: no prompt has been seen yet.
+                let mut encoder =
+                    PromptEncoder::training(&base.tokenizer).with_states(PromptStates::of(&model));
                 let text = encoder.encode(&model, &prompts)?;
-                let logits = model.decode(&model.encode_image(batch.pixels), text);
-                let truth = batch.truth;
+                let logits = model.decode(&model.encode_image(pixels), text);
                 let loss = dice_ce(logits, truth.target, truth.valid, Profile::Paper);
                 losses.push(loss.clone().inner().into_scalar::<f32>());
                 let gradients = take_gradients(&model, &mut loss.backward());
