@@ -348,6 +348,63 @@ fn mlp_sublayer() {
     }
 }
 
+/// The gradient along a direction is how much the result changes there, in f64, so that what the other tests compare with
+/// is right.
+#[test]
+fn gradients_are_differences() {
+    let wide = |x: Tensor<2>| x.cast(FloatDType::F64);
+    let flat = |x: Tensor<1>| x.cast(FloatDType::F64).into_dispatch();
+    let (tokens, width, hidden) = (7, 12, 20);
+    let square = |seed| wide(random([width, width], seed) * 0.3).into_dispatch();
+    let attention = AttentionWeights {
+        query: square(1),
+        query_bias: flat(random([width], 2)),
+        key: square(3),
+        key_bias: flat(random([width], 4)),
+        value: square(5),
+        value_bias: flat(random([width], 6)),
+        output: square(7),
+        output_bias: flat(random([width], 8)),
+    };
+    let mlp = MlpWeights {
+        expand: wide(random([width, hidden], 9) * 0.3).into_dispatch(),
+        expand_bias: flat(random([hidden], 10)),
+        contract: wide(random([hidden, width], 11) * 0.3).into_dispatch(),
+        contract_bias: flat(random([width], 12)),
+    };
+    let norm = || Normalisation::Layer {
+        gamma: flat(random([width], 13)),
+        beta: flat(random([width], 14)),
+        epsilon: 1e-5,
+    };
+    let function = |x: Tensor<3>| {
+        let config = AttentionConfig {
+            heads: 3,
+            causal: true,
+        };
+        let y = vlsm_kernels::attention_sublayer(x.clone(), norm(), attention.clone(), config);
+        let config = MlpConfig {
+            activation: Activation::QuickGelu,
+            rectified: false,
+        };
+        let z = vlsm_kernels::mlp_sublayer(x + y, norm(), mlp.clone(), config);
+        z.sin().sum()
+    };
+    let [x, along] = [15, 16].map(|seed| random([2, tokens, width], seed).cast(FloatDType::F64));
+    let step = along.clone() * 1e-5;
+    let difference = function(x.clone() + step.clone()) - function(x.clone() - step);
+    let difference = difference.into_scalar::<f64>() / 2e-5;
+    let x = x.autodiff().require_grad();
+    let gradients = function(x.clone()).backward();
+    let slope = (x.grad(&gradients).unwrap().inner() * along)
+        .sum()
+        .into_scalar::<f64>();
+    assert!(
+        (difference / slope - 1.0).abs() < 1e-6,
+        "{difference} for {slope}"
+    );
+}
+
 /// A frozen parameter gets no gradient, the input still does.
 #[test]
 fn frozen_parameters_are_constants() {

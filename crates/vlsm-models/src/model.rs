@@ -221,10 +221,11 @@ impl SegmentationModel for AdaptedClipSeg {
     }
 
     fn features(&self, states: Vec<Tensor<3>>) -> Self::Features {
-        match &self.adapters {
+        let states = match &self.adapters {
             Some(adapters) => adapters.adapt_taps(states),
             None => states,
-        }
+        };
+        self.clipseg.decoder.reduce(states)
     }
 
     fn select_features(&self, features: &Self::Features, images: &[usize]) -> Self::Features {

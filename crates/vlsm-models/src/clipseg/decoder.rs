@@ -45,16 +45,23 @@ impl Decoder {
         }
     }
 
-    /// Tapped states, shallowest first, each `[batch, 1 + grid * grid, vision width]`, and
-    /// conditional embeddings `[batch, projection]`, to logits `[batch, side, side]`.
-    pub fn forward(&self, tapped: &[Tensor<3>], conditional: Tensor<2>) -> Tensor<3> {
+    /// Tapped states, shallowest first, each `[batch, 1 + grid * grid, vision width]`, in the decoder's width: what it can
+    /// do with an image without knowing the prompt.
+    pub fn reduce(&self, tapped: Vec<Tensor<3>>) -> Vec<Tensor<3>> {
+        // `reduces` stand deepest first.
+        let pairs = tapped.into_iter().zip(self.reduces.iter().rev());
+        pairs.map(|(state, reduce)| reduce.forward(state)).collect()
+    }
+
+    /// [Reduced](Self::reduce) states, shallowest first, and conditional embeddings `[batch, projection]`, to logits
+    /// `[batch, side, side]`.
+    pub fn forward(&self, reduced: &[Tensor<3>], conditional: Tensor<2>) -> Tensor<3> {
         let mut x: Option<Tensor<3>> = None;
-        let stages = tapped.iter().rev().zip(&self.reduces).zip(&self.layers);
-        for (index, ((state, reduce), layer)) in stages.enumerate() {
-            let reduced = reduce.forward(state.clone());
+        for (index, (state, layer)) in reduced.iter().rev().zip(&self.layers).enumerate() {
+            let state = state.clone();
             let mut y = match x {
-                Some(x) => reduced + x,
-                None => reduced,
+                Some(x) => state + x,
+                None => state,
             };
             if index == self.conditional_layer {
                 // FiLM (Perez et al. 2018), the same for every token.
