@@ -1,6 +1,6 @@
 """Measures vlsm beside the PyTorch program of bench/peer and writes bench/RESULTS.md.
 
-    bench/peer/.venv/bin/python bench/run.py --image PATH/IMAGE.jpg
+    bench/peer/.venv/bin/python bench/run.py --data PATH/kvasir_polyp --image PATH/IMAGE.jpg
 
 The programs run in turn, A B C A B C, each measurement in a process of its own; a ratio is the median of the ratios within
 a round, so that a machine whose speed drifts does not decide it. Needs nothing but the standard library; the interpreter that
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,10 +35,7 @@ class Case:
     method: str
     batch: int = 1
     prompts: int = 1
-    steps: int = 2
-    seconds: dict[str, list[float]] = field(default_factory=lambda: {program: [] for program in PROGRAMS})
-    shares: list[float] = field(default_factory=list)
-    peak: dict[str, list[int]] = field(default_factory=lambda: {program: [] for program in PROGRAMS})
+    steps: int = 1
 
 
 def cases() -> list[Case]:
@@ -47,34 +44,64 @@ def cases() -> list[Case]:
         for method in ("dense", "shallow", "decoder", "full")
         for batch in (1, 4, 8)
     ]
+    epochs = [Case(f"{method}, epochs of 100 images", "epochs", method, batch=4) for method in ("shallow", "decoder")]
     inference = [
-        Case(f"one image, {prompts} prompt{'s' * (prompts > 1)}", "infer", "zero-shot", prompts=prompts, steps=3)
+        Case(f"one image, {prompts} prompt{'s' * (prompts > 1)}", "infer", "zero-shot", prompts=prompts, steps=2)
         for prompts in (1, 10)
     ]
-    first = [Case("start to first mask", "first-mask", "zero-shot")]
-    return training + inference + first
+    return [*training, *epochs, *inference, Case("start to first mask", "first-mask", "zero-shot")]
 
 
-def measure(case: Case, program: str, args: argparse.Namespace) -> tuple[float, int]:
-    """Seconds of an image (training) or of a call, and the peak of resident memory in bytes."""
-    if case.kind == "first-mask" and program == "vlsm":
+def measure(case: Case, program: str, args: argparse.Namespace) -> dict[str, float]:
+    """Seconds of an image (training), of a call or of an epoch, and the peak of resident memory in bytes."""
+    if program == "vlsm" and case.kind == "first-mask":
         return first_mask(args)
+    if program == "vlsm" and case.kind == "epochs":
+        return epochs(case, args)
     common = ["--base", args.base, "--case", case.kind, "--steps", case.steps]
     common += ["--batch", case.batch, "--prompts", case.prompts]
     if program == "vlsm":
         method = [] if case.kind == "infer" else ["--method", case.method]
         command = [args.target / "examples" / "bench", *common, *method]
     else:
-        image = ["--image", args.image] if case.kind == "first-mask" else []
-        command = [sys.executable, "bench/peer/bench.py", "--way", program, "--method", case.method, *common, *image]
+        command = [sys.executable, "bench/peer/bench.py", "--way", program, "--method", case.method, *common]
+        command += ["--image", args.image] if case.kind == "first-mask" else []
+        command += ["--data", args.data] if case.kind == "epochs" else []
     result = json.loads(run(command).splitlines()[-1])
-    if "share_of_peak" in result and result["share_of_peak"]:
-        case.shares.append(result["share_of_peak"])
-    names = ("seconds_per_image", "seconds_per_call", "seconds_to_first_mask")
-    return next(result[name] for name in names if name in result), result["peak_bytes"]
+    result["seconds"] = next(
+        value if key != "epoch_seconds" else value[0]
+        for key, value in result.items()
+        if key in ("seconds_per_image", "seconds_per_call", "seconds_to_first_mask", "epoch_seconds")
+    )
+    kept = {"seconds": result["seconds"], "peak": result["peak_bytes"]}
+    if result.get("share_of_peak"):
+        kept["share"] = result["share_of_peak"]
+    return kept
 
 
-def first_mask(args: argparse.Namespace) -> tuple[float, int]:
+def epochs(case: Case, args: argparse.Namespace) -> dict[str, float]:
+    """Ten epochs by `vlsm train`: the first, which fills the cache, and the median of the others."""
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = "clipseg_decoder" if case.method == "decoder" else "clipseg_shallow_vlc"
+        settings = {
+            "model.base": args.base,
+            "data.root": args.data,
+            "data.limit": 100,
+            "trainer.epochs": 10,
+            "trainer.batch_size": case.batch,
+            "trainer.patience": 0,
+            "trainer.validate": "false",
+            "trainer.test": "false",
+            "cache.dir": f"{folder}/cache",
+        }
+        sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+        run([args.target / "vlsm", "train", f"recipes/{recipe}.toml", "--out", f"{folder}/run", *sets])
+        summary = json.loads(Path(f"{folder}/run/summary.json").read_text())
+    first, *later = summary["epoch_seconds"]
+    return {"seconds": first, "later": statistics.median(later), "peak": summary["peak_memory_bytes"]}
+
+
+def first_mask(args: argparse.Namespace) -> dict[str, float]:
     """`vlsm predict` from outside; the peer starts its clock with its process too."""
     prompt = (ROOT / "bench/prompts.txt").read_text().splitlines()[0]
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +111,7 @@ def first_mask(args: argparse.Namespace) -> tuple[float, int]:
         _, status, usage = os.wait4(process.pid, 0)
         if status != 0:
             sys.exit(f"{command} ended with {status}")
-        return time.monotonic() - started, usage.ru_maxrss * 1024
+        return {"seconds": time.monotonic() - started, "peak": usage.ru_maxrss * 1024}
 
 
 def run(command: list[object]) -> str:
@@ -94,27 +121,39 @@ def run(command: list[object]) -> str:
     return process.stdout
 
 
-def row(case: Case) -> str:
-    def cell(program: str) -> str:
-        seconds = statistics.median(case.seconds[program])
-        return f"{seconds:.3f} s, {statistics.median(case.peak[program]) / 1e9:.2f} GB"
+Measurements = dict[str, list[dict[str, float]]]
+
+
+def rows(name: str, measured: Measurements) -> list[str]:
+    """The lines of one case: a second one for epochs behind the first, which the peer has not."""
+    if any("later" in one for one in measured["vlsm"]):
+        later = [{**one, "seconds": one["later"]} for one in measured["vlsm"]]
+        return [row(f"{name}: first", measured), row(f"{name}: later", {**measured, "vlsm": later})]
+    return [row(name, measured)]
+
+
+def row(name: str, measured: Measurements) -> str:
+    def median(program: str, key: str) -> float:
+        return statistics.median(one[key] for one in measured[program])
 
     def ratio(way: str) -> str:
-        pairs = [theirs / ours for theirs, ours in zip(case.seconds[way], case.seconds["vlsm"])]
-        memory = statistics.median(case.peak["vlsm"]) / statistics.median(case.peak[way])
+        pairs = [theirs["seconds"] / ours["seconds"] for theirs, ours in zip(measured[way], measured["vlsm"])]
         spread = f" ({min(pairs):.2f} to {max(pairs):.2f})" if len(pairs) > 1 else ""
-        return f"**{statistics.median(pairs):.2f}**{spread}, {100 * memory:.0f} %"
+        return f"**{statistics.median(pairs):.2f}**{spread}, {100 * median('vlsm', 'peak') / median(way, 'peak'):.0f} %"
 
-    cells = [case.name, *map(cell, PROGRAMS), *map(ratio, WAYS)]
-    return f"| {' | '.join(cells)} |"
+    cells = [name, str(len(measured["vlsm"]))]
+    cells += [f"{median(program, 'seconds'):.3f} s, {median(program, 'peak') / 1e9:.2f} GB" for program in PROGRAMS]
+    return f"| {' | '.join(cells + [ratio(way) for way in WAYS])} |"
 
 
-def shares(case: Case) -> str:
-    share = 100 * statistics.median(case.shares)
-    return (
-        f"- {case.name}: {share:.0f} % of the multiply-adds that the processor can do, over the arithmetic that the vision "
-        "tower cannot do without."
-    )
+def shares(name: str, measured: Measurements) -> list[str]:
+    shares = [one["share"] for one in measured["vlsm"] if "share" in one]
+    if not shares:
+        return []
+    return [
+        f"- {name}: {100 * statistics.median(shares):.0f} % of the multiply-adds that the processor can do, over the arithmetic "
+        "that the vision tower cannot do without."
+    ]
 
 
 def machine() -> str:
@@ -132,21 +171,22 @@ def machine() -> str:
     )
 
 
-def report(done: list[Case], rounds: int) -> str:
+def report(done: dict[str, Measurements]) -> str:
     lines = [
         "# Beside PyTorch",
         "",
-        "Written by `bench/run.py`; `bench/peer/README.md` says what the two ways are and how to run it.",
+        "Written by `bench/run.py`; `bench/peer/README.md` says what the two ways are.",
         "",
-        f"{machine()}. Medians of {rounds} rounds, the programs in turn. CLIPSeg base size, 352 px, f32, profile `paper`.",
-        "Training: seconds of an image in a step; inference: seconds of a call. Memory is the process's peak. A ratio is how many",
-        "times as long the peer takes (least and most in a round), and what share of its memory vlsm needs.",
+        f"{machine()}. CLIPSeg base size, 352 px, f32, profile `paper`. The programs ran in turn; medians of as many rounds as the",
+        "second column says. Training: seconds of an image in a step, or of an epoch; inference: seconds of a call. Memory is the",
+        "process's peak. A ratio is how many times as long the peer takes (median, least and most of the rounds), then the",
+        "share of its memory that vlsm needs.",
         "",
-        "| | vlsm | published | improved | against published | against improved |",
-        "|---|---|---|---|---|---|",
-        *map(row, done),
+        "| | rounds | vlsm | published | improved | against published | against improved |",
+        "|---|---|---|---|---|---|---|",
+        *(line for name, measured in done.items() for line in rows(name, measured)),
         "",
-        *map(shares, filter(lambda case: case.shares, done)),
+        *(line for name, measured in done.items() for line in shares(name, measured)),
         "",
     ]
     return "\n".join(lines)
@@ -154,30 +194,30 @@ def report(done: list[Case], rounds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", type=Path, help="folder of a full-size base with vocabulary (made if not given)")
+    parser.add_argument("--data", type=Path, required=True, help="a data set in the published format, for epochs")
     parser.add_argument("--image", type=Path, required=True, help="an image file, for the first mask")
+    parser.add_argument("--base", type=Path, help="folder of a full-size base with vocabulary (made if not given)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--only", default="", help="cases whose name this expression matches")
     parser.add_argument("--target", type=Path, default=ROOT / "target/debug", help="folder of the built programs")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench/RESULTS.md")
+    parser.add_argument("--raw", type=Path, default=ROOT / "bench/results.json", help="all measurements; gone on with")
     args = parser.parse_args()
+    done: dict[str, Measurements] = json.loads(args.raw.read_text()) if args.raw.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         if args.base is None:
             args.base = Path(folder) / "base"
             run([args.target / "vlsm", "model", "init", "--config", "clipseg-rd64-refined", "--seed", 1, "-o", args.base])
             run([sys.executable, "bench/peer/text.py", args.base])
-        done = []
         for case in cases():
-            if args.only not in case.name:
+            if not re.search(args.only, case.name):
                 continue
+            measured = done.setdefault(case.name, {program: [] for program in PROGRAMS})
             for _ in range(args.rounds):
-                for program in PROGRAMS:
-                    seconds, peak = measure(case, program, args)
-                    case.seconds[program].append(seconds)
-                    case.peak[program].append(peak)
-            done.append(case)
-            print(row(case), flush=True)
-            args.out.write_text(report(done, args.rounds))
+                for program, result in [(program, measure(case, program, args)) for program in PROGRAMS]:
+                    measured[program].append(result)
+                args.raw.write_text(json.dumps(done, indent=1))
+                (ROOT / "bench/RESULTS.md").write_text(report(done))
+            print(*rows(case.name, measured), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

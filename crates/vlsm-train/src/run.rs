@@ -41,6 +41,8 @@ pub struct RunSummary {
     pub total_parameters: usize,
     /// Mean seconds of an epoch, validation included, over the whole epochs of this process.
     pub seconds_per_epoch: Option<f64>,
+    /// Seconds of each of them; the first has more to do where features are kept.
+    pub epoch_seconds: Vec<f64>,
     /// Training images a second, validation left out.
     pub images_per_second: Option<f64>,
     /// Greatest resident memory of this process in bytes, where the system tells.
@@ -146,6 +148,7 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
         trainable_parameters: trainable,
         total_parameters: total,
         seconds_per_epoch: mean(&pace.epochs),
+        epoch_seconds: pace.epochs.clone(),
         images_per_second: rate(&pace),
         peak_memory_bytes: peak_memory(),
         rows: tested
