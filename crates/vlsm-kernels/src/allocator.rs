@@ -1,6 +1,6 @@
 //! The allocator of programs that compute with tensors.
 
-use libmimalloc_sys::mi_option_set;
+use libmimalloc_sys::{mi_collect, mi_option_set};
 pub use mimalloc::MiMalloc;
 
 /// `mi_option_purge_delay` of `mi_option_t`, which the bindings do not name.
@@ -17,6 +17,16 @@ pub fn keep_freed_memory() {
     #[allow(unsafe_code)]
     unsafe {
         mi_option_set(PURGE_DELAY, MILLISECONDS);
+    }
+}
+
+/// Gives freed memory back to the system at once, where [`MiMalloc`] is the global allocator: behind work that is done once,
+/// such as loading a model, and leaves pieces that nothing later fits into.
+pub fn release_freed_memory() {
+    // SAFETY: walks the allocator's own lists; may be called at any time from any thread, also when nothing has been allocated.
+    #[allow(unsafe_code)]
+    unsafe {
+        mi_collect(true);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use vlsm_kernels::allocator::release_freed_memory;
 
 use crate::adapter::BaseIdentity;
 use crate::builtin;
@@ -69,6 +70,7 @@ impl Base {
         }
         let fingerprint = fingerprint(&file.tensors);
         let clipseg = load_weights(&config, file.tensors, &path, device)?;
+        release_freed_memory();
         Ok(Self {
             identity: BaseIdentity {
                 name: name.to_owned(),

@@ -63,7 +63,7 @@ impl Attention<'_> {
         let projected = self.project(&self.input(rows, shape));
         let (mixed, softmax) = self.attend(&projected, shape);
         let output = [(self.weights[3], &mixed)];
-        let output = product(&output, Some(self.biases[3]), BLOCK, None, |_, _, _| {});
+        let output = product(&output, Some(self.biases[3]), BLOCK, |_, _| {});
         (output.unpack(shape), AttentionKept { projected, softmax })
     }
 
@@ -91,17 +91,11 @@ impl Attention<'_> {
             // Scaled before the product with the keys, as Transformers does, whose rounding this follows.
             let scale = if index == 0 { self.scale() } else { 1.0 };
             let terms = [(self.weights[index], x)];
-            product(
-                &terms,
-                Some(self.biases[index]),
-                block,
-                None,
-                |_, part, _| {
-                    for y in part {
-                        *y *= scale;
-                    }
-                },
-            )
+            product(&terms, Some(self.biases[index]), block, |_, part| {
+                for y in part {
+                    *y *= scale;
+                }
+            })
         })
     }
 
@@ -172,7 +166,7 @@ impl Attention<'_> {
         let output_grad = Panels::pack(grad, shape);
         let block = kept.projected[0].block;
         let terms = [(self.weights[3].transposed(), &output_grad)];
-        let grad = product(&terms, None, block, None, |_, _, _| {});
+        let grad = product(&terms, None, block, |_, _| {});
         let grads = self.attend_backward(&kept.projected, &kept.softmax, &grad, shape);
         drop(grad);
         let mut at_parameters = Vec::new();
@@ -190,7 +184,7 @@ impl Attention<'_> {
         drop(output_grad);
         let [q, k, v, _] = self.weights.map(Weights::transposed);
         let terms = [(q, &grads[0]), (k, &grads[1]), (v, &grads[2])];
-        let grad = product(&terms, None, BLOCK, None, |_, _, _| {});
+        let grad = product(&terms, None, BLOCK, |_, _| {});
         SublayerGrads::at_rows(self.norm, rows, &grad, shape, at_parameters, norm)
     }
 

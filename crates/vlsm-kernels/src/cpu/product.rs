@@ -50,17 +50,29 @@ pub(crate) struct Place {
     pub(crate) panel: usize,
 }
 
-/// The sum of `weights^T x` over the terms, and the bias; `finish` is called with each panel of each block of the result as
-/// soon as it is complete, and the same part of `beside`.
-///
-/// Each number is summed in the same order whatever else is computed, so that an image's result does not depend on its batch
-/// nor on the number of threads.
+/// [`product_beside`] with nothing beside.
 pub(crate) fn product(
     terms: &[(Weights<'_>, &Panels)],
     bias: Option<&[f32]>,
     block: usize,
-    beside: Option<&mut Panels>,
-    finish: impl Fn(Place, &mut [f32], Option<&mut [f32]>) + Sync,
+    finish: impl Fn(Place, &mut [f32]) + Sync,
+) -> Panels {
+    product_beside::<()>(terms, bias, block, None, |place, part, _| {
+        finish(place, part)
+    })
+}
+
+/// The sum of `weights^T x` over the terms, and the bias; `finish` is called with each panel of each block of the result as
+/// soon as it is complete, and the same part of `beside`, which lies as the result does.
+///
+/// Each number is summed in the same order whatever else is computed, so that an image's result does not depend on its batch
+/// nor on the number of threads.
+pub(crate) fn product_beside<T: Send>(
+    terms: &[(Weights<'_>, &Panels)],
+    bias: Option<&[f32]>,
+    block: usize,
+    beside: Option<&mut [T]>,
+    finish: impl Fn(Place, &mut [f32], Option<&mut [T]>) + Sync,
 ) -> Panels {
     let (outputs, count) = (terms[0].0.outputs, terms[0].1.count);
     let mut result = Panels::zeros(outputs, block, count);
@@ -69,7 +81,7 @@ pub(crate) fn product(
     let ranges = (4 * rayon::current_num_threads()).div_ceil(blocks);
     let range = count.div_ceil(ranges).max(8);
     let mut tasks = Vec::new();
-    let mut beside = beside.map(|panels| panels.data.chunks_mut(block * count * LANES));
+    let mut beside = beside.map(|beside| beside.chunks_mut(block * count * LANES));
     for (index, data) in result.data.chunks_mut(block * count * LANES).enumerate() {
         let features = data.len() / (count * LANES);
         let size = range * features * LANES;
@@ -303,7 +315,7 @@ mod tests {
                     input_stride,
                     output_stride,
                 };
-                let y = product(&[(weights, &x)], Some(&bias), 40, None, |_, _, _| {});
+                let y = product(&[(weights, &x)], Some(&bias), 40, |_, _| {});
                 let y = y.unpack(Rows {
                     width: outputs,
                     ..shape
