@@ -75,7 +75,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         height: side,
         data: (0..3 * side * side).map(|_| rng.random()).collect(),
     };
-    let (seconds, losses) = match args.case {
+    let (seconds, losses, steps) = match args.case {
         Case::Infer => {
             let model = AdaptedClipSeg::new(&base, MethodConfig::zero_shot(), 0)?.for_inference();
             let image = image(&mut rng);
@@ -92,7 +92,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             };
             run()?;
             let seconds: Result<Vec<f64>, _> = (0..args.steps).map(|_| run()).collect();
-            (median(seconds?), Vec::new())
+            {
+                let seconds = seconds?;
+                (median(seconds.clone()), Vec::new(), seconds)
+            }
         }
         Case::Train => {
             let method = MethodConfig {
@@ -150,7 +153,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     seconds.push(started.elapsed().as_secs_f64() / args.batch as f64);
                 }
             }
-            (median(seconds), losses)
+            (median(seconds.clone()), losses, seconds)
         }
     };
     let peak = vlsm_kernels::multiply_add_peak();
@@ -158,6 +161,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "{}",
         serde_json::json!({
             "seconds_per_image": seconds,
+            "step_seconds": steps,
             "peak_flops": peak,
             // Of the processor's multiply-adds, over what dense training cannot do without in the vision tower.
             "share_of_peak": (args.case == Case::Train && args.method == Method::Dense)
