@@ -263,9 +263,17 @@ fn dot<const FMA: bool>(strip: Strip<'_>, lanes: &[Lane], to: &mut [Lane]) {
         let rows = strip.panel(panel);
         let (a, rest) = to.split_at_mut(TILE);
         let (b, c) = rest.split_at_mut(TILE);
-        a.copy_from_slice(&tile::<TILE, LANES, 0, FMA>(rows, lanes));
-        b.copy_from_slice(&tile::<TILE, LANES, TILE, FMA>(rows, lanes));
-        c.copy_from_slice(&tile::<4, LANES, { 2 * TILE }, FMA>(rows, lanes));
+        store(a, tile::<TILE, LANES, 0, FMA>(rows, lanes));
+        store(b, tile::<TILE, LANES, TILE, FMA>(rows, lanes));
+        store(c, tile::<4, LANES, { 2 * TILE }, FMA>(rows, lanes));
+    }
+}
+
+/// Lane by lane: a copy of the whole goes by way of the stack.
+#[inline(always)]
+fn store<const N: usize>(to: &mut [Lane], sums: [Lane; N]) {
+    for (to, sum) in to.iter_mut().zip(sums) {
+        *to = sum;
     }
 }
 

@@ -8,7 +8,7 @@ use super::attention::SublayerGrads;
 use super::exp::exp;
 use super::gradient;
 use super::norm::Norm;
-use super::panels::{LANES, Panels, Rows};
+use super::panels::{LANES, Panels, Rows, zeros};
 use super::product::{BLOCK, Weights, product, product_beside};
 use crate::compose::SLOPE;
 
@@ -83,7 +83,7 @@ impl Mlp<'_> {
     /// Rows to rows, and what the backward pass needs.
     pub(crate) fn forward_kept(&self, rows: &[f32], shape: Rows) -> (Vec<f32>, MlpKept) {
         let x = self.input(rows, shape);
-        let mut slopes = vec![0; self.weights[0].outputs * x.count * LANES];
+        let mut slopes = zeros(self.weights[0].outputs * x.count * LANES);
         let terms = [(self.weights[0], &x)];
         let beside = Some(&mut slopes[..]);
         let hidden = product_beside(

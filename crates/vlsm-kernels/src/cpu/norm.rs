@@ -4,7 +4,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::gradient;
-use super::panels::{LANES, Lane, Panels, Rows, from_rows};
+use super::panels::{LANES, Lane, Panels, Rows, from_rows, zeros};
 
 /// Scale, shift and epsilon of a layer normalisation.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,7 @@ impl Norm<'_> {
 
     /// The gradient at the rows, given that at the normalised panels.
     pub(crate) fn backward(self, rows: &[f32], grad: &Panels, shape: Rows) -> Vec<f32> {
-        let mut result = vec![0.0; rows.len()];
+        let mut result = zeros(rows.len());
         let parts: Vec<_> = shape.by_panel_mut(&mut result).collect();
         let rows: Vec<_> = shape.by_panel(rows).collect();
         parts.into_par_iter().zip(rows).enumerate().for_each_with(
