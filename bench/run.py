@@ -180,7 +180,7 @@ def report(done: dict[str, Measurements]) -> str:
         f"{machine()}. CLIPSeg base size, 352 px, f32, profile `paper`. The programs ran in turn; medians of as many rounds as the",
         "second column says. Training: seconds of an image in a step, or of an epoch; inference: seconds of a call. Memory is the",
         "process's peak. A ratio is how many times as long the peer takes (median, least and most of the rounds), then the",
-        "share of its memory that vlsm needs.",
+        "share of its memory that vlsm needs. Where the peer has 1.67 GB, that is loading, which holds its weights twice.",
         "",
         "| | rounds | vlsm | published | improved | against published | against improved |",
         "|---|---|---|---|---|---|---|",

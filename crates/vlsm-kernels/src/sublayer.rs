@@ -196,6 +196,11 @@ impl Parameters {
     }
 }
 
+/// Whether the kernels on slices take an input.
+fn fits(x: &impl TensorMetadata) -> bool {
+    x.dtype() == DType::F32 && x.shape().num_elements() > 0
+}
+
 fn values(x: &FlexTensor) -> &[f32] {
     x.as_slice::<f32>().unwrap_or_default()
 }
@@ -341,7 +346,7 @@ pub(crate) fn attention(
     weights: AttentionWeights<Flex>,
     config: AttentionConfig,
 ) -> FlexTensor {
-    if x.dtype() == DType::F32 {
+    if fits(&x) {
         run(&Attention::new(norm, weights, config), x)
     } else {
         compose::attention_sublayer::<Flex>(x, norm, weights, config)
@@ -355,7 +360,7 @@ pub(crate) fn mlp(
     config: MlpConfig,
 ) -> FlexTensor {
     match cpu_activation(config.activation) {
-        Some(activation) if x.dtype() == DType::F32 => {
+        Some(activation) if fits(&x) => {
             let mlp = Mlp {
                 parameters: Parameters::new(norm, weights.list()),
                 activation,
@@ -446,7 +451,7 @@ impl Tape for Flex {
         weights: AttentionWeights<Autodiff<Self, C>>,
         config: AttentionConfig,
     ) -> FloatTensor<Autodiff<Self, C>> {
-        if x.dtype() != DType::F32 {
+        if !fits(&x) {
             return compose::attention_sublayer::<Autodiff<Self, C>>(x, norm, weights, config);
         }
         let (x, x_node) = x.into_parts();
@@ -468,7 +473,7 @@ impl Tape for Flex {
         weights: MlpWeights<Autodiff<Self, C>>,
         config: MlpConfig,
     ) -> FloatTensor<Autodiff<Self, C>> {
-        let (Some(activation), DType::F32) = (cpu_activation(config.activation), x.dtype()) else {
+        let (Some(activation), true) = (cpu_activation(config.activation), fits(&x)) else {
             return compose::mlp_sublayer::<Autodiff<Self, C>>(x, norm, weights, config);
         };
         let (x, x_node) = x.into_parts();
