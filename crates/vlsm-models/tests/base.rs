@@ -191,6 +191,42 @@ fn default_adapters_start_as_the_identity() {
     }
 }
 
+/// What is kept of an image or a prompt is the same whatever it was encoded with.
+#[test]
+fn states_do_not_depend_on_the_batch() {
+    let base = Base::load("builtin:tiny", &Device::flex()).unwrap();
+    let method = MethodConfig {
+        kind: MethodKind::Shallow,
+        ..MethodConfig::default()
+    };
+    let model = AdaptedClipSeg::new(&base, method, 1).unwrap();
+    let texts = [
+        "a",
+        "a red disc",
+        "the small grey ring to the left of the blue square",
+        "a disc",
+    ];
+    let ids = texts.map(|text| base.tokenizer.encode(text, 77).unwrap());
+    let together = model.text_states(&model.tokens(&ids).unwrap());
+    for (place, ids) in ids.iter().enumerate() {
+        let alone = model.text_states(&model.tokens(&[ids]).unwrap());
+        for (alone, together) in alone.into_iter().zip(&together) {
+            let own = together.clone().narrow(0, place, 1);
+            assert_eq!(to_host(alone), to_host(own), "{}", texts[place]);
+        }
+    }
+    let noise = burn::tensor::Distribution::Normal(0.0, 1.0);
+    let pixels = Tensor::<4>::random([5, 3, 168, 168], noise, &Device::flex());
+    let together = model.vision_states(pixels.clone());
+    for (start, count) in [(0, 1), (4, 1), (1, 3)] {
+        let some = model.vision_states(pixels.clone().narrow(0, start, count));
+        for (some, together) in some.into_iter().zip(&together) {
+            let own = together.clone().narrow(0, start, count);
+            assert_eq!(to_host(some), to_host(own), "{count} images");
+        }
+    }
+}
+
 /// A tower is called frozen exactly if its states stay as they are when all trained parameters move.
 #[test]
 fn frozen_towers_do_not_see_what_is_trained() {

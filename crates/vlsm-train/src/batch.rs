@@ -127,6 +127,9 @@ impl<'a> PromptEncoder<'a> {
         model: &M,
         prompts: &[&str],
     ) -> Result<Tensor<2>> {
+        if self.states.is_none() {
+            self.states = PromptStates::of(model);
+        }
         let states = |prompts: &[&str]| match &self.states {
             Some(kept) => kept_states(kept, model, self.tokenizer, prompts),
             None => text_states(model, self.tokenizer, prompts),
@@ -146,6 +149,12 @@ impl<'a> PromptEncoder<'a> {
             let places = Tensor::<1, Int>::from_data(places, &embeddings.device());
             return Ok(embeddings.select(0, places));
         };
+        if self.states.is_some() {
+            let new = prompts
+                .iter()
+                .filter(|prompt| !known.contains_key(**prompt));
+            states(&new.copied().collect::<Vec<_>>())?;
+        }
         let mut embeddings = Vec::with_capacity(prompts.len());
         for prompt in prompts {
             if !known.contains_key(*prompt) {
@@ -183,18 +192,25 @@ fn kept_states<M: SegmentationModel>(
 ) -> Result<Vec<Tensor<2>>> {
     // Nothing panics while it holds the lock.
     let lock = || kept.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut columns: Vec<Vec<Tensor<2>>> = Vec::new();
+    let mut new: Vec<&str> = Vec::new();
     for prompt in prompts {
-        let known = lock().get(*prompt).cloned();
-        let states = match known {
-            Some(states) => states,
-            None => {
-                // Alone, so that the last bits do not depend on which prompts came together.
-                let states = text_states(model, tokenizer, &[prompt])?;
-                lock().insert((*prompt).to_owned(), states.clone());
-                states
-            }
-        };
+        if !new.contains(prompt) && !lock().contains_key(*prompt) {
+            new.push(prompt);
+        }
+    }
+    if !new.is_empty() {
+        // What a frozen tower makes of a prompt does not depend on the prompts beside it.
+        let states = text_states(model, tokenizer, &new)?;
+        for (place, prompt) in new.into_iter().enumerate() {
+            let own = states.iter().map(|state| state.clone().narrow(0, place, 1));
+            lock().insert(prompt.to_owned(), own.collect());
+        }
+    }
+    let mut columns: Vec<Vec<Tensor<2>>> = Vec::new();
+    for states in prompts
+        .iter()
+        .filter_map(|prompt| lock().get(*prompt).cloned())
+    {
         columns.resize_with(states.len(), Vec::new);
         for (column, state) in columns.iter_mut().zip(states) {
             column.push(state);
