@@ -11,7 +11,7 @@ use burn::backend::{Autodiff, Backend, ExtensionType, Flex, TensorMetadata};
 use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
 
-use crate::cpu::{self, AttentionKept, MlpKept, Norm, Rows, SublayerGrads, Weights};
+use crate::cpu::{self, AttentionKept, MlpKept, Norm, Rows, SublayerGrads, Wanted, Weights};
 use crate::flex::tensor;
 use crate::{Kernels, compose};
 
@@ -134,8 +134,7 @@ trait Sublayer: std::fmt::Debug + Send + Sync + 'static {
         kept: &Self::Kept,
         grad: &[f32],
         shape: Rows,
-        parameters: bool,
-        norm: bool,
+        wanted: Wanted,
     ) -> SublayerGrads;
 
     /// Shapes of the parameters, in the order of their gradients.
@@ -274,11 +273,9 @@ impl Sublayer for Attention {
         kept: &AttentionKept,
         grad: &[f32],
         shape: Rows,
-        parameters: bool,
-        norm: bool,
+        wanted: Wanted,
     ) -> SublayerGrads {
-        self.kernel()
-            .backward(x, kept, grad, shape, parameters, norm)
+        self.kernel().backward(x, kept, grad, shape, wanted)
     }
 
     fn shapes(&self) -> Vec<Shape> {
@@ -322,11 +319,10 @@ impl Sublayer for Mlp {
         kept: &MlpKept,
         grad: &[f32],
         shape: Rows,
-        parameters: bool,
-        norm: bool,
+        wanted: Wanted,
     ) -> SublayerGrads {
         self.kernel()
-            .backward(x, kept, grad, shape.together(), parameters, norm)
+            .backward(x, kept, grad, shape.together(), wanted)
     }
 
     fn shapes(&self) -> Vec<Shape> {
@@ -404,8 +400,11 @@ impl<S: Sublayer, const N: usize> Backward<Flex, N> for SublayerStep<S> {
             &kept,
             values(&grad),
             rows(&x.shape()),
-            wanted(&ops.parents[1..at_norm]),
-            wanted(&ops.parents[at_norm..]),
+            Wanted {
+                rows: ops.parents[0].is_some(),
+                parameters: wanted(&ops.parents[1..at_norm]),
+                norm: wanted(&ops.parents[at_norm..]),
+            },
         );
         let width = x.shape()[2];
         let mut results = vec![tensor(result.rows, x.shape())];

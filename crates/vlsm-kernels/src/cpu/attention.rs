@@ -28,9 +28,21 @@ pub(crate) struct AttentionKept {
     softmax: Vec<Softmax>,
 }
 
+/// Which gradients of a sublayer are asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// That at the input.
+    pub(crate) rows: bool,
+    /// Those at weights and biases.
+    pub(crate) parameters: bool,
+    /// Those at scale and shift.
+    pub(crate) norm: bool,
+}
+
 /// Gradients of a sublayer.
 #[derive(Debug)]
 pub(crate) struct SublayerGrads {
+    /// At the input; empty unless it or those at scale and shift are asked for.
     pub(crate) rows: Vec<f32>,
     /// At weights and biases in turn, where they are asked for.
     pub(crate) parameters: Vec<Vec<f32>>,
@@ -152,16 +164,14 @@ impl Attention<'_> {
         (mixed, softmax)
     }
 
-    /// Gradients at the rows and, where they are asked for, at the parameters and at those of the normalisation, given that
-    /// at the output.
+    /// The gradients that are asked for, given that at the output.
     pub(crate) fn backward(
         &self,
         rows: &[f32],
         kept: &AttentionKept,
         grad: &[f32],
         shape: Rows,
-        parameters: bool,
-        norm: bool,
+        wanted: Wanted,
     ) -> SublayerGrads {
         let output_grad = Panels::pack(grad, shape);
         let block = kept.projected[0].block;
@@ -170,7 +180,7 @@ impl Attention<'_> {
         let grads = self.attend_backward(&kept.projected, &kept.softmax, &grad, shape);
         drop(grad);
         let mut at_parameters = Vec::new();
-        if parameters {
+        if wanted.parameters {
             let x = self.input(rows, shape);
             for grad in &grads {
                 at_parameters.push(gradient::matrix(&x, grad));
@@ -182,10 +192,13 @@ impl Attention<'_> {
             at_parameters.push(gradient::bias(&output_grad));
         }
         drop(output_grad);
+        if !wanted.rows && !wanted.norm {
+            return SublayerGrads::of_parameters(at_parameters);
+        }
         let [q, k, v, _] = self.weights.map(Weights::transposed);
         let terms = [(q, &grads[0]), (k, &grads[1]), (v, &grads[2])];
         let grad = product(&terms, None, BLOCK, |_, _| {});
-        SublayerGrads::at_rows(self.norm, rows, &grad, shape, at_parameters, norm)
+        SublayerGrads::at_rows(self.norm, rows, &grad, shape, at_parameters, wanted)
     }
 
     /// Gradients at unscaled queries, keys and values, given that at the mixed values.
@@ -239,6 +252,15 @@ impl Attention<'_> {
 }
 
 impl SublayerGrads {
+    /// Nothing else is asked for.
+    pub(super) fn of_parameters(parameters: Vec<Vec<f32>>) -> Self {
+        Self {
+            rows: Vec::new(),
+            parameters,
+            norm: None,
+        }
+    }
+
     /// Goes back through the normalisation, if there is one.
     pub(super) fn at_rows(
         norm: Option<Norm<'_>>,
@@ -246,11 +268,13 @@ impl SublayerGrads {
         grad: &Panels,
         shape: Rows,
         parameters: Vec<Vec<f32>>,
-        of_norm: bool,
+        wanted: Wanted,
     ) -> Self {
         let (rows, norm) = match norm {
             Some(norm) => {
-                let at_norm = of_norm.then(|| norm.parameters_backward(rows, grad, shape));
+                let at_norm = wanted
+                    .norm
+                    .then(|| norm.parameters_backward(rows, grad, shape));
                 (norm.backward(rows, grad, shape), at_norm)
             }
             None => (grad.unpack(shape), None),

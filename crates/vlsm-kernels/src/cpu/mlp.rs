@@ -4,7 +4,7 @@ use multiversion::multiversion;
 use multiversion::target::selected_target;
 use rayon::prelude::*;
 
-use super::attention::SublayerGrads;
+use super::attention::{SublayerGrads, Wanted};
 use super::exp::exp;
 use super::gradient;
 use super::norm::Norm;
@@ -70,6 +70,8 @@ pub(crate) struct MlpKept {
     slopes: Vec<u16>,
     /// A bit for each result that is above 0; empty unless the result is rectified.
     above: Vec<u64>,
+    /// The hidden units, where they are no more than the inputs, as in an adapter.
+    hidden: Option<Panels>,
 }
 
 impl Mlp<'_> {
@@ -104,7 +106,13 @@ impl Mlp<'_> {
         } else {
             Vec::new()
         };
-        (output, MlpKept { slopes, above })
+        let hidden = (self.weights[0].outputs <= self.weights[0].inputs).then_some(hidden);
+        let kept = MlpKept {
+            slopes,
+            above,
+            hidden,
+        };
+        (output, kept)
     }
 
     fn input(&self, rows: &[f32], shape: Rows) -> Panels {
@@ -130,16 +138,14 @@ impl Mlp<'_> {
         })
     }
 
-    /// Gradients at the rows and, where they are asked for, at the parameters and at those of the normalisation, given that
-    /// at the output.
+    /// The gradients that are asked for, given that at the output.
     pub(crate) fn backward(
         &self,
         rows: &[f32],
         kept: &MlpKept,
         grad: &[f32],
         shape: Rows,
-        parameters: bool,
-        norm: bool,
+        wanted: Wanted,
     ) -> SublayerGrads {
         let [expand, contract] = self.weights.map(Weights::transposed);
         let output_grad = if self.rectified {
@@ -155,18 +161,24 @@ impl Mlp<'_> {
             }
         });
         let mut at_parameters = Vec::new();
-        if parameters {
+        if wanted.parameters {
             let x = self.input(rows, shape);
             at_parameters.push(gradient::matrix(&x, &hidden_grad));
             at_parameters.push(gradient::bias(&hidden_grad));
-            // Computed again rather than kept: a sixth of the work of a step for a quarter of its memory.
-            at_parameters.push(gradient::matrix(&self.expand(&x), &output_grad));
+            // Where there are many they are computed again: a sixth of the work of a step for a quarter of its memory.
+            let again = kept.hidden.is_none().then(|| self.expand(&x));
+            if let Some(hidden) = kept.hidden.as_ref().or(again.as_ref()) {
+                at_parameters.push(gradient::matrix(hidden, &output_grad));
+            }
             at_parameters.push(gradient::bias(&output_grad));
         }
         drop(output_grad);
+        if !wanted.rows && !wanted.norm {
+            return SublayerGrads::of_parameters(at_parameters);
+        }
         let grad = product(&[(expand, &hidden_grad)], None, BLOCK, |_, _| {});
         drop(hidden_grad);
-        SublayerGrads::at_rows(self.norm, rows, &grad, shape, at_parameters, norm)
+        SublayerGrads::at_rows(self.norm, rows, &grad, shape, at_parameters, wanted)
     }
 }
 

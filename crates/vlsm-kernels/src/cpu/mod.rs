@@ -9,7 +9,7 @@ mod norm;
 mod panels;
 mod product;
 
-pub(crate) use attention::{Attention, AttentionKept, SublayerGrads};
+pub(crate) use attention::{Attention, AttentionKept, SublayerGrads, Wanted};
 pub(crate) use exp::{exp, exp_wide, multiply_add};
 pub(crate) use mlp::{Activation, Mlp, MlpKept};
 pub(crate) use norm::Norm;
