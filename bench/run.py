@@ -68,15 +68,15 @@ def measure(case: Case, program: str, args: argparse.Namespace) -> dict[str, flo
         command += ["--image", args.image] if case.kind == "first-mask" else []
         command += ["--data", args.data] if case.kind == "epochs" else []
     result = json.loads(run(command).splitlines()[-1])
-    result["seconds"] = next(
-        value if key != "epoch_seconds" else value[0]
-        for key, value in result.items()
-        if key in ("seconds_per_image", "seconds_per_call", "seconds_to_first_mask", "epoch_seconds")
-    )
-    kept = {"seconds": result["seconds"], "peak": result["peak_bytes"]}
+    if case.kind == "epochs":
+        seconds = statistics.median(result["epoch_seconds"])
+    else:
+        names = {"train": "seconds_per_image", "infer": "seconds_per_call", "first-mask": "seconds_to_first_mask"}
+        seconds = result[names[case.kind]]
+    measured = {"seconds": seconds, "peak": result["peak_bytes"]}
     if result.get("share_of_peak"):
-        kept["share"] = result["share_of_peak"]
-    return kept
+        measured["share"] = result["share_of_peak"]
+    return measured
 
 
 def epochs(case: Case, args: argparse.Namespace) -> dict[str, float]:
@@ -171,13 +171,13 @@ def machine() -> str:
     )
 
 
-def report(done: dict[str, Measurements]) -> str:
+def report(done: dict[str, Measurements], machine: str) -> str:
     lines = [
         "# Beside PyTorch",
         "",
         "Written by `bench/run.py`; `bench/peer/README.md` says what the two ways are.",
         "",
-        f"{machine()}. CLIPSeg base size, 352 px, f32, profile `paper`. The programs ran in turn; medians of as many rounds as the",
+        f"{machine}. CLIPSeg base size, 352 px, f32, profile `paper`. The programs ran in turn; medians of as many rounds as the",
         "second column says. Training: seconds of an image in a step, or of an epoch; inference: seconds of a call. Memory is the",
         "process's peak. A ratio is how many times as long the peer takes (median, least and most of the rounds), then the",
         "share of its memory that vlsm needs. Where the peer has 1.67 GB, that is loading, which holds its weights twice.",
@@ -202,6 +202,10 @@ def main() -> None:
     parser.add_argument("--target", type=Path, default=ROOT / "target/debug", help="folder of the built programs")
     parser.add_argument("--raw", type=Path, default=ROOT / "bench/results.json", help="all measurements; gone on with")
     args = parser.parse_args()
+    for program in (args.target / "vlsm", args.target / "examples/bench"):
+        if not program.exists():
+            parser.error(f"{program} is not there; run `cargo build --bins --examples`, or name its folder by --target")
+    where = machine()
     done: dict[str, Measurements] = json.loads(args.raw.read_text()) if args.raw.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         if args.base is None:
@@ -216,7 +220,7 @@ def main() -> None:
                 for program, result in [(program, measure(case, program, args)) for program in PROGRAMS]:
                     measured[program].append(result)
                 args.raw.write_text(json.dumps(done, indent=1))
-                (ROOT / "bench/RESULTS.md").write_text(report(done))
+                (ROOT / "bench/RESULTS.md").write_text(report(done, where))
             print(*rows(case.name, measured), sep="\n", flush=True)
 
 

@@ -6,7 +6,8 @@ use burn::backend::Dispatch;
 use burn::tensor::{Device, Distribution, Tensor};
 use divan::{Bencher, black_box};
 use vlsm_kernels::{
-    Activation, AttentionConfig, AttentionWeights, MlpConfig, MlpWeights, Normalisation, compose,
+    Activation, AttentionConfig, AttentionWeights, LinearWeights, MlpConfig, MlpWeights,
+    Normalisation, compose,
 };
 
 const TOKENS: usize = 485;
@@ -41,27 +42,26 @@ fn norm() -> Normalisation<Dispatch> {
     }
 }
 
+fn linear(inputs: usize, outputs: usize) -> LinearWeights<Dispatch> {
+    LinearWeights {
+        weight: random([inputs, outputs], 0.03).into_dispatch(),
+        bias: random([outputs], 0.1).into_dispatch(),
+    }
+}
+
 fn attention_weights() -> AttentionWeights<Dispatch> {
-    let matrix = || random([WIDTH, WIDTH], 0.03).into_dispatch();
-    let bias = || random([WIDTH], 0.1).into_dispatch();
     AttentionWeights {
-        query: matrix(),
-        query_bias: bias(),
-        key: matrix(),
-        key_bias: bias(),
-        value: matrix(),
-        value_bias: bias(),
-        output: matrix(),
-        output_bias: bias(),
+        query: linear(WIDTH, WIDTH),
+        key: linear(WIDTH, WIDTH),
+        value: linear(WIDTH, WIDTH),
+        output: linear(WIDTH, WIDTH),
     }
 }
 
 fn mlp_weights() -> MlpWeights<Dispatch> {
     MlpWeights {
-        expand: random([WIDTH, HIDDEN], 0.03).into_dispatch(),
-        expand_bias: random([HIDDEN], 0.1).into_dispatch(),
-        contract: random([HIDDEN, WIDTH], 0.03).into_dispatch(),
-        contract_bias: random([WIDTH], 0.1).into_dispatch(),
+        expand: linear(WIDTH, HIDDEN),
+        contract: linear(HIDDEN, WIDTH),
     }
 }
 

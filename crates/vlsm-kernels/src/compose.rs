@@ -5,7 +5,8 @@ use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
 use crate::{
-    Activation, AttentionConfig, AttentionWeights, Kernels, MlpConfig, MlpWeights, Normalisation,
+    Activation, AttentionConfig, AttentionWeights, Kernels, LinearWeights, MlpConfig, MlpWeights,
+    Normalisation,
 };
 
 /// The slope of the sigmoid in quick-GELU.
@@ -116,15 +117,11 @@ pub fn attention<B: Kernels>(
 }
 
 /// `x w + b` over the last dimension.
-fn linear<B: Backend>(
-    x: FloatTensor<B>,
-    weights: FloatTensor<B>,
-    bias: FloatTensor<B>,
-) -> FloatTensor<B> {
-    let [inputs, outputs] = weights.shape().dims::<2>();
-    let weights = B::float_reshape(weights, Shape::from(vec![1, inputs, outputs]));
-    let bias = B::float_reshape(bias, Shape::from(vec![1, 1, outputs]));
-    B::float_add(B::float_matmul(x, weights), bias)
+fn linear<B: Backend>(x: FloatTensor<B>, layer: LinearWeights<B>) -> FloatTensor<B> {
+    let [inputs, outputs] = layer.weight.shape().dims::<2>();
+    let weight = B::float_reshape(layer.weight, Shape::from(vec![1, inputs, outputs]));
+    let bias = B::float_reshape(layer.bias, Shape::from(vec![1, 1, outputs]));
+    B::float_add(B::float_matmul(x, weight), bias)
 }
 
 /// The input of a sublayer.
@@ -153,12 +150,12 @@ pub fn attention_sublayer<B: Kernels>(
         let by_head = vec![batch, tokens, config.heads, width / config.heads];
         B::float_swap_dims(B::float_reshape(x, Shape::from(by_head)), 1, 2)
     };
-    let query = split(linear::<B>(x.clone(), weights.query, weights.query_bias));
-    let key = split(linear::<B>(x.clone(), weights.key, weights.key_bias));
-    let value = split(linear::<B>(x, weights.value, weights.value_bias));
+    let query = split(linear::<B>(x.clone(), weights.query));
+    let key = split(linear::<B>(x.clone(), weights.key));
+    let value = split(linear::<B>(x, weights.value));
     let mixed = B::softmax_attention(query, key, value, config.causal);
     let mixed = B::float_reshape(B::float_swap_dims(mixed, 1, 2), shape);
-    linear::<B>(mixed, weights.output, weights.output_bias)
+    linear::<B>(mixed, weights.output)
 }
 
 /// See [`mlp_sublayer`](crate::mlp_sublayer).
@@ -169,14 +166,14 @@ pub fn mlp_sublayer<B: Kernels>(
     config: MlpConfig,
 ) -> FloatTensor<B> {
     let x = normalised::<B>(x, norm);
-    let hidden = linear::<B>(x, weights.expand, weights.expand_bias);
+    let hidden = linear::<B>(x, weights.expand);
     let hidden = match config.activation {
         Activation::QuickGelu => B::quick_gelu(hidden),
         Activation::Gelu => B::gelu(hidden),
         Activation::GeluTanh => gelu_tanh::<B>(hidden),
         Activation::Relu => B::relu(hidden),
     };
-    let output = linear::<B>(hidden, weights.contract, weights.contract_bias);
+    let output = linear::<B>(hidden, weights.contract);
     if config.rectified {
         B::relu(output)
     } else {

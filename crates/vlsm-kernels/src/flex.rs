@@ -288,16 +288,12 @@ pub(crate) fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
     feature = "vulkan",
     feature = "webgpu"
 ))]
-impl Kernels for burn_cubecl::CubeBackend {}
+mod cube {
+    use burn_cubecl::CubeBackend;
 
-#[cfg(any(
-    feature = "cuda",
-    feature = "metal",
-    feature = "rocm",
-    feature = "vulkan",
-    feature = "webgpu"
-))]
-impl Tape for burn_cubecl::CubeBackend {}
+    impl crate::Kernels for CubeBackend {}
+    impl crate::Tape for CubeBackend {}
+}
 
 #[cfg(test)]
 mod tests {

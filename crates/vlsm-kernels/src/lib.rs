@@ -1,7 +1,7 @@
 //! Operations of vision-language models with hand-written backward passes.
 //!
-//! Each is one node on the tape where a composition of Burn's operations would be many: it keeps
-//! its inputs and nothing else, and its gradient is computed in one pass. On the CPU backend they
+//! Each is one node on the tape where a composition of Burn's operations would be many, keeps
+//! little besides its inputs, and its gradient is computed in one pass. On the CPU backend they
 //! run on slices; elsewhere the bodies in [`compose`] apply.
 
 pub mod allocator;
@@ -19,7 +19,8 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 pub use peak::multiply_add_peak;
 pub use sublayer::{
-    Activation, AttentionConfig, AttentionWeights, MlpConfig, MlpWeights, Normalisation, Tape,
+    Activation, AttentionConfig, AttentionWeights, LinearWeights, MlpConfig, MlpWeights,
+    Normalisation, Tape,
 };
 
 /// What a backend does for this crate; every operation has a default body.
@@ -170,7 +171,7 @@ pub fn attention_sublayer(
 /// The MLP sublayer of a transformer: `norm`, expansion, activation and contraction. The residual is not added.
 ///
 /// `x` is `[batch, tokens, width]`, as is the result. On the CPU, with quick-GELU or ReLU, it is one node on the tape, which
-/// keeps `x` and the input of the activation.
+/// keeps `x` and the slopes of the activation, in 16 bits, and the hidden units where they are no more than the inputs.
 pub fn mlp_sublayer(
     x: Tensor<3>,
     norm: Normalisation<Dispatch>,

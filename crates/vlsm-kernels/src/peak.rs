@@ -6,7 +6,7 @@ use multiversion::multiversion;
 use multiversion::target::selected_target;
 use rayon::prelude::*;
 
-use crate::cpu::multiply_add;
+use crate::cpu::{fuses, multiply_add};
 
 /// Independent sums, in registers: as many as hide the latency of a multiply-add.
 const SUMS: usize = 12 * 8;
@@ -32,8 +32,7 @@ pub fn multiply_add_peak() -> f64 {
 
 #[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
 fn sums(factor: f32) -> f32 {
-    const FMA: bool =
-        selected_target!().supports_feature_str("fma") || cfg!(target_arch = "aarch64");
+    const FMA: bool = fuses(selected_target!());
     let mut sums = [1.0f32; SUMS];
     for _ in 0..ROUND {
         for sum in &mut sums {

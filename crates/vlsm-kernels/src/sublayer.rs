@@ -31,38 +31,41 @@ pub enum Normalisation<B: Backend> {
     },
 }
 
-/// The parameters of an attention sublayer: matrices `[width, width]`, input first, and biases `[width]`.
+/// The parameters of a linear layer.
+#[derive(Debug, Clone, ExtensionType)]
+pub struct LinearWeights<B: Backend> {
+    /// `[input, output]`.
+    pub weight: FloatTensor<B>,
+    /// `[output]`.
+    pub bias: FloatTensor<B>,
+}
+
+/// The parameters of an attention sublayer, all of one width.
 #[derive(Debug, Clone, ExtensionType)]
 pub struct AttentionWeights<B: Backend> {
     /// Projection to queries.
-    pub query: FloatTensor<B>,
-    /// Bias of the queries.
-    pub query_bias: FloatTensor<B>,
+    #[extension_type]
+    pub query: LinearWeights<B>,
     /// Projection to keys.
-    pub key: FloatTensor<B>,
-    /// Bias of the keys.
-    pub key_bias: FloatTensor<B>,
+    #[extension_type]
+    pub key: LinearWeights<B>,
     /// Projection to values.
-    pub value: FloatTensor<B>,
-    /// Bias of the values.
-    pub value_bias: FloatTensor<B>,
+    #[extension_type]
+    pub value: LinearWeights<B>,
     /// Projection of the mixed values.
-    pub output: FloatTensor<B>,
-    /// Bias of the output.
-    pub output_bias: FloatTensor<B>,
+    #[extension_type]
+    pub output: LinearWeights<B>,
 }
 
 /// The parameters of an MLP sublayer.
 #[derive(Debug, Clone, ExtensionType)]
 pub struct MlpWeights<B: Backend> {
-    /// Expansion, `[width, hidden]`.
-    pub expand: FloatTensor<B>,
-    /// Bias of the expansion, `[hidden]`.
-    pub expand_bias: FloatTensor<B>,
-    /// Contraction, `[hidden, width]`.
-    pub contract: FloatTensor<B>,
-    /// Bias of the contraction, `[width]`.
-    pub contract_bias: FloatTensor<B>,
+    /// From the width to the hidden units.
+    #[extension_type]
+    pub expand: LinearWeights<B>,
+    /// From the hidden units to the width.
+    #[extension_type]
+    pub contract: LinearWeights<B>,
 }
 
 /// The activation between expansion and contraction.
@@ -137,8 +140,7 @@ trait Sublayer: std::fmt::Debug + Send + Sync + 'static {
         wanted: Wanted,
     ) -> SublayerGrads;
 
-    /// Shapes of the parameters, in the order of their gradients.
-    fn shapes(&self) -> Vec<Shape>;
+    fn parameters(&self) -> &Parameters;
 }
 
 /// Tensors of a sublayer, lying in order where they must.
@@ -146,12 +148,14 @@ trait Sublayer: std::fmt::Debug + Send + Sync + 'static {
 struct Parameters {
     /// Scale, shift and epsilon.
     norm: Option<(FlexTensor, FlexTensor, f64)>,
-    /// Matrices and biases in turn.
-    weights: Vec<FlexTensor>,
+    layers: Vec<LinearWeights<Flex>>,
 }
 
 impl Parameters {
-    fn new(norm: Normalisation<Flex>, weights: impl IntoIterator<Item = FlexTensor>) -> Self {
+    fn new(
+        norm: Normalisation<Flex>,
+        layers: impl IntoIterator<Item = LinearWeights<Flex>>,
+    ) -> Self {
         Self {
             norm: match norm {
                 Normalisation::None => None,
@@ -161,14 +165,11 @@ impl Parameters {
                     epsilon,
                 } => Some((gamma.to_contiguous(), beta.to_contiguous(), epsilon)),
             },
-            weights: weights
+            layers: layers
                 .into_iter()
-                .map(|x| {
-                    if x.shape().num_dims() == 1 {
-                        x.to_contiguous()
-                    } else {
-                        x
-                    }
+                .map(|LinearWeights { weight, bias }| LinearWeights {
+                    weight,
+                    bias: bias.to_contiguous(),
                 })
                 .collect(),
         }
@@ -183,15 +184,17 @@ impl Parameters {
     }
 
     fn matrices<const N: usize>(&self) -> [Weights<'_>; N] {
-        std::array::from_fn(|index| matrix(&self.weights[2 * index]))
+        std::array::from_fn(|index| matrix(&self.layers[index].weight))
     }
 
     fn biases<const N: usize>(&self) -> [&[f32]; N] {
-        std::array::from_fn(|index| values(&self.weights[2 * index + 1]))
+        std::array::from_fn(|index| values(&self.layers[index].bias))
     }
 
-    fn shapes(&self) -> Vec<Shape> {
-        self.weights.iter().map(TensorMetadata::shape).collect()
+    /// Shapes of weights and biases in turn.
+    fn shapes(&self) -> impl Iterator<Item = Shape> {
+        let layers = self.layers.iter();
+        layers.flat_map(|layer| [layer.weight.shape(), layer.bias.shape()])
     }
 }
 
@@ -234,17 +237,6 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(
-        norm: Normalisation<Flex>,
-        weights: AttentionWeights<Flex>,
-        config: AttentionConfig,
-    ) -> Self {
-        Self {
-            parameters: Parameters::new(norm, weights.list()),
-            config,
-        }
-    }
-
     fn kernel(&self) -> cpu::Attention<'_> {
         cpu::Attention {
             norm: self.parameters.norm(),
@@ -278,8 +270,8 @@ impl Sublayer for Attention {
         self.kernel().backward(x, kept, grad, shape, wanted)
     }
 
-    fn shapes(&self) -> Vec<Shape> {
-        self.parameters.shapes()
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 }
 
@@ -325,8 +317,8 @@ impl Sublayer for Mlp {
             .backward(x, kept, grad, shape.together(), wanted)
     }
 
-    fn shapes(&self) -> Vec<Shape> {
-        self.parameters.shapes()
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 }
 
@@ -343,7 +335,11 @@ pub(crate) fn attention(
     config: AttentionConfig,
 ) -> FlexTensor {
     if fits(&x) {
-        run(&Attention::new(norm, weights, config), x)
+        let attention = Attention {
+            parameters: Parameters::new(norm, weights.list()),
+            config,
+        };
+        run(&attention, x)
     } else {
         compose::attention_sublayer::<Flex>(x, norm, weights, config)
     }
@@ -392,8 +388,9 @@ impl<S: Sublayer, const N: usize> Backward<Flex, N> for SublayerStep<S> {
     ) {
         let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
         let (x, sublayer, kept) = ops.state;
-        let shapes = sublayer.shapes();
-        let at_norm = 1 + shapes.len();
+        let shapes: Vec<Shape> = sublayer.parameters().shapes().collect();
+        let (inputs, at_norm) = ops.parents.split_at(1 + shapes.len());
+        let (at_rows, at_parameters) = inputs.split_at(1);
         let wanted = |parents: &[Option<_>]| parents.iter().any(Option::is_some);
         let result = sublayer.backward(
             values(&x),
@@ -401,25 +398,23 @@ impl<S: Sublayer, const N: usize> Backward<Flex, N> for SublayerStep<S> {
             values(&grad),
             rows(&x.shape()),
             Wanted {
-                rows: ops.parents[0].is_some(),
-                parameters: wanted(&ops.parents[1..at_norm]),
-                norm: wanted(&ops.parents[at_norm..]),
+                rows: wanted(at_rows),
+                parameters: wanted(at_parameters),
+                norm: wanted(at_norm),
             },
         );
-        let width = x.shape()[2];
-        let mut results = vec![tensor(result.rows, x.shape())];
-        if result.parameters.is_empty() {
-            // Scale and shift stand behind them.
-            results.extend(shapes.into_iter().map(|shape| tensor(Vec::new(), shape)));
-        } else {
-            let parameters = result.parameters.into_iter().zip(shapes);
-            results.extend(parameters.map(|(grad, shape)| tensor(grad, shape)));
-        }
+        let width = Shape::from(vec![x.shape()[2]]);
+        let at_rows = at_rows
+            .iter()
+            .zip(result.rows.map(|grad| (grad, x.shape())));
+        let at_parameters = at_parameters
+            .iter()
+            .zip(result.parameters.into_iter().zip(shapes));
         let norm = result.norm.into_iter().flatten();
-        results.extend(norm.map(|grad| tensor(grad, Shape::from(vec![width]))));
-        for (parent, result) in ops.parents.into_iter().zip(results) {
+        let at_norm = at_norm.iter().zip(norm.map(|grad| (grad, width.clone())));
+        for (parent, (grad, shape)) in at_rows.chain(at_parameters).chain(at_norm) {
             if let Some(parent) = parent {
-                grads.register::<Flex>(parent.id, result);
+                grads.register::<Flex>(parent.id, tensor(grad, shape));
             }
         }
     }
@@ -454,9 +449,13 @@ impl Tape for Flex {
             return compose::attention_sublayer::<Autodiff<Self, C>>(x, norm, weights, config);
         }
         let (x, x_node) = x.into_parts();
-        let (weights, [q, qb, k, kb, v, vb, o, ob]) = weights.into_parts();
+        let (layers, nodes) = apart(weights.list());
+        let [[q, qb], [k, kb], [v, vb], [o, ob]] = nodes;
         let (norm, norm_nodes) = norm.into_parts();
-        let attention = Attention::new(norm, weights, config);
+        let attention = Attention {
+            parameters: Parameters::new(norm, layers),
+            config,
+        };
         match norm_nodes {
             None => on_tape::<_, C, 9>(attention, x, [x_node, q, qb, k, kb, v, vb, o, ob]),
             Some([gamma, beta]) => {
@@ -476,10 +475,10 @@ impl Tape for Flex {
             return compose::mlp_sublayer::<Autodiff<Self, C>>(x, norm, weights, config);
         };
         let (x, x_node) = x.into_parts();
-        let (weights, [e, eb, c, cb]) = weights.into_parts();
+        let (layers, [[e, eb], [c, cb]]) = apart(weights.list());
         let (norm, norm_nodes) = norm.into_parts();
         let mlp = Mlp {
-            parameters: Parameters::new(norm, weights.list()),
+            parameters: Parameters::new(norm, layers),
             activation,
             rectified: config.rectified,
         };
@@ -491,63 +490,29 @@ impl Tape for Flex {
 }
 
 impl<B: Backend> AttentionWeights<B> {
-    /// Matrices and biases in turn.
-    fn list(self) -> [FloatTensor<B>; 8] {
-        [
-            self.query,
-            self.query_bias,
-            self.key,
-            self.key_bias,
-            self.value,
-            self.value_bias,
-            self.output,
-            self.output_bias,
-        ]
+    fn list(self) -> [LinearWeights<B>; 4] {
+        [self.query, self.key, self.value, self.output]
     }
 }
 
 impl<B: Backend> MlpWeights<B> {
-    /// Matrices and biases in turn.
-    fn list(self) -> [FloatTensor<B>; 4] {
-        [
-            self.expand,
-            self.expand_bias,
-            self.contract,
-            self.contract_bias,
-        ]
+    fn list(self) -> [LinearWeights<B>; 2] {
+        [self.expand, self.contract]
     }
 }
 
-impl<B: Backend, C: CheckpointStrategy> AttentionWeights<Autodiff<B, C>> {
-    fn into_parts(self) -> (AttentionWeights<B>, [NodeGuard; 8]) {
-        let nodes = self.clone().list().map(|x| x.node());
-        let [q, qb, k, kb, v, vb, o, ob] = self.list().map(|x| x.into_primitive());
-        let weights = AttentionWeights {
-            query: q,
-            query_bias: qb,
-            key: k,
-            key_bias: kb,
-            value: v,
-            value_bias: vb,
-            output: o,
-            output_bias: ob,
-        };
-        (weights, nodes)
-    }
-}
-
-impl<B: Backend, C: CheckpointStrategy> MlpWeights<Autodiff<B, C>> {
-    fn into_parts(self) -> (MlpWeights<B>, [NodeGuard; 4]) {
-        let nodes = self.clone().list().map(|x| x.node());
-        let [e, eb, c, cb] = self.list().map(|x| x.into_primitive());
-        let weights = MlpWeights {
-            expand: e,
-            expand_bias: eb,
-            contract: c,
-            contract_bias: cb,
-        };
-        (weights, nodes)
-    }
+/// Layers without the tape, and their places on it: weight and bias.
+fn apart<B: Backend, C: CheckpointStrategy, const N: usize>(
+    layers: [LinearWeights<Autodiff<B, C>>; N],
+) -> ([LinearWeights<B>; N], [[NodeGuard; 2]; N]) {
+    let nodes = layers
+        .each_ref()
+        .map(|layer| [layer.weight.node(), layer.bias.node()]);
+    let layers = layers.map(|layer| LinearWeights {
+        weight: layer.weight.into_primitive(),
+        bias: layer.bias.into_primitive(),
+    });
+    (layers, nodes)
 }
 
 impl<B: Backend, C: CheckpointStrategy> Normalisation<Autodiff<B, C>> {

@@ -8,7 +8,8 @@ use burn::tensor::module::attention_fallback;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Device, FloatDType, Tensor, TensorData, activation};
 use vlsm_kernels::{
-    Activation, AttentionConfig, AttentionWeights, MlpConfig, MlpWeights, Normalisation,
+    Activation, AttentionConfig, AttentionWeights, LinearWeights, MlpConfig, MlpWeights,
+    Normalisation,
 };
 
 /// About normal, with a mean of 0.3 and a deviation of 1.5. Not the library's, whose seed is shared by all threads.
@@ -204,6 +205,13 @@ fn compare_sublayer(
     }
 }
 
+fn layer(weight: &Tensor<2>, bias: &Tensor<1>) -> LinearWeights<Dispatch> {
+    LinearWeights {
+        weight: weight.clone().into_dispatch(),
+        bias: bias.clone().into_dispatch(),
+    }
+}
+
 fn linear(x: Tensor<3>, weights: &Tensor<2>, bias: &Tensor<1>) -> Tensor<3> {
     x.matmul(weights.clone().unsqueeze()) + bias.clone().unsqueeze()
 }
@@ -238,19 +246,12 @@ fn attention_sublayer() {
                 &format!("{tokens} {width} {causal} {normalise}"),
                 &sublayer,
                 |x, matrices, vectors| {
-                    let (matrix, vector) = (
-                        |at: usize| matrices[at].clone().into_dispatch(),
-                        |at: usize| vectors[at].clone().into_dispatch(),
-                    );
+                    let layer = |at: usize| layer(&matrices[at], &vectors[at]);
                     let weights = AttentionWeights {
-                        query: matrix(0),
-                        query_bias: vector(0),
-                        key: matrix(1),
-                        key_bias: vector(1),
-                        value: matrix(2),
-                        value_bias: vector(2),
-                        output: matrix(3),
-                        output_bias: vector(3),
+                        query: layer(0),
+                        key: layer(1),
+                        value: layer(2),
+                        output: layer(3),
                     };
                     let config = AttentionConfig { heads, causal };
                     if normalise {
@@ -321,10 +322,8 @@ fn mlp_sublayer() {
                 &sublayer,
                 |x, matrices, vectors| {
                     let weights = MlpWeights {
-                        expand: matrices[0].clone().into_dispatch(),
-                        expand_bias: vectors[0].clone().into_dispatch(),
-                        contract: matrices[1].clone().into_dispatch(),
-                        contract_bias: vectors[1].clone().into_dispatch(),
+                        expand: layer(&matrices[0], &vectors[0]),
+                        contract: layer(&matrices[1], &vectors[1]),
                     };
                     let norm = if normalise {
                         norm(&vectors[2], &vectors[3])
@@ -369,31 +368,26 @@ fn mlp_sublayer() {
 /// is right.
 #[test]
 fn gradients_are_differences() {
-    let wide = |x: Tensor<2>| x.cast(FloatDType::F64);
-    let flat = |x: Tensor<1>| x.cast(FloatDType::F64).into_dispatch();
+    let flat = |x: Tensor<1>| x.cast(FloatDType::F64);
     let (tokens, width, hidden) = (7, 12, 20);
-    let square = |seed| wide(random([width, width], seed) * 0.3).into_dispatch();
+    let layer = |inputs, outputs, seed| {
+        let weight = random([inputs, outputs], seed) * 0.3;
+        layer(
+            &weight.cast(FloatDType::F64),
+            &flat(random([outputs], seed + 1)),
+        )
+    };
     let attention = AttentionWeights {
-        query: square(1),
-        query_bias: flat(random([width], 2)),
-        key: square(3),
-        key_bias: flat(random([width], 4)),
-        value: square(5),
-        value_bias: flat(random([width], 6)),
-        output: square(7),
-        output_bias: flat(random([width], 8)),
+        query: layer(width, width, 1),
+        key: layer(width, width, 3),
+        value: layer(width, width, 5),
+        output: layer(width, width, 7),
     };
     let mlp = MlpWeights {
-        expand: wide(random([width, hidden], 9) * 0.3).into_dispatch(),
-        expand_bias: flat(random([hidden], 10)),
-        contract: wide(random([hidden, width], 11) * 0.3).into_dispatch(),
-        contract_bias: flat(random([width], 12)),
+        expand: layer(width, hidden, 9),
+        contract: layer(hidden, width, 11),
     };
-    let norm = || Normalisation::Layer {
-        gamma: flat(random([width], 13)),
-        beta: flat(random([width], 14)),
-        epsilon: 1e-5,
-    };
+    let norm = || norm(&flat(random([width], 13)), &flat(random([width], 14)));
     let function = |x: Tensor<3>| {
         let config = AttentionConfig {
             heads: 3,

@@ -1,15 +1,27 @@
 //! Linear layers as kernels take them.
 
-use burn::backend::DispatchTensor;
+use burn::backend::Dispatch;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
+use vlsm_kernels::{LinearWeights, MlpWeights};
 
-/// Weights `[input, output]` and bias `[output]`, zeros where the layer has none.
-pub(crate) fn weights(linear: &Linear) -> [DispatchTensor; 2] {
+/// The parameters of a layer, with zeros where it has no bias.
+pub(crate) fn weights(linear: &Linear) -> LinearWeights<Dispatch> {
     let weight = linear.weight.val();
     let bias = match &linear.bias {
         Some(bias) => bias.val(),
         None => Tensor::zeros([weight.dims()[1]], &weight.device()),
     };
-    [weight.into_dispatch(), bias.into_dispatch()]
+    LinearWeights {
+        weight: weight.into_dispatch(),
+        bias: bias.into_dispatch(),
+    }
+}
+
+/// The parameters of two layers with an activation between them.
+pub(crate) fn mlp_weights(fc1: &Linear, fc2: &Linear) -> MlpWeights<Dispatch> {
+    MlpWeights {
+        expand: weights(fc1),
+        contract: weights(fc2),
+    }
 }

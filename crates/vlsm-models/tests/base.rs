@@ -159,17 +159,21 @@ fn adapters_go_back_on_their_base_only() {
     );
 }
 
-/// The `default` profile starts as the base itself, the `paper` profile does not.
-#[test]
-fn default_adapters_start_as_the_identity() {
+/// A small base that all methods go with: shallow text adapters need the text width to be the projection width.
+fn base_for_all_methods() -> Base {
     let temporary = tempfile::tempdir().unwrap();
     let mut config = small_base(temporary.path(), 3);
-    // Shallow text adapters need the text width to be the projection width.
     config.projection_dim = config.text_config.hidden_size;
     let json = config.to_json().to_string();
     std::fs::write(temporary.path().join("config.json"), json).unwrap();
     write(temporary.path(), &init::base(&config, 3));
-    let base = load(temporary.path()).unwrap();
+    load(temporary.path()).unwrap()
+}
+
+/// The `default` profile starts as the base itself, the `paper` profile does not.
+#[test]
+fn default_adapters_start_as_the_identity() {
+    let base = base_for_all_methods();
     let pixels = Tensor::<4>::ones([1, 3, 32, 32], &Device::flex());
     let logits = |method: MethodConfig| {
         let model = AdaptedClipSeg::new(&base, method, 1).unwrap();
@@ -230,14 +234,7 @@ fn states_do_not_depend_on_the_batch() {
 /// A tower is called frozen exactly if its states stay as they are when all trained parameters move.
 #[test]
 fn frozen_towers_do_not_see_what_is_trained() {
-    let temporary = tempfile::tempdir().unwrap();
-    let mut config = small_base(temporary.path(), 3);
-    // Shallow text adapters need the text width to be the projection width.
-    config.projection_dim = config.text_config.hidden_size;
-    let json = config.to_json().to_string();
-    std::fs::write(temporary.path().join("config.json"), json).unwrap();
-    write(temporary.path(), &init::base(&config, 3));
-    let base = load(temporary.path()).unwrap();
+    let base = base_for_all_methods();
     let pixels = Tensor::<4>::ones([2, 3, 32, 32], &Device::flex());
     let values = |states: Vec<Tensor<2>>| states.into_iter().map(to_host).collect::<Vec<_>>();
     for kind in [
@@ -255,7 +252,7 @@ fn frozen_towers_do_not_see_what_is_trained() {
             };
             let before = AdaptedClipSeg::new(&base, method.clone(), 1).unwrap();
             let moved = weights::update(before.clone(), |name, value| {
-                method.trains(name, &config).then(|| value + 0.1)
+                method.trains(name, &base.config).then(|| value + 0.1)
             });
             let tokens = before.tokens(&[[60, 4, 63]]).unwrap();
             let text = [&before, &moved].map(|model| values(model.text_states(&tokens)));

@@ -157,10 +157,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     let peak = vlsm_kernels::multiply_add_peak();
+    let what = match args.case {
+        Case::Train => "seconds_per_image",
+        Case::Infer => "seconds_per_call",
+    };
     println!(
         "{}",
         serde_json::json!({
-            "seconds_per_image": seconds,
+            what: seconds,
             "step_seconds": steps,
             "peak_flops": peak,
             // Of the processor's multiply-adds, over what dense training cannot do without in the vision tower.

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::gradient;
 use super::heads::{Head, Scratch, Softmax, Strip, StripMut};
-use super::norm::Norm;
-use super::panels::{LANES, Panels, Rows};
+use super::norm::{Norm, input};
+use super::panels::{LANES, Panels, Part, Rows};
 use super::product::{BLOCK, Weights, product};
 
 /// An attention sublayer.
@@ -42,18 +42,18 @@ pub(crate) struct Wanted {
 /// Gradients of a sublayer.
 #[derive(Debug)]
 pub(crate) struct SublayerGrads {
-    /// At the input; empty unless it or those at scale and shift are asked for.
-    pub(crate) rows: Vec<f32>,
-    /// At weights and biases in turn, where they are asked for.
+    /// At the input; computed with those at scale and shift too.
+    pub(crate) rows: Option<Vec<f32>>,
+    /// At weights and biases in turn; none unless they are asked for.
     pub(crate) parameters: Vec<Vec<f32>>,
-    /// At scale and shift, where they are asked for.
+    /// At scale and shift.
     pub(crate) norm: Option<[Vec<f32>; 2]>,
 }
 
 /// One head of one image.
-fn strip(of: &Panels, task: Task, panels: usize, first: usize, width: usize) -> Strip<'_> {
-    let features = of.features(task.block);
-    let start = (task.block * of.block * of.count + task.image * panels * features) * LANES;
+fn strip(of: &Panels, part: Part, panels: usize, first: usize, width: usize) -> Strip<'_> {
+    let features = of.features(part.block);
+    let start = (part.block * of.block * of.count + part.image * panels * features) * LANES;
     Strip {
         data: &of.data[start..][..panels * features * LANES],
         block: features,
@@ -62,28 +62,14 @@ fn strip(of: &Panels, task: Task, panels: usize, first: usize, width: usize) -> 
     }
 }
 
-/// The heads of a block for one image.
-#[derive(Debug, Clone, Copy)]
-struct Task {
-    block: usize,
-    image: usize,
-}
-
 impl Attention<'_> {
     /// Rows to rows.
     pub(crate) fn forward(&self, rows: &[f32], shape: Rows) -> (Vec<f32>, AttentionKept) {
-        let projected = self.project(&self.input(rows, shape));
+        let projected = self.project(&input(self.norm, rows, shape));
         let (mixed, softmax) = self.attend(&projected, shape);
         let output = [(self.weights[3], &mixed)];
         let output = product(&output, Some(self.biases[3]), BLOCK, |_, _| {});
         (output.unpack(shape), AttentionKept { projected, softmax })
-    }
-
-    fn input(&self, rows: &[f32], shape: Rows) -> Panels {
-        match self.norm {
-            Some(norm) => norm.forward(rows, shape),
-            None => Panels::pack(rows, shape),
-        }
     }
 
     /// Width of a head.
@@ -100,12 +86,13 @@ impl Attention<'_> {
     fn project(&self, x: &Panels) -> [Panels; 3] {
         let block = self.width() * (BLOCK / self.width()).max(1);
         [0, 1, 2].map(|index| {
-            // Scaled before the product with the keys, as Transformers does, whose rounding this follows.
-            let scale = if index == 0 { self.scale() } else { 1.0 };
             let terms = [(self.weights[index], x)];
             product(&terms, Some(self.biases[index]), block, |_, part| {
-                for y in part {
-                    *y *= scale;
+                // Queries are scaled before their product with the keys, as by Transformers, whose rounding this follows.
+                if index == 0 {
+                    for y in part {
+                        *y *= self.scale();
+                    }
                 }
             })
         })
@@ -135,25 +122,21 @@ impl Attention<'_> {
         let mut softmax = vec![Softmax::default(); self.heads * query.count];
         let mut rest = &mut softmax[..];
         let mut tasks = Vec::new();
-        let blocks = mixed.data.chunks_mut(query.block * query.count * LANES);
-        for (block, data) in blocks.enumerate() {
-            let features = query.features(block);
-            for (image, data) in data.chunks_mut(panels * features * LANES).enumerate() {
-                let part;
-                (part, rest) = rest.split_at_mut(features / width * panels);
-                tasks.push((Task { block, image }, data, part));
-            }
+        for (part, data) in mixed.by_image_mut(panels) {
+            let softmax;
+            (softmax, rest) = rest.split_at_mut(query.features(part.block) / width * panels);
+            tasks.push((part, data, softmax));
         }
         tasks.into_par_iter().for_each_with(
             Scratch::default(),
-            |scratch, (task, data, softmax)| {
+            |scratch, (part, data, softmax)| {
                 for (index, softmax) in softmax.chunks_mut(panels).enumerate() {
                     let first = index * width;
                     let head =
-                        self.head(projected, shape, |of| strip(of, task, panels, first, width));
+                        self.head(projected, shape, |of| strip(of, part, panels, first, width));
                     let mut output = StripMut {
                         data,
-                        block: query.features(task.block),
+                        block: query.features(part.block),
                         first,
                         width,
                     };
@@ -181,7 +164,7 @@ impl Attention<'_> {
         drop(grad);
         let mut at_parameters = Vec::new();
         if wanted.parameters {
-            let x = self.input(rows, shape);
+            let x = input(self.norm, rows, shape);
             for grad in &grads {
                 at_parameters.push(gradient::matrix(&x, grad));
                 at_parameters.push(gradient::bias(grad));
@@ -212,34 +195,29 @@ impl Attention<'_> {
         let query = &projected[0];
         let (width, panels) = (self.width(), shape.panels());
         let mut grads = [(); 3].map(|()| Panels::zeros(query.width, query.block, query.count));
-        let size = query.block * query.count * LANES;
-        let mut softmax = softmax;
+        let mut rest = softmax;
         let mut tasks = Vec::new();
-        let [a, b, c] = grads.each_mut().map(|grad| grad.data.chunks_mut(size));
-        for (block, ((a, b), c)) in a.zip(b).zip(c).enumerate() {
-            let features = query.features(block);
-            let [a, b, c] = [a, b, c].map(|data| data.chunks_mut(panels * features * LANES));
-            for (image, ((a, b), c)) in a.zip(b).zip(c).enumerate() {
-                let part;
-                (part, softmax) = softmax.split_at(features / width * panels);
-                tasks.push((Task { block, image }, [a, b, c], part));
-            }
+        let [a, b, c] = grads.each_mut().map(|grad| grad.by_image_mut(panels));
+        for (((part, a), (_, b)), (_, c)) in a.zip(b).zip(c) {
+            let softmax;
+            (softmax, rest) = rest.split_at(query.features(part.block) / width * panels);
+            tasks.push((part, [a, b, c], softmax));
         }
         let scale = self.scale();
         tasks.into_par_iter().for_each_with(
             Scratch::default(),
-            |scratch, (task, [a, b, c], softmax)| {
+            |scratch, (part, [a, b, c], softmax)| {
                 for (index, softmax) in softmax.chunks(panels).enumerate() {
                     let first = index * width;
                     let head =
-                        self.head(projected, shape, |of| strip(of, task, panels, first, width));
+                        self.head(projected, shape, |of| strip(of, part, panels, first, width));
                     let mut to = [&mut *a, &mut *b, &mut *c].map(|data| StripMut {
                         data,
-                        block: query.features(task.block),
+                        block: query.features(part.block),
                         first,
                         width,
                     });
-                    let grad = strip(grad, task, panels, first, width);
+                    let grad = strip(grad, part, panels, first, width);
                     head.backward(grad, softmax, &mut to, scratch);
                 }
                 for x in a {
@@ -255,7 +233,7 @@ impl SublayerGrads {
     /// Nothing else is asked for.
     pub(super) fn of_parameters(parameters: Vec<Vec<f32>>) -> Self {
         Self {
-            rows: Vec::new(),
+            rows: None,
             parameters,
             norm: None,
         }
@@ -280,7 +258,7 @@ impl SublayerGrads {
             None => (grad.unpack(shape), None),
         };
         Self {
-            rows,
+            rows: Some(rows),
             parameters,
             norm,
         }

@@ -1,5 +1,12 @@
 //! The exponential, made so that loops over it are vectorised.
 
+use multiversion::target::Target;
+
+/// Whether a target multiplies and adds in one instruction.
+pub(crate) const fn fuses(target: Target) -> bool {
+    target.supports_feature_str("fma") || cfg!(target_arch = "aarch64")
+}
+
 /// `a * b + c`, rounded once where the processor can.
 #[inline(always)]
 pub(crate) fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {

@@ -4,6 +4,7 @@ use multiversion::multiversion;
 use multiversion::target::selected_target;
 use rayon::prelude::*;
 
+use super::exp::fuses;
 use super::panels::{LANES, Lane, Panels};
 use super::product::{TILE, tile};
 
@@ -88,8 +89,7 @@ fn tiles(
     outputs: usize,
     column: usize,
 ) {
-    const FMA: bool =
-        selected_target!().supports_feature_str("fma") || cfg!(target_arch = "aarch64");
+    const FMA: bool = fuses(selected_target!());
     let (grad, _) = grad.as_chunks::<LANES>();
     let width = LANES.min(outputs - column);
     for (start, grad) in grad.chunks(DEPTH).enumerate() {

@@ -3,9 +3,9 @@
 use multiversion::multiversion;
 use multiversion::target::selected_target;
 
-use super::exp::{exp, exp_wide};
+use super::exp::{exp, exp_wide, fuses};
 use super::panels::{LANES, Lane};
-use super::product::{TILE, tile};
+use super::product::{TILE, add, mix, set, tile};
 
 /// Panels of queries whose weights are kept until they are multiplied: about 100 queries, so that both matrices of the
 /// backward pass stay in the second cache.
@@ -29,7 +29,7 @@ impl<'a> Strip<'a> {
         self.data[start..][..self.width * LANES].as_chunks().0
     }
 
-    /// `[tile of features][token][feature]`, the last tile with fewer: the order in which a product over tokens reads.
+    /// `[tile of features][token][feature]`, the last tile with fewer: the order in which [`mix`] over tokens reads.
     #[inline(always)]
     fn by_token(self, tokens: usize, to: &mut Vec<f32>) {
         to.resize(tokens * self.width, 0.0);
@@ -118,8 +118,7 @@ impl Head<'_> {
 
 #[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
 fn forward(head: &Head, output: &mut StripMut, softmax: &mut [Softmax], scratch: &mut Scratch) {
-    const FMA: bool =
-        selected_target!().supports_feature_str("fma") || cfg!(target_arch = "aarch64");
+    const FMA: bool = fuses(selected_target!());
     let values = &mut scratch.first;
     head.value.by_token(head.tokens, values);
     let weights = &mut scratch.weights;
@@ -154,12 +153,7 @@ fn forward(head: &Head, output: &mut StripMut, softmax: &mut [Softmax], scratch:
                 *x *= rate;
             }
         }
-        mix::<FMA>(
-            values,
-            &weights[..head.tokens],
-            output.panel(panel),
-            |y, sums| *y = *sums,
-        );
+        mix::<FMA>(values, &weights[..head.tokens], output.panel(panel), set);
     }
 }
 
@@ -173,8 +167,7 @@ fn backward(
     to: &mut [StripMut; 3],
     scratch: &mut Scratch,
 ) {
-    const FMA: bool =
-        selected_target!().supports_feature_str("fma") || cfg!(target_arch = "aarch64");
+    const FMA: bool = fuses(selected_target!());
     let Scratch {
         weights,
         grads,
@@ -214,12 +207,7 @@ fn backward(
             // What stands behind the last key is no key.
             weights[head.tokens..].fill([0.0; LANES]);
             grads[head.tokens..].fill([0.0; LANES]);
-            mix::<FMA>(
-                keys,
-                &grads[..head.tokens],
-                query_grad.panel(panel),
-                |y, sums| *y = *sums,
-            );
+            mix::<FMA>(keys, &grads[..head.tokens], query_grad.panel(panel), set);
             by_key(weights, depth, row * LANES, weights_by_key);
             by_key(grads, depth, row * LANES, grads_by_key);
         }
@@ -236,13 +224,9 @@ fn backward(
                 (&*outputs, &weights_by_key[part], value_grad.panel(panel)),
             ] {
                 if start == 0 {
-                    mix::<FMA>(rows, lanes, to, |y, sums| *y = *sums);
+                    mix::<FMA>(rows, lanes, to, set);
                 } else {
-                    mix::<FMA>(rows, lanes, to, |y, sums| {
-                        for (y, sum) in y.iter_mut().zip(sums) {
-                            *y += sum;
-                        }
-                    });
+                    mix::<FMA>(rows, lanes, to, add);
                 }
             }
         }
@@ -274,40 +258,6 @@ fn dot<const FMA: bool>(strip: Strip<'_>, lanes: &[Lane], to: &mut [Lane]) {
 fn store<const N: usize>(to: &mut [Lane], sums: [Lane; N]) {
     for (to, sum) in to.iter_mut().zip(sums) {
         *to = sum;
-    }
-}
-
-/// Sums over tokens: `rows` by [`Strip::by_token`] times `lanes[token]`, given to `put` by feature.
-#[inline(always)]
-fn mix<const FMA: bool>(
-    rows: &[f32],
-    lanes: &[Lane],
-    to: &mut [Lane],
-    put: impl Fn(&mut Lane, &Lane),
-) {
-    for (rows, to) in rows.chunks(TILE * lanes.len()).zip(to.chunks_mut(TILE)) {
-        match to.len() {
-            6 => mix_tile::<6, FMA>(rows, lanes, to, &put),
-            5 => mix_tile::<5, FMA>(rows, lanes, to, &put),
-            4 => mix_tile::<4, FMA>(rows, lanes, to, &put),
-            3 => mix_tile::<3, FMA>(rows, lanes, to, &put),
-            2 => mix_tile::<2, FMA>(rows, lanes, to, &put),
-            _ => mix_tile::<1, FMA>(rows, lanes, to, &put),
-        }
-    }
-}
-
-#[inline(always)]
-fn mix_tile<const FEATURES: usize, const FMA: bool>(
-    rows: &[f32],
-    lanes: &[Lane],
-    to: &mut [Lane],
-    put: &impl Fn(&mut Lane, &Lane),
-) {
-    let (rows, _) = rows.as_chunks::<FEATURES>();
-    let sums = tile::<FEATURES, FEATURES, 0, FMA>(rows, lanes);
-    for (lane, sums) in to.iter_mut().zip(&sums) {
-        put(lane, sums);
     }
 }
 

@@ -5,9 +5,9 @@ use multiversion::target::selected_target;
 use rayon::prelude::*;
 
 use super::attention::{SublayerGrads, Wanted};
-use super::exp::exp;
+use super::exp::{exp, fuses};
 use super::gradient;
-use super::norm::Norm;
+use super::norm::{Norm, input};
 use super::panels::{LANES, Panels, Rows, zeros};
 use super::product::{BLOCK, Weights, product, product_beside};
 use crate::compose::SLOPE;
@@ -77,14 +77,14 @@ pub(crate) struct MlpKept {
 impl Mlp<'_> {
     /// Rows to rows.
     pub(crate) fn forward(&self, rows: &[f32], shape: Rows) -> Vec<f32> {
-        let x = self.input(rows, shape);
+        let x = input(self.norm, rows, shape);
         let hidden = self.expand(&x);
         self.contract(&hidden).unpack(shape)
     }
 
     /// Rows to rows, and what the backward pass needs.
     pub(crate) fn forward_kept(&self, rows: &[f32], shape: Rows) -> (Vec<f32>, MlpKept) {
-        let x = self.input(rows, shape);
+        let x = input(self.norm, rows, shape);
         let mut slopes = zeros(self.weights[0].outputs * x.count * LANES);
         let terms = [(self.weights[0], &x)];
         let beside = Some(&mut slopes[..]);
@@ -113,13 +113,6 @@ impl Mlp<'_> {
             hidden,
         };
         (output, kept)
-    }
-
-    fn input(&self, rows: &[f32], shape: Rows) -> Panels {
-        match self.norm {
-            Some(norm) => norm.forward(rows, shape),
-            None => Panels::pack(rows, shape),
-        }
     }
 
     fn expand(&self, x: &Panels) -> Panels {
@@ -162,14 +155,19 @@ impl Mlp<'_> {
         });
         let mut at_parameters = Vec::new();
         if wanted.parameters {
-            let x = self.input(rows, shape);
+            let x = input(self.norm, rows, shape);
             at_parameters.push(gradient::matrix(&x, &hidden_grad));
             at_parameters.push(gradient::bias(&hidden_grad));
             // Where there are many they are computed again: a sixth of the work of a step for a quarter of its memory.
-            let again = kept.hidden.is_none().then(|| self.expand(&x));
-            if let Some(hidden) = kept.hidden.as_ref().or(again.as_ref()) {
-                at_parameters.push(gradient::matrix(hidden, &output_grad));
-            }
+            let again;
+            let hidden = match &kept.hidden {
+                Some(hidden) => hidden,
+                None => {
+                    again = self.expand(&x);
+                    &again
+                }
+            };
+            at_parameters.push(gradient::matrix(hidden, &output_grad));
             at_parameters.push(gradient::bias(&output_grad));
         }
         drop(output_grad);
@@ -222,8 +220,7 @@ fn relu_and_slope(values: &mut [f32], slopes: &mut [u16]) {
 
 #[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
 fn quick_gelu(values: &mut [f32]) {
-    const FMA: bool =
-        selected_target!().supports_feature_str("fma") || cfg!(target_arch = "aarch64");
+    const FMA: bool = fuses(selected_target!());
     for x in values {
         *x /= 1.0 + exp::<FMA>(-SLOPE * *x);
     }
@@ -231,14 +228,14 @@ fn quick_gelu(values: &mut [f32]) {
 
 #[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
 fn quick_gelu_and_slope(values: &mut [f32], slopes: &mut [u16]) {
-    const FMA: bool =
-        selected_target!().supports_feature_str("fma") || cfg!(target_arch = "aarch64");
+    const FMA: bool = fuses(selected_target!());
     for (x, slope) in values.iter_mut().zip(slopes) {
         let scaled = SLOPE * *x;
-        let gate = 1.0 / (1.0 + exp::<FMA>(-scaled));
+        let rate = 1.0 + exp::<FMA>(-scaled);
+        let gate = 1.0 / rate;
         *slope = quantised(gate * (1.0 + scaled * (1.0 - gate)));
         // As in `quick_gelu`, to the last bit.
-        *x /= 1.0 + exp::<FMA>(-SLOPE * *x);
+        *x /= rate;
     }
 }
 

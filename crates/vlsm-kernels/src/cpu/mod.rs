@@ -10,7 +10,7 @@ mod panels;
 mod product;
 
 pub(crate) use attention::{Attention, AttentionKept, SublayerGrads, Wanted};
-pub(crate) use exp::{exp, exp_wide, multiply_add};
+pub(crate) use exp::{exp, exp_wide, fuses, multiply_add};
 pub(crate) use mlp::{Activation, Mlp, MlpKept};
 pub(crate) use norm::Norm;
 pub(crate) use panels::Rows;

@@ -57,9 +57,7 @@ impl Norm<'_> {
         );
         result
     }
-}
 
-impl Norm<'_> {
     /// The gradients at scale and shift, given that at the normalised panels, which is 0 behind the last token of an image.
     pub(crate) fn parameters_backward(
         self,
@@ -72,28 +70,28 @@ impl Norm<'_> {
             beta: &vec![0.0; shape.width],
             ..self
         };
-        let normal = plain.forward(rows, shape);
-        let mut gamma = vec![0.0; shape.width];
-        gamma
-            .par_chunks_mut(grad.block)
+        let mut along = plain.forward(rows, shape);
+        along
+            .data
+            .par_chunks_mut(shape.width * LANES)
             .enumerate()
-            .for_each(|(block, gamma)| {
-                let mut sums = vec![[0.0f32; LANES]; gamma.len()];
-                for panel in 0..grad.count {
-                    let (grads, _) = grad.panel(block, panel).as_chunks::<LANES>();
-                    let (normal, _) = normal.panel(0, panel).as_chunks::<LANES>();
-                    let normal = &normal[block * grad.block..];
-                    for ((sum, grad), normal) in sums.iter_mut().zip(grads).zip(normal) {
-                        for ((sum, grad), x) in sum.iter_mut().zip(grad).zip(normal) {
-                            *sum += grad * x;
-                        }
+            .for_each(|(panel, normal)| {
+                for block in 0..shape.width.div_ceil(grad.block) {
+                    let normal = &mut normal[block * grad.block * LANES..];
+                    for (x, grad) in normal.iter_mut().zip(grad.panel(block, panel)) {
+                        *x *= grad;
                     }
                 }
-                for (y, sums) in gamma.iter_mut().zip(&sums) {
-                    *y = sums.iter().sum();
-                }
             });
-        [gamma, gradient::bias(grad)]
+        [gradient::bias(&along), gradient::bias(grad)]
+    }
+}
+
+/// The input of a sublayer: rows, normalised if `norm` says how, in one block of panels.
+pub(crate) fn input(norm: Option<Norm<'_>>, rows: &[f32], shape: Rows) -> Panels {
+    match norm {
+        Some(norm) => norm.forward(rows, shape),
+        None => Panels::pack(rows, shape),
     }
 }
 

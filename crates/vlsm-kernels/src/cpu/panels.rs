@@ -47,7 +47,7 @@ impl Rows {
         self.tokens.div_ceil(LANES)
     }
 
-    /// The rows of each panel in turn, with its first token's.
+    /// The rows of each panel in turn.
     pub(crate) fn by_panel(self, rows: &[f32]) -> impl Iterator<Item = &[f32]> {
         rows.chunks(self.tokens * self.width)
             .flat_map(move |image| image.chunks(LANES * self.width))
@@ -58,6 +58,13 @@ impl Rows {
         rows.chunks_mut(self.tokens * self.width)
             .flat_map(move |image| image.chunks_mut(LANES * self.width))
     }
+}
+
+/// A block of features of one image.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) block: usize,
+    pub(crate) image: usize,
 }
 
 impl Panels {
@@ -105,6 +112,28 @@ impl Panels {
         self.block.min(self.width - block * self.block)
     }
 
+    /// Each block of each image, of so many panels, to be written.
+    pub(crate) fn by_image_mut(
+        &mut self,
+        panels: usize,
+    ) -> impl Iterator<Item = (Part, &mut [f32])> {
+        let (width, block) = (self.width, self.block);
+        let blocks = self.data.chunks_mut(block * self.count * LANES).enumerate();
+        blocks.flat_map(move |(index, data)| {
+            let features = block.min(width - index * block);
+            let images = data.chunks_mut(panels * features * LANES).enumerate();
+            images.map(move |(image, data)| {
+                (
+                    Part {
+                        block: index,
+                        image,
+                    },
+                    data,
+                )
+            })
+        })
+    }
+
     /// One panel's features of a block, `[feature][token]`.
     pub(crate) fn panel(&self, block: usize, panel: usize) -> &[f32] {
         let features = self.features(block);
@@ -113,7 +142,7 @@ impl Panels {
     }
 }
 
-/// Zeros, written by all threads: the allocator writes those of `vec!` by one, a twentieth of a step.
+/// Zeros, written by all threads: the allocator writes those of `vec!` by one, which took about a twentieth of a step.
 pub(crate) fn zeros<T: Copy + Default + Send + Sync>(count: usize) -> Vec<T> {
     rayon::iter::repeat_n(T::default(), count)
         .with_min_len(1 << 14)

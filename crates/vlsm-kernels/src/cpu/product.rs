@@ -6,7 +6,7 @@ use multiversion::multiversion;
 use multiversion::target::selected_target;
 use rayon::prelude::*;
 
-use super::exp::multiply_add;
+use super::exp::{fuses, multiply_add};
 use super::panels::{LANES, Lane, Panels};
 
 /// Outputs that one tile computes: with 16 tokens, twelve of the sixteen AVX registers are sums.
@@ -254,31 +254,58 @@ pub(crate) fn tile<const OUTPUTS: usize, const ROW: usize, const FIRST: usize, c
 /// Adds the product of packed weights and a panel to a panel.
 #[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
 fn tiles(packed: &[f32], x: &[f32], data: &mut [f32]) {
-    const FMA: bool =
-        selected_target!().supports_feature_str("fma") || cfg!(target_arch = "aarch64");
+    const FMA: bool = fuses(selected_target!());
     let (x, _) = x.as_chunks::<LANES>();
     let (data, _) = data.as_chunks_mut::<LANES>();
-    for (packed, data) in packed.chunks(TILE * x.len()).zip(data.chunks_mut(TILE)) {
-        match data.len() {
-            6 => add::<6, FMA>(packed, x, data),
-            5 => add::<5, FMA>(packed, x, data),
-            4 => add::<4, FMA>(packed, x, data),
-            3 => add::<3, FMA>(packed, x, data),
-            2 => add::<2, FMA>(packed, x, data),
-            _ => add::<1, FMA>(packed, x, data),
+    mix::<FMA>(packed, x, data, add);
+}
+
+/// Sums of all tiles: `rows`, `[tile][input][output]`, times `lanes[input]`, given to `put` by output.
+#[inline(always)]
+pub(crate) fn mix<const FMA: bool>(
+    rows: &[f32],
+    lanes: &[Lane],
+    to: &mut [Lane],
+    put: impl Fn(&mut Lane, &Lane),
+) {
+    for (rows, to) in rows.chunks(TILE * lanes.len()).zip(to.chunks_mut(TILE)) {
+        match to.len() {
+            6 => mix_tile::<6, FMA>(rows, lanes, to, &put),
+            5 => mix_tile::<5, FMA>(rows, lanes, to, &put),
+            4 => mix_tile::<4, FMA>(rows, lanes, to, &put),
+            3 => mix_tile::<3, FMA>(rows, lanes, to, &put),
+            2 => mix_tile::<2, FMA>(rows, lanes, to, &put),
+            _ => mix_tile::<1, FMA>(rows, lanes, to, &put),
         }
     }
 }
 
 #[inline(always)]
-fn add<const OUTPUTS: usize, const FMA: bool>(packed: &[f32], x: &[Lane], data: &mut [Lane]) {
-    let (rows, _) = packed.as_chunks::<OUTPUTS>();
-    let sums = tile::<OUTPUTS, OUTPUTS, 0, FMA>(rows, x);
-    for (lane, sums) in data.iter_mut().zip(&sums) {
-        for (y, sum) in lane.iter_mut().zip(sums) {
-            *y += sum;
-        }
+fn mix_tile<const OUTPUTS: usize, const FMA: bool>(
+    rows: &[f32],
+    lanes: &[Lane],
+    to: &mut [Lane],
+    put: &impl Fn(&mut Lane, &Lane),
+) {
+    let (rows, _) = rows.as_chunks::<OUTPUTS>();
+    let sums = tile::<OUTPUTS, OUTPUTS, 0, FMA>(rows, lanes);
+    for (lane, sums) in to.iter_mut().zip(&sums) {
+        put(lane, sums);
     }
+}
+
+/// For [`mix`]: adds the sums to what is there.
+#[inline(always)]
+pub(crate) fn add(lane: &mut Lane, sums: &Lane) {
+    for (y, sum) in lane.iter_mut().zip(sums) {
+        *y += sum;
+    }
+}
+
+/// For [`mix`]: puts the sums in place of what is there.
+#[inline(always)]
+pub(crate) fn set(lane: &mut Lane, sums: &Lane) {
+    *lane = *sums;
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use vlsm_kernels::{Activation, MlpConfig, MlpWeights, Normalisation};
+use vlsm_kernels::{Activation, MlpConfig, Normalisation};
 
 use crate::linear;
 use crate::method::Profile;
@@ -61,14 +61,7 @@ impl AdapterBlock {
     fn change<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let shape = x.dims();
         let width = shape[D - 1] as i32;
-        let [expand, expand_bias] = linear::weights(&self.fc1);
-        let [contract, contract_bias] = linear::weights(&self.fc2);
-        let weights = MlpWeights {
-            expand,
-            expand_bias,
-            contract,
-            contract_bias,
-        };
+        let weights = linear::mlp_weights(&self.fc1, &self.fc2);
         let config = MlpConfig {
             activation: Activation::Relu,
             rectified: self.profile == Profile::Paper,

@@ -45,19 +45,11 @@ impl SelfAttentionConfig {
 impl SelfAttention {
     /// `[batch, tokens, width]`, normalised by `norm`, to the same shape; `causal` hides later tokens from earlier ones.
     pub fn forward(&self, x: Tensor<3>, norm: Normalisation<Dispatch>, causal: bool) -> Tensor<3> {
-        let [query, query_bias] = linear::weights(&self.q_proj);
-        let [key, key_bias] = linear::weights(&self.k_proj);
-        let [value, value_bias] = linear::weights(&self.v_proj);
-        let [output, output_bias] = linear::weights(&self.out_proj);
         let weights = AttentionWeights {
-            query,
-            query_bias,
-            key,
-            key_bias,
-            value,
-            value_bias,
-            output,
-            output_bias,
+            query: linear::weights(&self.q_proj),
+            key: linear::weights(&self.k_proj),
+            value: linear::weights(&self.v_proj),
+            output: linear::weights(&self.out_proj),
         };
         let config = AttentionConfig {
             heads: self.heads,

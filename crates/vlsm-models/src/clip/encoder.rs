@@ -4,7 +4,7 @@ use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use vlsm_kernels::{MlpWeights, Normalisation};
+use vlsm_kernels::Normalisation;
 
 use super::{LayerNorm, SelfAttention, SelfAttentionConfig};
 use crate::adapter::LayerAdapters;
@@ -45,14 +45,7 @@ impl MlpConfig {
 impl Mlp {
     /// `[batch, tokens, width]`, normalised by `norm`, to the same shape.
     pub fn forward(&self, x: Tensor<3>, norm: Normalisation<Dispatch>) -> Tensor<3> {
-        let [expand, expand_bias] = linear::weights(&self.fc1);
-        let [contract, contract_bias] = linear::weights(&self.fc2);
-        let weights = MlpWeights {
-            expand,
-            expand_bias,
-            contract,
-            contract_bias,
-        };
+        let weights = linear::mlp_weights(&self.fc1, &self.fc2);
         let config = vlsm_kernels::MlpConfig {
             activation: match self.activation {
                 Activation::QuickGelu => vlsm_kernels::Activation::QuickGelu,
