@@ -20,7 +20,7 @@ use burn::tensor::Tensor;
 pub use peak::multiply_add_peak;
 pub use sublayer::{
     Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, LinearWeights,
-    MlpWeights, Normalisation, Tape,
+    MlpWeights, Normalisation, Tape, recompute_activations,
 };
 
 /// What a backend does for this crate; every operation has a default body.

@@ -1,6 +1,7 @@
 //! The sublayers of a transformer, each one node on the tape.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -14,6 +15,14 @@ use burn_flex::FlexTensor;
 use crate::cpu::{self, Core, Kept, Linear, Norm, ParameterGrads, Rows, Wanted, Weights};
 use crate::flex::tensor;
 use crate::{Kernels, compose};
+
+static RECOMPUTE: AtomicBool = AtomicBool::new(false);
+
+/// Whether, from now on and in the whole process, a sublayer on the CPU keeps its input alone and computes the rest again in
+/// the backward pass (activation checkpointing, Chen et al. 2016): slower, with less memory, and the same bits.
+pub fn recompute_activations(recompute: bool) {
+    RECOMPUTE.store(recompute, Ordering::Relaxed);
+}
 
 /// The layer normalisation before a sublayer.
 #[derive(Debug, Clone, ExtensionType)]
@@ -303,7 +312,8 @@ impl<K: Kind> Sublayer<K> {
         match step.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
                 let x = x.to_contiguous();
-                let (output, kept) = self.kernel().forward(values(&x), rows(&x.shape()), true);
+                let keep = !RECOMPUTE.load(Ordering::Relaxed);
+                let (output, kept) = self.kernel().forward(values(&x), rows(&x.shape()), keep);
                 let output = tensor(output, x.shape());
                 prepared.finish((x, Arc::new(self), Arc::new(kept)), output)
             }

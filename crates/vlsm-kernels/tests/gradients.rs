@@ -476,6 +476,53 @@ fn adapter_block() {
     }
 }
 
+/// What is computed again has the same bits.
+#[test]
+fn recomputed_activations() {
+    let (tokens, width, hidden) = (400, 12, 20);
+    let sublayer = Sublayer {
+        x: random([3, tokens, width], 1),
+        core: Parameters {
+            matrices: (2..6).map(|seed| random([width, width], seed)).collect(),
+            vectors: (6..10).map(|seed| random([width], seed)).collect(),
+        },
+        adapter: adapter_parameters(width, hidden),
+    };
+    let trained = Trained {
+        x: true,
+        core: true,
+        adapter: true,
+    };
+    let run = |recompute| {
+        vlsm_kernels::recompute_activations(recompute);
+        let results = run_sublayer(&sublayer, FloatDType::F32, trained, |x, core, adapter| {
+            let weights = AttentionWeights {
+                query: core.layer(0),
+                key: core.layer(1),
+                value: core.layer(2),
+                output: core.layer(3),
+            };
+            let block = kernel_adapter(adapter, true);
+            let config = AttentionConfig {
+                heads: 3,
+                causal: false,
+            };
+            let none = Normalisation::None;
+            let x = vlsm_kernels::attention_sublayer(x, none, weights, block, config);
+            let weights = MlpWeights {
+                expand: core.layer(0),
+                contract: core.layer(1),
+            };
+            let block = kernel_adapter(adapter, false);
+            let none = Normalisation::None;
+            vlsm_kernels::mlp_sublayer(x, none, weights, block, Activation::QuickGelu)
+        });
+        vlsm_kernels::recompute_activations(false);
+        results
+    };
+    assert_eq!(run(true), run(false));
+}
+
 /// The gradient along a direction is how much the result changes there, in f64, so that what the other tests compare with
 /// is right.
 #[test]

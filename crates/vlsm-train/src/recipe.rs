@@ -137,6 +137,9 @@ pub struct TrainerConfig {
     /// Parts of a batch that are computed side by side, each on its share of the cores. For small models on a CPU:
     /// memory grows, and so does speed. Each part has a cross entropy of its own; that of the batch is their mean.
     pub parts: usize,
+    /// Whether the backward pass computes activations again rather than keeping them: less memory, the same numbers, slower.
+    /// On the CPU.
+    pub recompute: bool,
     /// Determines initialisation, order and random prompts.
     pub seed: u64,
     /// `cpu`, `vulkan`, `metal`, `webgpu`, `cuda` or `rocm`.
@@ -165,6 +168,7 @@ impl Default for TrainerConfig {
             batch_size: 8,
             accumulate: 1,
             parts: 1,
+            recompute: false,
             seed: 42,
             device: "cpu".into(),
             patience: 20,

@@ -1,7 +1,7 @@
 //! From a recipe to a run's folder.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use serde::Serialize;
@@ -45,6 +45,8 @@ pub struct RunSummary {
     pub epoch_seconds: Vec<f64>,
     /// Training images a second, validation left out.
     pub images_per_second: Option<f64>,
+    /// Share of the training time in which a step waited for its images to be read and decoded.
+    pub waiting_share: Option<f64>,
     /// Greatest resident memory of this process in bytes, where the system tells.
     pub peak_memory_bytes: Option<u64>,
     /// The metrics of every test sample under every prompt set, the recipe's first; none if nothing was tested.
@@ -81,6 +83,7 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
     }
     check_folder(&folder, recipe, resume)?;
     let device = device(&recipe.trainer.device)?;
+    vlsm_kernels::recompute_activations(recipe.trainer.recompute);
     let dataset = Dataset::open(&recipe.data.config)?;
     dataset.require(Split::Train)?;
     if recipe.trainer.validate && dataset.val.is_empty() {
@@ -150,6 +153,7 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
         seconds_per_epoch: mean(&pace.epochs),
         epoch_seconds: pace.epochs.clone(),
         images_per_second: rate(&pace),
+        waiting_share: share(pace.waiting, pace.training),
         peak_memory_bytes: peak_memory(),
         rows: tested
             .as_ref()
@@ -229,6 +233,7 @@ fn check_folder(folder: &RunFolder, recipe: &Recipe, resume: bool) -> Result<()>
         "trainer.epochs",
         "trainer.max_steps",
         "trainer.device",
+        "trainer.recompute",
         "cache.max_gb",
         "cache.dir",
     ];
@@ -271,6 +276,10 @@ fn measure(setup: &Setup<'_>, model: AdaptedClipSeg, split: Split) -> Result<Mea
 
 fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+fn share(part: Duration, whole: Duration) -> Option<f64> {
+    (!whole.is_zero()).then(|| part.as_secs_f64() / whole.as_secs_f64())
 }
 
 fn rate(pace: &Pace) -> Option<f64> {

@@ -64,6 +64,8 @@ pub struct Pace {
     pub images: usize,
     /// Seconds they took.
     pub training: Duration,
+    /// Seconds of these in which a step waited for the loader.
+    pub waiting: Duration,
 }
 
 /// One line of `metrics.jsonl` for a step.
@@ -208,6 +210,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         let mut loader = self.loader()?;
         let mut rate = recipe.optim.lr;
         while self.progress.step < total {
+            let step_started = Instant::now();
             let examples: Vec<Example> = loader
                 .by_ref()
                 .take(recipe.trainer.step_samples())
@@ -215,7 +218,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             if examples.is_empty() {
                 break;
             }
-            let step_started = Instant::now();
+            self.pace.waiting += step_started.elapsed();
             rate = self.step(&examples, encoders, total)?;
             self.pace.training += step_started.elapsed();
             self.pace.images += examples.len();

@@ -40,6 +40,9 @@ struct Args {
     /// Prompts for one image.
     #[arg(long, default_value_t = 1)]
     prompts: usize,
+    /// Activations are computed again in the backward pass.
+    #[arg(long)]
+    recompute: bool,
     /// Measured steps, behind one that is not.
     #[arg(long, default_value_t = 3)]
     steps: usize,
@@ -65,6 +68,7 @@ enum Method {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     keep_freed_memory();
     let args = Args::parse();
+    vlsm_kernels::recompute_activations(args.recompute);
     let texts = std::fs::read_to_string(&args.texts)?;
     let texts: Vec<&str> = texts.lines().collect();
     let base = Base::load(&args.base.to_string_lossy(), &device("cpu")?)?;

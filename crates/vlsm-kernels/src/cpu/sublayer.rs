@@ -114,7 +114,12 @@ impl<C: Core> Sublayer<'_, C> {
         let kept = rows
             .par_chunks(groups.size)
             .zip(output.par_chunks_mut(groups.size))
-            .map(|(rows, to)| self.forward_group(rows, to, self.work(groups, rows), keep))
+            .map(|(rows, to)| {
+                let work = self.work(groups, rows);
+                let (y, kept) = self.forward_group(rows, work, keep);
+                y.unpack_onto(to, work.shape);
+                kept
+            })
             .collect::<Vec<_>>();
         (output, kept.into_iter().flatten().collect())
     }
@@ -122,10 +127,9 @@ impl<C: Core> Sublayer<'_, C> {
     fn forward_group(
         &self,
         rows: &[f32],
-        to: &mut [f32],
         work: Work,
         keep: bool,
-    ) -> Option<Kept<C::Kept>> {
+    ) -> (Panels, Option<Kept<C::Kept>>) {
         let (y, core) = self.core.forward(self.input(rows, work), work, keep);
         let core = keep.then_some(core);
         let (y, adapter) = match &self.adapter {
@@ -135,11 +139,10 @@ impl<C: Core> Sublayer<'_, C> {
             }
             None => (y, None),
         };
-        y.unpack_onto(to, work.shape);
-        core.map(|core| Kept { core, adapter })
+        (y, core.map(|core| Kept { core, adapter }))
     }
 
-    /// The gradients that are asked for, given that at the output.
+    /// The gradients that are asked for, given that at the output. What the forward pass did not keep is computed again.
     pub(crate) fn backward(
         &self,
         rows: &[f32],
@@ -156,9 +159,9 @@ impl<C: Core> Sublayer<'_, C> {
         let groups = Groups::of(shape);
         let mut to = at_rows.chunks_mut(groups.size);
         let tasks = rows.chunks(groups.size).zip(grad.chunks(groups.size));
+        let mut kept = kept.iter();
         let mut tasks: Vec<_> = tasks
-            .zip(kept)
-            .map(|((rows, grad), kept)| (rows, grad, kept, to.next()))
+            .map(|(rows, grad)| (rows, grad, kept.next(), to.next()))
             .collect();
         let mut sums = ParameterGrads::default();
         // As many at a time as there are threads: each has gradients of its own, which may be large.
@@ -167,10 +170,15 @@ impl<C: Core> Sublayer<'_, C> {
                 .par_iter_mut()
                 .map(|(rows, grad, kept, to)| {
                     let work = self.work(groups, rows);
-                    self.backward_group(rows, kept, grad, to.as_deref_mut(), work, wanted)
+                    let again = match kept {
+                        Some(_) => None,
+                        None => self.forward_group(rows, work, true).1,
+                    };
+                    let kept = kept.or(again.as_ref())?;
+                    Some(self.backward_group(rows, kept, grad, to.as_deref_mut(), work, wanted))
                 })
                 .collect();
-            for grads in grads {
+            for grads in grads.into_iter().flatten() {
                 sums.add(grads);
             }
         }
