@@ -179,6 +179,23 @@ pub enum DataError {
         /// Why it cannot be used.
         reason: String,
     },
+    /// What a public data set's download should hold is not there.
+    #[error(
+        "{set} cannot be prepared from `{root}`: {reason}; it is downloaded from {download} and lies like this when it \
+         is unpacked:\n{layout}"
+    )]
+    Download {
+        /// Name of the data set.
+        set: &'static str,
+        /// The folder that was looked into.
+        root: PathBuf,
+        /// What is missing.
+        reason: String,
+        /// Where it is downloaded.
+        download: &'static str,
+        /// How it should lie.
+        layout: &'static str,
+    },
     /// A split that is needed has no samples.
     #[error("the {split} split of `{root}` is empty; {mend}")]
     EmptySplit {
@@ -291,7 +308,7 @@ impl DataError {
             Self::SizeMismatch { mask, .. } | Self::UnnamedClass { mask, .. } => Some(mask),
             Self::MissingFile { file, .. } => Some(file),
             Self::Ambiguous { second, .. } => Some(second),
-            Self::EmptySplit { root, .. } => Some(root),
+            Self::EmptySplit { root, .. } | Self::Download { root, .. } => Some(root),
             Self::Unpaired { images, masks } => {
                 images.first().or(masks.first()).map(PathBuf::as_path)
             }

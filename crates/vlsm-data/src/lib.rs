@@ -8,6 +8,7 @@
 //! - [`preprocess`] holds the arithmetic of torchvision on PIL; [`score`] gives Dice, IoU and HD95 of a prediction.
 //! - [`describe`](fn@describe) puts what a mask shows into words and makes prompts of them; [`write_annotations`] writes
 //!   these in the published format.
+//! - [`prepare`](prepare::prepare()) brings the public data sets of the literature into these formats.
 //! - [`write_atomic`] writes files that are either whole or not there.
 //!
 //! ```no_run
@@ -46,6 +47,7 @@ mod loader;
 pub mod metrics;
 mod overlay;
 mod picture;
+pub mod prepare;
 pub mod preprocess;
 mod prompt;
 mod raw_png;

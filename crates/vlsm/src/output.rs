@@ -62,8 +62,13 @@ impl Counter {
 
     /// Shows that `done` are done.
     pub(crate) fn set(&self, done: usize) {
+        self.set_of(done, self.total);
+    }
+
+    /// Shows that `done` of `total` are done, where the total comes to be known later.
+    pub(crate) fn set_of(&self, done: usize, total: usize) {
         if self.shown {
-            let _ = write!(io::stderr(), "\r{} {done}/{}", self.what, self.total);
+            let _ = write!(io::stderr(), "\r{} {done}/{total}", self.what);
         }
     }
 }

@@ -166,12 +166,13 @@ fn is_wanted(config: &DataConfig, format: Format, split: Split) -> bool {
     let lists = &config.split;
     let listed = [&lists.train_list, &lists.val_list, &lists.test_list];
     match (format, split) {
-        (_, Split::Train) => true,
+        // Of annotations there may be nothing but a test split, as of sets that generalisation is measured on.
         (Format::Annotations, _) => config
             .root
             .join("anns")
             .join(format!("{split}.json"))
             .is_file(),
+        (_, Split::Train) => true,
         _ if config.root.join(split.name()).is_dir() => true,
         _ if has_split_folders(config) => false,
         (_, Split::Val) if listed.iter().any(|list| list.is_some()) => lists.val_list.is_some(),

@@ -190,7 +190,7 @@ fn kind_of(fault: &DataError) -> FindingKind {
         DataError::Json { .. } | DataError::Encoding { .. } => FindingKind::Malformed,
         DataError::Field { .. } | DataError::List { .. } => FindingKind::Entry,
         DataError::MissingFile { .. } => FindingKind::MissingFile,
-        DataError::Layout { .. } => FindingKind::Layout,
+        DataError::Layout { .. } | DataError::Download { .. } => FindingKind::Layout,
         DataError::Unpaired { .. } | DataError::Ambiguous { .. } => FindingKind::Unpaired,
         DataError::EmptySplit { .. } => FindingKind::EmptySplit,
         DataError::NoPrompts { .. } | DataError::PromptName { .. } => FindingKind::Prompt,

@@ -171,7 +171,8 @@ fn by_stem(
     Some(found)
 }
 
-fn image_files(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The images of a folder, known by their extensions; hidden files are not looked at.
+pub(crate) fn image_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|e| DataError::read(folder, e))? {
         let path = entry.map_err(|e| DataError::read(folder, e))?.path();

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Pair;
 use super::json::read_text;
-use crate::config::{DataConfig, SplitConfig};
+use crate::config::DataConfig;
 use crate::error::DataError;
 
 /// Train, val and test out of all pairs, which come sorted by stem.
@@ -22,24 +22,29 @@ pub(crate) fn assign(
         .into_iter()
         .all(Option::is_none)
     {
-        return by_fraction(split, pairs);
+        return by_fraction(pairs, [split.val, split.test], split.seed);
     }
     by_lists(config, pairs, faults)
 }
 
 /// Shuffles with the seed, then cuts: test first, then val, the rest is train. Each split stays in the shuffled order, so
 /// that its first N are a fair choice.
-fn by_fraction(split: &SplitConfig, mut pairs: Vec<Pair>) -> [Vec<Pair>; 3] {
-    let mut rng = ChaCha8Rng::seed_from_u64(split.seed);
+pub(crate) fn by_fraction<T>(mut items: Vec<T>, [val, test]: [f64; 2], seed: u64) -> [Vec<T>; 3] {
+    shuffle(&mut items, seed);
+    let [test, val] = [test, val].map(|fraction| share(fraction, items.len()));
+    let rest = items.split_off((test + val).min(items.len()));
+    let val = items.split_off(test.min(items.len()));
+    [rest, val, items]
+}
+
+/// Shuffles with the seed.
+pub(crate) fn shuffle<T>(items: &mut [T], seed: u64) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // Fisher and Yates, written out so that the order never depends on a library's version.
-    for last in (1..pairs.len()).rev() {
+    for last in (1..items.len()).rev() {
         let bound = u32::try_from(last).unwrap_or(u32::MAX);
-        pairs.swap(last, rng.random_range(0..=bound) as usize);
+        items.swap(last, rng.random_range(0..=bound) as usize);
     }
-    let [test, val] = [split.test, split.val].map(|fraction| share(fraction, pairs.len()));
-    let rest = pairs.split_off((test + val).min(pairs.len()));
-    let val = pairs.split_off(test.min(pairs.len()));
-    [rest, val, pairs]
 }
 
 /// `fraction` of `count`, rounded, but at least one if there are three to share.

@@ -9,6 +9,7 @@ mod faults;
 mod library;
 mod model;
 mod predict;
+mod prepare;
 mod prompts;
 mod recipes;
 mod report;

@@ -2,6 +2,7 @@
 
 mod check;
 mod generate;
+mod prepare;
 mod prompts;
 
 use std::process::ExitCode;
@@ -9,11 +10,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
-/// Check data sets, and make prompts for them.
+/// Check data sets, bring public ones into the right form, and make prompts.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Check(check::Args),
     Generate(generate::Args),
+    Prepare(prepare::Args),
     Prompts(prompts::Args),
 }
 
@@ -22,6 +24,7 @@ impl Command {
         match self {
             Self::Check(args) => args.run(),
             Self::Generate(args) => args.run(),
+            Self::Prepare(args) => args.run(),
             Self::Prompts(args) => args.run(),
         }
     }
