@@ -1,7 +1,7 @@
 //! Splitting a folder that comes without splits: by fraction and seed, or by lists.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -58,39 +58,54 @@ fn share(fraction: f64, count: usize) -> usize {
 }
 
 fn by_lists(config: &DataConfig, pairs: Vec<Pair>, faults: &mut Vec<DataError>) -> [Vec<Pair>; 3] {
-    let by_name: HashMap<String, usize> = pairs
-        .iter()
-        .enumerate()
-        .flat_map(|(at, pair)| names(pair).map(move |name| (name, at)))
-        .collect();
-    let mut pairs: Vec<Option<Pair>> = pairs.into_iter().map(Some).collect();
     let split = &config.split;
-    let mut named = [&split.train_list, &split.val_list, &split.test_list].map(|list| {
-        let Some(list) = list else { return Vec::new() };
-        take_listed(&config.resolve(list), &by_name, &mut pairs, faults)
-    });
+    let lists = [&split.train_list, &split.val_list, &split.test_list];
+    let lists = lists.map(|list| list.as_ref().map(|list| config.resolve(list)));
+    let (mut named, rest) = by_names(pairs, names, lists, faults);
     if split.train_list.is_none() {
-        named[0] = pairs.into_iter().flatten().collect();
+        named[0] = rest;
     }
     named
 }
 
+/// The items that each list names, in its order, and those that none does. `names` are all names that a list may use for
+/// an item; what cannot be found, or is listed twice, is a fault.
+pub(crate) fn by_names<T, N: IntoIterator<Item = String>>(
+    items: Vec<T>,
+    names: impl Fn(&T) -> N,
+    lists: [Option<PathBuf>; 3],
+    faults: &mut Vec<DataError>,
+) -> ([Vec<T>; 3], Vec<T>) {
+    let by_name: HashMap<String, usize> = items
+        .iter()
+        .enumerate()
+        .flat_map(|(at, item)| names(item).into_iter().map(move |name| (name, at)))
+        .collect();
+    let mut items: Vec<Option<T>> = items.into_iter().map(Some).collect();
+    let named = lists.map(|list| {
+        let Some(list) = list else { return Vec::new() };
+        take_listed(&list, &by_name, &mut items, faults)
+    });
+    (named, items.into_iter().flatten().collect())
+}
+
 /// The names that a list may use for a pair: stem and file name of the image and of the mask.
-fn names(pair: &Pair) -> impl Iterator<Item = String> {
+fn names(pair: &Pair) -> Vec<String> {
     let files = [&pair.image, &pair.mask];
     files
         .into_iter()
         .flat_map(|file| [file.file_stem(), file.file_name()])
         .flatten()
         .map(|n| n.to_string_lossy().into())
+        .collect()
 }
 
-fn take_listed(
+fn take_listed<T>(
     path: &Path,
     by_name: &HashMap<String, usize>,
-    pairs: &mut [Option<Pair>],
+    items: &mut [Option<T>],
     faults: &mut Vec<DataError>,
-) -> Vec<Pair> {
+) -> Vec<T> {
     let text = match read_text(path) {
         Ok(text) => text,
         Err(fault) => {
@@ -114,8 +129,8 @@ fn take_listed(
             None => faults.push(fault(
                 "is neither the stem nor the file name of an image with a mask",
             )),
-            Some(&at) => match pairs[at].take() {
-                Some(pair) => taken.push(pair),
+            Some(&at) => match items[at].take() {
+                Some(item) => taken.push(item),
                 None => faults.push(fault(
                     "is listed a second time, here or in the list of another split",
                 )),

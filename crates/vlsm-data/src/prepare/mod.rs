@@ -1,6 +1,6 @@
 //! Public data sets, brought from the form in which they are downloaded into that in which they are trained on.
 //!
-//! Each data set has a module that knows its layout and lists its [`Case`](plan::Case)s; one writer makes all of them.
+//! Each data set has a module that knows its layout and lists what is there; one writer makes all of them.
 //! Sets whose masks show one thing each become annotations (`images/`, `masks/`, `anns/*.json`, and `splits/*.txt` with
 //! the image names of each split), street scenes become class-id masks (`train/`, `val/`, `test/`, `classes.json`).
 //! Images are taken as they are, never encoded again; masks are PNGs of the image's size.
@@ -26,7 +26,7 @@ mod testing;
 mod tree;
 mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{DataError, Result};
 use plan::Plan;
@@ -78,23 +78,35 @@ impl PublicSet {
     }
 }
 
+/// How a prepared data set is split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SplitBy {
+    /// As officially, where the download says how; else by a shuffle with this seed in the published proportions.
+    Seed(u64),
+    /// By the lists in a folder, as [`prepare`] writes them into `splits/`: `train.txt`, `val.txt`, `test.txt` (of which
+    /// some may lack), one image's name or stem a line. Images that none of them names are left out.
+    Lists(PathBuf),
+}
+
 /// Brings the download of `set` that lies in `from` into the project's format, in the new folder `out`, which appears
-/// whole or not at all. Splits are the official ones where the download has them, else those of a shuffle with `seed` in
-/// the published proportions. `progress` is told how many images of how many are done, from any thread.
+/// whole or not at all. `progress` is told how many images of how many are done, from any thread.
 ///
 /// # Errors
-/// [`DataError::Download`] if files are missing, naming them; errors of reading; [`DataError::Write`] if `out` is there
-/// already or cannot be written; [`DataError::SizeMismatch`] if a mask has not the size of its image.
+/// [`DataError::Download`] if files are missing, naming them; errors of reading, also of lists; [`DataError::Write`] if
+/// `out` is there already or cannot be written; [`DataError::SizeMismatch`] if a mask has not the size of its image.
 pub fn prepare(
     set: &'static PublicSet,
     from: &Path,
     out: &Path,
-    seed: u64,
+    split: &SplitBy,
     progress: impl Fn(usize, usize) + Sync,
 ) -> Result<Prepared> {
     write::refuse_existing(out)?;
     let tree = Tree::new(set, from);
-    let plan = (set.plan)(&tree, seed)?;
+    let plan = match split {
+        SplitBy::Seed(seed) => (set.plan)(&tree, *seed)?,
+        SplitBy::Lists(folder) => (set.plan)(&tree, 0)?.split_by(folder)?,
+    };
     write::write(plan, out, progress)
 }
 

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::scan::read_scan;
 use super::tree::Paired;
+use crate::dataset::Split;
 use crate::decode::{read_image, read_mask, read_size};
-use crate::error::Result;
+use crate::error::{DataError, Result};
 use crate::formats::splits;
 use crate::picture::{ClassMap, Mask, RgbImage};
 
@@ -102,6 +103,53 @@ impl Picture {
             Self::File(path) => read_size(path),
             Self::Scan(path) => read_scan(path).map(|scan| (scan.width, scan.height)),
         }
+    }
+}
+
+impl Plan {
+    /// The same images, split by the lists of names that are there: `train.txt`, `val.txt` and `test.txt`, one image's name
+    /// or stem a line. What no list names is left out.
+    ///
+    /// # Errors
+    /// If none of the lists is there, or the first fault of a list. [`DataError::Config`] for sets of class ids, whose
+    /// splits are always official.
+    pub(super) fn split_by(self, folder: &Path) -> Result<Self> {
+        let Cases::Prompted { splits, grey } = self.cases else {
+            return Err(DataError::Config {
+                field: "splits",
+                reason: "street scenes keep their official splits; give no lists".to_string(),
+            });
+        };
+        let lists = Split::ALL.map(|split| {
+            let list = folder.join(format!("{split}.txt"));
+            list.is_file().then_some(list)
+        });
+        if lists.iter().all(Option::is_none) {
+            return Err(DataError::Layout {
+                what: "folder of lists",
+                path: folder.to_path_buf(),
+                fault: "holds none of train.txt, val.txt, test.txt",
+                mend: "write the names of the images there, one a line",
+            });
+        }
+        let names = |case: &Case<_>| {
+            let stem = Path::new(&case.name).with_extension("");
+            [case.name.clone(), stem.to_string_lossy().into_owned()]
+        };
+        let mut faults = Vec::new();
+        let cases = splits.into_iter().flatten().collect();
+        let (splits, rest) = splits::by_names(cases, names, lists, &mut faults);
+        if let Some(fault) = faults.into_iter().next() {
+            return Err(fault);
+        }
+        Ok(Self {
+            rule: format!(
+                "lists in {}; {} images in none",
+                folder.display(),
+                rest.len()
+            ),
+            cases: Cases::Prompted { splits, grey },
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Prepared, PublicSet, prepare};
+use super::{Prepared, PublicSet, SplitBy, prepare};
 use crate::error::{DataError, Result};
 use crate::picture::{Mask, RgbImage};
 use crate::{read_class_map, write_png_gray, write_png_mask, write_png_rgb};
@@ -97,7 +97,13 @@ impl Download {
 
     pub(super) fn try_prepare(&self) -> Result<Prepared> {
         let from = self.folder.path().join("from");
-        prepare(self.set, &from, &self.out(""), 42, |_, _| {})
+        prepare(
+            self.set,
+            &from,
+            &self.out(""),
+            &SplitBy::Seed(42),
+            |_, _| {},
+        )
     }
 
     pub(super) fn prepare(&self) -> Prepared {

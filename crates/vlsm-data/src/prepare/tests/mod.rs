@@ -105,16 +105,10 @@ fn permissions_and_links() {
 fn the_seed_alone_makes_the_splits() {
     let download = kvasir();
     let from = download.path("");
+    let set = PublicSet::named("kvasir-seg").unwrap();
     let split = |seed, out: &str| {
         let out = download.path(out);
-        prepare(
-            PublicSet::named("kvasir-seg").unwrap(),
-            &from,
-            &out,
-            seed,
-            |_, _| {},
-        )
-        .unwrap();
+        prepare(set, &from, &out, &SplitBy::Seed(seed), |_, _| {}).unwrap();
         std::fs::read_to_string(out.join("splits/train.txt")).unwrap()
     };
     let first = split(42, "a");
@@ -160,7 +154,7 @@ fn progress_counts_to_the_end() {
         set,
         &download.path(""),
         &download.out(""),
-        1,
+        &SplitBy::Seed(1),
         |done, total| {
             assert!((1..=10).contains(&done) && total == 10);
             most.fetch_max(done, std::sync::atomic::Ordering::Relaxed);
@@ -169,4 +163,48 @@ fn progress_counts_to_the_end() {
     .unwrap();
     assert_eq!(most.into_inner(), 10);
     assert_eq!(SIZE, (5, 4));
+}
+
+#[test]
+fn lists_split_as_they_say() {
+    let download = kvasir();
+    let (from, lists) = (download.path(""), download.path("lists"));
+    let set = PublicSet::named("kvasir-seg").unwrap();
+    let by = SplitBy::Lists(lists);
+    let try_out = || prepare(set, &from, &download.out(""), &by, |_, _| {});
+    let error = try_out().unwrap_err().to_string();
+    assert!(
+        error.contains("none of train.txt, val.txt, test.txt"),
+        "{error}"
+    );
+    // By name or by stem, in the order of the list; the rest is left out.
+    download.write("lists/train.txt", "cju7\ncju2.png\n\n");
+    download.write("lists/test.txt", "cju0.png");
+    let prepared = try_out().unwrap();
+    assert_eq!(prepared.images, [2, 0, 1]);
+    assert!(
+        prepared.rule.contains("7 images in none"),
+        "{}",
+        prepared.rule
+    );
+    let list = std::fs::read_to_string(download.out("splits/train.txt")).unwrap();
+    assert_eq!(list, "cju7.png\ncju2.png\n");
+    assert!(!download.out("images/cju1.png").exists());
+    // The lists that were written make the same data set again.
+    let again = SplitBy::Lists(download.out("splits"));
+    prepare(set, &from, &download.path("again"), &again, |_, _| {}).unwrap();
+    for file in ["anns/train.json", "anns/test.json", "splits/test.txt"] {
+        let bytes = |root: PathBuf| std::fs::read(root.join(file)).unwrap();
+        assert_eq!(bytes(download.path("again")), bytes(download.out("")));
+    }
+    download.remove("../out");
+    for (text, reason) in [("cju0\ncju99", "cju99"), ("cju2", "a second time")] {
+        download.write("lists/test.txt", text);
+        let error = try_out().unwrap_err().to_string();
+        assert!(
+            error.contains("test.txt") && error.contains(reason),
+            "{error}"
+        );
+        assert!(!download.out("").exists());
+    }
 }

@@ -83,6 +83,21 @@ fn cityscapes_with_training_ids_alone() {
 }
 
 #[test]
+fn cityscapes_keeps_its_splits() {
+    let download = cityscapes();
+    let lists = SplitBy::Lists(download.path("lists"));
+    let set = PublicSet::named("cityscapes").unwrap();
+    let error = prepare(
+        set,
+        &download.path(""),
+        &download.out(""),
+        &lists,
+        |_, _| {},
+    );
+    assert!(error.unwrap_err().to_string().contains("official splits"));
+}
+
+#[test]
 fn cityscapes_that_is_broken() {
     let download = cityscapes();
     download.remove("gtFine/val/munster/munster_000000_000019_gtFine_labelIds.png");

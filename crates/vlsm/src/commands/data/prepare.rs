@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use vlsm_data::prepare::{Prepared, PublicSet, prepare};
+use vlsm_data::prepare::{Prepared, PublicSet, SplitBy, prepare};
 use vlsm_data::{Split, SplitConfig};
 
 use crate::output::{Counter, pairs, print, table};
@@ -39,6 +39,10 @@ pub(crate) struct Args {
     /// Of the shuffle before the split, where there are no official splits.
     #[arg(long, default_value_t = SplitConfig::default().seed)]
     seed: u64,
+    /// Split by the lists in a folder instead: train.txt, val.txt and test.txt with one image's
+    /// name or stem a line, as in the splits/ of a prepared data set.
+    #[arg(long, value_name = "DIR", requires = "from", conflicts_with = "seed")]
+    splits: Option<PathBuf>,
     /// List the data sets.
     #[arg(long, conflicts_with = "name")]
     list: bool,
@@ -72,7 +76,8 @@ impl Args {
         let text = match (self.name, self.from, self.out) {
             (Some(SetName(set)), Some(from), Some(out)) => {
                 let counter = Counter::new("images", 0);
-                let prepared = prepare(set, &from, &out, self.seed, |done, total| {
+                let split = self.splits.map_or(SplitBy::Seed(self.seed), SplitBy::Lists);
+                let prepared = prepare(set, &from, &out, &split, |done, total| {
                     counter.set_of(done, total);
                 })?;
                 drop(counter);
