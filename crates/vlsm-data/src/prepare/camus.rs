@@ -10,8 +10,8 @@
 //! patients of `training` for validation and `testing` for the test, numbered from 1 again. Where neither the lists nor
 //! masks in `testing` are there, patients are shuffled.
 //!
-//! Images become PNGs of the same grey levels and keep their pixels, which are not square (0.3 x 0.15 mm). Sequences
-//! are left out.
+//! Images become PNGs of the same grey levels, pixel by pixel: they are not resampled, though a pixel need not stand for a
+//! square. Sequences are left out.
 
 use std::path::{Path, PathBuf};
 

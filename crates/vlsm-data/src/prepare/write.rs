@@ -73,8 +73,9 @@ pub(super) fn write(
         .map_err(|e| fault(out, e, "choose a folder that you may write to"))?;
     let prepared = write_into(plan, part.path(), &tell)?;
     refuse_existing(out)?;
-    // From here on the folder stays, if need be under its temporary name.
-    fs::rename(part.keep(), out).map_err(|e| fault(out, e, "check the disk and the folder"))?;
+    fs::rename(part.path(), out).map_err(|e| fault(out, e, "check the disk and the folder"))?;
+    // Under its temporary name there is nothing left to remove.
+    let _ = part.keep();
     Ok(prepared)
 }
 
