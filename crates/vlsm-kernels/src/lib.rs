@@ -183,7 +183,7 @@ pub fn attention_sublayer(
 
 /// The MLP sublayer of a transformer: `x + adapter(contract(activation(expand(norm(x)))))`.
 ///
-/// `x` is `[batch, tokens, width]`, as is the result. On the CPU, with quick-GELU or ReLU, it is one node on the tape, which
+/// `x` is `[batch, tokens, width]`, as is the result. On the CPU, unless with GELU by tanh, it is one node on the tape, which
 /// keeps `x`, the slopes of the activation, in 16 bits, and the adapter's input and hidden units.
 pub fn mlp_sublayer(
     x: Tensor<3>,

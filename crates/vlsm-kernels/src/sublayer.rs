@@ -409,8 +409,9 @@ pub(crate) fn adapter(
 fn cpu_activation(activation: Activation) -> Option<cpu::Activation> {
     match activation {
         Activation::QuickGelu => Some(cpu::Activation::QuickGelu),
+        Activation::Gelu => Some(cpu::Activation::Gelu),
         Activation::Relu => Some(cpu::Activation::Relu),
-        Activation::Gelu | Activation::GeluTanh => None,
+        Activation::GeluTanh => None,
     }
 }
 
