@@ -74,6 +74,8 @@ pub enum Target {
     Foreground,
     /// The mask holds class ids: the pixels of this one.
     Class(u8),
+    /// The mask holds class ids: all of them, for labels of the whole image.
+    Labels,
     /// The sample is generated when it is asked for: what is found in the drawing under this number.
     Drawn(DrawingId, usize),
 }
@@ -137,11 +139,14 @@ impl Sample {
     pub fn image_source(&self) -> ImageSource {
         match self.target {
             Target::Drawn(id, _) => ImageSource::Drawing(id),
-            Target::Foreground | Target::Class(_) => ImageSource::File(self.image.clone()),
+            Target::Foreground | Target::Class(_) | Target::Labels => {
+                ImageSource::File(self.image.clone())
+            }
         }
     }
 
-    /// The image and the mask of the target, both at their own size. `ignore` is [`Dataset::ignore`].
+    /// The image and the mask of the target, both at their own size; of [`Target::Labels`] the pixels that have one.
+    /// `ignore` is [`Dataset::ignore`].
     ///
     /// # Errors
     /// If a file cannot be read.
@@ -149,6 +154,7 @@ impl Sample {
         let mask = match self.target {
             Target::Foreground => read_mask(&self.mask)?,
             Target::Class(class) => read_class_map(&self.mask)?.mask_of(class, ignore),
+            Target::Labels => read_class_map(&self.mask)?.labelled(ignore),
             Target::Drawn(id, number) => {
                 let drawing = id.draw();
                 let Some(found) = drawing.referents.into_iter().nth(number) else {
@@ -203,6 +209,8 @@ pub struct Dataset {
     pub ignore: Option<u8>,
     /// Class names by id, `""` for a class that is no target; empty if masks are binary.
     pub classes: Vec<String>,
+    /// The images of each split with all their labels, if masks hold class ids.
+    labelled: [Vec<Sample>; 3],
     /// Where the samples of a generated data set come from.
     generated: Option<Generated>,
 }
@@ -229,9 +237,13 @@ impl Dataset {
             splits,
             classes,
         } = listing;
+        let mut labelled = <[Vec<Sample>; 3]>::default();
         let (classes, ignore, splits) = match classes {
             None => (Vec::new(), None, splits.map(formats::binary_samples)),
             Some(classes) => {
+                labelled = splits
+                    .each_ref()
+                    .map(|pairs| formats::classes::whole_images(pairs));
                 let splits = formats::classes::samples(splits, &classes, &mut faults);
                 let splits = first_fault(splits, &mut faults)?;
                 (classes.texts(), classes.ignore, splits)
@@ -249,6 +261,7 @@ impl Dataset {
             test,
             ignore,
             classes,
+            labelled,
             generated: None,
         };
         dataset.expect_prompts(config)?;
@@ -265,6 +278,7 @@ impl Dataset {
             test,
             ignore: None,
             classes: Vec::new(),
+            labelled: Default::default(),
             generated: Some(generated),
         }
     }
@@ -291,6 +305,17 @@ impl Dataset {
             Split::Train => &self.train,
             Split::Val => &self.val,
             Split::Test => &self.test,
+        }
+    }
+
+    /// The images of a split with all their labels, a sample of [`Target::Labels`] each, without prompts; none if masks
+    /// are binary. `data.limit` is about samples, and leaves them as they are.
+    pub fn labelled(&self, split: Split) -> &[Sample] {
+        let [train, val, test] = &self.labelled;
+        match split {
+            Split::Train => train,
+            Split::Val => val,
+            Split::Test => test,
         }
     }
 

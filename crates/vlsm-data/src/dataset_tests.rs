@@ -402,6 +402,30 @@ fn each_class_that_is_present_is_a_sample() {
     assert_eq!(prompt, "Traffic/sign");
 }
 
+/// The second image shows nothing but background: no class asks for it, but whole-image labels count what is found in it.
+#[test]
+fn every_image_has_labels_whether_it_shows_a_class_or_not() {
+    let folder = classes(r#"{"classes": [null, "Road", "Sign"], "ignore_index": 11}"#);
+    let train = folder.path().join("train");
+    std::fs::copy(train.join("images/s.png"), train.join("images/t.png")).unwrap();
+    image(&train.join("masks/t.png"), &[0; 8]);
+    let data = Dataset::open(&DataConfig::new(folder.path())).unwrap();
+    assert_eq!(names(&data.train), ["s.Road", "s.Sign"]);
+    let labelled = data.labelled(Split::Train);
+    assert_eq!(names(labelled), ["s", "t"]);
+    assert!(labelled.iter().all(|one| one.target == Target::Labels));
+    assert!(data.labelled(Split::Test).is_empty());
+    let (_, mask) = labelled[0].read(data.ignore).unwrap();
+    assert_eq!(mask.foreground(), 6);
+    let binary = Dataset::open(&with_text(folder_of(3).path())).unwrap();
+    assert!(binary.labelled(Split::Train).is_empty());
+    let error = crate::ClassList::of_dataset(&binary).unwrap_err();
+    assert!(
+        error.to_string().contains("are binary (format folder)"),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_class_without_a_name_is_an_error() {
     let folder = classes(r#"{"classes": ["Sky", "Road"], "ignore_index": 11}"#);

@@ -40,6 +40,8 @@ pub struct Example {
     pub mask: Arc<Mask>,
     /// The mask of the sample's target at its own size, if the loader keeps it.
     pub original: Option<Arc<Mask>>,
+    /// Of a sample of [`Target::Labels`] the class ids at the mask's own size, if the loader keeps it.
+    pub labels: Option<Arc<ClassMap>>,
 }
 
 /// How a [`Loader`] works.
@@ -265,7 +267,7 @@ fn plan(samples: &[Sample], requests: &[Request]) -> (Vec<Job>, Vec<Option<[usiz
         };
         let (image_kind, mask_kind) = match sample.target {
             Target::Foreground => (Kind::Image, Kind::Mask),
-            Target::Class(_) => (Kind::Image, Kind::ClassMap),
+            Target::Class(_) | Target::Labels => (Kind::Image, Kind::ClassMap),
             Target::Drawn(id, _) => (Kind::Drawing(id), Kind::Drawing(id)),
         };
         // A drawing is one job, whose name is the image's.
@@ -393,23 +395,29 @@ impl Shared {
                 image: image.clone(),
                 mask,
                 original,
+                labels: None,
             });
         }
         let of_class = |map: &Arc<ClassMap>| match sample.target {
             Target::Class(class) => Arc::new(map.mask_of(class, self.ignore)),
+            Target::Labels => Arc::new(map.labelled(self.ignore)),
             Target::Foreground | Target::Drawn(..) => Arc::new(map.mask_of(1, self.ignore)),
         };
-        let (mask_size, mask, original) = match mask {
+        let (mask_size, mask, original, labels) = match mask {
             Loaded::Mask {
                 own,
                 resized,
                 original,
-            } => (own, resized, original),
+            } => (own, resized, original, None),
             Loaded::ClassMap {
                 own,
                 resized,
                 original,
-            } => (own, of_class(&resized), original.as_ref().map(of_class)),
+            } => {
+                let whole = original.as_ref().map(of_class);
+                let labels = original.filter(|_| sample.target == Target::Labels);
+                (own, of_class(&resized), whole, labels)
+            }
             Loaded::Image { .. } | Loaded::Drawing { .. } => return Err(mixed_up()),
         };
         let Loaded::Image {
@@ -434,6 +442,7 @@ impl Shared {
             image,
             mask,
             original,
+            labels,
         })
     }
 }

@@ -105,11 +105,15 @@ fn class_masks_of_one_file_are_decoded_once_and_ignored_pixels_marked() {
         &[[3; 8], [5; 8], [11; 8], [3; 8], [5; 8], [5; 8]].concat(),
     )
     .unwrap();
-    let samples: Arc<[Sample]> = [3, 5]
-        .map(|id| sample(root, 0, "ids.png", Target::Class(id)))
+    let samples: Arc<[Sample]> = [Target::Class(3), Target::Class(5), Target::Labels]
+        .map(|target| sample(root, 0, "ids.png", target))
         .into();
-    let mut loader = Loader::new(samples, Some(11), requests([0, 1]), config(2, 8));
-    let [three, five] = [0, 1].map(|_| loader.next().unwrap().unwrap().original.unwrap());
+    let mut loader = Loader::new(samples, Some(11), requests([0, 1, 2]), config(2, 8));
+    let [three, five, all] = [0, 1, 2].map(|_| loader.next().unwrap().unwrap());
+    assert_eq!((three.labels, five.labels), (None, None));
+    assert_eq!(all.labels.unwrap().ids(), [3, 5, 11]);
+    let [three, five, all] = [three.original, five.original, all.original].map(Option::unwrap);
+    assert_eq!(all.foreground(), 40);
     assert_eq!((three.foreground(), five.foreground()), (16, 24));
     assert!(
         three.data[16..24]

@@ -135,6 +135,21 @@ impl ClassMap {
         }
     }
 
+    /// The binary mask of all that has a label: [`Mask::IGNORE`] where the id is `ignore`, else 1.
+    pub fn labelled(&self, ignore: Option<u8>) -> Mask {
+        let value = |&id: &u8| if Some(id) == ignore { Mask::IGNORE } else { 1 };
+        Mask {
+            width: self.width,
+            height: self.height,
+            data: self.data.iter().map(value).collect(),
+        }
+    }
+
+    /// Number of pixels of an id.
+    pub fn count(&self, id: u8) -> usize {
+        self.data.iter().filter(|&&one| one == id).count()
+    }
+
     /// The ids that occur, ascending.
     pub fn ids(&self) -> Vec<u8> {
         let mut seen = [false; 256];
@@ -176,7 +191,9 @@ mod tests {
         };
         assert_eq!(map.mask_of(3, Some(11)).data, [0, 1, Mask::IGNORE, 1]);
         assert_eq!(map.mask_of(0, None).data, [1, 0, 0, 0]);
+        assert_eq!(map.labelled(Some(11)).data, [1, 1, Mask::IGNORE, 1]);
         assert_eq!(map.ids(), [0, 3, 11]);
+        assert_eq!([map.count(3), map.count(4)], [2, 0]);
     }
 
     #[test]

@@ -173,6 +173,7 @@ impl Demo {
                 peak_memory: summary.peak_memory_bytes,
                 curves: Some(Curves::read(&folder.metrics())?),
                 rows: summary.rows,
+                semantic: summary.semantic,
             });
         }
 

@@ -247,28 +247,9 @@ pub fn evaluate<M: SegmentationModel>(
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation> {
     let device = model.device();
-    let image_size = config.preprocessing.image_size;
-    let mask_size = model.output_size(image_size)?;
-    let requests = (0..samples.len())
-        .map(|sample| Request {
-            sample,
-            prompt: String::new(),
-        })
-        .collect();
+    let mask_size = model.output_size(config.preprocessing.image_size)?;
     let names = file_names(samples);
-    let loader = Loader::new(
-        Arc::from(samples),
-        config.ignore,
-        requests,
-        LoaderConfig {
-            image_size,
-            mask_size,
-            workers: config.workers,
-            ahead: 2 * config.batch_size,
-            images: config.features.is_none(),
-            keep_original: true,
-        },
-    );
+    let loader = examples(samples, mask_size, config);
     let mut encoder =
         PromptEncoder::frozen(config.tokenizer).with_states(config.prompt_states.cloned());
     let mut evaluation = Evaluation {
@@ -355,6 +336,27 @@ pub fn evaluate<M: SegmentationModel>(
     Ok(evaluation)
 }
 
+/// The samples in their order, decoded ahead, with masks at `mask_size` and at their own size.
+pub(crate) fn examples(samples: &[Sample], mask_size: usize, config: &EvalConfig<'_>) -> Loader {
+    let requests = (0..samples.len()).map(|sample| Request {
+        sample,
+        prompt: String::new(),
+    });
+    Loader::new(
+        Arc::from(samples),
+        config.ignore,
+        requests.collect(),
+        LoaderConfig {
+            image_size: config.preprocessing.image_size,
+            mask_size,
+            workers: config.workers,
+            ahead: 2 * config.batch_size,
+            images: config.features.is_none(),
+            keep_original: true,
+        },
+    )
+}
+
 fn score_sample(
     mask: &Mask,
     example: &Example,
@@ -371,19 +373,25 @@ fn score_sample(
     let mask = resize_mask(mask, truth.width, truth.height);
     if let Some(folder) = config.masks {
         let path = folder.join(file);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|source| TrainError::Write {
-                path: folder.into(),
-                source,
-            })?;
-        }
+        make_parent(&path)?;
         write_png_mask(&path, &mask)?;
     }
     Ok(score(&mask, truth)?)
 }
 
+/// Makes the folder that a predicted mask goes into.
+pub(crate) fn make_parent(path: &Path) -> Result<()> {
+    let Some(folder) = path.parent() else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(folder).map_err(|source| TrainError::Write {
+        path: folder.into(),
+        source,
+    })
+}
+
 /// A name for each sample's predicted mask, with a number where two would be the same.
-fn file_names(samples: &[Sample]) -> Vec<String> {
+pub(crate) fn file_names(samples: &[Sample]) -> Vec<String> {
     let mut taken = HashSet::new();
     samples
         .iter()

@@ -1,6 +1,7 @@
 //! Recipes, training, checkpoints and evaluation for vision-language segmentation models.
 //!
-//! [`train`] turns a [`Recipe`] into a run's folder; [`evaluate()`] measures a model on samples.
+//! [`train`] turns a [`Recipe`] into a run's folder; [`evaluate()`] measures a model on samples, and
+//! [`evaluate_semantic`] on labels of whole images.
 //! The loop knows models by [`SegmentationModel`](vlsm_models::SegmentationModel) alone.
 
 pub mod batch;
@@ -19,6 +20,7 @@ pub mod report;
 mod run;
 mod run_folder;
 pub mod schedule;
+pub mod semantic;
 pub mod trainer;
 
 pub use device::device;
@@ -30,3 +32,4 @@ pub use recipe::Recipe;
 pub use report::{Report, ReportRun};
 pub use run::{RunSummary, train};
 pub use run_folder::RunFolder;
+pub use semantic::{SemanticEvaluation, SemanticMetrics, evaluate_semantic};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use serde::Serialize;
-use vlsm_data::{Dataset, Format, Split, write_atomic_bytes};
+use vlsm_data::{ClassList, Dataset, Format, Split, write_atomic_bytes};
 use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, MethodKind, Preprocessing};
 
 use crate::device::device;
@@ -16,7 +16,8 @@ use crate::memory::peak_memory;
 use crate::recipe::Recipe;
 use crate::report::{of_split, write_report};
 use crate::run_folder::RunFolder;
-use crate::trainer::{Pace, Setup, Trainer};
+use crate::semantic::{SemanticMetrics, evaluate_semantic};
+use crate::trainer::{Pace, Setup, Trainer, limited};
 
 /// What came out of a run: `summary.json`.
 #[derive(Debug, Clone, Serialize)]
@@ -35,6 +36,9 @@ pub struct RunSummary {
     pub test: Option<Metrics>,
     /// The prompts they are under.
     pub test_prompt: Option<String>,
+    /// Of masks of class ids, the metrics of whole-image labels on the test split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub semantic: Option<SemanticMetrics>,
     /// Number of trained parameters.
     pub trainable_parameters: usize,
     /// Number of all parameters.
@@ -140,6 +144,10 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
         let set = &tested.evaluation.rows.first()?.set;
         Some((tested.evaluation.of_set(set), set.clone()))
     });
+    let semantic = match &tested {
+        Some(tested) => label_test_images(&setup, &tested.model)?,
+        None => None,
+    };
     let mut summary = RunSummary {
         base: identity.name.clone(),
         epochs: progress.epoch,
@@ -148,6 +156,7 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
         best_val_dice: progress.best_dice,
         test_prompt: headline.as_ref().map(|(_, prompt)| prompt.clone()),
         test: headline.map(|(metrics, _)| metrics),
+        semantic,
         trainable_parameters: trainable,
         total_parameters: total,
         seconds_per_epoch: mean(&pace.epochs),
@@ -272,6 +281,24 @@ fn measure(setup: &Setup<'_>, model: AdaptedClipSeg, split: Split) -> Result<Mea
         split,
         evaluation,
     })
+}
+
+/// The metrics of whole-image labels on the test split, if masks are of class ids whose names tell them apart.
+fn label_test_images(setup: &Setup<'_>, model: &AdaptedClipSeg) -> Result<Option<SemanticMetrics>> {
+    let images = setup.dataset.labelled(Split::Test);
+    if images.is_empty() {
+        return Ok(None);
+    }
+    let classes = match ClassList::of_dataset(setup.dataset) {
+        Ok(classes) => classes,
+        Err(error) => {
+            eprintln!("no labels of whole images: {error}");
+            return Ok(None);
+        }
+    };
+    let images = limited(images, setup.recipe.data.eval_limit);
+    let evaluation = evaluate_semantic(model, images, &classes, &setup.eval_config(), |_| {})?;
+    Ok(Some(evaluation.metrics()))
 }
 
 fn mean(values: &[f64]) -> Option<f64> {

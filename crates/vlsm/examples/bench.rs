@@ -126,6 +126,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         data: (0..out * out).map(|_| rng.random_range(0..2)).collect(),
                     }),
                     original: None,
+                    labels: None,
                 })
                 .collect();
             let prompts: Vec<&str> = examples.iter().map(|one| one.prompt.as_str()).collect();

@@ -24,7 +24,7 @@ mod error;
 mod segmenter;
 
 pub use vlsm_data as data;
-pub use vlsm_data::overlay;
+pub use vlsm_data::{ClassList, overlay, overlay_labels};
 pub use vlsm_models as models;
 pub use vlsm_train as train;
 

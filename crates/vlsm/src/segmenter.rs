@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, activation::sigmoid};
-use vlsm_data::{Mask, RgbImage, read_image, resize_image, resize_map, resize_mask};
+use vlsm_data::{
+    ClassList, ClassMap, Mask, RgbImage, read_image, resize_image, resize_map, resize_mask,
+};
 use vlsm_models::weights::to_host;
 use vlsm_models::{
     AdaptedClipSeg, AdapterFile, Base, ClipTokenizer, MethodConfig, Preprocessing,
@@ -12,6 +14,7 @@ use vlsm_models::{
 };
 use vlsm_train::batch::{PromptEncoder, pixels};
 use vlsm_train::evaluate::threshold;
+use vlsm_train::semantic::label_images;
 
 use crate::error::{Error, Result};
 
@@ -185,9 +188,7 @@ impl Segmenter {
         image: &EncodedImage,
         prompts: &[P],
     ) -> Result<Vec<Prediction>> {
-        if !Arc::ptr_eq(&self.key, &image.key) {
-            return Err(Error::ForeignImage);
-        }
+        self.check(image)?;
         let mut encoder = PromptEncoder::frozen(&self.base.tokenizer);
         let mut predictions = Vec::with_capacity(prompts.len());
         for prompts in prompts.chunks(DECODER_BATCH) {
@@ -200,6 +201,33 @@ impl Segmenter {
             predictions.extend(answers(logits, &prompts, image));
         }
         Ok(predictions)
+    }
+
+    /// A label for each pixel of an image, at its own size: the id of the likeliest class, or
+    /// [`ClassList::none`] where no class's probability is above the background threshold.
+    ///
+    /// Logits are resized bilinearly and then compared, so that along the rims the labels are not
+    /// everywhere what the masks of [`predict`](Self::predict) say.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn segment(&self, image: &EncodedImage, classes: &ClassList) -> Result<ClassMap> {
+        self.check(image)?;
+        let mut encoder = PromptEncoder::frozen(&self.base.tokenizer);
+        let sizes = [image.size()];
+        let (model, features) = (&self.model, &image.features);
+        let mut labels = label_images(model, features, &sizes, classes, &mut encoder)?;
+        // One image, one map of labels.
+        Ok(labels.swap_remove(0))
+    }
+
+    /// Refuses an image of another segmenter.
+    fn check(&self, image: &EncodedImage) -> Result<()> {
+        if Arc::ptr_eq(&self.key, &image.key) {
+            Ok(())
+        } else {
+            Err(Error::ForeignImage)
+        }
     }
 
     /// The base.

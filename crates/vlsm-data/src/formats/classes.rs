@@ -1,7 +1,7 @@
 //! Masks of class ids with class names: each class present in an image becomes a sample with its name as prompt.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -37,7 +37,12 @@ impl ClassNames {
             Some(path) => config.resolve(path),
             None => config.root.join("classes.json"),
         };
-        let file: ClassFile = read_json(&path)?;
+        Self::read_file(&path)
+    }
+
+    /// Reads a file.
+    pub(crate) fn read_file(path: &Path) -> Result<Self> {
+        let file: ClassFile = read_json(path)?;
         if file.classes.len() > 256 {
             let reason = format!(
                 "`{}` names {} classes; masks hold ids up to 255",
@@ -55,7 +60,7 @@ impl ClassNames {
             .map(|name| name.filter(|name| !name.is_empty()))
             .collect();
         Ok(Self {
-            path,
+            path: path.to_path_buf(),
             names,
             ignore: file.ignore_index,
         })
@@ -72,7 +77,7 @@ impl ClassNames {
     /// The classes of a mask that become samples, with their names. Ids without a name are faults.
     pub(crate) fn targets(
         &self,
-        mask: &std::path::Path,
+        mask: &Path,
         ids: &[u8],
         faults: &mut Vec<DataError>,
     ) -> Vec<(u8, &str)> {
@@ -128,6 +133,21 @@ pub(crate) fn samples(
         }
         samples
     })
+}
+
+/// A sample for each image: all its labels. Unlike [`samples`], it has those images too that show no class.
+pub(crate) fn whole_images(pairs: &[Pair]) -> Vec<Sample> {
+    let mut taken = HashSet::new();
+    let sample = |pair: &Pair| Sample {
+        name: unique(pair.name.clone(), &mut taken),
+        image: pair.image.clone(),
+        mask: pair.mask.clone(),
+        target: Target::Labels,
+        group: String::new(),
+        prompts: Prompts::new(),
+        oracle: None,
+    };
+    pairs.iter().map(sample).collect()
 }
 
 /// A class name as part of a file name.

@@ -36,6 +36,7 @@ mod cases;
 mod chart;
 mod curves;
 mod facts;
+mod labels;
 mod page;
 mod pictures;
 mod prompts;
@@ -49,6 +50,7 @@ use vlsm_data::{Sample, write_atomic_bytes};
 
 use crate::error::Result;
 use crate::evaluate::Row;
+use crate::semantic::SemanticMetrics;
 
 pub use cases::{Case, CaseKind, CasePrediction, pick_cases, predict_cases};
 pub use curves::Curves;
@@ -92,6 +94,8 @@ pub struct ReportRun {
     /// Every sample under every prompt set, as an evaluation gives them. The first set is the one
     /// that the headline numbers are under.
     pub rows: Vec<Row>,
+    /// Metrics of whole-image labels.
+    pub semantic: Option<SemanticMetrics>,
 }
 
 impl Report {

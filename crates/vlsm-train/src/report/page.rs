@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Report, pictures, prompts, sections};
+use super::{Report, labels, pictures, prompts, sections};
 use crate::error::Result;
 
 /// The whole page.
@@ -29,6 +29,7 @@ pub(super) fn page(report: &Report) -> Result<Markup> {
                     }
                     (sections::results(report))
                     (sections::groups(report))
+                    (labels::labels(report))
                     (distribution)
                     (cases)
                     (prompts)

@@ -1,7 +1,8 @@
-use vlsm_data::{Mask, RgbImage};
+use vlsm_data::{ClassPixels, Mask, RgbImage};
 
 use super::*;
 use crate::evaluate::Row;
+use crate::semantic::ClassMetrics;
 
 const PROMPT: &str = "<b>&\"";
 
@@ -36,6 +37,7 @@ fn run(name: &str, shift: f64) -> ReportRun {
         rows: (0..5)
             .flat_map(|sample| ["p6", "p1"].map(|set| row(sample, set, dice(sample))))
             .collect(),
+        semantic: None,
     }
 }
 
@@ -194,4 +196,43 @@ fn groups_have_a_table_where_there_are_several() {
     };
     assert!(page.contains(&cell("lesion", 2, "0.050<span class=\"spread\"> ± 0.071")));
     assert!(page.contains(&cell("duct", 3, "0.300<span class=\"spread\"> ± 0.100")));
+}
+
+#[test]
+fn labels_of_whole_images_have_a_section_of_their_own() {
+    let class = |id: u8, name: &str, both: u64| {
+        let pixels = ClassPixels {
+            truth: 4000,
+            predicted: 2000,
+            both,
+        };
+        ClassMetrics {
+            id,
+            name: name.into(),
+            iou: pixels.iou(),
+            accuracy: pixels.accuracy(),
+            pixels,
+        }
+    };
+    let mut report = report(&["dense", "full"]);
+    assert!(!report.html().unwrap().contains("mIoU"));
+    report.runs[1].semantic = Some(SemanticMetrics {
+        images: 7,
+        miou: 0.125,
+        mean_accuracy: 0.25,
+        pixel_accuracy: 0.75,
+        pixels: 8000,
+        background: 0.0,
+        classes: vec![class(0, "Sky & clouds", 1000), class(1, "Road", 0)],
+    });
+    let html = report.html().unwrap();
+    for wanted in [
+        "Labels of whole images",
+        "Sky &amp; clouds",
+        "0.200",
+        "0.125",
+        "0.750",
+    ] {
+        assert!(html.contains(wanted), "{wanted} is missing");
+    }
 }

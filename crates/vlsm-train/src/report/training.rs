@@ -47,6 +47,7 @@ pub(crate) fn write_report(
         peak_memory: summary.peak_memory_bytes,
         curves: Some(Curves::read(&setup.folder.metrics())?),
         rows: Vec::new(),
+        semantic: summary.semantic.clone(),
     };
     if let Some(Measured {
         model,

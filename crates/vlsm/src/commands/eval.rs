@@ -1,5 +1,7 @@
 //! `vlsm eval`.
 
+mod semantic;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -21,6 +23,10 @@ use crate::output::{Counter, note, print, table};
 /// Dice, IoU and HD95 are taken per image, at the mask's own size, and averaged. Several prompts
 /// in one call cost little more than one: an image goes through the vision tower once.
 ///
+/// With --semantic, whole images are labelled: all classes of a data set of class ids (format
+/// `classes`) are asked of an image, each pixel gets the likeliest, and IoU is taken over the data
+/// set, per class and in the mean (mIoU).
+///
 /// With a run, the results are also laid out in RUN/eval.html, with the best, the median and the
 /// worst image under the first prompt; `--report` names another file.
 #[derive(clap::Args)]
@@ -29,7 +35,8 @@ use crate::output::{Counter, note, print, table};
 #[command(after_help = "Examples:
   vlsm eval runs/clipseg_dense_vlc
   vlsm eval runs/clipseg_dense_vlc --prompt p1 --prompt p6 --prompt \"a polyp\" --csv rows.csv
-  vlsm eval --base CIDAS/clipseg-rd64-refined --data data/kvasir_polyp --prompt p1")]
+  vlsm eval --base CIDAS/clipseg-rd64-refined --data data/kvasir_polyp --prompt p1
+  vlsm eval --base CIDAS/clipseg-rd64-refined --data data/camvid --semantic --csv pixels.csv")]
 pub(crate) struct Args {
     /// A run's folder: base, adapter, data, prompts and input size come from there, unless given.
     #[arg(required_unless_present_all = ["base", "data"])]
@@ -50,6 +57,13 @@ pub(crate) struct Args {
     /// several times [default: p6 where there is one, else the richest].
     #[arg(long, value_name = "CHOICE")]
     prompt: Vec<PromptChoice>,
+    /// Measure labels of whole images: mIoU. The prompts are the class names.
+    #[arg(long, conflicts_with = "prompt")]
+    semantic: bool,
+    /// Probability that a class must be above to be a pixel's label; 0: the likeliest always is
+    /// [default: 0 where every id of the data set has a name, else 0.5].
+    #[arg(long, value_name = "P", requires = "semantic")]
+    background: Option<f32>,
     /// Side of the square input, in pixels [default: the run's, else the adapter's, else the base's].
     #[arg(long, value_name = "N")]
     image_size: Option<usize>,
@@ -61,16 +75,18 @@ pub(crate) struct Args {
     /// [default: the run's, else cpu].
     #[arg(long)]
     device: Option<String>,
-    /// At most this many samples, the first ones.
+    /// At most this many samples (images with --semantic), the first ones.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Print one JSON object instead of the table.
     #[arg(long)]
     json: bool,
-    /// Write the metrics of every sample and prompt to this CSV file.
+    /// Write the metrics of every sample and prompt to this CSV file; with --semantic the pixels of
+    /// every image and class.
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Write the predicted masks into this folder, as PROMPT/SAMPLE.png at the masks' own size.
+    /// Write the predicted masks into this folder, as PROMPT/SAMPLE.png at the masks' own size; with
+    /// --semantic the predicted ids, as IMAGE.png.
     #[arg(long, value_name = "DIR")]
     masks: Option<PathBuf>,
     /// Write the page of this evaluation to this file [default: eval.html in the run's folder;
@@ -86,6 +102,9 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let mut recipe = self.recipe()?;
+        if self.semantic {
+            return self.run_semantic(&recipe);
+        }
         let choices = self.choices();
         // Texts stand for prompts that samples lack.
         let text = choices
@@ -105,22 +124,8 @@ impl Args {
         if self.masks.is_some() {
             check_folders(&sets)?;
         }
-        for file in self.csv.iter().chain(&self.report) {
-            make_parent(file)?;
-        }
-        for folder in self.masks.iter() {
-            make_folder(folder)?;
-        }
-        let adapter = self.adapter.clone().or_else(|| {
-            let path = self.run.clone()?;
-            Some(RunFolder { path }.adapter())
-        });
-        let segmenter = segmenter(
-            &recipe.model.base,
-            adapter.as_deref(),
-            recipe.model.image_size,
-            &recipe.trainer.device,
-        )?;
+        self.make_folders()?;
+        let (segmenter, adapter) = self.segmenter(&recipe)?;
         let started = Instant::now();
         let evaluation = self.evaluate(&segmenter, &recipe, &dataset, samples, &sets)?;
         let seconds = started.elapsed().as_secs_f64();
@@ -136,11 +141,7 @@ impl Args {
         } else {
             report(&results)
         })?;
-        let file = self.report.clone().or_else(|| {
-            let path = self.run.clone()?;
-            Some(RunFolder { path }.eval_report())
-        });
-        let Some(file) = file else {
+        let Some(file) = self.report_file() else {
             return Ok(ExitCode::SUCCESS);
         };
         let evaluated = Evaluated {
@@ -152,8 +153,48 @@ impl Args {
             adapter: adapter.as_deref(),
             seconds,
         };
-        match evaluated.write_report(evaluation, &file) {
-            // The numbers are what was asked for; the page comes with them.
+        self.tell_report(evaluated.write_report(evaluation, &file), &file)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Makes the folders that results go into.
+    fn make_folders(&self) -> Result<()> {
+        for file in self.csv.iter().chain(&self.report) {
+            make_parent(file)?;
+        }
+        for folder in self.masks.iter() {
+            make_folder(folder)?;
+        }
+        Ok(())
+    }
+
+    /// What is measured, and the adapter file on it.
+    fn segmenter(&self, recipe: &Recipe) -> Result<(Segmenter, Option<PathBuf>)> {
+        let adapter = self.adapter.clone().or_else(|| {
+            let path = self.run.clone()?;
+            Some(RunFolder { path }.adapter())
+        });
+        let segmenter = segmenter(
+            &recipe.model.base,
+            adapter.as_deref(),
+            recipe.model.image_size,
+            &recipe.trainer.device,
+        )?;
+        Ok((segmenter, adapter))
+    }
+
+    /// Where the page goes, if one is written.
+    fn report_file(&self) -> Option<PathBuf> {
+        self.report.clone().or_else(|| {
+            let path = self.run.clone()?;
+            Some(RunFolder { path }.eval_report())
+        })
+    }
+
+    /// Says where the page is. The numbers are what was asked for; a page that only comes with them
+    /// may fail.
+    fn tell_report(&self, written: Result<()>, file: &Path) -> Result<()> {
+        match written {
             Err(error) if self.report.is_none() => {
                 note(&format!("no report is written: {error:#}"));
             }
@@ -161,7 +202,7 @@ impl Args {
             Ok(()) if self.json => {}
             Ok(()) => print(&format!("report: {}\n", file.display()))?,
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     /// What to evaluate: the run's recipe, or one made of the options.

@@ -7,7 +7,7 @@ use burn::module::Module;
 use vlsm::Segmenter;
 use vlsm_data::{Dataset, Sample, Split};
 use vlsm_train::report::{method_name, oracle, pick_cases, predict_cases, title};
-use vlsm_train::{Evaluation, Recipe, Report, ReportRun, peak_memory};
+use vlsm_train::{Evaluation, Recipe, Report, ReportRun, SemanticMetrics, peak_memory};
 
 /// What was evaluated.
 pub(super) struct Evaluated<'a> {
@@ -56,6 +56,34 @@ impl Evaluated<'_> {
             cases,
             runs: vec![run],
             notes: Vec::new(),
+        };
+        Ok(report.write(file)?)
+    }
+
+    /// Writes the report of labels of whole images.
+    pub(super) fn write_semantic_report(
+        &self,
+        metrics: SemanticMetrics,
+        file: &Path,
+    ) -> Result<()> {
+        let model = self.segmenter.model();
+        let method = method_name(model.method());
+        let report = Report {
+            title: title(&method, &self.dataset.root),
+            lead: format!(
+                "mIoU {:.3}, pixel accuracy {:.3} on {} images of the {} split.",
+                metrics.miou, metrics.pixel_accuracy, metrics.images, self.split
+            ),
+            facts: self.facts(&method),
+            runs: vec![ReportRun {
+                name: method,
+                trained: model.trained_parameters(),
+                total: model.num_params(),
+                peak_memory: peak_memory(),
+                semantic: Some(metrics),
+                ..ReportRun::default()
+            }],
+            ..Report::default()
         };
         Ok(report.write(file)?)
     }

@@ -4,23 +4,29 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
-use vlsm::{Prediction, Segmenter, overlay};
-use vlsm_data::{RgbImage, read_image, write_png_gray, write_png_mask, write_png_rgb};
+use anyhow::{Result, bail};
+use vlsm::{ClassList, Prediction, Segmenter, overlay, overlay_labels};
+use vlsm_data::{ClassMap, RgbImage, read_image, write_png_gray, write_png_mask, write_png_rgb};
 use vlsm_train::evaluate::file_name;
 
 use super::{listed, make_folder, segmenter};
-use crate::output::{complain, is_closed_pipe, note, print};
+use crate::output::{complain, is_closed_pipe, note, print, table};
 
 /// Segment images by prompts.
 ///
 /// Per image and prompt three PNG files of the image's own size are written: IMAGE.PROMPT.mask.png
 /// (0 or 255), IMAGE.PROMPT.prob.png (the probability, 0 to 255) and IMAGE.PROMPT.overlay.png (the
 /// image with the mask tinted and outlined).
+///
+/// With --classes, or with --semantic for the prompts, all classes are asked of an image and each
+/// pixel gets the likeliest: IMAGE.labels.png holds the ids, IMAGE.labels-overlay.png shows them in
+/// colours with a legend.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm predict --base CIDAS/clipseg-rd64-refined --prompt \"a car\" --prompt \"the sky\" street.jpg -o out
-  vlsm predict --base CIDAS/clipseg-rd64-refined --adapter runs/polyp/adapter.safetensors --prompt \"a polyp\" *.jpg -o out")]
+  vlsm predict --base CIDAS/clipseg-rd64-refined --adapter runs/polyp/adapter.safetensors --prompt \"a polyp\" *.jpg -o out
+  vlsm predict --base builtin:tiny --adapter runs/camvid/adapter.safetensors --classes data/camvid/classes.json street.jpg -o out
+  vlsm predict --base CIDAS/clipseg-rd64-refined --prompt car --prompt sky --prompt road --semantic street.jpg -o out")]
 pub(crate) struct Args {
     /// The images.
     #[arg(required = true, value_name = "IMAGE")]
@@ -32,8 +38,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
     /// What to segment; may be given several times.
-    #[arg(long, required = true, value_name = "TEXT")]
+    #[arg(long, required_unless_present = "classes", value_name = "TEXT")]
     prompt: Vec<String>,
+    /// Label whole images with the classes of this file, {"classes": ["Sky", ...]}: a class's id is
+    /// its place in the list.
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    classes: Option<PathBuf>,
+    /// Label whole images with the prompts: the first has id 0.
+    #[arg(long)]
+    semantic: bool,
+    /// Probability that a class must be above to be a pixel's label; 0: the likeliest always is
+    /// [default: 0 where every id of --classes has a name, else 0.5].
+    #[arg(long, value_name = "P")]
+    background: Option<f32>,
     /// The folder for the results.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
@@ -47,6 +64,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
+        let classes = self.class_list()?;
         let segmenter = segmenter(
             &self.base,
             self.adapter.as_deref(),
@@ -57,7 +75,11 @@ impl Args {
         let mut names = Names::default();
         let mut failed = 0;
         for path in &self.images {
-            match self.predict(&segmenter, path, &mut names) {
+            let done = match &classes {
+                Some(classes) => self.label(&segmenter, path, classes, &mut names),
+                None => self.predict(&segmenter, path, &mut names),
+            };
+            match done {
                 Err(error) if is_closed_pipe(&error) => return Err(error),
                 Err(error) => {
                     complain(&error);
@@ -73,6 +95,47 @@ impl Args {
             note(&format!("{failed} of {} images failed", self.images.len()));
         }
         Ok(ExitCode::FAILURE)
+    }
+
+    /// The classes to label whole images with, if that is asked for.
+    fn class_list(&self) -> Result<Option<ClassList>> {
+        let classes = match &self.classes {
+            Some(file) => ClassList::read(file)?,
+            None if self.semantic => ClassList::of_prompts(&self.prompt)?,
+            None if self.background.is_some() => {
+                bail!("--background is for labels of whole images; add --semantic or --classes")
+            }
+            None => return Ok(None),
+        };
+        Ok(Some(match self.background {
+            Some(background) => classes.with_background(background)?,
+            None => classes,
+        }))
+    }
+
+    fn label(
+        &self,
+        segmenter: &Segmenter,
+        path: &Path,
+        classes: &ClassList,
+        names: &mut Names,
+    ) -> Result<()> {
+        let picture = read_image(path)?;
+        let image = segmenter.set_image(&picture)?;
+        let labels = segmenter.segment(&image, classes)?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let name = names.unique(&file_name(&stem), "labels");
+        let file = |what: &str| self.out.join(format!("{name}{what}.png"));
+        let paths = [file(""), file("-overlay")];
+        write_png_gray(&paths[0], labels.width, labels.height, &labels.data)?;
+        write_png_rgb(&paths[1], &overlay_labels(&picture, &labels, classes))?;
+        print(&format!(
+            "{}:\n{}{}",
+            path.display(),
+            shares(&labels, classes),
+            listed(&paths)
+        ))
+        .map_err(Into::into)
     }
 
     fn predict(&self, segmenter: &Segmenter, path: &Path, names: &mut Names) -> Result<()> {
@@ -108,6 +171,17 @@ fn write(
     write_png_gray(&paths[1], width, height, &prediction.levels())?;
     write_png_rgb(&paths[2], &overlay(picture, &prediction.mask))?;
     Ok(paths)
+}
+
+/// How much of an image each label that occurs covers.
+fn shares(labels: &ClassMap, classes: &ClassList) -> String {
+    let row = |id: u8| {
+        let share = 100.0 * labels.count(id) as f64 / labels.data.len().max(1) as f64;
+        let name = classes.name(id).to_owned();
+        vec![name, id.to_string(), format!("{share:.2} %")]
+    };
+    let rows: Vec<Vec<String>> = labels.ids().into_iter().map(row).collect();
+    table(&["class", "id", "share"], &rows)
 }
 
 /// Names given so far, so that no result of a call overwrites another.

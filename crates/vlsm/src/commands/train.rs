@@ -61,6 +61,10 @@ fn report(summary: &RunSummary, folder: &RunFolder) -> String {
         };
         rows.push(("test HD95", hd95 + &empty));
     }
+    if let Some(labels) = &summary.semantic {
+        let of = format!("{} whole images", labels.images);
+        rows.push(("test mIoU", format!("{:.4} ({of})", labels.miou)));
+    }
     if let Some(dice) = summary.best_val_dice {
         let best = format!("{dice:.4} (epoch {})", summary.best_epoch);
         rows.push(("best validation Dice", best));

@@ -13,5 +13,6 @@ mod prepare;
 mod prompts;
 mod recipes;
 mod report;
+mod semantic;
 mod support;
 mod train;

@@ -1,0 +1,261 @@
+//! The classes that whole images are labelled with.
+
+use std::path::Path;
+
+use crate::dataset::Dataset;
+use crate::error::{DataError, Result};
+use crate::formats::classes::ClassNames;
+use crate::picture::ClassMap;
+
+/// Classes by id, each with its name, which is its prompt; and what a pixel is that is none of them.
+///
+/// A pixel gets the class with the highest probability, if that is above the *background threshold*; else it is none of
+/// them. Where every id has a name the threshold is 0 at first, which turns it off: such masks (CamVid, Cityscapes) label
+/// every pixel, and a model that says "none" can only lose. Where an id has no name there is a background, and the
+/// threshold is 0.5 at first: a pixel is background if it is in no class's binary mask. [`of_prompts`](Self::of_prompts)
+/// has 0.5 too, for words name what is looked for and not all that there is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassList {
+    /// Names by id; empty for an id that is no target.
+    names: Vec<String>,
+    ignore: Option<u8>,
+    background: f32,
+}
+
+impl ClassList {
+    /// The label of a pixel that is none of the classes, where no id stands for the background.
+    pub const NONE: u8 = 255;
+
+    /// Probability above which a binary mask is foreground.
+    const HALF: f32 = 0.5;
+
+    /// Names by id, `""` for an id that is no target, and the id that counts nowhere.
+    ///
+    /// # Errors
+    /// [`DataError::Config`] if there is no name, if two ids have the same one, or if id 255 has one.
+    pub fn new(names: Vec<String>, ignore: Option<u8>) -> Result<Self> {
+        let mut list = Self {
+            names,
+            ignore,
+            background: 0.0,
+        };
+        list.check()?;
+        if list.background_id().is_some() {
+            list.background = Self::HALF;
+        }
+        Ok(list)
+    }
+
+    /// The classes of a data set.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and if the data set's masks do not hold class ids.
+    pub fn of_dataset(dataset: &Dataset) -> Result<Self> {
+        if dataset.classes.is_empty() {
+            return Err(DataError::Config {
+                field: "data.format",
+                reason: format!(
+                    "the masks of `{}` are binary (format {}); whole-image labels need masks of class ids and a \
+                     `classes.json` that names them",
+                    dataset.root.display(),
+                    dataset.format
+                ),
+            });
+        }
+        Self::new(dataset.classes.clone(), dataset.ignore)
+    }
+
+    /// Reads a `classes.json`: `{"classes": ["Sky", null, ...], "ignore_index": 11}`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and if the file cannot be read or is not of that form.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = ClassNames::read_file(path)?;
+        Self::new(file.texts(), file.ignore)
+    }
+
+    /// A class for each prompt, by its place.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of_prompts<P: AsRef<str>>(prompts: &[P]) -> Result<Self> {
+        let names = prompts.iter().map(|prompt| prompt.as_ref().to_owned());
+        Self::new(names.collect(), None)?.with_background(Self::HALF)
+    }
+
+    /// The same classes with another background threshold: a probability from 0, which turns it off, to below 1.
+    ///
+    /// # Errors
+    /// [`DataError::Config`] if it is not that.
+    pub fn with_background(self, background: f32) -> Result<Self> {
+        if !(0.0..1.0).contains(&background) {
+            return Err(DataError::Config {
+                field: "background",
+                reason: format!(
+                    "{background} is not a probability from 0 to below 1; 0 turns the threshold off"
+                ),
+            });
+        }
+        Ok(Self { background, ..self })
+    }
+
+    /// Ids and names of the classes that are asked for, by rising id.
+    pub fn targets(&self) -> impl Iterator<Item = (u8, &str)> {
+        let ids = (0..=u8::MAX).zip(&self.names);
+        ids.filter(|(id, name)| !name.is_empty() && Some(*id) != self.ignore)
+            .map(|(id, name)| (id, name.as_str()))
+    }
+
+    /// The name of an id; `background` for the one that stands for it, `none` for what is no class at all.
+    pub fn name(&self, id: u8) -> &str {
+        match self.names.get(usize::from(id)).map(String::as_str) {
+            Some("") if Some(id) == self.background_id() => "background",
+            None | Some("") => "none",
+            Some(name) => name,
+        }
+    }
+
+    /// Number of ids, those without a name among them.
+    pub fn ids(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The id that counts nowhere.
+    pub fn ignore(&self) -> Option<u8> {
+        self.ignore
+    }
+
+    /// The background threshold, a probability; 0 if there is none.
+    pub fn background(&self) -> f32 {
+        self.background
+    }
+
+    /// The id that stands for the background: the first without a name.
+    pub fn background_id(&self) -> Option<u8> {
+        let mut ids = (0..=u8::MAX).zip(&self.names);
+        let found = ids.find(|(id, name)| name.is_empty() && Some(*id) != self.ignore);
+        found.map(|(id, _)| id)
+    }
+
+    /// The label of a pixel that is none of the classes: the background's id, else [`NONE`](Self::NONE).
+    pub fn none(&self) -> u8 {
+        self.background_id().unwrap_or(Self::NONE)
+    }
+
+    /// Labels in which all ids without a name are the background's: there is one background, whatever it shows.
+    pub fn fold(&self, labels: &ClassMap) -> ClassMap {
+        let mut fold: [u8; 256] = std::array::from_fn(|id| id as u8);
+        if let Some(background) = self.background_id() {
+            for (id, name) in (0..=u8::MAX).zip(&self.names) {
+                if name.is_empty() && Some(id) != self.ignore {
+                    fold[usize::from(id)] = background;
+                }
+            }
+        }
+        ClassMap {
+            data: labels
+                .data
+                .iter()
+                .map(|&id| fold[usize::from(id)])
+                .collect(),
+            ..*labels
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let fault = |reason| {
+            Err(DataError::Config {
+                field: "data.classes",
+                reason,
+            })
+        };
+        if self.names.len() > usize::from(Self::NONE) {
+            return fault(format!(
+                "names {} classes; whole-image labels have the ids 0 to 254, for 255 stands for none",
+                self.names.len()
+            ));
+        }
+        let mut targets: Vec<(u8, &str)> = self.targets().collect();
+        if targets.is_empty() {
+            return fault("names no class; give at least one name".into());
+        }
+        targets.sort_by_key(|(_, name)| *name);
+        match targets.windows(2).find(|pair| pair[0].1 == pair[1].1) {
+            Some(pair) => fault(format!(
+                "ids {} and {} are both named `{}`, so that no prompt tells them apart; give one of them another name",
+                pair[0].0, pair[1].0, pair[0].1
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(names: &[&str], ignore: Option<u8>) -> Result<ClassList> {
+        ClassList::new(names.iter().map(ToString::to_string).collect(), ignore)
+    }
+
+    #[test]
+    fn where_every_id_has_a_name_there_is_no_threshold() {
+        let classes = list(&["Sky", "Road"], Some(11)).unwrap();
+        assert_eq!(classes.background(), 0.0);
+        assert_eq!(classes.none(), ClassList::NONE);
+        let targets: Vec<_> = classes.targets().collect();
+        assert_eq!(targets, [(0, "Sky"), (1, "Road")]);
+        assert_eq!(
+            [0, 1, 11, 255].map(|id| classes.name(id)),
+            ["Sky", "Road", "none", "none"]
+        );
+    }
+
+    #[test]
+    fn ids_without_a_name_are_one_background() {
+        let classes = list(&["", "car", "", "road", ""], Some(2)).unwrap();
+        assert_eq!((classes.background(), classes.none()), (0.5, 0));
+        assert_eq!(classes.name(0), "background");
+        let labels = ClassMap {
+            width: 6,
+            height: 1,
+            data: vec![0, 1, 2, 3, 4, 255],
+        };
+        assert_eq!(classes.fold(&labels).data, [0, 1, 2, 3, 0, 255]);
+        assert_eq!(classes.with_background(0.0).unwrap().background(), 0.0);
+    }
+
+    #[test]
+    fn an_ignored_id_is_neither_class_nor_background() {
+        let classes = list(&["void", "car"], Some(0)).unwrap();
+        assert_eq!(classes.targets().collect::<Vec<_>>(), [(1, "car")]);
+        let classes = list(&["", "car"], Some(0)).unwrap();
+        assert_eq!((classes.background(), classes.background_id()), (0.0, None));
+    }
+
+    #[test]
+    fn prompts_do_not_claim_to_be_all_there_is() {
+        let classes = ClassList::of_prompts(&["a car", "the sky"]).unwrap();
+        assert_eq!((classes.background(), classes.none()), (0.5, 255));
+    }
+
+    #[test]
+    fn faults_say_what_to_do() {
+        for (names, ignore, wanted) in [
+            (&["car", "sky", "car"][..], None, "ids 0 and 2"),
+            (&["", ""], None, "no class"),
+            (&["car"], Some(0), "no class"),
+            (&["x"; 256], None, "256"),
+        ] {
+            let error = list(names, ignore).unwrap_err().to_string();
+            assert!(
+                error.contains(wanted) && error.contains("data.classes"),
+                "{error}"
+            );
+        }
+        for threshold in [-0.1, 1.0, f32::NAN] {
+            let classes = list(&["car"], None).unwrap();
+            assert!(classes.with_background(threshold).is_err());
+        }
+    }
+}

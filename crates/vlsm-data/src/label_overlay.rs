@@ -1,0 +1,214 @@
+//! A picture that shows the labels of an image, with a legend below.
+
+use font8x8::{BASIC_FONTS, LATIN_FONTS, UnicodeFonts};
+
+use crate::class_list::ClassList;
+use crate::picture::{ClassMap, RgbImage};
+
+/// How much of a class's colour lies over the image, in 256ths.
+const TINT: u16 = 150;
+/// Colours of the legend.
+const PAPER: [u8; 3] = [245; 3];
+const INK: [u8; 3] = [30; 3];
+/// Side of a letter and of a colour's square, in pixels of the font.
+const LETTER: usize = 8;
+/// Height of a line, and space between entries.
+const LINE: usize = 12;
+/// The letters are enlarged where the image is wider than this, so that they stay legible when it is shown smaller.
+const FONT_WIDTH: usize = 400;
+
+/// The colour of a class id: neighbours in number are far apart in hue (by the golden angle).
+pub fn class_colour(id: u8) -> [u8; 3] {
+    let hue = (f32::from(id) * 137.508).rem_euclid(360.0) / 60.0;
+    let (saturation, value) = [(0.9, 1.0), (0.7, 0.8), (0.55, 1.0)][usize::from(id) % 3];
+    // HSV to RGB: of each channel how far the hue is from it, in sixths of the circle.
+    [5.0, 3.0, 1.0].map(|channel| {
+        let at = (channel + hue) % 6.0;
+        let share = f32::min(at, 4.0 - at).clamp(0.0, 1.0);
+        (255.0 * value * (1.0 - saturation * share)).round() as u8
+    })
+}
+
+/// The image tinted by its labels, and below it the names of the classes that it shows, each beside its colour. Pixels of no
+/// class stay as they are. The picture is wider than the image where the legend needs it.
+///
+/// Labels of another size than the image are shown on the part that both have.
+pub fn overlay_labels(image: &RgbImage, labels: &ClassMap, classes: &ClassList) -> RgbImage {
+    let shown = labels.ids();
+    let entries: Vec<(u8, &str)> = classes
+        .targets()
+        .filter(|(id, _)| shown.contains(id))
+        .collect();
+    let scale = (image.width / FONT_WIDTH).max(1);
+    let legend = Legend::new(&entries, image.width, scale);
+    let mut picture = RgbImage {
+        width: legend.width,
+        height: image.height + legend.height,
+        data: PAPER.repeat(legend.width * (image.height + legend.height)),
+    };
+    let rows = picture.data.chunks_exact_mut(3 * legend.width.max(1));
+    for (row, from) in rows.zip(image.data.chunks_exact(3 * image.width.max(1))) {
+        row[..from.len()].copy_from_slice(from);
+    }
+    let mut tints = [None; 256];
+    for (id, _) in &entries {
+        tints[usize::from(*id)] = Some(class_colour(*id));
+    }
+    let width = image.width.min(labels.width);
+    for y in 0..image.height.min(labels.height) {
+        for x in 0..width {
+            if let Some(colour) = tints[usize::from(labels.data[y * labels.width + x])] {
+                let pixel = &mut picture.data[3 * (y * legend.width + x)..][..3];
+                for (level, colour) in pixel.iter_mut().zip(colour) {
+                    let mixed = u16::from(*level) * (256 - TINT) + u16::from(colour) * TINT;
+                    *level = (mixed / 256) as u8;
+                }
+            }
+        }
+    }
+    for ((id, name), (x, y)) in entries.iter().zip(&legend.places) {
+        let (x, y) = (*x, image.height + y);
+        fill(&mut picture, (x, y), LETTER * scale, class_colour(*id));
+        write(&mut picture, (x + LINE * scale, y), scale, name);
+    }
+    picture
+}
+
+/// Where the entries of a legend go.
+struct Legend {
+    width: usize,
+    height: usize,
+    /// The upper left corner of each entry.
+    places: Vec<(usize, usize)>,
+}
+
+impl Legend {
+    /// Entries from left to right in lines of `width`, or as long as the longest entry if that is longer.
+    fn new(entries: &[(u8, &str)], width: usize, scale: usize) -> Self {
+        let margin = LINE * scale / 3;
+        let length = |name: &str| scale * (LINE + LETTER * name.chars().count());
+        let longest = entries.iter().map(|(_, name)| length(name)).max();
+        let width = width.max(longest.map_or(0, |length| length + 2 * margin));
+        let (mut x, mut y) = (margin, margin);
+        let mut places = Vec::with_capacity(entries.len());
+        for (_, name) in entries {
+            if x > margin && x + length(name) + margin > width {
+                (x, y) = (margin, y + LINE * scale);
+            }
+            places.push((x, y));
+            x += length(name) + LINE * scale;
+        }
+        let height = if entries.is_empty() {
+            0
+        } else {
+            y + LINE * scale
+        };
+        Self {
+            width,
+            height,
+            places,
+        }
+    }
+}
+
+/// Paints a square.
+fn fill(picture: &mut RgbImage, (x, y): (usize, usize), side: usize, colour: [u8; 3]) {
+    for row in y..(y + side).min(picture.height) {
+        for column in x..(x + side).min(picture.width) {
+            picture.data[3 * (row * picture.width + column)..][..3].copy_from_slice(&colour);
+        }
+    }
+}
+
+/// Writes a line of text from its upper left corner. A letter that the font lacks is a question mark.
+fn write(picture: &mut RgbImage, (x, y): (usize, usize), scale: usize, text: &str) {
+    let known = |letter| BASIC_FONTS.get(letter).or_else(|| LATIN_FONTS.get(letter));
+    for (place, letter) in text.chars().enumerate() {
+        let rows = known(letter).or_else(|| known('?')).unwrap_or_default();
+        for (row, bits) in rows.into_iter().enumerate() {
+            for column in (0..LETTER).filter(|column| bits >> column & 1 == 1) {
+                let at = (x + scale * (place * LETTER + column), y + scale * row);
+                fill(picture, at, scale, INK);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classes(names: &[&str]) -> ClassList {
+        ClassList::of_prompts(names).unwrap()
+    }
+
+    #[test]
+    fn labelled_pixels_are_tinted_and_the_legend_names_what_is_there() {
+        let image = RgbImage {
+            width: 300,
+            height: 2,
+            data: vec![100; 1800],
+        };
+        let mut labels = ClassMap {
+            width: 300,
+            height: 2,
+            data: vec![ClassList::NONE; 600],
+        };
+        labels.data[1] = 2;
+        let picture = overlay_labels(&image, &labels, &classes(&["road", "car", "sky"]));
+        assert_eq!((picture.width, picture.height), (300, 2 + 4 + LINE));
+        let pixel = |x: usize, y: usize| [0, 1, 2].map(|c| picture.data[3 * (300 * y + x) + c]);
+        assert_eq!(pixel(0, 0), [100; 3]);
+        let tinted = class_colour(2).map(|c| ((u16::from(c) * 150 + 100 * 106) / 256) as u8);
+        assert_eq!(pixel(1, 0), tinted);
+        // One entry: its square, and the stem of the `k` of "sky" in ink.
+        assert_eq!(pixel(4, 2 + 4), class_colour(2));
+        assert_eq!(pixel(4 + LINE + LETTER + 1, 2 + 4 + 1), INK);
+        assert!(
+            !picture
+                .data
+                .windows(3)
+                .any(|three| three == class_colour(0))
+        );
+    }
+
+    /// Image of 20 pixels, entries of 12 + 8 * 4 and 12 + 8 * 3: one a line, with margins of 4.
+    #[test]
+    fn a_legend_is_as_wide_as_its_longest_name() {
+        let legend = Legend::new(&[(0, "road"), (1, "car")], 20, 1);
+        assert_eq!((legend.width, legend.height), (52, 28));
+        assert_eq!(legend.places, [(4, 4), (4, 16)]);
+        let none = Legend::new(&[], 20, 1);
+        assert_eq!((none.width, none.height), (20, 0));
+    }
+
+    #[test]
+    fn colours_of_neighbours_differ() {
+        for a in 0..20u8 {
+            for b in 0..a {
+                let pair = class_colour(a).into_iter().zip(class_colour(b));
+                let far: i32 = pair.map(|(a, b)| (i32::from(a) - i32::from(b)).abs()).sum();
+                assert!(far > 60, "{a} and {b} differ by {far}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_name_and_any_size_can_be_drawn() {
+        let list = classes(&["Straße", "車", "x"]);
+        for (width, height) in [(0, 0), (1, 1), (900, 3)] {
+            let image = RgbImage {
+                width,
+                height,
+                data: vec![0; width * height * 3],
+            };
+            let labels = ClassMap {
+                width: 3,
+                height: 1,
+                data: vec![0, 1, 2],
+            };
+            let picture = overlay_labels(&image, &labels, &list);
+            assert_eq!(picture.data.len(), 3 * picture.width * picture.height);
+        }
+    }
+}

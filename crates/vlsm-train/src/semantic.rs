@@ -1,0 +1,209 @@
+//! Evaluation of whole-image labels: all classes are asked of an image, each pixel gets the likeliest, and IoU is taken
+//! over the data set.
+
+use rayon::prelude::*;
+use serde::Serialize;
+use vlsm_data::{
+    ArgMax, ClassList, ClassMap, ClassPixels, Confusion, Example, Sample, write_png_gray,
+};
+use vlsm_models::SegmentationModel;
+use vlsm_models::weights::to_host;
+
+use crate::batch::PromptEncoder;
+use crate::error::{Result, TrainError};
+use crate::evaluate::{EvalConfig, examples, file_names, make_parent};
+use crate::feature_cache::encode_images;
+
+/// What a model makes of the images of a split.
+#[derive(Debug, Clone)]
+pub struct SemanticEvaluation {
+    /// The classes that were asked for.
+    pub classes: ClassList,
+    /// The pixels of all images, by true and predicted id. Ids without a name are the background's.
+    pub confusion: Confusion,
+    /// The pixels of each image.
+    pub images: Vec<ImagePixels>,
+}
+
+/// The pixels of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImagePixels {
+    /// The image's name.
+    pub sample: String,
+    /// The pixels of each id, of as many as [`ClassList::ids`].
+    pub classes: Vec<ClassPixels>,
+}
+
+/// The metrics of whole-image labels over a data set.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SemanticMetrics {
+    /// Number of images.
+    pub images: usize,
+    /// See [`Confusion::mean_iou`].
+    pub miou: f64,
+    /// See [`Confusion::mean_accuracy`].
+    pub mean_accuracy: f64,
+    /// See [`Confusion::pixel_accuracy`].
+    pub pixel_accuracy: f64,
+    /// Pixels that count.
+    pub pixels: u64,
+    /// The background threshold, a probability; 0 if there was none.
+    pub background: f32,
+    /// Each class, and the background where there is one, by id.
+    pub classes: Vec<ClassMetrics>,
+}
+
+/// The metrics of a class over a data set.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassMetrics {
+    /// The id.
+    pub id: u8,
+    /// The name, which was the prompt; `background` for the ids without one.
+    pub name: String,
+    /// See [`ClassPixels::iou`].
+    pub iou: Option<f64>,
+    /// See [`ClassPixels::accuracy`].
+    pub accuracy: Option<f64>,
+    /// The pixels.
+    #[serde(flatten)]
+    pub pixels: ClassPixels,
+}
+
+impl SemanticEvaluation {
+    /// What is read off the confusion matrix.
+    pub fn metrics(&self) -> SemanticMetrics {
+        let confusion = &self.confusion;
+        let background = self.classes.background_id().map(|id| (id, "background"));
+        let mut ids: Vec<(u8, &str)> = self.classes.targets().chain(background).collect();
+        ids.sort_by_key(|(id, _)| *id);
+        let class = |(id, name): (u8, &str)| {
+            let pixels = confusion.class(usize::from(id));
+            ClassMetrics {
+                id,
+                name: name.to_owned(),
+                iou: pixels.iou(),
+                accuracy: pixels.accuracy(),
+                pixels,
+            }
+        };
+        SemanticMetrics {
+            images: self.images.len(),
+            miou: confusion.mean_iou(),
+            mean_accuracy: confusion.mean_accuracy(),
+            pixel_accuracy: confusion.pixel_accuracy(),
+            pixels: confusion.pixels(),
+            background: self.classes.background(),
+            classes: ids.into_iter().map(class).collect(),
+        }
+    }
+}
+
+/// Labels the images of samples, which are [`Dataset::labelled`](vlsm_data::Dataset::labelled), and compares the labels with
+/// the true ones at their own size. An image goes through the vision tower once, a class name through the text tower once.
+/// In [`EvalConfig::masks`] the labels are written as ids, `SAMPLE.png`. `progress` is told the images done.
+///
+/// # Errors
+/// If a file cannot be read or written, or a sample is not of a whole image's labels.
+pub fn evaluate_semantic<M: SegmentationModel>(
+    model: &M,
+    samples: &[Sample],
+    classes: &ClassList,
+    config: &EvalConfig<'_>,
+    mut progress: impl FnMut(usize),
+) -> Result<SemanticEvaluation> {
+    let mask_size = model.output_size(config.preprocessing.image_size)?;
+    let names = file_names(samples);
+    let mut encoder =
+        PromptEncoder::frozen(config.tokenizer).with_states(config.prompt_states.cloned());
+    let mut evaluation = SemanticEvaluation {
+        classes: classes.clone(),
+        confusion: Confusion::new(classes.ids()),
+        images: Vec::with_capacity(samples.len()),
+    };
+    let mut loader = examples(samples, mask_size, config);
+    loop {
+        let batch = loader.by_ref().take(config.batch_size.max(1));
+        let batch: Vec<Example> = batch.collect::<vlsm_data::Result<_>>()?;
+        if batch.is_empty() {
+            return Ok(evaluation);
+        }
+        let truths: Vec<&ClassMap> = batch
+            .iter()
+            .map(|example| labels_of(example, samples))
+            .collect::<Result<_>>()?;
+        let images: Vec<&Example> = batch.iter().collect();
+        let features = encode_images(
+            model,
+            &images,
+            samples,
+            config.preprocessing,
+            config.features,
+        )?;
+        let sizes: Vec<(usize, usize)> = truths.iter().map(|one| (one.width, one.height)).collect();
+        let labels = label_images(model, &features, &sizes, classes, &mut encoder)?;
+        let counted: Vec<Result<Confusion>> = labels
+            .par_iter()
+            .zip(&truths)
+            .zip(&batch)
+            .map(|((labels, truth), example)| {
+                if let Some(folder) = config.masks {
+                    let path = folder.join(&names[example.sample]);
+                    make_parent(&path)?;
+                    write_png_gray(&path, labels.width, labels.height, &labels.data)?;
+                }
+                let mut confusion = Confusion::new(classes.ids());
+                confusion.add(labels, &classes.fold(truth), classes.ignore())?;
+                Ok(confusion)
+            })
+            .collect();
+        for (counted, example) in counted.into_iter().zip(&batch) {
+            let counted = counted?;
+            evaluation.confusion.merge(&counted)?;
+            evaluation.images.push(ImagePixels {
+                sample: samples[example.sample].name.clone(),
+                classes: (0..classes.ids()).map(|id| counted.class(id)).collect(),
+            });
+        }
+        progress(evaluation.images.len());
+    }
+}
+
+/// Labels of a batch of images, each at its width and height, from the features of the images. The decoder answers one
+/// class for all images, then the next, so that no more than one class's logits are kept.
+///
+/// # Errors
+/// If a class name cannot be encoded.
+pub fn label_images<M: SegmentationModel>(
+    model: &M,
+    features: &M::Features,
+    sizes: &[(usize, usize)],
+    classes: &ClassList,
+    encoder: &mut PromptEncoder<'_>,
+) -> Result<Vec<ClassMap>> {
+    let new = |(width, height): &(usize, usize)| {
+        ArgMax::new(*width, *height, classes.none(), classes.background())
+    };
+    let mut labels: Vec<ArgMax> = sizes.iter().map(new).collect();
+    let (ids, names): (Vec<u8>, Vec<&str>) = classes.targets().unzip();
+    let texts = encoder.encode(model, &names)?;
+    for (place, id) in ids.into_iter().enumerate() {
+        let text = texts.clone().narrow(0, place, 1);
+        let logits = model.decode(features, text.repeat_dim(0, sizes.len()));
+        let [_, height, width] = logits.dims();
+        let logits = to_host(logits);
+        labels
+            .par_iter_mut()
+            .zip(logits.par_chunks(height * width))
+            .for_each(|(labels, logits)| labels.add(id, logits, width, height));
+    }
+    Ok(labels.into_iter().map(ArgMax::into_labels).collect())
+}
+
+fn labels_of<'a>(example: &'a Example, samples: &[Sample]) -> Result<&'a ClassMap> {
+    example.labels.as_deref().ok_or_else(|| TrainError::Run {
+        path: samples[example.sample].mask.clone(),
+        message:
+            "is not a mask of class ids; whole-image labels need a data set of format `classes`"
+                .into(),
+    })
+}

@@ -1,0 +1,152 @@
+//! `vlsm eval --semantic`.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use vlsm::ClassList;
+use vlsm_data::{Dataset, Sample, write_atomic_bytes};
+use vlsm_train::{EvalConfig, Recipe, SemanticEvaluation, SemanticMetrics, evaluate_semantic};
+
+use super::Args;
+use crate::commands::eval_report::Evaluated;
+use crate::commands::to_json;
+use crate::output::{Counter, print, table, thousands};
+
+impl Args {
+    /// Measures labels of whole images.
+    pub(super) fn run_semantic(&self, recipe: &Recipe) -> Result<ExitCode> {
+        let dataset = Dataset::open(&recipe.data.config)?;
+        let mut classes = ClassList::of_dataset(&dataset)?;
+        if let Some(background) = self.background {
+            classes = classes.with_background(background)?;
+        }
+        let images = self.images(recipe, &dataset)?;
+        self.make_folders()?;
+        let (segmenter, adapter) = self.segmenter(recipe)?;
+        let started = Instant::now();
+        let config = EvalConfig {
+            masks: self.masks.as_deref(),
+            ..EvalConfig::new(
+                recipe,
+                &dataset,
+                segmenter.tokenizer(),
+                segmenter.preprocessing(),
+            )
+        };
+        let counter = Counter::new("labelling", images.len());
+        let progress = |done| counter.set(done);
+        let evaluation = evaluate_semantic(segmenter.model(), images, &classes, &config, progress)?;
+        drop(counter);
+        let seconds = started.elapsed().as_secs_f64();
+        if let Some(path) = &self.csv {
+            write_csv(path, &evaluation)?;
+        }
+        let metrics = evaluation.metrics();
+        print(&if self.json {
+            to_json(&Json {
+                metrics: &metrics,
+                confusion: evaluation.confusion.rows().collect(),
+            })?
+        } else {
+            report(&metrics)
+        })?;
+        if let Some(file) = self.report_file() {
+            let evaluated = Evaluated {
+                recipe,
+                dataset: &dataset,
+                split: self.split,
+                samples: images,
+                segmenter: &segmenter,
+                adapter: adapter.as_deref(),
+                seconds,
+            };
+            self.tell_report(evaluated.write_semantic_report(metrics, &file), &file)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The images to label.
+    fn images<'a>(&self, recipe: &Recipe, dataset: &'a Dataset) -> Result<&'a [Sample]> {
+        let images = dataset.labelled(self.split);
+        if images.is_empty() {
+            dataset.require(self.split)?;
+            bail!("no image of the {} split has labels", self.split);
+        }
+        let limit = recipe.data.eval_limit.unwrap_or(images.len());
+        Ok(&images[..limit.min(images.len())])
+    }
+}
+
+fn report(metrics: &SemanticMetrics) -> String {
+    let value = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
+    let mut rows: Vec<Vec<String>> = metrics
+        .classes
+        .iter()
+        .map(|class| {
+            vec![
+                class.name.clone(),
+                class.id.to_string(),
+                value(class.iou),
+                value(class.accuracy),
+                thousands(class.pixels.truth as usize),
+            ]
+        })
+        .collect();
+    rows.push(vec![
+        "mean".into(),
+        String::new(),
+        value(Some(metrics.miou)),
+        value(Some(metrics.mean_accuracy)),
+        thousands(metrics.pixels as usize),
+    ]);
+    let header = ["class", "id", "IoU", "accuracy", "pixels"];
+    let none = if metrics.background > 0.0 {
+        let background = metrics.background;
+        format!("A pixel where no class is above a probability of {background} is none of them.\n")
+    } else {
+        String::new()
+    };
+    table(&header, &rows)
+        + &format!(
+            "mIoU {:.4}, pixel accuracy {:.4}, mean class accuracy {:.4} on {} images.\n\
+             IoU and accuracy are of the pixels of all images together, at the masks' own size; ignored pixels count \
+             nowhere.\n{none}",
+            metrics.miou, metrics.pixel_accuracy, metrics.mean_accuracy, metrics.images
+        )
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Json<'a> {
+    #[serde(flatten)]
+    metrics: &'a SemanticMetrics,
+    /// For each true id the pixels by predicted id, and at the end those of none.
+    confusion: Vec<&'a [u64]>,
+}
+
+/// A line for each image and each class that is in its truth or its prediction.
+fn write_csv(path: &Path, evaluation: &SemanticEvaluation) -> Result<()> {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    table.write_record(["image", "id", "class", "truth", "predicted", "both", "iou"])?;
+    for image in &evaluation.images {
+        for (id, pixels) in (0..=u8::MAX).zip(&image.classes) {
+            let Some(iou) = pixels.iou() else {
+                continue;
+            };
+            table.write_record([
+                &image.sample,
+                &id.to_string(),
+                evaluation.classes.name(id),
+                &pixels.truth.to_string(),
+                &pixels.predicted.to_string(),
+                &pixels.both.to_string(),
+                &iou.to_string(),
+            ])?;
+        }
+    }
+    let bytes = table.into_inner().context("the table was not finished")?;
+    Ok(write_atomic_bytes(path, &bytes)?)
+}
