@@ -46,6 +46,7 @@ mod loader;
 pub mod metrics;
 mod overlay;
 mod picture;
+mod pool;
 pub mod preprocess;
 mod prompt;
 mod raw_png;
@@ -64,6 +65,7 @@ pub use loader::{Example, Loader, LoaderConfig, Request};
 pub use metrics::{Scores, Summary, dice, hausdorff, score};
 pub use overlay::overlay;
 pub use picture::{ClassMap, Mask, RgbImage};
+pub use pool::{pool_names, pool_sample};
 pub use preprocess::{
     IMAGENET_MEAN, IMAGENET_STD, fit_image, normalize, resize_class_map, resize_image, resize_map,
     resize_mask,
