@@ -409,6 +409,9 @@ fn get<'a>(table: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
     }
 }
 
+/// Keys of `[data]` that take each other's place.
+pub(crate) const EITHER: [(&str, &str); 2] = [("root", "pool"), ("pool", "root")];
+
 /// Applies one `key=value`.
 pub(crate) fn set(table: &mut toml::Table, text: &str) -> std::result::Result<(), String> {
     let (key, value) = text
@@ -424,6 +427,9 @@ pub(crate) fn set(table: &mut toml::Table, text: &str) -> std::result::Result<()
     let mut parts = key.split('.').peekable();
     while let Some(part) = parts.next() {
         if parts.peek().is_none() {
+            for (_, other) in EITHER.iter().filter(|(key, _)| *key == part) {
+                table.remove(*other);
+            }
             table.insert(part.to_owned(), value);
             return Ok(());
         }
@@ -487,6 +493,14 @@ mod tests {
         assert_eq!(recipe.data.config.prompt.to_string(), "a large polyp");
         assert_eq!(recipe.trainer.max_steps, Some(7));
         assert_eq!(recipe.method.config.layers, Some(vec![1, 2]));
+    }
+
+    #[test]
+    fn one_data_set_or_a_pool() {
+        let recipe = parse(LEAST, &["data.pool=[\"a\", \"b\"]"]).unwrap();
+        assert_eq!(recipe.data.config.roots(), ["a", "b"].map(PathBuf::from));
+        let recipe = parse(&recipe.to_toml(), &["data.root=c"]).unwrap();
+        assert_eq!(recipe.data.config.roots(), [PathBuf::from("c")]);
     }
 
     #[test]

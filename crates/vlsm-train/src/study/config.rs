@@ -280,18 +280,18 @@ fn lay_over(table: &mut Table, over: &Table) {
 }
 
 /// As [`lay_over`] for recipes, where `data.pool` and `data.root` take each other's place.
-fn lay_recipe_over(recipe: &mut Table, over: &Table) {
+fn lay_recipe_over(there: &mut Table, over: &Table) {
     let sets = |key: &str| {
         let data = over.get("data").and_then(Value::as_table);
         data.is_some_and(|data| data.contains_key(key))
     };
-    for (key, other) in [("pool", "root"), ("root", "pool")] {
-        let data = recipe.get_mut("data").and_then(Value::as_table_mut);
+    for (key, other) in recipe::EITHER {
+        let data = there.get_mut("data").and_then(Value::as_table_mut);
         if let Some(data) = data.filter(|_| sets(key) && !sets(other)) {
             data.remove(other);
         }
     }
-    lay_over(recipe, over);
+    lay_over(there, over);
 }
 
 /// All prompts and seeds of a data set, a model and a method.

@@ -179,6 +179,15 @@ impl Sheet {
         )
     }
 
+    /// The style of a cell.
+    fn class(&self, column: usize, bold: bool) -> Option<&'static str> {
+        if column < self.words {
+            Some("text")
+        } else {
+            bold.then_some("best")
+        }
+    }
+
     fn html(&self) -> Markup {
         html! {
             div.scroll {
@@ -186,7 +195,7 @@ impl Sheet {
                     thead {
                         tr {
                             @for (column, name) in self.header.iter().enumerate() {
-                                th.text[column < self.words] { (name) }
+                                th class=[self.class(column, false)] { (name) }
                             }
                         }
                     }
@@ -194,7 +203,7 @@ impl Sheet {
                         @for row in &self.rows {
                             tr {
                                 @for (column, cell) in row.iter().enumerate() {
-                                    td.text[column < self.words].best[cell.bold] { (cell.text) }
+                                    td class=[self.class(column, cell.bold)] { (cell.text) }
                                 }
                             }
                         }

@@ -162,14 +162,15 @@ impl Plan<'_> {
     pub fn estimate_in_words(&self) -> String {
         let (known, unknown) = self.estimate();
         let minutes = known.as_secs().div_ceil(60);
-        let time = match minutes / 60 {
-            0 => format!("{minutes} min"),
-            hours => format!("{hours} h {} min", minutes % 60),
+        let time = match (minutes / 60, minutes) {
+            (0, 0 | 1) => "less than a minute".to_owned(),
+            (0, _) => format!("about {minutes} min"),
+            (hours, _) => format!("about {hours} h {} min", minutes % 60),
         };
         match (known.is_zero(), unknown) {
             (true, 0) => "nothing is left to train".into(),
             (false, 0) => {
-                format!("about {time} of training are left, by finished runs of the same kind")
+                format!("{time} of training are left, by finished runs of the same kind")
             }
             (true, _) => {
                 format!(
@@ -177,7 +178,7 @@ impl Plan<'_> {
                 )
             }
             (false, _) => format!(
-                "about {time} of training are left, by finished runs of the same kind, and {unknown} runs of kinds that none is \
+                "{time} of training are left, by finished runs of the same kind, and {unknown} runs of kinds that none is \
                  done of"
             ),
         }

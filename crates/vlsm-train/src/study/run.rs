@@ -58,7 +58,7 @@ impl Study {
         }
         if elsewhere > 0 {
             say(&format!(
-                "{elsewhere} runs are in the hands of other processes"
+                "runs in the hands of other processes: {elsewhere}"
             ));
         }
         Ok(failures)

@@ -99,7 +99,7 @@ impl Args {
         if failed.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
-        note(&format!("error: {} runs failed:", failed.len()));
+        note(&format!("error: runs that failed: {}", failed.len()));
         for failure in failed {
             note(&format!("  {}: {}", failure.cell, failure.error));
         }

@@ -12,5 +12,6 @@ mod predict;
 mod prompts;
 mod recipes;
 mod report;
+mod study;
 mod support;
 mod train;
