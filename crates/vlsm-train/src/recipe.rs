@@ -9,7 +9,7 @@ use vlsm_models::{MethodConfig, Preprocessing};
 use crate::error::{Result, TrainError};
 use crate::feature_cache::CacheDtype;
 
-/// A recipe. Every key has a default but `model.base` and `data.root`.
+/// A recipe. Every key has a default but `model.base` and `data.root` (or `data.pool`).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recipe {

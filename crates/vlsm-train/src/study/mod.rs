@@ -1,8 +1,8 @@
 //! Studies: a grid of models, methods, data sets, training prompts and seeds from one file, and its tables.
 //!
 //! A [`Study`] is read from a file and stands for [`Cell`]s, each an ordinary run in a folder of its own. [`Study::plan`] says
-//! where they stand, [`Study::run`] trains what is open, [`Study::results`] gathers what is done, and [`Results::write`] makes
-//! the tables of it.
+//! where they stand, [`Study::run`] trains what is open, [`Study::results`] gathers what is done, and
+//! [`Study::write_results`] makes the tables of it.
 //!
 //! ```no_run
 //! use vlsm_train::Study;
@@ -28,9 +28,9 @@ use std::path::PathBuf;
 use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
 
-pub use document::{Document, Sheet};
+pub use document::{Document, Sheet, SheetCell};
 pub use plan::{Plan, State};
-pub use results::Results;
+pub use results::{Results, ScoredRun};
 pub use run::Failure;
 pub use wilcoxon::{Wilcoxon, holm, wilcoxon};
 

@@ -13,8 +13,8 @@ use crate::output::{note, print};
 ///
 /// Every run has a folder of its own, OUT/runs/DATA/MODEL/METHOD/PROMPT/SEED, as `vlsm train` makes
 /// it. A study that was killed goes on where it was when it is started again: complete runs are
-/// kept, one that was begun is resumed. Several processes, on several machines with a common disk
-/// too, may be started on one study and share its runs. A run that fails does not stop the others.
+/// kept, one that was begun is resumed. Several processes may be started on one study and share its
+/// runs. A run that fails does not stop the others.
 ///
 /// At the end, and by --table at any time, OUT has results.csv (one line for each test sample,
 /// prompt and run), table.md, table.tex and table.html (scores by data set and method, by prompt,
