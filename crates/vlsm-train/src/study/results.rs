@@ -43,7 +43,7 @@ impl Study {
         let runs = done.map(|(cell, _)| {
             let rows = read_scores(&cell.folder.scores())?;
             Ok(ScoredRun {
-                cell: *cell,
+                cell,
                 trained: cell
                     .summary()
                     .map_or(0, |summary| summary.trainable_parameters),

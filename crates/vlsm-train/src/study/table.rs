@@ -330,10 +330,10 @@ impl<'a> Tables<'a> {
             let samples: Vec<_> = samples.map(|column| self.by_sample(line, column)).collect();
             let found = samples.iter().map(|all| all.iter().copied().collect());
             let found: Vec<HashMap<&str, [f64; 3]>> = found.collect();
-            for a in 0..samples.len() {
-                for b in a + 1..samples.len() {
-                    let shared = samples[a].iter().filter_map(|(name, values)| {
-                        let others = found[b].get(name)?;
+            for (a, own) in samples.iter().enumerate() {
+                for (b, found) in found.iter().enumerate().skip(a + 1) {
+                    let shared = own.iter().filter_map(|(name, values)| {
+                        let others = found.get(name)?;
                         Some([0, 1, 2].map(|metric| values[metric] - others[metric]))
                     });
                     let differences: Vec<[f64; 3]> = shared.collect();
