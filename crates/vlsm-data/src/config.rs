@@ -15,6 +15,10 @@ use crate::prompt::{PromptChoice, Prompts};
 pub struct DataConfig {
     /// Folder of the data set.
     pub root: PathBuf,
+    /// Instead of `root`: the folders of several data sets (or `builtin:...`) that are trained on together and scored each for
+    /// itself. All other keys hold for each of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pool: Vec<PathBuf>,
     /// How the folder is laid out; `auto` looks.
     pub format: Format,
     /// Name of the sub-folder with the images.
@@ -40,7 +44,7 @@ pub struct DataConfig {
     pub split: SplitConfig,
     /// How much of a generated data set there is; generated are the roots `builtin:scenes`, ....
     pub generate: GenerateConfig,
-    /// At most this many training samples: the first ones in the order of the split.
+    /// At most this many training samples, of each data set where there are several: the first ones in the order of the split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Whether training samples come in a new random order in each epoch.
@@ -120,6 +124,7 @@ impl Default for DataConfig {
     fn default() -> Self {
         Self {
             root: PathBuf::new(),
+            pool: Vec::new(),
             format: Format::Auto,
             images: "images".to_string(),
             masks: "masks".to_string(),
@@ -197,6 +202,15 @@ impl DataConfig {
         }
     }
 
+    /// The folders of the data sets: `pool`, or `root` alone.
+    pub fn roots(&self) -> &[PathBuf] {
+        if self.pool.is_empty() {
+            std::slice::from_ref(&self.root)
+        } else {
+            &self.pool
+        }
+    }
+
     /// What is drawn, by the name behind `builtin:` in `root`.
     pub(crate) fn builtin(&self) -> Option<&str> {
         self.root.to_str()?.strip_prefix("builtin:")
@@ -221,7 +235,13 @@ impl DataConfig {
     /// Faults of the section itself.
     pub(crate) fn validate(&self) -> Result<()> {
         let config = |field, reason: String| Err(DataError::Config { field, reason });
-        if self.root.as_os_str().is_empty() {
+        if !self.pool.is_empty() && !self.root.as_os_str().is_empty() {
+            return config(
+                "data.pool",
+                "is set beside `data.root`; give one of them".to_string(),
+            );
+        }
+        if self.roots().iter().any(|root| root.as_os_str().is_empty()) {
             return config(
                 "data.root",
                 "is not set; give the folder of the data set".to_string(),

@@ -15,6 +15,7 @@ use crate::error::{DataError, Result};
 use crate::formats::generated::Generated;
 use crate::formats::{self, Listing};
 use crate::picture::{Mask, RgbImage};
+use crate::pool;
 use crate::prompt::Prompts;
 use crate::synth::DrawingId;
 
@@ -83,7 +84,7 @@ pub enum Target {
 /// An image, what is to be found in it, and the words for that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// Name, unique in its split: the mask's stem; `stem.Class` for class-id masks; `-2`, `-3`, ... is added where an
+    /// Name, unique in its split: the mask's stem, behind the data set's name and `/` where several are pooled; `stem.Class` for class-id masks; `-2`, `-3`, ... is added where an
     /// annotation file uses one mask several times.
     pub name: String,
     /// The image file; of a generated sample a name that no file has.
@@ -195,7 +196,7 @@ impl Sample {
 /// All samples of a data set.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// Folder of the data set.
+    /// Folder of the data set; of several, their names.
     pub root: PathBuf,
     /// Its format, never [`Format::Auto`].
     pub format: Format,
@@ -210,9 +211,9 @@ pub struct Dataset {
     /// Class names by id, `""` for a class that is no target; empty if masks are binary.
     pub classes: Vec<String>,
     /// The images of each split with all their labels, if masks hold class ids.
-    labelled: [Vec<Sample>; 3],
+    pub(crate) labelled: [Vec<Sample>; 3],
     /// Where the samples of a generated data set come from.
-    generated: Option<Generated>,
+    pub(crate) generated: Option<Generated>,
 }
 
 impl Dataset {
@@ -226,6 +227,9 @@ impl Dataset {
     /// unless `data.prompt` or `data.eval_prompt` is a text for all.
     pub fn open(config: &DataConfig) -> Result<Self> {
         config.validate()?;
+        if !config.pool.is_empty() {
+            return pool::open(config);
+        }
         if let Some(generated) = Generated::of(config)? {
             return Ok(Self::draw(config, generated));
         }

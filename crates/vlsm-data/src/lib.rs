@@ -53,6 +53,7 @@ mod loader;
 pub mod metrics;
 mod overlay;
 mod picture;
+mod pool;
 pub mod prepare;
 pub mod preprocess;
 mod prompt;
@@ -76,6 +77,7 @@ pub use loader::{Example, Loader, LoaderConfig, Request};
 pub use metrics::{Scores, Summary, dice, hausdorff, score};
 pub use overlay::overlay;
 pub use picture::{ClassMap, Mask, RgbImage};
+pub use pool::{pool_names, pool_sample};
 pub use preprocess::{
     IMAGENET_MEAN, IMAGENET_STD, fit_image, normalize, resize_class_map, resize_image, resize_map,
     resize_mask,

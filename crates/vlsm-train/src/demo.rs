@@ -9,7 +9,7 @@ use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, MethodConfig, MethodKind, T
 
 use crate::device::device;
 use crate::error::Result;
-use crate::evaluate::{EvalConfig, Metrics, PromptSet, Row, evaluate};
+use crate::evaluate::{Metrics, Row};
 use crate::feature_cache::clear;
 use crate::recipe::{Recipe, ScheduleKind};
 use crate::report::{
@@ -17,6 +17,7 @@ use crate::report::{
 };
 use crate::run::train;
 use crate::run_folder::RunFolder;
+use crate::zero_shot::zero_shot;
 
 /// What the demo shows.
 #[derive(Debug, Clone)]
@@ -129,7 +130,6 @@ impl Demo {
         let recipe = self.recipe(MethodKind::ZeroShot);
         let dataset = Dataset::open(&recipe.data.config)?;
         let samples = dataset.require(Split::Test)?;
-        let sets = PromptSet::every(&recipe.data.config, samples)?;
         let base = Base::load(BASE, &device("cpu")?)?;
 
         say(&format!(
@@ -137,17 +137,15 @@ impl Demo {
             recipe.data.config.generate.test,
             self.domain.name()
         ));
-        let zero_shot = AdaptedClipSeg::new(&base, recipe.method.config.clone(), 0)?;
-        let config = EvalConfig::new(&recipe, &dataset, &base.tokenizer, &base.preprocessing);
-        let rows = evaluate(&zero_shot, samples, &sets, &config, |_| {})?.rows;
-        let total = zero_shot.num_params();
+        let (as_it_is, rows) = zero_shot(&recipe, &dataset, &base)?;
+        let total = as_it_is.num_params();
         let mut runs = vec![ReportRun {
             name: "zero-shot".into(),
             total,
             rows,
             ..ReportRun::default()
         }];
-        let mut models = vec![zero_shot];
+        let mut models = vec![as_it_is];
         // Shallow adapters and the decoder share their features, which nobody wants afterwards.
         let features = out.join("features");
         for (name, kind) in METHODS {

@@ -38,6 +38,14 @@ pub enum TrainError {
         /// What is wrong and the mend.
         message: String,
     },
+    /// A study that cannot be run.
+    #[error("study `{}`: {message}", path.display())]
+    Study {
+        /// Its file or folder.
+        path: PathBuf,
+        /// What is wrong and the mend.
+        message: String,
+    },
     /// A report that cannot be made.
     #[error("report: {message}")]
     Report {

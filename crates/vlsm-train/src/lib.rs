@@ -1,7 +1,7 @@
 //! Recipes, training, checkpoints and evaluation for vision-language segmentation models.
 //!
-//! [`train`] turns a [`Recipe`] into a run's folder; [`evaluate()`] measures a model on samples, and
-//! [`evaluate_semantic`] on labels of whole images.
+//! [`train`] turns a [`Recipe`] into a run's folder; [`evaluate()`] measures a model on samples, [`evaluate_semantic`] on
+//! labels of whole images; a [`Study`] is a grid of runs and its tables.
 //! The loop knows models by [`SegmentationModel`](vlsm_models::SegmentationModel) alone.
 
 pub mod batch;
@@ -20,8 +20,11 @@ pub mod report;
 mod run;
 mod run_folder;
 pub mod schedule;
+mod scores;
 pub mod semantic;
+pub mod study;
 pub mod trainer;
+mod zero_shot;
 
 pub use device::device;
 pub use error::{Result, TrainError};
@@ -32,4 +35,6 @@ pub use recipe::Recipe;
 pub use report::{Report, ReportRun};
 pub use run::{RunSummary, train};
 pub use run_folder::RunFolder;
+pub use scores::{read_scores, write_scores};
 pub use semantic::{SemanticEvaluation, SemanticMetrics, evaluate_semantic};
+pub use study::Study;

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use vlsm_data::DataConfig;
-use vlsm_models::MethodConfig;
+use vlsm_models::{MethodConfig, Preprocessing};
 
 use crate::error::{Result, TrainError};
 use crate::feature_cache::CacheDtype;
 
-/// A recipe. Every key has a default but `model.base` and `data.root`.
+/// A recipe. Every key has a default but `model.base` and `data.root` (or `data.pool`).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recipe {
@@ -36,6 +36,16 @@ pub struct ModelConfig {
     /// Side of the square input, in pixels; by default the base's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
+}
+
+impl ModelConfig {
+    /// How the base's input is made, at the recipe's size.
+    pub fn preprocessing(&self, base: &Preprocessing) -> Preprocessing {
+        Preprocessing {
+            image_size: self.image_size.unwrap_or(base.image_size),
+            ..base.clone()
+        }
+    }
 }
 
 /// `[method]`.
@@ -248,6 +258,7 @@ fn every_key() -> toml::Table {
     recipe.method.config.layers = Some(vec![]);
     recipe.data.eval_limit = Some(1);
     let data = &mut recipe.data.config;
+    data.pool = vec![PathBuf::new()];
     data.eval_prompt = Some(vlsm_data::PromptChoice::Named("p1".into()));
     data.prompts = path();
     data.classes = path();
@@ -267,6 +278,17 @@ fn keys_of(table: &toml::Table, prefix: &str, keys: &mut Vec<String>) {
             toml::Value::Table(table) => keys_of(table, &format!("{key}."), keys),
             _ => keys.push(key),
         }
+    }
+}
+
+/// Refuses a table with a key that no recipe has.
+pub(crate) fn expect_known(table: &toml::Table) -> std::result::Result<(), String> {
+    let (mut known, mut given) = (Vec::new(), Vec::new());
+    keys_of(&every_key(), "", &mut known);
+    keys_of(table, "", &mut given);
+    match given.iter().find(|key| !known.contains(key)) {
+        Some(key) => Err(unknown(key, &known)),
+        None => Ok(()),
     }
 }
 
@@ -298,15 +320,15 @@ impl Recipe {
         for text in overrides {
             set(&mut table, text)?;
         }
-        let mut known = Vec::new();
-        keys_of(&every_key(), "", &mut known);
-        let mut given = Vec::new();
-        keys_of(&table, "", &mut given);
-        for key in &given {
-            if !known.contains(key) {
-                return Err(unknown(key, &known));
-            }
-        }
+        Self::from_table(table)
+    }
+
+    /// The recipe of a table, as [`parse`](Self::parse) makes one of a text.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn from_table(table: toml::Table) -> std::result::Result<Self, String> {
+        expect_known(&table)?;
         let recipe: Self = serde_path_to_error::deserialize(toml::Value::Table(table))
             .map_err(|error| format!("`{}`: {}", error.path(), error.inner().message()))?;
         recipe.validate()?;
@@ -324,7 +346,8 @@ impl Recipe {
                  \"CIDAS/clipseg-rd64-refined\""
                 .into());
         }
-        if self.data.config.root.as_os_str().is_empty() {
+        let data = &self.data.config;
+        if data.root.as_os_str().is_empty() && data.pool.is_empty() {
             return Err("`data.root` is not set; give the folder of the data set".into());
         }
         let (optim, trainer) = (&self.optim, &self.trainer);
@@ -390,8 +413,11 @@ fn get<'a>(table: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
     }
 }
 
+/// Keys of `[data]` that take each other's place.
+pub(crate) const EITHER: [(&str, &str); 2] = [("root", "pool"), ("pool", "root")];
+
 /// Applies one `key=value`.
-fn set(table: &mut toml::Table, text: &str) -> std::result::Result<(), String> {
+pub(crate) fn set(table: &mut toml::Table, text: &str) -> std::result::Result<(), String> {
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| format!("--set {text}: write it as key=value, such as optim.lr=3e-4"))?;
@@ -405,6 +431,9 @@ fn set(table: &mut toml::Table, text: &str) -> std::result::Result<(), String> {
     let mut parts = key.split('.').peekable();
     while let Some(part) = parts.next() {
         if parts.peek().is_none() {
+            for (_, other) in EITHER.iter().filter(|(key, _)| *key == part) {
+                table.remove(*other);
+            }
             table.insert(part.to_owned(), value);
             return Ok(());
         }
@@ -417,14 +446,18 @@ fn set(table: &mut toml::Table, text: &str) -> std::result::Result<(), String> {
     Ok(())
 }
 
-fn unknown(key: &str, known: &[String]) -> String {
+/// The error for a key that is not among the known ones.
+pub(crate) fn unknown(key: &str, known: &[impl AsRef<str>]) -> String {
+    let likeness = |known: &str| {
+        // The right key without its section is as near as can be.
+        let own = known.rsplit('.').next() == Some(key);
+        strsim::jaro_winkler(key, known) + f64::from(u8::from(own))
+    };
     let nearest = known
         .iter()
-        .max_by(|a, b| {
-            let likeness = |known: &str| strsim::jaro_winkler(key, known);
-            likeness(a).total_cmp(&likeness(b))
-        })
-        .map_or("", String::as_str);
+        .map(AsRef::as_ref)
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+        .unwrap_or_default();
     format!("unknown key `{key}`; did you mean `{nearest}`?")
 }
 
@@ -467,6 +500,14 @@ mod tests {
     }
 
     #[test]
+    fn one_data_set_or_a_pool() {
+        let recipe = parse(LEAST, &["data.pool=[\"a\", \"b\"]"]).unwrap();
+        assert_eq!(recipe.data.config.roots(), ["a", "b"].map(PathBuf::from));
+        let recipe = parse(&recipe.to_toml(), &["data.root=c"]).unwrap();
+        assert_eq!(recipe.data.config.roots(), [PathBuf::from("c")]);
+    }
+
+    #[test]
     fn unknown_keys_name_the_nearest() {
         for (key, nearest) in [
             ("optim.learning_rate=1", "optim."),
@@ -475,6 +516,7 @@ mod tests {
             ("method.botleneck=2", "`method.bottleneck`"),
             ("data.split.vall=0.1", "`data.split.val`"),
             ("method.profil=paper", "`method.profile`"),
+            ("root=x", "`data.root`"),
         ] {
             let error = parse(LEAST, &[key]).unwrap_err();
             assert!(error.contains(nearest), "{error}");

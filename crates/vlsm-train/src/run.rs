@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use serde::Serialize;
 use vlsm_data::{ClassList, Dataset, Format, Split, write_atomic_bytes};
-use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, MethodKind, Preprocessing};
+use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, MethodKind};
 
 use crate::device::device;
 use crate::error::{Result, TrainError};
@@ -99,13 +99,7 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
         );
     }
     let base = Base::load(&recipe.model.base, &device)?;
-    let preprocessing = Preprocessing {
-        image_size: recipe
-            .model
-            .image_size
-            .unwrap_or(base.preprocessing.image_size),
-        ..base.preprocessing.clone()
-    };
+    let preprocessing = recipe.model.preprocessing(&base.preprocessing);
     let (recipe, model) = start(recipe, &base)?;
     let identity = base.identity.clone();
     let tokenizer = base.tokenizer.clone();
@@ -193,7 +187,10 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
 fn has_validation(recipe: &Recipe, dataset: &Dataset) -> bool {
     let data = &recipe.data.config;
     match dataset.format {
-        Format::Annotations => data.root.join("anns/val.json").exists(),
+        Format::Annotations => {
+            let mut roots = data.roots().iter();
+            roots.any(|root| root.join("anns/val.json").exists())
+        }
         _ => data.split.val > 0.0 || data.split.val_list.is_some(),
     }
 }
@@ -238,24 +235,8 @@ fn check_folder(folder: &RunFolder, recipe: &Recipe, resume: bool) -> Result<()>
         );
     }
     // A run may be made longer; all else would make it another run.
-    let mut free = vec![
-        "trainer.epochs",
-        "trainer.max_steps",
-        "trainer.device",
-        "trainer.recompute",
-        "cache.max_gb",
-        "cache.dir",
-    ];
-    if recipe.cache.dtype == CacheDtype::F32 {
-        free.push("cache.features");
-    }
-    let there = Recipe::read(&path, &[])?;
-    let mut wanted = recipe.clone();
-    if wanted.method.init_from.is_some() {
-        wanted.method.config = there.method.config.clone();
-    }
-    let mut changed = wanted.differences(&there);
-    changed.retain(|key| !free.contains(&key.as_str()));
+    let mut changed = changed_keys(recipe, &Recipe::read(&path, &[])?);
+    changed.retain(|key| key != "trainer.epochs" && key != "trainer.max_steps");
     if changed.is_empty() {
         Ok(())
     } else {
@@ -266,6 +247,26 @@ fn check_folder(folder: &RunFolder, recipe: &Recipe, resume: bool) -> Result<()>
             path.display()
         ))
     }
+}
+
+/// The keys that make a recipe another run than that of `there`, a run's own recipe.
+pub(crate) fn changed_keys(recipe: &Recipe, there: &Recipe) -> Vec<String> {
+    let mut free = vec![
+        "trainer.device",
+        "trainer.recompute",
+        "cache.max_gb",
+        "cache.dir",
+    ];
+    if recipe.cache.dtype == CacheDtype::F32 {
+        free.push("cache.features");
+    }
+    let mut wanted = recipe.clone();
+    if wanted.method.init_from.is_some() {
+        wanted.method.config = there.method.config.clone();
+    }
+    let mut changed = wanted.differences(there);
+    changed.retain(|key| !free.contains(&key.as_str()));
+    changed
 }
 
 /// Evaluates the best epoch's parameters on a split: under the recipe's evaluation prompts and

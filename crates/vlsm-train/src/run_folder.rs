@@ -38,6 +38,10 @@ impl RunFolder {
     pub fn summary(&self) -> PathBuf {
         self.path.join("summary.json")
     }
+    /// The metrics of every test sample under every prompt set; of the runs of a study.
+    pub fn scores(&self) -> PathBuf {
+        self.path.join("scores.csv")
+    }
     /// The page to look at.
     pub fn report(&self) -> PathBuf {
         self.path.join("report.html")

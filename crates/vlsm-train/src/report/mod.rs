@@ -55,6 +55,8 @@ use crate::semantic::SemanticMetrics;
 pub use cases::{Case, CaseKind, CasePrediction, pick_cases, predict_cases};
 pub use curves::Curves;
 pub use facts::{method_name, recipe_facts, thousands, title};
+pub(crate) use page::shell;
+pub(crate) use sections::section;
 pub(crate) use training::{of_split, write_report};
 
 /// What a report shows. What is empty is left out.

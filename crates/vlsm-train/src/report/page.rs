@@ -11,35 +11,46 @@ pub(super) fn page(report: &Report) -> Result<Markup> {
     let cases = pictures::cases(report)?;
     let prompts = prompts::prompts(report)?;
     let training = sections::training(report)?;
-    Ok(html! {
+    Ok(shell(
+        &report.title,
+        &report.lead,
+        html! {
+            (sections::results(report))
+            (sections::groups(report))
+            (labels::labels(report))
+            (distribution)
+            (cases)
+            (prompts)
+            (training)
+            (sections::cost(report))
+            (sections::facts(report))
+            (sections::notes(report))
+        },
+    ))
+}
+
+/// A page that needs no other file, around its sections.
+pub(crate) fn shell(title: &str, lead: &str, sections: Markup) -> Markup {
+    html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (report.title) }
+                title { (title) }
                 style { (PreEscaped(include_str!("style.css"))) }
             }
             body {
                 main {
                     header {
-                        h1 { (report.title) }
-                        @if !report.lead.is_empty() { p.lead { (report.lead) } }
+                        h1 { (title) }
+                        @if !lead.is_empty() { p.lead { (lead) } }
                     }
-                    (sections::results(report))
-                    (sections::groups(report))
-                    (labels::labels(report))
-                    (distribution)
-                    (cases)
-                    (prompts)
-                    (training)
-                    (sections::cost(report))
-                    (sections::facts(report))
-                    (sections::notes(report))
+                    (sections)
                     footer { "Made by vlsm " (env!("CARGO_PKG_VERSION")) "." }
                 }
             }
         }
-    })
+    }
 }

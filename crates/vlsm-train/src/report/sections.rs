@@ -12,7 +12,7 @@ use crate::evaluate::{MeanStd, Metrics};
 type Points = Vec<(f64, f64)>;
 
 /// A section under a heading.
-pub(super) fn section(title: &str, content: Markup) -> Markup {
+pub(crate) fn section(title: &str, content: Markup) -> Markup {
     html! { section { h2 { (title) } (content) } }
 }
 

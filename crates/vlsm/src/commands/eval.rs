@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::Serialize;
 use vlsm::Segmenter;
-use vlsm_data::{Dataset, PromptChoice, Sample, Split, write_atomic};
+use vlsm_data::{Dataset, PromptChoice, Sample, Split};
 use vlsm_train::RunFolder;
 use vlsm_train::evaluate::{MeanStd, file_name};
-use vlsm_train::{EvalConfig, Evaluation, Metrics, PromptSet, Recipe, evaluate};
+use vlsm_train::{EvalConfig, Evaluation, Metrics, PromptSet, Recipe, evaluate, write_scores};
 
 use super::eval_report::Evaluated;
 use super::{data_recipe, make_folder, make_parent, only_data, segmenter, to_json};
@@ -130,7 +130,7 @@ impl Args {
         let evaluation = self.evaluate(&segmenter, &recipe, &dataset, samples, &sets)?;
         let seconds = started.elapsed().as_secs_f64();
         if let Some(path) = &self.csv {
-            write_csv(path, &evaluation)?;
+            write_scores(path, &evaluation.rows)?;
         }
         let results: Vec<SetResult<'_>> = sets
             .iter()
@@ -232,6 +232,7 @@ impl Args {
         }
         if let Some(root) = &self.data {
             recipe.data.config.root.clone_from(root);
+            recipe.data.config.pool.clear();
         }
         if let Some(device) = &self.device {
             recipe.trainer.device.clone_from(device);
@@ -404,33 +405,4 @@ fn json(evaluation: &Evaluation, samples: usize, results: &[SetResult<'_>]) -> R
         one_empty: overall.one_empty,
         prompts,
     })
-}
-
-fn write_csv(path: &Path, evaluation: &Evaluation) -> Result<()> {
-    let mut table = csv::Writer::from_writer(Vec::new());
-    table.write_record([
-        "sample",
-        "group",
-        "prompt_set",
-        "prompt",
-        "dice",
-        "iou",
-        "hd95",
-        "one_empty",
-    ])?;
-    for row in &evaluation.rows {
-        table.write_record([
-            &row.sample,
-            &row.group,
-            &row.set,
-            &row.prompt,
-            &row.dice.to_string(),
-            &row.iou.to_string(),
-            &row.hd95.to_string(),
-            &row.one_empty.to_string(),
-        ])?;
-    }
-    let bytes = table.into_inner().context("the table was not finished")?;
-    write_atomic(path, |file| std::io::Write::write_all(file, &bytes))?;
-    Ok(())
 }

@@ -7,6 +7,7 @@ mod eval;
 mod eval_report;
 mod model;
 mod predict;
+mod study;
 mod train;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub(crate) enum Command {
     Train(train::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Study(study::Args),
     #[command(subcommand)]
     Data(data::Command),
     #[command(subcommand)]
@@ -39,6 +41,7 @@ impl Command {
             Self::Train(args) => args.run(),
             Self::Eval(args) => args.run(),
             Self::Predict(args) => args.run(),
+            Self::Study(args) => args.run(),
             Self::Data(command) => command.run(),
             Self::Model(command) => command.run(),
             Self::Cache(args) => args.run(),

@@ -14,5 +14,6 @@ mod prompts;
 mod recipes;
 mod report;
 mod semantic;
+mod study;
 mod support;
 mod train;

@@ -1,0 +1,362 @@
+//! A study's file, and the cells it stands for.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+use vlsm_data::{PromptChoice, pool_names};
+use vlsm_models::{MethodKind, Profile};
+
+use super::{Cell, Entry, Study};
+use crate::error::{Result, TrainError};
+use crate::evaluate::file_name;
+use crate::recipe::{self, Recipe};
+use crate::run_folder::RunFolder;
+
+/// What can go wrong here: a message that names the key.
+type Parsed<T> = std::result::Result<T, String>;
+
+/// The keys of the file itself.
+const KEYS: [&str; 7] = [
+    "out", "seeds", "prompts", "recipe", "model", "method", "data",
+];
+
+/// The axes that have entries, outermost first.
+const AXES: [&str; 3] = ["data", "model", "method"];
+
+/// The file. Everything but the recipe keys of its entries.
+#[derive(Deserialize)]
+struct File {
+    out: Option<PathBuf>,
+    seeds: Vec<u64>,
+    #[serde(default)]
+    prompts: Vec<PromptChoice>,
+    #[serde(default)]
+    recipe: Table,
+    #[serde(default)]
+    model: Vec<Table>,
+    #[serde(default)]
+    method: Vec<Table>,
+    #[serde(default)]
+    data: Vec<Table>,
+}
+
+/// An entry of an axis: a name and what it sets in the recipe.
+struct Part {
+    entry: Entry,
+    /// The models that a method is for; all where it does not say.
+    models: Option<Vec<String>>,
+    keys: Table,
+}
+
+impl Study {
+    /// Reads a study and applies overrides of the form `key=value`: a key of the file (`seeds=[41]`), of the shared recipe
+    /// (`recipe.trainer.epochs=2`), or of an entry by its name (`data.kvasir.data.root=PATH`).
+    ///
+    /// # Errors
+    /// If the file is not a study: the entry and the key are named and, for an unknown key, the nearest known one.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|source| TrainError::Read {
+            path: path.into(),
+            source,
+        })?;
+        let name = path.file_stem().unwrap_or("study".as_ref());
+        Self::parse(&text, &name.to_string_lossy(), overrides).map_err(|message| {
+            TrainError::Study {
+                path: path.into(),
+                message,
+            }
+        })
+    }
+
+    /// Parses a study of a name, as [`read`](Self::read) does.
+    ///
+    /// # Errors
+    /// A message that names the key.
+    pub fn parse(text: &str, name: &str, overrides: &[String]) -> Parsed<Self> {
+        let mut table: Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| error.to_string())?;
+        for text in overrides {
+            set(&mut table, text)?;
+        }
+        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(match recipe::expect_known(&wrapped(&table, key)) {
+                // A recipe's section where the shared recipe is meant.
+                Ok(()) => format!("`{key}` is a recipe's; write it below `[recipe]`"),
+                Err(_) => recipe::unknown(key, &KEYS),
+            });
+        }
+        let file: File = serde_path_to_error::deserialize(Value::Table(table))
+            .map_err(|error| format!("`{}`: {}", error.path(), error.inner().message()))?;
+        distinct("seeds", &file.seeds)?;
+        distinct("prompts", &file.prompts)?;
+        if file.seeds.is_empty() {
+            return Err("`seeds` is empty; name one, such as `seeds = [41, 42, 43]`".into());
+        }
+        expect_recipe("[recipe]", &file.recipe, &file)?;
+        let [data, models, methods] = [
+            ("data", &file.data),
+            ("model", &file.model),
+            ("method", &file.method),
+        ]
+        .map(|(axis, tables)| parts(axis, tables, &file));
+        let (data, models, methods) = (data?, models?, methods?);
+        for method in &methods {
+            for name in method.models.iter().flatten() {
+                if !models.iter().any(|model| model.entry.name == *name) {
+                    let names: Vec<&str> = models.iter().map(|one| &*one.entry.name).collect();
+                    let message = recipe::unknown(name, &names);
+                    let own = &method.entry.name;
+                    return Err(format!("[[method]] {own}: `models`: {message}"));
+                }
+            }
+        }
+        let out = file.out.clone();
+        let out = out.unwrap_or_else(|| PathBuf::from("runs").join(name));
+        let mut cells = Vec::new();
+        for data in &data {
+            for model in &models {
+                for method in &methods {
+                    let names = method.models.as_ref();
+                    if names.is_none_or(|names| names.contains(&model.entry.name)) {
+                        cells.extend(grid(&file, &out, [data, model, method])?);
+                    }
+                }
+            }
+        }
+        let study = Self {
+            name: name.to_owned(),
+            out,
+            data: data.into_iter().map(|part| part.entry).collect(),
+            models: models.into_iter().map(|part| part.entry).collect(),
+            methods: methods.into_iter().map(|part| part.entry).collect(),
+            seeds: file.seeds,
+            cells,
+        };
+        study.expect_one_profile()?;
+        Ok(study)
+    }
+
+    /// Tables never mix arithmetics.
+    fn expect_one_profile(&self) -> Parsed<()> {
+        let profile = |cell: &Cell| cell.recipe.method.config.profile;
+        let find = |wanted| self.cells.iter().find(|cell| profile(cell) == wanted);
+        match (find(Profile::Paper), find(Profile::Default)) {
+            (Some(paper), Some(default)) => Err(format!(
+                "`{}` is of profile `paper` and `{}` of `default`, which are never put into one table; set \
+                 `method.profile` in `[recipe]`, or make two studies",
+                paper.label(),
+                default.label()
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A section of a table as a table.
+fn wrapped(table: &Table, key: &str) -> Table {
+    let value = table.get(key).cloned();
+    value
+        .map(|value| (key.to_owned(), value))
+        .into_iter()
+        .collect()
+}
+
+/// Applies one `key=value`. Entries are reached by their names.
+fn set(table: &mut Table, text: &str) -> Parsed<()> {
+    let mut words = text.splitn(3, '.');
+    let (Some(axis), Some(name), Some(rest)) = (words.next(), words.next(), words.next()) else {
+        return recipe::set(table, text);
+    };
+    if !AXES.contains(&axis) || name.contains('=') {
+        return recipe::set(table, text);
+    }
+    let entries = table.get_mut(axis).and_then(Value::as_array_mut);
+    let mut entries = entries
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_table_mut);
+    let of_name = |entry: &&mut Table| entry.get("name").and_then(Value::as_str) == Some(name);
+    match entries.find(of_name) {
+        Some(entry) => recipe::set(entry, rest),
+        None => Err(format!(
+            "--set {text}: there is no [[{axis}]] of the name `{name}`"
+        )),
+    }
+}
+
+/// Refuses a list with one value twice.
+fn distinct<T: PartialEq + std::fmt::Display>(key: &str, values: &[T]) -> Parsed<()> {
+    for (place, value) in values.iter().enumerate() {
+        if values[..place].contains(value) {
+            return Err(format!("`{key}` names {value} twice"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses unknown recipe keys, and those that the study sets itself.
+fn expect_recipe(place: &str, keys: &Table, file: &File) -> Parsed<()> {
+    let own = |message: &str| Err(format!("{place}: {message}"));
+    recipe::expect_known(keys).map_err(|message| format!("{place}: {message}"))?;
+    let has = |section: &str, key: &str| {
+        let section = keys.get(section).and_then(Value::as_table);
+        section.is_some_and(|section| section.contains_key(key))
+    };
+    if has("trainer", "seed") {
+        return own("`trainer.seed` is set by the study's `seeds`");
+    }
+    if has("data", "prompt") && !file.prompts.is_empty() {
+        return own("`data.prompt` is set by the study's `prompts`; leave one of them out");
+    }
+    Ok(())
+}
+
+/// The entries of an axis.
+fn parts(axis: &str, tables: &[Table], file: &File) -> Parsed<Vec<Part>> {
+    let mut parts: Vec<Part> = Vec::with_capacity(tables.len());
+    for (place, table) in tables.iter().enumerate() {
+        let number = format!("[[{axis}]] {}", place + 1);
+        let part = part(axis, &number, table.clone(), file)?;
+        let name = part.entry.name.to_lowercase();
+        if parts
+            .iter()
+            .any(|one| one.entry.name.to_lowercase() == name)
+        {
+            return Err(format!("{number}: the name `{name}` is taken"));
+        }
+        parts.push(part);
+    }
+    if parts.is_empty() {
+        return Err(format!("there is no `[[{axis}]]`; give at least one"));
+    }
+    Ok(parts)
+}
+
+fn part(axis: &str, number: &str, mut keys: Table, file: &File) -> Parsed<Part> {
+    let mut text = |key: &str| match keys.remove(key) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("{number}: `{key}` is not a string")),
+    };
+    let name = text("name")?.ok_or_else(|| format!("{number}: `name` is missing"))?;
+    let title = text("title")?.unwrap_or_else(|| name.clone());
+    let models = match keys.remove("models") {
+        Some(models) if axis == "method" => {
+            let models = models.try_into();
+            Some(models.map_err(|_| format!("{number}: `models` is not a list of names"))?)
+        }
+        Some(models) => {
+            // Told as any other unknown key.
+            keys.insert("models".into(), models);
+            None
+        }
+        None => None,
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    if name.is_empty() || !name.chars().all(plain) {
+        return Err(format!(
+            "{number}: the name `{name}` becomes that of a folder; make it of letters, digits, `_` and `-`, and give other \
+             words as `title`"
+        ));
+    }
+    expect_recipe(&format!("[[{axis}]] {name}"), &keys, file)?;
+    Ok(Part {
+        entry: Entry { name, title },
+        models,
+        keys,
+    })
+}
+
+/// Puts what `over` sets in the place of what is there.
+fn lay_over(table: &mut Table, over: &Table) {
+    for (key, value) in over {
+        match (table.get_mut(key), value) {
+            (Some(Value::Table(there)), Value::Table(value)) => lay_over(there, value),
+            _ => drop(table.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+/// As [`lay_over`] for recipes, where `data.pool` and `data.root` take each other's place.
+fn lay_recipe_over(there: &mut Table, over: &Table) {
+    let sets = |key: &str| {
+        let data = over.get("data").and_then(Value::as_table);
+        data.is_some_and(|data| data.contains_key(key))
+    };
+    for (key, other) in recipe::EITHER {
+        let data = there.get_mut("data").and_then(Value::as_table_mut);
+        if let Some(data) = data.filter(|_| sets(key) && !sets(other)) {
+            data.remove(other);
+        }
+    }
+    lay_over(there, over);
+}
+
+/// All prompts and seeds of a data set, a model and a method.
+fn grid(file: &File, out: &Path, parts: [&Part; 3]) -> Parsed<Vec<Cell>> {
+    let [data, model, method] = parts.map(|part| part.entry.name.clone());
+    let place = format!("{data}/{model}/{method}");
+    let told = |message: String| format!("{place}: {message}");
+    let mut shared = file.recipe.clone();
+    // What the data set says has the last word: epochs, say, for a small one.
+    for part in [parts[1], parts[2], parts[0]] {
+        lay_recipe_over(&mut shared, &part.keys);
+    }
+    let recipe = Recipe::from_table(shared).map_err(told)?;
+    if !recipe.trainer.test {
+        return Err(told(
+            "`trainer.test` is false, but the results of a study are those of the test split"
+                .into(),
+        ));
+    }
+    let members = pool_names(&recipe.data.config.pool).map_err(|error| told(error.to_string()))?;
+    let prompts = if file.prompts.is_empty() {
+        vec![recipe.data.config.prompt.clone()]
+    } else {
+        file.prompts.clone()
+    };
+    let measured = recipe.method.config.kind == MethodKind::ZeroShot;
+    let seeds: Vec<Option<u64>> = if measured {
+        vec![None]
+    } else {
+        file.seeds.iter().copied().map(Some).collect()
+    };
+    let mut cells: Vec<Cell> = Vec::new();
+    for prompt in &prompts {
+        for seed in &seeds {
+            let mut recipe = recipe.clone();
+            let config = &mut recipe.data.config;
+            config.prompt = prompt.clone();
+            if config.eval_prompt.is_none() && *prompt != PromptChoice::Random {
+                config.eval_prompt = Some(prompt.clone());
+            }
+            recipe.trainer.seed = seed.unwrap_or(recipe.trainer.seed);
+            let mut path = out.join("runs").join(&data).join(&model).join(&method);
+            path.push(file_name(&prompt.to_string()));
+            path.extend(seed.map(|seed| format!("seed{seed}")));
+            if cells.iter().any(|cell| cell.folder.path == path) {
+                return Err(format!(
+                    "`prompts`: `{prompt}` and another would both go into `{}`; word one of them differently",
+                    path.display()
+                ));
+            }
+            cells.push(Cell {
+                data: data.clone(),
+                model: model.clone(),
+                method: method.clone(),
+                prompt: prompt.to_string(),
+                seed: *seed,
+                members: members.clone(),
+                recipe,
+                folder: RunFolder { path },
+            });
+        }
+    }
+    Ok(cells)
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

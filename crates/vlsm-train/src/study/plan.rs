@@ -1,0 +1,186 @@
+//! Where the cells of a study stand, and how long the rest will take.
+
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Cell, Study};
+use crate::error::{Result, TrainError};
+use crate::recipe::Recipe;
+use crate::run::changed_keys;
+
+/// Where a cell stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Complete, with its scores.
+    Done,
+    /// Some process has it in hand.
+    Running,
+    /// Begun and left; it will be gone on with.
+    Begun,
+    /// Nothing is there.
+    Open,
+    /// What is there was made by a recipe that differs in these keys.
+    Changed(Vec<String>),
+}
+
+/// The cells of a study and where they stand.
+#[derive(Debug, Clone)]
+pub struct Plan<'a> {
+    /// Every cell, in the order of the study.
+    pub cells: Vec<(&'a Cell, State)>,
+    /// For each cell the seconds that training it takes, where a cell of the same data set, model and method has been trained.
+    seconds: Vec<Option<f64>>,
+}
+
+/// What is asked of a run's `summary.json`.
+#[derive(Deserialize)]
+pub(super) struct Summary {
+    /// Number of trained parameters.
+    pub(super) trainable_parameters: usize,
+    /// Seconds of the training, where they are known.
+    seconds: Option<f64>,
+}
+
+impl Cell {
+    /// The file that whoever works on the cell has locked.
+    pub(super) fn lock(&self) -> PathBuf {
+        self.folder.path.join("study.lock")
+    }
+
+    /// Where the cell stands, whoever may be at work on it.
+    pub(super) fn left_as(&self) -> Result<State> {
+        let recipe = self.folder.recipe();
+        if !recipe.exists() {
+            return Ok(State::Open);
+        }
+        let changed = changed_keys(&self.recipe, &Recipe::read(&recipe, &[])?);
+        Ok(if !changed.is_empty() {
+            State::Changed(changed)
+        } else if self.folder.scores().exists() {
+            State::Done
+        } else {
+            State::Begun
+        })
+    }
+
+    /// Where the cell stands.
+    ///
+    /// # Errors
+    /// If its recipe cannot be read.
+    pub fn state(&self) -> Result<State> {
+        let state = self.left_as()?;
+        if matches!(state, State::Done | State::Changed(_)) {
+            return Ok(state);
+        }
+        match File::open(self.lock()).map(|file| file.try_lock_shared()) {
+            Ok(Err(TryLockError::WouldBlock)) => Ok(State::Running),
+            _ => Ok(state),
+        }
+    }
+
+    /// What the run says of itself; `None` until it is complete.
+    pub(super) fn summary(&self) -> Option<Summary> {
+        let text = std::fs::read(self.folder.summary()).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Whether another cell takes as long: it differs in prompt and seed alone.
+    fn is_like(&self, other: &Self) -> bool {
+        let kind = |cell: &Self| [cell.data.clone(), cell.model.clone(), cell.method.clone()];
+        kind(self) == kind(other)
+    }
+}
+
+impl Study {
+    /// Where every cell stands.
+    ///
+    /// # Errors
+    /// If files cannot be read, or a cell's folder holds what another recipe made: all such cells are named, with the keys.
+    pub fn plan(&self) -> Result<Plan<'_>> {
+        let states = self.cells.iter().map(|cell| Ok((cell, cell.state()?)));
+        let cells = states.collect::<Result<Vec<_>>>()?;
+        let changed: Vec<String> = cells
+            .iter()
+            .filter_map(|(cell, state)| match state {
+                State::Changed(keys) => {
+                    Some(format!("\n  {}: `{}`", cell.label(), keys.join("`, `")))
+                }
+                _ => None,
+            })
+            .collect();
+        if !changed.is_empty() {
+            return Err(TrainError::Study {
+                path: self.out.clone(),
+                message: format!(
+                    "holds runs of other recipes than the study's; they differ in{}\nput these keys back as they were (each \
+                     run's recipe.toml has them), choose another `out`, or delete the folders of these runs",
+                    changed.concat()
+                ),
+            });
+        }
+        let done = cells.iter().filter(|(_, state)| *state == State::Done);
+        let times: Vec<(&Cell, f64)> = done
+            .filter_map(|(cell, _)| Some((*cell, cell.summary()?.seconds?)))
+            .collect();
+        let seconds = cells.iter().map(|(cell, _)| {
+            let like = times.iter().filter(|(other, _)| cell.is_like(other));
+            let like: Vec<f64> = like.map(|(_, seconds)| *seconds).collect();
+            (!like.is_empty()).then(|| like.iter().sum::<f64>() / like.len() as f64)
+        });
+        Ok(Plan {
+            seconds: seconds.collect(),
+            cells,
+        })
+    }
+}
+
+impl Plan<'_> {
+    /// Number of cells in a state.
+    pub fn count(&self, state: &State) -> usize {
+        self.cells.iter().filter(|(_, one)| one == state).count()
+    }
+
+    /// The time that training the cells takes that are not done, and the number of those it is not known of: none of their
+    /// kind (data set, model and method) has been trained in one go yet. What is begun counts whole.
+    pub fn estimate(&self) -> (Duration, usize) {
+        let mut known = 0.0;
+        let mut unknown = 0;
+        for ((cell, state), seconds) in self.cells.iter().zip(&self.seconds) {
+            match seconds {
+                _ if *state == State::Done || cell.seed.is_none() => {}
+                Some(seconds) => known += seconds,
+                None => unknown += 1,
+            }
+        }
+        (Duration::from_secs_f64(known), unknown)
+    }
+
+    /// The estimate in words.
+    pub fn estimate_in_words(&self) -> String {
+        let (known, unknown) = self.estimate();
+        let minutes = known.as_secs().div_ceil(60);
+        let time = match (minutes / 60, minutes) {
+            (0, 0 | 1) => "less than a minute".to_owned(),
+            (0, _) => format!("about {minutes} min"),
+            (hours, _) => format!("about {hours} h {} min", minutes % 60),
+        };
+        match (known.is_zero(), unknown) {
+            (true, 0) => "nothing is left to train".into(),
+            (false, 0) => {
+                format!("{time} of training are left, by finished runs of the same kind")
+            }
+            (true, _) => {
+                format!(
+                    "how long {unknown} runs will train is not known until the first of their kind is done"
+                )
+            }
+            (false, _) => format!(
+                "{time} of training are left, by finished runs of the same kind, and {unknown} runs of kinds that none is \
+                 done of"
+            ),
+        }
+    }
+}

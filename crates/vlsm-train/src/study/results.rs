@@ -1,0 +1,136 @@
+//! What the finished runs of a study scored.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use vlsm_data::pool_sample;
+
+use super::plan::State;
+use super::table::Tables;
+use super::{Cell, Document, Study};
+use crate::error::{Result, TrainError};
+use crate::evaluate::Row;
+use crate::scores::{COLUMNS, read_scores, record, write_table};
+
+/// The scores of the finished runs of a study.
+#[derive(Debug, Clone)]
+pub struct Results<'a> {
+    /// The study.
+    pub study: &'a Study,
+    /// The runs, in the order of the study's cells.
+    pub runs: Vec<ScoredRun<'a>>,
+}
+
+/// A finished run.
+#[derive(Debug, Clone)]
+pub struct ScoredRun<'a> {
+    /// The run.
+    pub cell: &'a Cell,
+    /// Number of trained parameters.
+    pub trained: usize,
+    /// Every test sample under every prompt set, the recipe's first, beside the name of its data set.
+    pub rows: Vec<(String, Row)>,
+}
+
+impl Study {
+    /// Reads the scores of the finished runs.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan), or if scores cannot be read.
+    pub fn results(&self) -> Result<Results<'_>> {
+        let plan = self.plan()?;
+        let done = plan.cells.iter().filter(|(_, state)| *state == State::Done);
+        let runs = done.map(|(cell, _)| {
+            let rows = read_scores(&cell.folder.scores())?;
+            Ok(ScoredRun {
+                cell,
+                trained: cell
+                    .summary()
+                    .map_or(0, |summary| summary.trainable_parameters),
+                rows: rows.into_iter().map(|row| of_member(cell, row)).collect(),
+            })
+        });
+        Ok(Results {
+            study: self,
+            runs: runs.collect::<Result<_>>()?,
+        })
+    }
+
+    /// Gathers the scores of the finished runs into `results.csv` and makes `tests.csv`, `table.md`, `table.tex` and `table.html`
+    /// of them, all in the study's folder.
+    ///
+    /// # Errors
+    /// As [`results`](Self::results), or if a file cannot be written.
+    pub fn write_results(&self) -> Result<Document> {
+        let path = self.out.join("results.lock");
+        let lock = || {
+            std::fs::create_dir_all(&self.out)?;
+            let file = File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        // Of several processes, the last to write has read all that the others completed.
+        let _lock = lock().map_err(|source| TrainError::Write {
+            path: path.clone(),
+            source,
+        })?;
+        let results = self.results()?;
+        results.write_csv(self.out.join("results.csv"))?;
+        let tables = Tables::of(&results);
+        tables.write_tests(&self.out.join("tests.csv"))?;
+        let document = tables.document();
+        document.write(&self.out.join("table"))?;
+        Ok(document)
+    }
+}
+
+/// A row of a run and the name of the data set that it is of; what pooling put before its names is taken off.
+fn of_member(cell: &Cell, mut row: Row) -> (String, Row) {
+    if cell.members.is_empty() {
+        return (cell.data.clone(), row);
+    }
+    let Some((member, sample)) = pool_sample(&row.sample) else {
+        return (cell.data.clone(), row);
+    };
+    let (member, sample) = (member.to_owned(), sample.to_owned());
+    let group = row.group.strip_prefix(&member).unwrap_or(&row.group);
+    row.group = group.strip_prefix('/').unwrap_or(group).to_owned();
+    row.sample = sample;
+    (member, row)
+}
+
+impl Results<'_> {
+    /// Writes one line for each test sample, prompt set and run.
+    fn write_csv(&self, path: PathBuf) -> Result<()> {
+        let own = [
+            "data",
+            "test_data",
+            "model",
+            "method",
+            "train_prompt",
+            "seed",
+        ];
+        let header = [&own[..], &COLUMNS].concat();
+        let records = self.runs.iter().flat_map(|run| {
+            run.rows.iter().map(|(test, row)| {
+                let cell = run.cell;
+                let seed = cell.seed.map(|seed| seed.to_string()).unwrap_or_default();
+                let of_run = [
+                    &cell.data,
+                    test,
+                    &cell.model,
+                    &cell.method,
+                    &cell.prompt,
+                    &seed,
+                ];
+                let of_run = of_run.into_iter().cloned();
+                of_run.chain(record(row)).collect::<Vec<String>>()
+            })
+        });
+        write_table(&path, &header, records)
+    }
+}

@@ -1,0 +1,620 @@
+//! The tables of a study: scores, the influence of prompts, and tests.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use vlsm_data::Summary;
+
+use super::document::{Document, Sheet, SheetCell};
+use super::results::{Results, ScoredRun};
+use super::wilcoxon::{Wilcoxon, holm, wilcoxon};
+use super::{Entry, Study};
+use crate::error::Result;
+use crate::evaluate::Row;
+use crate::report::thousands;
+use crate::scores::write_table;
+
+/// The prompt set that says no more than the class, as published.
+const CLASS: &str = "p1";
+
+/// Below this, a corrected p-value is bold.
+const SIGNIFICANT: f64 = 0.05;
+
+/// A metric as tables have it.
+struct Metric {
+    name: &'static str,
+    column: &'static str,
+    value: fn(&Row) -> f64,
+    digits: usize,
+    /// Whether more is better; `None` where neither is.
+    more: Option<bool>,
+}
+
+const DSC: Metric = Metric {
+    name: "DSC",
+    column: "dice",
+    value: |row| 100.0 * row.dice,
+    digits: 2,
+    more: Some(true),
+};
+const IOU: Metric = Metric {
+    name: "IoU",
+    column: "iou",
+    value: |row| 100.0 * row.iou,
+    digits: 2,
+    more: Some(true),
+};
+const HD95: Metric = Metric {
+    name: "HD95",
+    column: "hd95",
+    value: |row| row.hd95,
+    digits: 2,
+    more: Some(false),
+};
+const ONE_EMPTY: Metric = Metric {
+    name: "one empty",
+    column: "one_empty",
+    value: |row| if row.one_empty { 100.0 } else { 0.0 },
+    digits: 1,
+    more: None,
+};
+
+/// What a row of a table is of: a test data set and a training prompt.
+struct Line<'a> {
+    label: String,
+    /// The data set trained on, the one tested on, and the training prompt.
+    data: &'a str,
+    test: &'a str,
+    prompt: &'a str,
+    /// The prompt set that the recipes evaluate under; empty where nothing is done yet.
+    headline: String,
+}
+
+/// What a column is of.
+struct Column<'a> {
+    label: String,
+    model: &'a str,
+    method: &'a str,
+    /// Number of trained parameters, if they are the same in all runs.
+    trained: Option<usize>,
+}
+
+/// A paired test between two columns of a line.
+struct Pair {
+    line: usize,
+    columns: [usize; 2],
+    /// Samples that both were measured on.
+    samples: usize,
+    /// For each metric the mean difference and the test.
+    metrics: Vec<(f64, Option<Wilcoxon>)>,
+}
+
+const TESTED: [Metric; 3] = [DSC, IOU, HD95];
+
+/// The tables of a study's results.
+pub(super) struct Tables<'a> {
+    results: &'a Results<'a>,
+    lines: Vec<Line<'a>>,
+    columns: Vec<Column<'a>>,
+    pairs: Vec<Pair>,
+    /// For each tested metric, the pairs' p-values after Holm's correction.
+    corrected: Vec<Vec<f64>>,
+}
+
+impl<'a> Tables<'a> {
+    /// Arranges results.
+    pub(super) fn of(results: &'a Results<'a>) -> Self {
+        let mut tables = Self {
+            results,
+            lines: lines(results),
+            columns: columns(results),
+            pairs: Vec::new(),
+            corrected: Vec::new(),
+        };
+        tables.pairs = tables.test();
+        tables.corrected = (0..TESTED.len())
+            .map(|metric| {
+                let tests = tables.pairs.iter().map(|pair| pair.metrics[metric].1);
+                holm(
+                    &tests
+                        .map(|test| test.map_or(1.0, |test| test.p))
+                        .collect::<Vec<_>>(),
+                )
+            })
+            .collect();
+        tables
+    }
+
+    /// The finished runs of a place in the tables.
+    fn runs(
+        &self,
+        line: &Line<'_>,
+        column: &Column<'_>,
+    ) -> impl Iterator<Item = &'a ScoredRun<'a>> {
+        let wanted = [line.data, column.model, column.method, line.prompt].map(str::to_owned);
+        self.results.runs.iter().filter(move |run| {
+            let cell = run.cell;
+            wanted
+                .iter()
+                .eq([&cell.data, &cell.model, &cell.method, &cell.prompt])
+        })
+    }
+
+    /// The mean over samples of each seed, under a prompt set.
+    fn means(&self, line: &Line<'_>, column: &Column<'_>, set: &str, metric: &Metric) -> Vec<f64> {
+        let runs = self.runs(line, column).filter_map(|run| {
+            let rows = rows(run, line.test, set).map(metric.value);
+            let summary = Summary::of(rows);
+            (summary.n > 0).then_some(summary.mean)
+        });
+        runs.collect()
+    }
+
+    /// A value for each column of a line, the best in bold.
+    fn values(&self, line: &Line<'_>, set: &str, metric: &Metric) -> Vec<SheetCell> {
+        let means = self.columns.iter();
+        let means: Vec<Vec<f64>> = means
+            .map(|column| self.means(line, column, set, metric))
+            .collect();
+        let planned = self.columns.iter().map(|column| {
+            let cells = self.results.study.cells.iter().filter(|cell| {
+                (&*cell.data, &*cell.model, &*cell.method, &*cell.prompt)
+                    == (line.data, column.model, column.method, line.prompt)
+            });
+            cells.count()
+        });
+        let mut cells: Vec<SheetCell> = means
+            .iter()
+            .zip(planned)
+            .map(|(means, planned)| mean_and_spread(means, planned, metric.digits).into())
+            .collect();
+        let means: Vec<Option<f64>> = means
+            .iter()
+            .map(|means| (!means.is_empty()).then(|| Summary::of(means.iter().copied()).mean))
+            .collect();
+        mark_best(&mut cells, &means, metric.more);
+        cells
+    }
+
+    /// The tables.
+    pub(super) fn document(&self) -> Document {
+        let study = self.results.study;
+        let (done, all) = (self.results.runs.len(), study.cells.len());
+        let mut lead = match done == all {
+            true => format!("{all} runs."),
+            false => format!("{done} of {all} runs are done."),
+        };
+        if let Some(cell) = study.cells.first() {
+            let profile = format!("{:?}", cell.recipe.method.config.profile).to_lowercase();
+            lead += &format!(" Profile {profile}.");
+        }
+        let mut sheets = vec![self.scores("Scores", |line| &line.headline)];
+        let class = |line: &Line<'_>| line.headline != CLASS;
+        if self.lines.iter().any(class) && self.sets().contains(&CLASS) {
+            sheets.push(self.scores("Scores under the class word alone (p1)", |_| CLASS));
+        }
+        sheets.extend(self.prompts());
+        sheets.extend(self.tests());
+        Document {
+            title: format!("Study {}", study.name),
+            lead,
+            sheets,
+        }
+    }
+
+    /// The paper's layout: data sets down, models and methods across.
+    fn scores<'b>(&'b self, title: &str, set: impl Fn(&'b Line<'a>) -> &'b str) -> Sheet {
+        let study = self.results.study;
+        let mut sheet = Sheet {
+            title: title.into(),
+            header: vec!["data".into(), "metric".into()],
+            words: 2,
+            ..Sheet::default()
+        };
+        sheet
+            .header
+            .extend(self.columns.iter().map(|column| column.label.clone()));
+        let mut sets: Vec<&str> = Vec::new();
+        for line in &self.lines {
+            let set = set(line);
+            if !set.is_empty() && !sets.contains(&set) {
+                sets.push(set);
+            }
+            for (place, metric) in [DSC, IOU, HD95, ONE_EMPTY].iter().enumerate() {
+                let label = if place == 0 { &*line.label } else { "" };
+                let mut row = vec![label.into(), metric.name.into()];
+                row.extend(self.values(line, set, metric));
+                sheet.rows.push(row);
+            }
+        }
+        let mut trained: Vec<SheetCell> = vec!["trained parameters".into(), "".into()];
+        trained.extend(self.columns.iter().map(|column| {
+            let trained = column.trained.map(thousands);
+            SheetCell::from(trained.unwrap_or("-".into()))
+        }));
+        sheet.rows.push(trained);
+        let seeds: Vec<String> = study.seeds.iter().map(u64::to_string).collect();
+        let spread = match seeds.as_slice() {
+            [seed] => format!("Mean over the test samples, seed {seed}"),
+            _ => format!(
+                "Mean and standard deviation over the seeds {} of the mean over the test samples",
+                seeds.join(", ")
+            ),
+        };
+        sheet.note = format!(
+            "{spread}, each at its mask's own size, under prompt {}. DSC and IoU in percent, HD95 in pixels; one empty: the \
+             share of samples in which prediction or truth, but not both, has no foreground, so that HD95 is the image's \
+             diagonal, in percent. The best of each row is bold (* in a terminal).",
+            sets.join(", ")
+        );
+        sheet
+    }
+
+    /// All prompt sets of the results: the class alone first, beside what the recipes evaluate under.
+    fn sets(&self) -> Vec<&str> {
+        let mut sets: Vec<&str> = Vec::new();
+        for run in &self.results.runs {
+            let first = run.rows.first().map(|(_, row)| &row.sample);
+            let of_first = run
+                .rows
+                .iter()
+                .take_while(|(_, row)| Some(&row.sample) == first);
+            for (_, row) in of_first {
+                if !sets.contains(&row.set.as_str()) {
+                    sets.push(&row.set);
+                }
+            }
+        }
+        sets.sort_by_key(|set| match *set {
+            CLASS => 0,
+            set if self.lines.iter().all(|line| line.headline == set) => 1,
+            _ => 2,
+        });
+        sets
+    }
+
+    /// The Dice of every model and method by the prompt at test time; `None` where there is one prompt only.
+    fn prompts(&self) -> Option<Sheet> {
+        let sets = self.sets();
+        if sets.len() < 2 {
+            return None;
+        }
+        let mut sheet = Sheet {
+            title: "DSC by the prompt at test time".into(),
+            header: vec!["data".into(), "method".into()],
+            words: 2,
+            note: "Mean and standard deviation over seeds, in percent; the best prompt of each row is bold. p0 is the empty \
+                   prompt and p1 the class word alone, which is what a user can say of a new image; where richer prompts were \
+                   written from the true masks, they tell the model what it is to find."
+                .into(),
+            ..Sheet::default()
+        };
+        sheet
+            .header
+            .extend(sets.iter().map(|set| (*set).to_owned()));
+        for line in &self.lines {
+            let mut label = line.label.as_str();
+            for column in &self.columns {
+                let means: Vec<Vec<f64>> = sets
+                    .iter()
+                    .map(|set| self.means(line, column, set, &DSC))
+                    .collect();
+                if means.iter().all(Vec::is_empty) {
+                    continue;
+                }
+                let mut cells: Vec<SheetCell> = means
+                    .iter()
+                    .map(|means| mean_and_spread(means, means.len(), DSC.digits).into())
+                    .collect();
+                let means: Vec<Option<f64>> = means
+                    .iter()
+                    .map(|means| {
+                        (!means.is_empty()).then(|| Summary::of(means.iter().copied()).mean)
+                    })
+                    .collect();
+                mark_best(&mut cells, &means, Some(true));
+                let mut row = vec![label.into(), column.label.as_str().into()];
+                row.extend(cells);
+                sheet.rows.push(row);
+                label = "";
+            }
+        }
+        Some(sheet)
+    }
+
+    /// Every pair of columns in every line.
+    fn test(&self) -> Vec<Pair> {
+        let mut pairs = Vec::new();
+        for (place, line) in self.lines.iter().enumerate() {
+            let samples = self.columns.iter();
+            let samples: Vec<_> = samples.map(|column| self.by_sample(line, column)).collect();
+            let found = samples.iter().map(|all| all.iter().copied().collect());
+            let found: Vec<HashMap<&str, [f64; 3]>> = found.collect();
+            for (a, own) in samples.iter().enumerate() {
+                for (b, found) in found.iter().enumerate().skip(a + 1) {
+                    let shared = own.iter().filter_map(|(name, values)| {
+                        let others = found.get(name)?;
+                        Some([0, 1, 2].map(|metric| values[metric] - others[metric]))
+                    });
+                    let differences: Vec<[f64; 3]> = shared.collect();
+                    if differences.is_empty() {
+                        continue;
+                    }
+                    let metrics = (0..TESTED.len()).map(|metric| {
+                        let values: Vec<f64> = differences.iter().map(|all| all[metric]).collect();
+                        (Summary::of(values.iter().copied()).mean, wilcoxon(&values))
+                    });
+                    pairs.push(Pair {
+                        line: place,
+                        columns: [a, b],
+                        samples: differences.len(),
+                        metrics: metrics.collect(),
+                    });
+                }
+            }
+        }
+        pairs
+    }
+
+    /// The metrics of each sample, mean over seeds, under the line's own prompts.
+    fn by_sample(&self, line: &Line<'_>, column: &Column<'_>) -> Vec<(&'a str, [f64; 3])> {
+        let mut order: Vec<&'a str> = Vec::new();
+        let mut sums: HashMap<&'a str, ([f64; 3], f64)> = HashMap::new();
+        for run in self.runs(line, column) {
+            for row in rows(run, line.test, &line.headline) {
+                let (sum, count) = sums.entry(&row.sample).or_insert_with(|| {
+                    order.push(&row.sample);
+                    ([0.0; 3], 0.0)
+                });
+                for (sum, metric) in sum.iter_mut().zip(&TESTED) {
+                    *sum += (metric.value)(row);
+                }
+                *count += 1.0;
+            }
+        }
+        let mean = |name: &'a str| {
+            let (sum, count) = sums.get(name)?;
+            Some((name, sum.map(|sum| sum / count)))
+        };
+        order.into_iter().filter_map(mean).collect()
+    }
+
+    /// The tests; `None` where there is nothing to compare.
+    fn tests(&self) -> Option<Sheet> {
+        if self.pairs.is_empty() {
+            return None;
+        }
+        let mut sheet = Sheet {
+            title: "Paired tests".into(),
+            header: ["data", "first", "second", "n"].map(String::from).to_vec(),
+            words: 3,
+            note: format!(
+                "Differences, first less second, of the means over n samples, and p-values of Wilcoxon's signed-rank test over \
+                 samples (each the mean over seeds; two-sided) after Holm's correction for the {} pairs of a metric; below \
+                 {SIGNIFICANT} they are bold.",
+                self.pairs.len()
+            ),
+            ..Sheet::default()
+        };
+        for metric in &TESTED {
+            sheet
+                .header
+                .extend([format!("Δ{}", metric.name), "p".into()]);
+        }
+        let mut above = None;
+        for (place, pair) in self.pairs.iter().enumerate() {
+            let label = match above.replace(pair.line) == Some(pair.line) {
+                true => "",
+                false => &*self.lines[pair.line].label,
+            };
+            let mut row: Vec<SheetCell> = vec![label.into()];
+            row.extend(
+                pair.columns
+                    .map(|column| self.columns[column].label.as_str().into()),
+            );
+            row.push(pair.samples.to_string().into());
+            for ((metric, (difference, _)), p) in
+                TESTED.iter().zip(&pair.metrics).zip(&self.corrected)
+            {
+                row.push(format!("{difference:+.*}", metric.digits).into());
+                row.push(SheetCell {
+                    text: p_value(p[place]),
+                    bold: p[place] < SIGNIFICANT,
+                });
+            }
+            sheet.rows.push(row);
+        }
+        Some(sheet)
+    }
+
+    /// Writes every test with all its digits.
+    pub(super) fn write_tests(&self, path: &Path) -> Result<()> {
+        let header = [
+            "data",
+            "test_data",
+            "train_prompt",
+            "prompt_set",
+            "first",
+            "second",
+            "metric",
+            "samples",
+            "mean_difference",
+            "statistic",
+            "p",
+            "p_holm",
+        ];
+        let name = |column: usize| {
+            let Column { model, method, .. } = &self.columns[column];
+            format!("{model}/{method}")
+        };
+        let records = self.pairs.iter().enumerate().flat_map(|(place, pair)| {
+            let line = &self.lines[pair.line];
+            TESTED.iter().enumerate().map(move |(at, metric)| {
+                let (difference, test) = &pair.metrics[at];
+                let text =
+                    |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+                let [first, second] = pair.columns.map(name);
+                [
+                    line.data.to_owned(),
+                    line.test.to_owned(),
+                    line.prompt.to_owned(),
+                    line.headline.clone(),
+                    first,
+                    second,
+                    metric.column.to_owned(),
+                    pair.samples.to_string(),
+                    difference.to_string(),
+                    text(test.map(|test| test.statistic)),
+                    text(test.map(|test| test.p)),
+                    self.corrected[at][place].to_string(),
+                ]
+            })
+        });
+        write_table(path, &header, records)
+    }
+}
+
+/// The rows of a run on a test data set under a prompt set.
+fn rows<'a>(
+    run: &'a ScoredRun<'_>,
+    test: &str,
+    set: &str,
+) -> impl Iterator<Item = &'a Row> + Clone {
+    let (test, set) = (test.to_owned(), set.to_owned());
+    let rows = run.rows.iter();
+    rows.filter(move |(of, row)| *of == test && row.set == set)
+        .map(|(_, row)| row)
+}
+
+fn lines<'a>(results: &'a Results<'a>) -> Vec<Line<'a>> {
+    let study = results.study;
+    let mut lines: Vec<Line<'a>> = Vec::new();
+    let mut prompts: Vec<&str> = study.cells.iter().map(|cell| &*cell.prompt).collect();
+    prompts.dedup();
+    let one_prompt = prompts.iter().all(|prompt| *prompt == prompts[0]);
+    for cell in &study.cells {
+        let own = std::slice::from_ref(&cell.data);
+        let pooled = !cell.members.is_empty();
+        for test in if pooled { &cell.members } else { own } {
+            let known = |line: &Line<'_>| {
+                (line.data, line.test, line.prompt) == (&*cell.data, &**test, &*cell.prompt)
+            };
+            if lines.iter().any(known) {
+                continue;
+            }
+            let mut label = title(&study.data, &cell.data).to_owned();
+            if pooled {
+                label += &format!(": {test}");
+            }
+            if !one_prompt {
+                label += &format!(", {}", cell.prompt);
+            }
+            let of_line = |run: &&ScoredRun<'_>| {
+                (&run.cell.data, &run.cell.prompt) == (&cell.data, &cell.prompt)
+            };
+            let mut runs = results.runs.iter().filter(of_line);
+            let first = runs.find_map(|run| run.rows.iter().find(|(of, _)| of == test));
+            lines.push(Line {
+                label,
+                data: &cell.data,
+                test,
+                prompt: &cell.prompt,
+                headline: first.map(|(_, row)| row.set.clone()).unwrap_or_default(),
+            });
+        }
+    }
+    // All prompts of a data set below each other.
+    let place = |line: &Line<'_>| {
+        let of_data = study.data.iter().position(|entry| entry.name == line.data);
+        let of_test = study.cells.iter().find(|cell| cell.data == line.data);
+        let of_test =
+            of_test.and_then(|cell| cell.members.iter().position(|member| member == line.test));
+        (of_data, of_test)
+    };
+    lines.sort_by_key(place);
+    lines
+}
+
+fn columns<'a>(results: &'a Results<'a>) -> Vec<Column<'a>> {
+    let study = results.study;
+    let mut columns = Vec::new();
+    for model in &study.models {
+        for method in &study.methods {
+            let is_of = |cell: &super::Cell| cell.model == model.name && cell.method == method.name;
+            if !study.cells.iter().any(is_of) {
+                continue;
+            }
+            let mut trained = results
+                .runs
+                .iter()
+                .filter(|run| is_of(run.cell))
+                .map(|run| run.trained);
+            let first = trained.next();
+            columns.push(Column {
+                label: label(study, model, method),
+                model: &model.name,
+                method: &method.name,
+                trained: first.filter(|first| trained.all(|other| other == *first)),
+            });
+        }
+    }
+    columns
+}
+
+/// What tells a column from the others.
+fn label(study: &Study, model: &Entry, method: &Entry) -> String {
+    match (study.models.len(), study.methods.len()) {
+        (1, _) => method.title.clone(),
+        (_, 1) => model.title.clone(),
+        _ => format!("{} {}", model.title, method.title),
+    }
+}
+
+fn title<'a>(entries: &'a [Entry], name: &str) -> &'a str {
+    let entry = entries.iter().find(|entry| entry.name == name);
+    entry.map_or("", |entry| &*entry.title)
+}
+
+/// Mean ± standard deviation of values, and how many of those planned there are, where some are missing.
+fn mean_and_spread(values: &[f64], planned: usize, digits: usize) -> String {
+    if values.is_empty() {
+        return "-".into();
+    }
+    let summary = Summary::of(values.iter().copied());
+    let mut text = format!("{:.digits$}", summary.mean);
+    if values.len() > 1 {
+        text += &format!(" ± {:.digits$}", summary.std);
+    }
+    if values.len() < planned {
+        text += &format!(" ({}/{planned})", values.len());
+    }
+    text
+}
+
+/// Makes the best of several values bold.
+fn mark_best(cells: &mut [SheetCell], means: &[Option<f64>], more: Option<bool>) {
+    let known = means.iter().flatten().copied();
+    let best = match more {
+        Some(true) => known.clone().reduce(f64::max),
+        Some(false) => known.clone().reduce(f64::min),
+        None => None,
+    };
+    if known.count() < 2 {
+        return;
+    }
+    for (cell, mean) in cells.iter_mut().zip(means) {
+        cell.bold = best.is_some() && *mean == best;
+    }
+}
+
+fn p_value(p: f64) -> String {
+    if p < 0.001 {
+        "<0.001".into()
+    } else {
+        format!("{p:.3}")
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,0 +1,284 @@
+//! `vlsm study`.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use vlsm::models::Profile;
+use vlsm::train::Study;
+
+use crate::support::Workshop;
+
+const STUDY: &str = r#"
+seeds = [1, 2]
+
+[recipe.data.generate]
+side = 64
+train = 6
+val = 2
+test = 3
+
+[recipe.trainer]
+epochs = 2
+batch_size = 2
+checkpoint_every = 2
+
+[[model]]
+name = "small"
+model.base = "base"
+
+[[method]]
+name = "zero-shot"
+method.kind = "zero-shot"
+
+[[method]]
+name = "decoder"
+method.kind = "decoder"
+
+[[method]]
+name = "dense"
+method.kind = "dense"
+method.bottleneck = 4
+
+[[data]]
+name = "discs"
+title = "Bright discs"
+data.root = "data"
+
+[[data]]
+name = "pooled"
+data.pool = ["data", "builtin:endoscopy"]
+"#;
+
+/// With a study of ten runs in `grid.toml`.
+fn workshop() -> Workshop {
+    let shop = Workshop::new();
+    shop.write("grid.toml", STUDY);
+    shop
+}
+
+const FILES: [&str; 5] = [
+    "results.csv",
+    "table.html",
+    "table.md",
+    "table.tex",
+    "tests.csv",
+];
+
+#[test]
+fn killed_and_shared_it_is_as_never_interrupted() {
+    let shop = workshop();
+    let plan = shop.ok(&["study", "grid.toml", "--dry-run"]);
+    assert!(plan.contains("10 runs: 10 open; how long 8 runs"), "{plan}");
+    assert!(!shop.path("runs").exists());
+
+    shop.ok(&["study", "grid.toml", "--out", "whole"]);
+    let run = ["study", "grid.toml", "--out", "cut"];
+    let mut child = shop.command(&run).stderr(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    let second = "cut/runs/discs/small/decoder/random/seed2";
+    let begun = || std::fs::read_to_string(shop.path(second).join("metrics.jsonl"));
+    while begun().map_or(0, |text| text.lines().count()) < 4 {
+        assert!(started.elapsed() < Duration::from_secs(120), "no progress");
+        assert!(child.try_wait().unwrap().is_none(), "ended too early");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let plan = shop.ok(&[&run[..], &["--dry-run"]].concat());
+    assert!(
+        plan.contains("done     discs/small/decoder/random/seed1"),
+        "{plan}"
+    );
+    assert!(
+        plan.contains("begun    discs/small/decoder/random/seed2"),
+        "{plan}"
+    );
+    assert!(
+        plan.contains("2 done, 1 begun, 7 open; less than a minute"),
+        "{plan}"
+    );
+
+    let spawn = || {
+        let mut command = shop.command(&run);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    for child in [spawn(), spawn()] {
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{error}");
+    }
+    for file in FILES {
+        let [cut, whole] = ["cut", "whole"].map(|out| shop.read(&format!("{out}/{file}")));
+        assert!(
+            cut == whole,
+            "{file} differs from that of an unbroken study"
+        );
+    }
+    let adapter = "runs/pooled/small/dense/random/seed2/adapter.safetensors";
+    assert!(shop.read(&format!("cut/{adapter}")) == shop.read(&format!("whole/{adapter}")));
+
+    // 5 runs x 5 discs, and of the pool 5 discs and 3 drawings; under p0, p1, p2 and p6.
+    let csv = String::from_utf8(shop.read("whole/results.csv")).unwrap();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 1 + 5 * 4 * (5 + 5 + 3));
+    assert_eq!(
+        lines[0],
+        "data,test_data,model,method,train_prompt,seed,sample,group,prompt_set,prompt,dice,iou,hd95,one_empty"
+    );
+    assert!(lines[1].starts_with("discs,discs,small,zero-shot,random,,test0,,p6,one bright disc"));
+    let pooled = "pooled,endoscopy,small,dense,random,2,";
+    assert!(lines.iter().any(|line| line.starts_with(pooled)));
+
+    let table = shop.ok(&["study", "grid.toml", "--out", "whole", "--table"]);
+    for part in [
+        "Bright discs",
+        "pooled: data",
+        "pooled: endoscopy",
+        "DSC",
+        "HD95",
+        "Paired tests",
+    ] {
+        assert!(table.contains(part), "{part} in {table}");
+    }
+}
+
+#[test]
+fn another_study_is_kept_out_of_its_folder() {
+    let shop = workshop();
+    let one = [
+        "study",
+        "grid.toml",
+        "--out",
+        "s",
+        "--set",
+        "seeds=[1]",
+        "--set",
+        "method.dense.trainer.max_steps=1",
+    ];
+    shop.ok(&one);
+    for (set, key) in [
+        ("method.dense.optim.lr=0.5", "optim.lr"),
+        ("recipe.trainer.epochs=3", "trainer.epochs"),
+    ] {
+        for last in ["--table", "--dry-run"] {
+            let error = shop.fails(&[&one[..], &["--set", set, last]].concat());
+            let cell = "discs/small/dense/random/seed1";
+            assert!(error.contains(key) && error.contains(cell), "{error}");
+        }
+    }
+    // More seeds are the same study.
+    let plan = shop.ok(&[&one[..], &["--set", "seeds=[1, 5]", "--dry-run"]].concat());
+    assert!(plan.contains("10 runs: 6 done, 4 open"), "{plan}");
+}
+
+#[test]
+fn what_fails_or_is_taken_does_not_stop_the_others() {
+    let shop = workshop();
+    let run = [
+        "study",
+        "grid.toml",
+        "--out",
+        "s",
+        "--set",
+        "seeds=[1]",
+        "--set",
+        "data.pooled.data.root=nowhere",
+    ];
+    let cell = "s/runs/discs/small/dense/random/seed1";
+    std::fs::create_dir_all(shop.path(cell)).unwrap();
+    let file = File::create(shop.path(cell).join("study.lock")).unwrap();
+    file.lock().unwrap();
+    let plan = shop.ok(&[&run[..], &["--dry-run"]].concat());
+    assert!(plan.contains("running  discs/small/dense"), "{plan}");
+    let output = shop.run(&run);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("error: runs that failed: 3"), "{error}");
+    assert!(
+        error.contains("pooled/small/dense/random/seed1") && error.contains("nowhere"),
+        "{error}"
+    );
+    assert!(
+        error.contains("in the hands of other processes: 1"),
+        "{error}"
+    );
+    let table = String::from_utf8(shop.read("s/table.md")).unwrap();
+    assert!(table.contains("2 of 6 runs are done"), "{table}");
+    drop(file);
+    shop.run(&run);
+    assert!(shop.path(cell).join("scores.csv").is_file());
+}
+
+#[test]
+fn faults_of_the_file_are_named() {
+    let shop = workshop();
+    shop.write("bad.toml", STUDY.replace("data.root", "data.rot"));
+    let error = shop.fails(&["study", "bad.toml", "--dry-run"]);
+    for part in ["bad.toml", "[[data]] discs", "`data.rot`", "`data.root`"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let error = shop.fails(&["study", "absent.toml"]);
+    assert!(error.contains("absent.toml"), "{error}");
+}
+
+/// A pool is an ordinary data set for the other commands.
+#[test]
+fn a_pooled_run_is_evaluated_by_data_set() {
+    let shop = Workshop::new();
+    let pool = "data.pool=[\"data\", \"builtin:endoscopy\"]";
+    shop.ok(&[
+        "train",
+        "recipe.toml",
+        "--out",
+        "run",
+        "--set",
+        pool,
+        "--set",
+        "trainer.max_steps=2",
+        "--set",
+        "data.generate.train=2",
+        "--set",
+        "data.generate.val=1",
+        "--set",
+        "data.generate.test=2",
+        "--set",
+        "data.generate.side=64",
+    ]);
+    let json: serde_json::Value =
+        serde_json::from_str(&shop.ok(&["eval", "run", "--json"])).unwrap();
+    assert_eq!(json["samples"], 7);
+    let groups = json["prompts"]["p6"]["groups"].as_object().unwrap();
+    assert_eq!(
+        groups.keys().collect::<Vec<_>>(),
+        ["data", "endoscopy/polyp"]
+    );
+    let one: serde_json::Value =
+        serde_json::from_str(&shop.ok(&["eval", "run", "--data", "data", "--json"])).unwrap();
+    assert_eq!(one["samples"], 5);
+}
+
+/// The studies that ship.
+#[test]
+fn those_that_ship_can_be_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../studies");
+    let cells = |name: &str, profile: Profile| {
+        let study = Study::read(&folder.join(format!("{name}.toml")), &[]).unwrap();
+        let own = |cell: &vlsm::train::study::Cell| cell.recipe.method.config.profile;
+        assert!(
+            study.cells.iter().all(|cell| own(cell) == profile),
+            "{name}"
+        );
+        study.cells.len()
+    };
+    assert_eq!(cells("table1", Profile::Paper), 8 * 3 * 3);
+    assert_eq!(cells("medvlsm", Profile::Paper), 4 * 10 * 2);
+    assert_eq!(cells("adapters_bottleneck", Profile::Default), 2 * 8 * 3);
+    assert_eq!(cells("adapters_towers", Profile::Default), 2 * 6 * 3);
+    assert_eq!(cells("adapters_layers", Profile::Default), 2 * 6 * 3);
+    assert_eq!(cells("builtin", Profile::Default), 3 * (4 * 3 + 1));
+    assert_eq!(cells("phantoms", Profile::Default), 2 * 5);
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 7);
+}
