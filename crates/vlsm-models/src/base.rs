@@ -3,19 +3,26 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use burn::module::Module;
 use burn::tensor::Device;
 use vlsm_kernels::allocator::release_freed_memory;
 
 use crate::adapter::BaseIdentity;
 use crate::builtin;
-use crate::clipseg::ClipSeg;
-use crate::config::ClipSegConfig;
+use crate::clipseg::{self, ClipSeg};
 use crate::error::{ModelError, Result};
 use crate::hub;
 use crate::preprocess::Preprocessing;
 use crate::tensor_file::{self, HostTensor};
-use crate::tokenizer::ClipTokenizer;
+use crate::tokenizer::Tokenizer;
 use crate::weights;
+
+/// The network of a base, with its parameters and its configuration.
+#[derive(Module, Debug)]
+pub enum Network {
+    /// CLIPSeg.
+    ClipSeg(ClipSeg),
+}
 
 /// A loaded base with all that belongs to it.
 #[derive(Debug, Clone)]
@@ -26,63 +33,115 @@ pub struct Base {
     pub weights: PathBuf,
     /// The commit on the hub; `None` for a folder or a builtin base.
     pub revision: Option<String>,
-    /// Its configuration.
-    pub config: ClipSegConfig,
     /// How its input is made.
     pub preprocessing: Preprocessing,
     /// Its vocabulary.
-    pub tokenizer: ClipTokenizer,
-    /// Its parameters.
-    pub clipseg: ClipSeg,
+    pub tokenizer: Tokenizer,
+    /// Its network.
+    pub network: Network,
+}
+
+/// What an architecture's loader makes of a base's files.
+pub(crate) struct Loaded {
+    pub(crate) network: Network,
+    pub(crate) preprocessing: Preprocessing,
+    pub(crate) tokenizer: Tokenizer,
+}
+
+/// The files of a base, read.
+pub(crate) struct Files {
+    /// What describes the network, and the file that it stands in; `None` for a file of weights alone.
+    pub(crate) config: Option<(PathBuf, String)>,
+    /// `preprocessor_config.json`, where there is one.
+    pub(crate) preprocessor: Option<(PathBuf, String)>,
+    /// The vocabulary, where one lies beside the weights.
+    pub(crate) tokenizer: Option<Tokenizer>,
+    /// The file that the weights are in; of a builtin base its name.
+    pub(crate) weights: PathBuf,
+    /// The commit on the hub.
+    revision: Option<String>,
+    /// The weights.
+    pub(crate) tensors: BTreeMap<String, HostTensor>,
 }
 
 impl Base {
     /// Loads a base by the name of a folder, of a repository on the hub
     /// (`CIDAS/clipseg-rd64-refined`, with a revision behind `@`), or of one that is part of this
-    /// library (`builtin:tiny`).
+    /// library (`builtin:tiny`). What kind of network it is, its files tell.
     ///
     /// # Errors
     /// If it cannot be found, a file is malformed, or a tensor is missing, extra or mis-shaped.
     pub fn load(name: &str, device: &Device) -> Result<Self> {
-        let (config, preprocessing, tokenizer, file, path, revision);
-        if let Some(builtin) = builtin::find(name)? {
-            let wrong = |message| ModelError::Config {
-                path: name.into(),
-                message,
-            };
-            config = ClipSegConfig::parse(builtin.config).map_err(wrong)?;
-            preprocessing = Preprocessing::parse(builtin.preprocessor, &config).map_err(wrong)?;
-            tokenizer = ClipTokenizer::embedded()?;
-            path = PathBuf::from(name);
-            revision = None;
-            file = tensor_file::parse_safetensors(builtin.weights, &path)?;
-        } else {
-            let files = hub::resolve(name)?;
-            config = ClipSegConfig::read(&files.config)?;
-            preprocessing = Preprocessing::read(&files.folder, &config)?;
-            tokenizer = match ClipTokenizer::from_folder(&files.folder)? {
-                Some(tokenizer) => tokenizer,
-                None => ClipTokenizer::embedded()?,
-            };
-            path = files.weights;
-            revision = files.revision;
-            file = tensor_file::read(&path)?;
-        }
-        let fingerprint = fingerprint(&file.tensors);
-        let clipseg = load_weights(&config, file.tensors, &path, device)?;
+        let mut files = Files::find(name)?;
+        let fingerprint = fingerprint(&files.tensors);
+        let (weights, revision) = (files.weights.clone(), files.revision.take());
+        let Loaded {
+            network,
+            preprocessing,
+            tokenizer,
+        } = files.load(device)?;
         release_freed_memory();
         Ok(Self {
             identity: BaseIdentity {
                 name: name.to_owned(),
                 fingerprint,
             },
-            weights: path,
+            weights,
             revision,
-            config,
             preprocessing,
             tokenizer,
-            clipseg,
+            network,
         })
+    }
+}
+
+impl Files {
+    fn find(name: &str) -> Result<Self> {
+        if let Some(builtin) = builtin::find(name)? {
+            let path = PathBuf::from(name);
+            let file = tensor_file::parse_safetensors(builtin.weights, &path)?;
+            return Ok(Self {
+                config: Some((path.clone(), builtin.config.to_owned())),
+                preprocessor: Some((path.clone(), builtin.preprocessor.to_owned())),
+                tokenizer: None,
+                weights: path,
+                revision: None,
+                tensors: file.tensors,
+            });
+        }
+        let files = hub::resolve(name)?;
+        let config = match files.config {
+            Some(path) => read(path)?,
+            None => None,
+        };
+        Ok(Self {
+            config,
+            preprocessor: read(files.folder.join("preprocessor_config.json"))?,
+            tokenizer: Tokenizer::from_folder(&files.folder)?,
+            tensors: tensor_file::read(&files.weights)?.tensors,
+            weights: files.weights,
+            revision: files.revision,
+        })
+    }
+
+    /// The network that the files describe.
+    fn load(self, device: &Device) -> Result<Loaded> {
+        match &self.config {
+            Some(_) => clipseg::load(self, device),
+            None => Err(ModelError::Unknown {
+                first: self.tensors.keys().next().cloned().unwrap_or_default(),
+                path: self.weights,
+            }),
+        }
+    }
+}
+
+/// A file and its text, if it is there.
+fn read(path: PathBuf) -> Result<Option<(PathBuf, String)>> {
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ModelError::Read { path, source }),
     }
 }
 
@@ -97,16 +156,15 @@ pub fn fingerprint(tensors: &BTreeMap<String, HostTensor>) -> String {
     }))
 }
 
-/// Puts tensors into a CLIPSeg of a configuration.
-fn load_weights(
-    config: &ClipSegConfig,
+/// Puts tensors of a file into all parameters of a network.
+pub(crate) fn fill<M: Module>(
+    network: M,
     tensors: BTreeMap<String, HostTensor>,
     path: &Path,
-    device: &Device,
-) -> Result<ClipSeg> {
-    let (clipseg, misfits) = weights::import(config.init(device), tensors, |_| true);
+) -> Result<M> {
+    let (network, misfits) = weights::import(network, tensors, |_| true);
     if misfits.is_empty() {
-        Ok(clipseg)
+        Ok(network)
     } else {
         Err(ModelError::Weights {
             path: path.into(),

@@ -1,7 +1,5 @@
 //! How images become a model's input.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 use vlsm_data::{IMAGENET_MEAN, IMAGENET_STD};
 
@@ -34,7 +32,7 @@ struct PreprocessorConfig {
 }
 
 impl Preprocessing {
-    /// What a base without a `preprocessor_config.json` takes: its own image size, ImageNet's
+    /// What a CLIPSeg without a `preprocessor_config.json` takes: its own image size, ImageNet's
     /// mean and standard deviation.
     pub fn of(config: &ClipSegConfig) -> Self {
         Self {
@@ -44,24 +42,12 @@ impl Preprocessing {
         }
     }
 
-    /// Reads `preprocessor_config.json` beside a base, where there is one.
+    /// Parses a `preprocessor_config.json`; what it does not say is as in `default`.
     ///
     /// # Errors
-    /// If the file is there but cannot be read or its input is not square.
-    pub fn read(folder: &Path, config: &ClipSegConfig) -> Result<Self> {
-        let path = folder.join("preprocessor_config.json");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                Self::parse(&text, config).map_err(|message| ModelError::Config { path, message })
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::of(config)),
-            Err(source) => Err(ModelError::Read { path, source }),
-        }
-    }
-
-    /// Parses a `preprocessor_config.json`, as [`read`](Self::read) does.
-    pub(crate) fn parse(text: &str, config: &ClipSegConfig) -> std::result::Result<Self, String> {
-        let mut preprocessing = Self::of(config);
+    /// If it is malformed or its input is not square.
+    pub(crate) fn parse(text: &str, default: Self) -> std::result::Result<Self, String> {
+        let mut preprocessing = default;
         let file: PreprocessorConfig =
             serde_json::from_str(text).map_err(|error| error.to_string())?;
         match file.size {
@@ -101,12 +87,11 @@ fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
-/// Checks that a base can take a square input of `size` pixels.
+/// Checks that a vision tower with patches of `patch` pixels can take a square input of `size` pixels.
 ///
 /// # Errors
 /// If `size` is not a positive multiple of the patch size; names the nearest that is.
-pub fn check_image_size(size: usize, config: &ClipSegConfig) -> Result<()> {
-    let patch = config.vision_config.patch_size;
+pub fn check_image_size(size: usize, patch: usize) -> Result<()> {
     if size == 0 || !size.is_multiple_of(patch) {
         let nearest = ((size + patch / 2) / patch).max(1) * patch;
         return Err(ModelError::ImageSize {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use vlsm_data::synth::Domain;
 use vlsm_data::{Dataset, PromptChoice, Split};
-use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, MethodConfig, MethodKind, Towers};
+use vlsm_models::{AdapterFile, Base, MethodConfig, MethodKind, Model, SegmentationModel, Towers};
 
 use crate::device::device;
 use crate::error::Result;
@@ -137,7 +137,7 @@ impl Demo {
             recipe.data.config.generate.test,
             self.domain.name()
         ));
-        let zero_shot = AdaptedClipSeg::new(&base, recipe.method.config.clone(), 0)?;
+        let zero_shot = Model::new(&base, recipe.method.config.clone(), 0)?;
         let config = EvalConfig::new(&recipe, &dataset, &base.tokenizer, &base.preprocessing);
         let rows = evaluate(&zero_shot, samples, &sets, &config, |_| {})?.rows;
         let total = zero_shot.num_params();
@@ -161,7 +161,7 @@ impl Demo {
                 path: out.join(name),
             };
             let summary = train(&recipe, &folder.path, true)?;
-            models.push(AdaptedClipSeg::with_adapter(
+            models.push(Model::with_adapter(
                 &base,
                 AdapterFile::read(&folder.adapter())?,
             )?);

@@ -1,6 +1,8 @@
 //! CLIPSeg (Lüddecke and Ecker 2022): CLIP's towers and a decoder conditioned on the text.
 
 mod decoder;
+mod load;
+mod model;
 mod upsample;
 
 use burn::module::{Module, Param};
@@ -8,6 +10,8 @@ use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
 pub use decoder::Decoder;
+pub(crate) use load::load;
+pub use model::AdaptedClipSeg;
 pub use upsample::{ComplexUpsample, StridedConvTranspose, Upsample};
 
 use crate::clip::{TextTower, VisionTower};
@@ -35,6 +39,9 @@ pub struct ClipSeg {
     pub clip: Clip,
     /// The decoder.
     pub decoder: Decoder,
+    /// What it was made by.
+    #[module(skip)]
+    pub config: ClipSegConfig,
 }
 
 impl ClipSegConfig {
@@ -57,6 +64,7 @@ impl ClipSegConfig {
                 .init([1], device),
             },
             decoder: Decoder::new(self, device),
+            config: self.clone(),
         }
     }
 }

@@ -23,7 +23,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizerSequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::{AddedToken, Tokenizer as Pipeline};
 
 /// Text of the token that opens every CLIP sequence.
 pub const START_OF_TEXT: &str = "<|startoftext|>";
@@ -95,16 +95,16 @@ pub enum TokenizerError {
 
 /// CLIP's tokenizer: text to token ids. Cloning is cheap; clones share the vocabulary.
 #[derive(Clone)]
-pub struct ClipTokenizer {
-    inner: Arc<Tokenizer>,
+pub struct Tokenizer {
+    inner: Arc<Pipeline>,
     start: u32,
     end: u32,
     clean: bool,
 }
 
-impl std::fmt::Debug for ClipTokenizer {
+impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClipTokenizer")
+        f.debug_struct("Tokenizer")
             .field("vocabulary", &self.vocabulary_size())
             .field("start", &self.start)
             .field("end", &self.end)
@@ -113,7 +113,7 @@ impl std::fmt::Debug for ClipTokenizer {
     }
 }
 
-impl ClipTokenizer {
+impl Tokenizer {
     /// Reads the tokenizer of a model folder in Hugging Face format: `tokenizer.json` if there, else `vocab.json` with
     /// `merges.txt`, else `None`.
     ///
@@ -217,7 +217,7 @@ impl ClipTokenizer {
             path: path.to_owned(),
             reason,
         };
-        let mut inner = Tokenizer::from_bytes(read(path)?).map_err(|e| malformed(e.to_string()))?;
+        let mut inner = Pipeline::from_bytes(read(path)?).map_err(|e| malformed(e.to_string()))?;
         // Cutting and padding are the caller's business, whatever the file says.
         inner.with_padding(None);
         inner
@@ -256,7 +256,7 @@ impl ClipTokenizer {
     }
 
     fn new(
-        inner: Tokenizer,
+        inner: Pipeline,
         missing: impl Fn(&'static str) -> TokenizerError,
     ) -> Result<Self, TokenizerError> {
         let id = |token| inner.token_to_id(token).ok_or_else(|| missing(token));
@@ -305,7 +305,7 @@ fn parse_merges(text: &str, vocabulary: &Vocabulary) -> Result<Merges, String> {
 }
 
 /// CLIP's pipeline over a vocabulary, as Hugging Face's converter from `CLIPTokenizer` to `CLIPTokenizerFast` builds it.
-fn clip_pipeline(vocabulary: Vocabulary, merges: Merges) -> tokenizers::Result<Tokenizer> {
+fn clip_pipeline(vocabulary: Vocabulary, merges: Merges) -> tokenizers::Result<Pipeline> {
     let bpe = BPE::builder()
         .vocab_and_merges(
             vocabulary.into_iter().collect::<ahash::AHashMap<_, _>>(),
@@ -314,7 +314,7 @@ fn clip_pipeline(vocabulary: Vocabulary, merges: Merges) -> tokenizers::Result<T
         .unk_token(END_OF_TEXT.to_owned())
         .end_of_word_suffix(END_OF_WORD.to_owned())
         .build()?;
-    let mut tokenizer = Tokenizer::new(bpe);
+    let mut tokenizer = Pipeline::new(bpe);
     tokenizer.with_normalizer(Some(NormalizerSequence::new(vec![
         NFC.into(),
         Replace::new(ReplacePattern::Regex(r"\s+".to_owned()), " ")?.into(),

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use vlsm::Segmenter;
 use vlsm_data::{Dataset, PromptChoice, Sample, Split, write_atomic};
+use vlsm_models::SegmentationModel;
 use vlsm_train::RunFolder;
 use vlsm_train::evaluate::{MeanStd, file_name};
 use vlsm_train::{EvalConfig, Evaluation, Metrics, PromptSet, Recipe, evaluate};

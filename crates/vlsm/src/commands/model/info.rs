@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Serialize;
 use vlsm_models::weights::for_each_parameter;
-use vlsm_models::{AdapterFile, Base, BaseIdentity, MethodConfig};
+use vlsm_models::{AdapterFile, Base, BaseIdentity, MethodConfig, Network};
 
 use crate::commands::to_json;
 use crate::output::{pairs, print, thousands};
@@ -121,10 +121,11 @@ impl BaseInfo {
     fn load(name: &str) -> Result<Self> {
         let base = Base::load(name, &vlsm_train::device("cpu")?)?;
         let mut parameters = Counts::default();
-        for_each_parameter(&base.clipseg, |name, shape| {
+        for_each_parameter(&base.network, |name, shape| {
             parameters.add(part(name), shape.iter().product());
         });
-        let (config, preprocessing) = (&base.config, &base.preprocessing);
+        let Network::ClipSeg(clipseg) = &base.network;
+        let (config, preprocessing) = (&clipseg.config, &base.preprocessing);
         Ok(Self {
             kind: "base",
             revision: base.revision.clone(),
@@ -182,7 +183,7 @@ impl BaseInfo {
     }
 }
 
-/// Where the vocabulary of the base with those weights comes from, as [`vlsm_models::ClipTokenizer::from_folder`] looks.
+/// Where the vocabulary of the base with those weights comes from, as [`vlsm_models::Tokenizer::from_folder`] looks.
 fn tokenizer(weights: &Path) -> String {
     let folder = weights.parent().unwrap_or(Path::new(""));
     // A builtin base has no files, whatever may lie in the working folder.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use vlsm_data::write_atomic_bytes;
 use vlsm_models::tensor_file::{self, WrittenAs};
-use vlsm_models::{AdapterFile, Base, weights};
+use vlsm_models::{AdapterFile, Base, Network, weights};
 
 use crate::commands::{make_folder, to_json};
 use crate::output::{print, thousands};
@@ -54,7 +54,7 @@ impl Args {
         }
         let base = Base::load(&self.base, &vlsm_train::device("cpu")?)?;
         trained.check_base(&base.identity)?;
-        let mut tensors = weights::export(&base.clipseg, |_| true);
+        let mut tensors = weights::export(&base.network, |_| true);
         let count = trained.tensors.len();
         for (name, tensor) in trained.tensors {
             let there = name
@@ -72,8 +72,9 @@ impl Args {
         let mut preprocessing = base.preprocessing.clone();
         preprocessing.image_size = trained.image_size.unwrap_or(preprocessing.image_size);
         make_folder(&self.out)?;
+        let Network::ClipSeg(clipseg) = &base.network;
         for (name, value) in [
-            ("config.json", base.config.to_json()),
+            ("config.json", clipseg.config.to_json()),
             ("preprocessor_config.json", preprocessing.to_json()),
         ] {
             write_atomic_bytes(&self.out.join(name), to_json(&value)?.as_bytes())?;
