@@ -8,19 +8,23 @@ use burn::tensor::Device;
 use vlsm_kernels::allocator::release_freed_memory;
 
 use crate::adapter::BaseIdentity;
+use crate::biomedclip;
 use crate::builtin;
 use crate::clipseg::{self, ClipSeg};
 use crate::error::{ModelError, Result};
-use crate::hub;
+use crate::hub::{self, OPEN_CLIP_CONFIG};
 use crate::preprocess::Preprocessing;
 use crate::tensor_file::{self, HostTensor};
 use crate::tokenizer::Tokenizer;
 use crate::weights;
 
+/// What the names of a decoder's parameters start with.
+const DECODER: &str = "decoder.";
+
 /// The network of a base, with its parameters and its configuration.
 #[derive(Module, Debug)]
 pub enum Network {
-    /// CLIPSeg.
+    /// CLIPSeg, or BiomedCLIPSeg, which differs from it in its towers alone.
     ClipSeg(ClipSeg),
 }
 
@@ -52,6 +56,8 @@ pub(crate) struct Loaded {
 pub(crate) struct Files {
     /// What describes the network, and the file that it stands in; `None` for a file of weights alone.
     pub(crate) config: Option<(PathBuf, String)>,
+    /// What describes the network that the decoder is taken from, where that is another.
+    pub(crate) decoder: Option<(PathBuf, String)>,
     /// `preprocessor_config.json`, where there is one.
     pub(crate) preprocessor: Option<(PathBuf, String)>,
     /// The vocabulary, where one lies beside the weights.
@@ -68,6 +74,10 @@ impl Base {
     /// Loads a base by the name of a folder, of a repository on the hub
     /// (`CIDAS/clipseg-rd64-refined`, with a revision behind `@`), or of one that is part of this
     /// library (`builtin:tiny`). What kind of network it is, its files tell.
+    ///
+    /// `TOWERS+DECODER` are the towers of one base with the decoder of another: BiomedCLIP's with a CLIPSeg's is the
+    /// BiomedCLIPSeg-D of Poudel et al. (2023), `microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224` alone their
+    /// BiomedCLIPSeg, whose decoder is random.
     ///
     /// # Errors
     /// If it cannot be found, a file is malformed, or a tensor is missing, extra or mis-shaped.
@@ -102,12 +112,18 @@ impl Files {
             let file = tensor_file::parse_safetensors(builtin.weights, &path)?;
             return Ok(Self {
                 config: Some((path.clone(), builtin.config.to_owned())),
+                decoder: None,
                 preprocessor: Some((path.clone(), builtin.preprocessor.to_owned())),
                 tokenizer: None,
                 weights: path,
                 revision: None,
                 tensors: file.tensors,
             });
+        }
+        if let Some((towers, decoder)) = name.split_once('+')
+            && !Path::new(name).exists()
+        {
+            return Self::find(towers)?.with_decoder(Self::find(decoder)?);
         }
         let files = hub::resolve(name)?;
         let config = match files.config {
@@ -116,6 +132,7 @@ impl Files {
         };
         Ok(Self {
             config,
+            decoder: None,
             preprocessor: read(files.folder.join("preprocessor_config.json"))?,
             tokenizer: Tokenizer::from_folder(&files.folder)?,
             tensors: tensor_file::read(&files.weights)?.tensors,
@@ -124,9 +141,27 @@ impl Files {
         })
     }
 
+    /// The same with another base's decoder.
+    fn with_decoder(mut self, other: Self) -> Result<Self> {
+        self.tensors.retain(|name, _| !name.starts_with(DECODER));
+        let mut decoder = other.tensors;
+        decoder.retain(|name, _| name.starts_with(DECODER));
+        if decoder.is_empty() {
+            return Err(ModelError::Weights {
+                path: other.weights,
+                message: "a decoder is wanted, but it has none; name a CLIPSeg behind the `+`"
+                    .into(),
+            });
+        }
+        self.tensors.extend(decoder);
+        self.decoder = other.config;
+        Ok(self)
+    }
+
     /// The network that the files describe.
     fn load(self, device: &Device) -> Result<Loaded> {
         match &self.config {
+            Some((path, _)) if path.ends_with(OPEN_CLIP_CONFIG) => biomedclip::load(self, device),
             Some(_) => clipseg::load(self, device),
             None => Err(ModelError::Unknown {
                 first: self.tensors.keys().next().cloned().unwrap_or_default(),

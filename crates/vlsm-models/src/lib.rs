@@ -1,10 +1,11 @@
-//! CLIP, CLIPSeg and VLSM adapters on Burn: configuration, tokenizer, weights in and out.
+//! CLIP, CLIPSeg, BiomedCLIP and VLSM adapters on Burn: configuration, tokenizer, weights in and out.
 //!
 //! Models know nothing of training or the command line: a [`Base`] is loaded, a
 //! [`MethodConfig`] says what of it is trained, and a [`Model`] runs both.
 
 pub mod adapter;
 pub mod base;
+pub mod biomedclip;
 mod builtin;
 pub mod clip;
 pub mod clipseg;

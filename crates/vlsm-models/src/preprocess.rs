@@ -6,6 +6,11 @@ use vlsm_data::{IMAGENET_MEAN, IMAGENET_STD};
 use crate::config::ClipSegConfig;
 use crate::error::{ModelError, Result};
 
+/// CLIP's mean of each channel (Radford et al. 2021), of values in 0..1.
+pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+/// CLIP's standard deviation of each channel.
+pub const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+
 /// Input side and normalisation of a base, as in Hugging Face's `preprocessor_config.json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preprocessing {
@@ -33,12 +38,17 @@ struct PreprocessorConfig {
 
 impl Preprocessing {
     /// What a CLIPSeg without a `preprocessor_config.json` takes: its own image size, ImageNet's
-    /// mean and standard deviation.
+    /// mean and standard deviation. A BiomedCLIP takes CLIP's.
     pub fn of(config: &ClipSegConfig) -> Self {
+        let (mean, std) = if config.vision_config.timm {
+            (CLIP_MEAN, CLIP_STD)
+        } else {
+            (IMAGENET_MEAN, IMAGENET_STD)
+        };
         Self {
             image_size: config.vision_config.image_size,
-            mean: IMAGENET_MEAN,
-            std: IMAGENET_STD,
+            mean,
+            std,
         }
     }
 

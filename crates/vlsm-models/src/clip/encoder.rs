@@ -1,4 +1,4 @@
-//! The pre-norm transformer of both towers.
+//! The transformer layers of towers and decoder.
 
 use burn::backend::Dispatch;
 use burn::module::Module;
@@ -75,7 +75,7 @@ pub struct EncoderLayerConfig {
 }
 
 /// A transformer layer: attention and MLP with residuals. CLIP's towers normalise before each
-/// ([`forward`](Self::forward)), CLIPSeg's decoder after ([`forward_post_norm`](Self::forward_post_norm)).
+/// ([`forward`](Self::forward)), CLIPSeg's decoder and BERT after ([`forward_post_norm`](Self::forward_post_norm)).
 #[derive(Module, Debug)]
 pub struct EncoderLayer {
     layer_norm1: LayerNorm,
@@ -130,13 +130,26 @@ impl EncoderLayer {
         x + y
     }
 
-    /// The post-norm order of CLIPSeg's decoder. `[batch, tokens, width]` to the same shape.
-    pub fn forward_post_norm(&self, x: Tensor<3>) -> Tensor<3> {
+    /// The post-norm order of CLIPSeg's decoder and of BERT. `[batch, tokens, width]` to the same shape; adapters as in
+    /// [`forward`](Self::forward).
+    pub fn forward_post_norm(
+        &self,
+        x: Tensor<3>,
+        adapters: Option<LayerAdapters<'_>>,
+    ) -> Tensor<3> {
         let y = self
             .self_attn
             .forward(x.clone(), Normalisation::None, false);
+        let y = match &adapters {
+            Some(adapters) => adapters.attention.forward(y),
+            None => y,
+        };
         let x = self.layer_norm1.forward(x + y);
         let y = self.mlp.forward(x.clone(), Normalisation::None);
+        let y = match &adapters {
+            Some(adapters) => adapters.output.forward(y),
+            None => y,
+        };
         self.layer_norm2.forward(x + y)
     }
 }

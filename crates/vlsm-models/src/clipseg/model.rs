@@ -8,9 +8,10 @@ use crate::adapter::Adapters;
 use crate::clip::{TextStates, TokenBatch};
 use crate::error::Result;
 use crate::init;
-use crate::method::MethodConfig;
+use crate::method::{MethodConfig, MethodKind, Profile};
 use crate::model::{SegmentationModel, States};
 use crate::preprocess::check_image_size;
+use crate::weights;
 
 /// A CLIPSeg with the adapters of a method. Its parameters have the published names: those of the
 /// base start with `clipseg.`.
@@ -28,10 +29,20 @@ impl AdaptedClipSeg {
     /// # Errors
     /// If the method does not go with the base.
     pub fn new(clipseg: &ClipSeg, method: MethodConfig, seed: u64) -> Result<Self> {
+        let mut clipseg = clipseg.clone();
+        if let (Profile::Paper, Some(taps)) = (method.profile, &clipseg.config.published_taps) {
+            clipseg.config.extract_layers.clone_from(taps);
+        }
+        if clipseg.config.fresh_decoder
+            && matches!(method.kind, MethodKind::Decoder | MethodKind::Full)
+        {
+            let decoder = init::decoder(&clipseg.config, seed);
+            clipseg = weights::import(clipseg, decoder, |name| name.starts_with("decoder.")).0;
+        }
         let device = clipseg.devices().first().cloned().unwrap_or_default();
         let adapters = Adapters::new(&method, &clipseg.config, &device)?;
         Ok(Self {
-            clipseg: clipseg.clone(),
+            clipseg,
             adapters: init::adapters(adapters, method.profile, seed),
             method,
         })

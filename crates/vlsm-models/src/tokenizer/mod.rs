@@ -7,6 +7,7 @@
 
 mod clean;
 mod embedded;
+pub mod wordpiece;
 
 use std::collections::HashMap;
 use std::fs;
@@ -69,7 +70,7 @@ pub enum TokenizerError {
         present: PathBuf,
     },
     /// The vocabulary has no start or end token, so it is not CLIP's kind.
-    #[error("tokenizer file `{}` has no token `{token}`, so it is not a CLIP tokenizer; give a CLIP or CLIPSeg model's folder", path.display())]
+    #[error("tokenizer file `{}` has no token `{token}`, so it is not a CLIP tokenizer (nor a BERT's); give a CLIP or CLIPSeg model's folder", path.display())]
     MissingToken {
         /// The vocabulary's file.
         path: PathBuf,
@@ -93,7 +94,8 @@ pub enum TokenizerError {
     },
 }
 
-/// CLIP's tokenizer: text to token ids. Cloning is cheap; clones share the vocabulary.
+/// CLIP's tokenizer, or a BERT's: text to token ids. A `tokenizer.json` that has `[CLS]` and `[SEP]` is a BERT's: those
+/// stand for start and end, and the text is not cleaned. Cloning is cheap; clones share the vocabulary.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<Pipeline>,
@@ -259,6 +261,15 @@ impl Tokenizer {
         inner: Pipeline,
         missing: impl Fn(&'static str) -> TokenizerError,
     ) -> Result<Self, TokenizerError> {
+        let [bert_start, bert_end] = wordpiece::ENDS.map(|token| inner.token_to_id(token));
+        if let (Some(start), Some(end)) = (bert_start, bert_end) {
+            return Ok(Self {
+                inner: Arc::new(inner),
+                start,
+                end,
+                clean: false,
+            });
+        }
         let id = |token| inner.token_to_id(token).ok_or_else(|| missing(token));
         let (start, end) = (id(START_OF_TEXT)?, id(END_OF_TEXT)?);
         Ok(Self {

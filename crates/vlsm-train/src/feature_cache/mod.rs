@@ -178,6 +178,9 @@ impl FeatureCache {
                 CacheDtype::F32.append(&to_host(state), &mut values);
             }
             hash.update(&values);
+        } else {
+            // What is tapped may depend on it.
+            hash.update(format!("{:?}", model.method().profile).as_bytes());
         }
         let dtype = self.dtype.name();
         format!("{image_size}-{dtype}-{:032x}", hash.digest128())

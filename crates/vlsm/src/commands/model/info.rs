@@ -93,6 +93,7 @@ fn part(name: &str) -> &'static str {
 #[derive(Serialize)]
 struct BaseInfo {
     kind: &'static str,
+    architecture: &'static str,
     #[serde(flatten)]
     identity: BaseIdentity,
     revision: Option<String>,
@@ -110,6 +111,7 @@ struct BaseInfo {
     context_length: usize,
     projection_width: usize,
     decoder_width: usize,
+    fresh_decoder: bool,
     upsampling: &'static str,
     tokenizer: String,
     vocabulary: usize,
@@ -128,6 +130,10 @@ impl BaseInfo {
         let (config, preprocessing) = (&clipseg.config, &base.preprocessing);
         Ok(Self {
             kind: "base",
+            architecture: match &config.text_config.bert {
+                Some(_) => "BiomedCLIPSeg",
+                None => "CLIPSeg",
+            },
             revision: base.revision.clone(),
             weights: base.weights.clone(),
             image_size: preprocessing.image_size,
@@ -143,6 +149,7 @@ impl BaseInfo {
             context_length: config.text_config.max_position_embeddings,
             projection_width: config.projection_dim,
             decoder_width: config.reduce_dim,
+            fresh_decoder: config.fresh_decoder,
             upsampling: if config.use_complex_transposed_convolution {
                 "three convolutions (refined)"
             } else {
@@ -159,6 +166,7 @@ impl BaseInfo {
     fn text(&self) -> String {
         let mut rows = vec![
             ("base", self.identity.name.clone()),
+            ("architecture", self.architecture.to_owned()),
             ("weights", self.weights.display().to_string()),
             ("fingerprint", self.identity.fingerprint.clone()),
         ];
@@ -174,7 +182,8 @@ impl BaseInfo {
         let text = tower(self.text_layers, self.text_width);
         rows.push(("vision", format!("{vision}, taps {:?}", self.taps)));
         rows.push(("text", format!("{text}, {} tokens", self.context_length)));
-        let decoder = format!("width {}, {}", self.decoder_width, self.upsampling);
+        let random = if self.fresh_decoder { ", random" } else { "" };
+        let decoder = format!("width {}, {}{random}", self.decoder_width, self.upsampling);
         rows.push(("decoder", decoder));
         let tokenizer = format!("{} ({} tokens)", self.tokenizer, self.vocabulary);
         rows.push(("tokenizer", tokenizer));
