@@ -287,3 +287,49 @@ fn what_is_no_biomedclip_says_why() {
         "{message}"
     );
 }
+
+/// MedVLSM's checkpoints hold the towers as `biomedclip`, the decoder beside them. What is read is the decoder; the towers say
+/// which base it goes with.
+#[test]
+fn published_checkpoints_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = tensor_file::read(&tiny().join("open_clip_model.safetensors")).unwrap();
+    let (decoder, towers): (BTreeMap<_, _>, _) = read
+        .tensors
+        .into_iter()
+        .partition(|(name, _)| name.starts_with("decoder."));
+    let with = |towers: &BTreeMap<String, HostTensor>| {
+        let mut all = BTreeMap::new();
+        for (name, tensor) in &decoder {
+            all.insert(format!("net.{name}"), tensor.clone());
+        }
+        for (name, tensor) in towers {
+            all.insert(format!("net.biomedclip.{name}"), tensor.clone());
+        }
+        let path = folder.path().join("checkpoint.safetensors");
+        tensor_file::write_safetensors(&path, &all, &BTreeMap::new()).unwrap();
+        AdapterFile::read(&path).unwrap()
+    };
+    let base = folder.path().join("base");
+    std::fs::create_dir(&base).unwrap();
+    let weights_file = base.join("open_clip_model.safetensors");
+    tensor_file::write_safetensors(&weights_file, &towers, &BTreeMap::new()).unwrap();
+    for name in ["open_clip_config.json", "tokenizer.json"] {
+        std::fs::copy(tiny().join(name), base.join(name)).unwrap();
+    }
+    let base = load(&base);
+    let adapter = with(&towers);
+    assert_eq!(adapter.method.kind, MethodKind::Decoder);
+    assert_eq!(adapter.method.profile, Profile::Paper);
+    let model = Model::with_adapter(&base, adapter).unwrap();
+    let own = weights::export(&model, |name| name.starts_with("clipseg.decoder."));
+    assert_eq!(own.len(), decoder.len());
+    for (name, tensor) in &decoder {
+        assert_eq!(own[&format!("clipseg.{name}")], *tensor);
+    }
+    // Towers that were trained too are another base's.
+    let mut moved = towers.clone();
+    moved.get_mut("logit_scale").unwrap().data[0] += 1.0;
+    let error = Model::with_adapter(&base, with(&moved)).unwrap_err();
+    assert!(error.to_string().contains("use the base"), "{error}");
+}
