@@ -3,19 +3,30 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use burn::module::Module;
 use burn::tensor::Device;
 use vlsm_kernels::allocator::release_freed_memory;
 
 use crate::adapter::BaseIdentity;
+use crate::biomedclip;
 use crate::builtin;
-use crate::clipseg::ClipSeg;
-use crate::config::ClipSegConfig;
+use crate::clipseg::{self, ClipSeg};
 use crate::error::{ModelError, Result};
-use crate::hub;
+use crate::hub::{self, OPEN_CLIP_CONFIG};
 use crate::preprocess::Preprocessing;
 use crate::tensor_file::{self, HostTensor};
-use crate::tokenizer::ClipTokenizer;
+use crate::tokenizer::Tokenizer;
 use crate::weights;
+
+/// What the names of a decoder's parameters start with.
+const DECODER: &str = "decoder.";
+
+/// The network of a base, with its parameters and its configuration.
+#[derive(Module, Debug)]
+pub enum Network {
+    /// CLIPSeg, or BiomedCLIPSeg, which differs from it in its towers alone.
+    ClipSeg(ClipSeg),
+}
 
 /// A loaded base with all that belongs to it.
 #[derive(Debug, Clone)]
@@ -26,63 +37,146 @@ pub struct Base {
     pub weights: PathBuf,
     /// The commit on the hub; `None` for a folder or a builtin base.
     pub revision: Option<String>,
-    /// Its configuration.
-    pub config: ClipSegConfig,
     /// How its input is made.
     pub preprocessing: Preprocessing,
     /// Its vocabulary.
-    pub tokenizer: ClipTokenizer,
-    /// Its parameters.
-    pub clipseg: ClipSeg,
+    pub tokenizer: Tokenizer,
+    /// Its network.
+    pub network: Network,
+}
+
+/// What an architecture's loader makes of a base's files.
+pub(crate) struct Loaded {
+    pub(crate) network: Network,
+    pub(crate) preprocessing: Preprocessing,
+    pub(crate) tokenizer: Tokenizer,
+}
+
+/// The files of a base, read.
+pub(crate) struct Files {
+    /// What describes the network, and the file that it stands in; `None` for a file of weights alone.
+    pub(crate) config: Option<(PathBuf, String)>,
+    /// What describes the network that the decoder is taken from, where that is another.
+    pub(crate) decoder: Option<(PathBuf, String)>,
+    /// `preprocessor_config.json`, where there is one.
+    pub(crate) preprocessor: Option<(PathBuf, String)>,
+    /// The vocabulary, where one lies beside the weights.
+    pub(crate) tokenizer: Option<Tokenizer>,
+    /// The file that the weights are in; of a builtin base its name.
+    pub(crate) weights: PathBuf,
+    /// The commit on the hub.
+    revision: Option<String>,
+    /// The weights.
+    pub(crate) tensors: BTreeMap<String, HostTensor>,
 }
 
 impl Base {
     /// Loads a base by the name of a folder, of a repository on the hub
     /// (`CIDAS/clipseg-rd64-refined`, with a revision behind `@`), or of one that is part of this
-    /// library (`builtin:tiny`).
+    /// library (`builtin:tiny`). What kind of network it is, its files tell.
+    ///
+    /// `TOWERS+DECODER` are the towers of one base with the decoder of another: BiomedCLIP's with a CLIPSeg's is the
+    /// BiomedCLIPSeg-D of Poudel et al. (2023), `microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224` alone their
+    /// BiomedCLIPSeg, whose decoder is random.
     ///
     /// # Errors
     /// If it cannot be found, a file is malformed, or a tensor is missing, extra or mis-shaped.
     pub fn load(name: &str, device: &Device) -> Result<Self> {
-        let (config, preprocessing, tokenizer, file, path, revision);
-        if let Some(builtin) = builtin::find(name)? {
-            let wrong = |message| ModelError::Config {
-                path: name.into(),
-                message,
-            };
-            config = ClipSegConfig::parse(builtin.config).map_err(wrong)?;
-            preprocessing = Preprocessing::parse(builtin.preprocessor, &config).map_err(wrong)?;
-            tokenizer = ClipTokenizer::embedded()?;
-            path = PathBuf::from(name);
-            revision = None;
-            file = tensor_file::parse_safetensors(builtin.weights, &path)?;
-        } else {
-            let files = hub::resolve(name)?;
-            config = ClipSegConfig::read(&files.config)?;
-            preprocessing = Preprocessing::read(&files.folder, &config)?;
-            tokenizer = match ClipTokenizer::from_folder(&files.folder)? {
-                Some(tokenizer) => tokenizer,
-                None => ClipTokenizer::embedded()?,
-            };
-            path = files.weights;
-            revision = files.revision;
-            file = tensor_file::read(&path)?;
-        }
-        let fingerprint = fingerprint(&file.tensors);
-        let clipseg = load_weights(&config, file.tensors, &path, device)?;
+        let mut files = Files::find(name)?;
+        let fingerprint = fingerprint(&files.tensors);
+        let (weights, revision) = (files.weights.clone(), files.revision.take());
+        let Loaded {
+            network,
+            preprocessing,
+            tokenizer,
+        } = files.load(device)?;
         release_freed_memory();
         Ok(Self {
             identity: BaseIdentity {
                 name: name.to_owned(),
                 fingerprint,
             },
-            weights: path,
+            weights,
             revision,
-            config,
             preprocessing,
             tokenizer,
-            clipseg,
+            network,
         })
+    }
+}
+
+impl Files {
+    fn find(name: &str) -> Result<Self> {
+        if let Some(builtin) = builtin::find(name)? {
+            let path = PathBuf::from(name);
+            let file = tensor_file::parse_safetensors(builtin.weights, &path)?;
+            return Ok(Self {
+                config: Some((path.clone(), builtin.config.to_owned())),
+                decoder: None,
+                preprocessor: Some((path.clone(), builtin.preprocessor.to_owned())),
+                tokenizer: None,
+                weights: path,
+                revision: None,
+                tensors: file.tensors,
+            });
+        }
+        if let Some((towers, decoder)) = name.split_once('+')
+            && !Path::new(name).exists()
+        {
+            return Self::find(towers)?.with_decoder(Self::find(decoder)?);
+        }
+        let files = hub::resolve(name)?;
+        let config = match files.config {
+            Some(path) => read(path)?,
+            None => None,
+        };
+        Ok(Self {
+            config,
+            decoder: None,
+            preprocessor: read(files.folder.join("preprocessor_config.json"))?,
+            tokenizer: Tokenizer::from_folder(&files.folder)?,
+            tensors: tensor_file::read(&files.weights)?.tensors,
+            weights: files.weights,
+            revision: files.revision,
+        })
+    }
+
+    /// The same with another base's decoder.
+    fn with_decoder(mut self, other: Self) -> Result<Self> {
+        self.tensors.retain(|name, _| !name.starts_with(DECODER));
+        let mut decoder = other.tensors;
+        decoder.retain(|name, _| name.starts_with(DECODER));
+        if decoder.is_empty() {
+            return Err(ModelError::Weights {
+                path: other.weights,
+                message: "a decoder is wanted, but it has none; name a CLIPSeg behind the `+`"
+                    .into(),
+            });
+        }
+        self.tensors.extend(decoder);
+        self.decoder = other.config;
+        Ok(self)
+    }
+
+    /// The network that the files describe.
+    fn load(self, device: &Device) -> Result<Loaded> {
+        match &self.config {
+            Some((path, _)) if path.ends_with(OPEN_CLIP_CONFIG) => biomedclip::load(self, device),
+            Some(_) => clipseg::load(self, device),
+            None => Err(ModelError::Unknown {
+                first: self.tensors.keys().next().cloned().unwrap_or_default(),
+                path: self.weights,
+            }),
+        }
+    }
+}
+
+/// A file and its text, if it is there.
+fn read(path: PathBuf) -> Result<Option<(PathBuf, String)>> {
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ModelError::Read { path, source }),
     }
 }
 
@@ -97,16 +191,15 @@ pub fn fingerprint(tensors: &BTreeMap<String, HostTensor>) -> String {
     }))
 }
 
-/// Puts tensors into a CLIPSeg of a configuration.
-fn load_weights(
-    config: &ClipSegConfig,
+/// Puts tensors of a file into all parameters of a network.
+pub(crate) fn fill<M: Module>(
+    network: M,
     tensors: BTreeMap<String, HostTensor>,
     path: &Path,
-    device: &Device,
-) -> Result<ClipSeg> {
-    let (clipseg, misfits) = weights::import(config.init(device), tensors, |_| true);
+) -> Result<M> {
+    let (network, misfits) = weights::import(network, tensors, |_| true);
     if misfits.is_empty() {
-        Ok(clipseg)
+        Ok(network)
     } else {
         Err(ModelError::Weights {
             path: path.into(),

@@ -1,10 +1,15 @@
 //! Model configuration, as in Hugging Face's `config.json` of a CLIPSeg.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::biomedclip;
 use crate::error::{ModelError, Result};
+use crate::hub::OPEN_CLIP_CONFIG;
+use crate::preprocess::Preprocessing;
+use crate::tensor_file::HostTensor;
 
 /// The activation between the two layers of a transformer MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +48,9 @@ pub struct VisionConfig {
     pub hidden_act: Activation,
     /// Epsilon of every layer norm.
     pub layer_norm_eps: f64,
+    /// Whether it is a ViT as timm builds it: with a bias of patches, and no layer norm before the first layer.
+    #[serde(skip)]
+    pub timm: bool,
 }
 
 impl Default for VisionConfig {
@@ -58,8 +66,20 @@ impl Default for VisionConfig {
             num_channels: 3,
             hidden_act: Activation::QuickGelu,
             layer_norm_eps: 1e-5,
+            timm: false,
         }
     }
+}
+
+/// What a [BERT](crate::clip::BertTower) has besides what all text towers have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BertConfig {
+    /// Number of position embeddings; more than the context length.
+    pub positions: usize,
+    /// Number of token types.
+    pub token_types: usize,
+    /// Hidden units of the projection to the shared embedding.
+    pub projection_hidden: usize,
 }
 
 /// The text tower: a causal transformer.
@@ -89,6 +109,9 @@ pub struct TextConfig {
     pub eos_token_id: u32,
     /// Id behind the end.
     pub pad_token_id: u32,
+    /// What makes it a BERT; `None` for CLIP's.
+    #[serde(skip)]
+    pub bert: Option<BertConfig>,
 }
 
 impl Default for TextConfig {
@@ -106,6 +129,7 @@ impl Default for TextConfig {
             bos_token_id: 49406,
             eos_token_id: 49407,
             pad_token_id: 1,
+            bert: None,
         }
     }
 }
@@ -136,6 +160,15 @@ pub struct ClipSegConfig {
     pub logit_scale_init_value: f64,
     /// Scales every initial weight.
     pub initializer_factor: f64,
+    /// Epsilon of the decoder's layer norms, where it is not the vision tower's.
+    #[serde(skip)]
+    pub decoder_layer_norm_eps: Option<f64>,
+    /// The taps under profile `paper`, where they are others.
+    #[serde(skip)]
+    pub published_taps: Option<Vec<usize>>,
+    /// Whether the base has no decoder of its own: one that is trained starts anew with each run's seed.
+    #[serde(skip)]
+    pub fresh_decoder: bool,
 }
 
 impl Default for ClipSegConfig {
@@ -153,6 +186,9 @@ impl Default for ClipSegConfig {
             use_complex_transposed_convolution: false,
             logit_scale_init_value: 2.6592,
             initializer_factor: 1.0,
+            decoder_layer_norm_eps: None,
+            published_taps: None,
+            fresh_decoder: false,
         }
     }
 }
@@ -172,6 +208,11 @@ impl ClipSegConfig {
             use_complex_transposed_convolution: true,
             ..Self::default()
         }
+    }
+
+    /// BiomedCLIP's towers with the decoder of `CIDAS/clipseg-rd64-refined`.
+    pub fn biomedclipseg() -> Self {
+        biomedclip::whole()
     }
 
     /// A small CLIPSeg with CLIP's vocabulary: 168 pixels in patches of 12, 1.6 million parameters
@@ -204,7 +245,7 @@ impl ClipSegConfig {
         }
     }
 
-    /// Reads a `config.json`.
+    /// Reads a `config.json`, or a BiomedCLIP's `open_clip_config.json`.
     ///
     /// # Errors
     /// If the file cannot be read, is not JSON, is not a CLIPSeg's, or describes a model that
@@ -227,6 +268,9 @@ impl ClipSegConfig {
         let Some(object) = value.as_object_mut() else {
             return Err("not a JSON object".into());
         };
+        if object.contains_key("model_cfg") {
+            return biomedclip::parse(text, None);
+        }
         if let Some(kind) = object.get("model_type").and_then(|kind| kind.as_str())
             && kind != "clipseg"
         {
@@ -255,7 +299,7 @@ impl ClipSegConfig {
     }
 
     /// Says what keeps a model from being built from this configuration.
-    fn validate(&self) -> std::result::Result<(), String> {
+    pub(crate) fn validate(&self) -> std::result::Result<(), String> {
         let positive = [
             ("vision_config.hidden_size", self.vision_config.hidden_size),
             (
@@ -356,6 +400,35 @@ impl ClipSegConfig {
             grid * (patch / 4) * (patch / 4)
         } else {
             grid * patch
+        }
+    }
+
+    /// The files that a base is laid down in: the name of its weights, and those of the others with what stands in them.
+    /// A vocabulary, if it has one of its own, comes besides.
+    pub fn files(
+        &self,
+        preprocessing: &Preprocessing,
+    ) -> (&'static str, Vec<(&'static str, serde_json::Value)>) {
+        if self.text_config.bert.is_some() {
+            let config = biomedclip::to_json(self, preprocessing);
+            return (
+                "open_clip_model.safetensors",
+                vec![(OPEN_CLIP_CONFIG, config)],
+            );
+        }
+        let files = vec![
+            ("config.json", self.to_json()),
+            ("preprocessor_config.json", preprocessing.to_json()),
+        ];
+        ("model.safetensors", files)
+    }
+
+    /// All parameters of a base under the names that they have in its files.
+    pub fn in_files(&self, tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
+        if self.text_config.bert.is_some() {
+            biomedclip::to_open_clip(tensors)
+        } else {
+            tensors
         }
     }
 

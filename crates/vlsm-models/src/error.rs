@@ -34,6 +34,14 @@ pub enum ModelError {
         /// What is wrong.
         message: String,
     },
+    /// A file of weights alone, of which no model can be told.
+    #[error("base `{}` is a file whose tensors (`{first}` and others) are of no model known; give a model's folder, with its `config.json`", path.display())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// The name of its first tensor.
+        first: String,
+    },
     /// Tensors of a file do not fit the model.
     #[error("weights `{}` do not fit the model: {message}", path.display())]
     Weights {

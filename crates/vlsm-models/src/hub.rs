@@ -13,10 +13,20 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 use thiserror::Error;
 
-/// The model's description.
+/// A model's description, as a kind of folder names it.
 const CONFIG: &str = "config.json";
-/// Names of the weights, the preferred one first.
+/// Names of the weights beside it, the preferred one first.
 const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+/// open_clip's description.
+pub(crate) const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
+/// A description with the weights beside it: as Transformers and as open_clip write them.
+const LAYOUTS: [(&str, [&str; 2]); 2] = [
+    (CONFIG, WEIGHTS),
+    (
+        OPEN_CLIP_CONFIG,
+        ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"],
+    ),
+];
 /// Files that are fetched where the repository has them.
 const OPTIONAL: [&str; 6] = [
     "tokenizer.json",
@@ -32,7 +42,7 @@ const DEFAULT_REVISION: &str = "main";
 /// Where a base's name points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A folder in Hugging Face format.
+    /// A folder in the format of Transformers or open_clip, or a file of weights.
     Folder(PathBuf),
     /// A repository on the hub.
     Hub {
@@ -46,9 +56,9 @@ pub enum Source {
 /// The files of a base model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseFiles {
-    /// `config.json`.
-    pub config: PathBuf,
-    /// `model.safetensors`, or `pytorch_model.bin` where there is no such.
+    /// `config.json` or `open_clip_config.json`; `None` for a file of weights alone.
+    pub config: Option<PathBuf>,
+    /// The weights: `model.safetensors`, say.
     pub weights: PathBuf,
     /// Where the tokenizer's files are, if the base has any.
     pub folder: PathBuf,
@@ -66,12 +76,6 @@ pub enum HubError {
     NoSuchBase {
         /// The name as given.
         name: String,
-    },
-    /// A file was given where a folder is wanted.
-    #[error("base `{}` is a file; give the folder that holds it and its `config.json`", path.display())]
-    NotAFolder {
-        /// The file.
-        path: PathBuf,
     },
     /// A model folder lacks a file.
     #[error("base folder `{}` has no {what}; copy it there from where the model came from", folder.display())]
@@ -93,7 +97,7 @@ pub enum HubError {
     },
     /// The repository on the hub lacks a file.
     #[error(
-        "repository `{repo}` at revision `{revision}` on the hub has no {what}; name a CLIPSeg model or another revision"
+        "repository `{repo}` at revision `{revision}` on the hub has no {what}; name another model or revision"
     )]
     NotAModel {
         /// `organisation/name`.
@@ -185,8 +189,11 @@ pub fn resolve(name: &str) -> Result<BaseFiles, HubError> {
 
 fn from_folder(name: &str, folder: &Path) -> Result<BaseFiles, HubError> {
     if folder.is_file() {
-        return Err(HubError::NotAFolder {
-            path: folder.to_owned(),
+        return Ok(BaseFiles {
+            config: None,
+            weights: folder.to_owned(),
+            folder: folder.parent().unwrap_or(Path::new("")).to_owned(),
+            revision: None,
         });
     }
     if !folder.is_dir() {
@@ -202,27 +209,33 @@ fn from_folder(name: &str, folder: &Path) -> Result<BaseFiles, HubError> {
 
 /// A model's files in a folder, or the names of those that are missing.
 fn model_files(folder: &Path, revision: Option<String>) -> Result<BaseFiles, String> {
-    let config = folder.join(CONFIG);
-    let weights = WEIGHTS
-        .map(|name| folder.join(name))
-        .into_iter()
-        .find(|path| path.is_file());
-    match weights {
-        _ if !config.is_file() => Err(format!("`{CONFIG}`")),
-        Some(weights) => Ok(BaseFiles {
-            config,
-            weights,
-            folder: folder.to_owned(),
-            revision,
-        }),
-        None => Err(missing_weights(|name| folder.join(name).is_file())),
+    let (config, weights) = choose(|name| folder.join(name).is_file())?;
+    Ok(BaseFiles {
+        config: Some(folder.join(config)),
+        weights: folder.join(weights),
+        folder: folder.to_owned(),
+        revision,
+    })
+}
+
+/// The names of a model's description and weights among the files there are, or of those that are missing.
+fn choose(has: impl Fn(&str) -> bool) -> Result<(&'static str, &'static str), String> {
+    for (config, weights) in LAYOUTS {
+        if let Some(weights) = weights.into_iter().find(|name| has(name))
+            && has(config)
+        {
+            return Ok((config, weights));
+        }
+    }
+    match LAYOUTS.into_iter().find(|(config, _)| has(config)) {
+        Some((_, weights)) => Err(missing_weights(weights, has)),
+        None => Err(format!("`{CONFIG}`")),
     }
 }
 
 /// Says which weights are missing, and that weights in several files are not read.
-fn missing_weights(has: impl Fn(&str) -> bool) -> String {
-    let [first, second] = WEIGHTS;
-    match WEIGHTS
+fn missing_weights([first, second]: [&str; 2], has: impl Fn(&str) -> bool) -> String {
+    match [first, second]
         .iter()
         .find(|name| has(&format!("{name}.index.json")))
     {
@@ -313,15 +326,9 @@ impl Hub {
         let info = model.info().map_err(|e| failed(e.to_string()))?;
         let has = |name: &str| info.siblings.iter().any(|file| file.rfilename == name);
 
-        if !has(CONFIG) {
-            return Err(lacks(format!("`{CONFIG}`")));
-        }
-        let weights = WEIGHTS
-            .into_iter()
-            .find(|name| has(name))
-            .ok_or_else(|| lacks(missing_weights(has)))?;
+        let (config, weights) = choose(has).map_err(lacks)?;
         // Weights come last: a cache with weights in it is then complete, and is not asked about again.
-        let wanted = std::iter::once(CONFIG)
+        let wanted = std::iter::once(config)
             .chain(OPTIONAL.into_iter().filter(|name| has(name)))
             .chain([weights]);
         for name in wanted {
@@ -419,7 +426,7 @@ mod tests {
         for revision in [None, Some("main"), Some("v1"), Some("pr/7"), Some(COMMIT)] {
             let files = hub.resolve("org/name", revision).unwrap();
             assert_eq!(files.weights, snapshot.join("model.safetensors"));
-            assert_eq!(files.config, snapshot.join(CONFIG));
+            assert_eq!(files.config, Some(snapshot.join(CONFIG)));
             assert_eq!(files.folder, snapshot);
             assert_eq!(files.revision.as_deref(), Some(COMMIT));
         }
@@ -488,8 +495,8 @@ mod tests {
         fs::write(&weights, "").unwrap();
         let files = resolve(name).unwrap();
         assert_eq!((files.weights, files.revision), (weights.clone(), None));
-        let error = resolve(weights.to_str().unwrap()).unwrap_err().to_string();
-        assert!(error.contains("is a file"), "{error}");
+        let alone = resolve(weights.to_str().unwrap()).unwrap();
+        assert_eq!((alone.weights, alone.config), (weights.clone(), None));
         assert!(matches!(
             resolve("no-such-base"),
             Err(HubError::NoSuchBase { .. })

@@ -18,9 +18,25 @@ use crate::weights::{self, for_each_parameter};
 /// (CLIP's scheme for the towers and the decoder's attention, PyTorch's for the rest), but for the
 /// vision tower's position embeddings.
 pub fn base(config: &ClipSegConfig, seed: u64) -> BTreeMap<String, HostTensor> {
+    part(config, seed, |_| true)
+}
+
+/// The decoder of a base, initialised as in [`base`].
+pub fn decoder(config: &ClipSegConfig, seed: u64) -> BTreeMap<String, HostTensor> {
+    part(config, seed, |name| name.starts_with("decoder."))
+}
+
+/// The parameters of a base for which `wanted(name)` holds.
+fn part(
+    config: &ClipSegConfig,
+    seed: u64,
+    wanted: impl Fn(&str) -> bool,
+) -> BTreeMap<String, HostTensor> {
     let mut shapes = BTreeMap::new();
     for_each_parameter(&config.init(&Device::flex()), |name, shape| {
-        shapes.insert(name.to_owned(), shape.to_vec());
+        if wanted(name) {
+            shapes.insert(name.to_owned(), shape.to_vec());
+        }
     });
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     shapes
@@ -63,7 +79,10 @@ fn base_tensor(
         (_, "logit_scale") => vec![config.logit_scale_init_value as f32],
         (_, "class_embedding") => normal((config.vision_config.hidden_size as f64).powf(-0.5)),
         ("position_embedding", _) if !is_text => grid_positions(shape[0], shape[1]),
-        ("token_embedding" | "position_embedding" | "patch_embedding", _) => normal(0.02),
+        (
+            "token_embedding" | "position_embedding" | "token_type_embedding" | "patch_embedding",
+            _,
+        ) => normal(0.02),
         (norm, "weight") if norm.contains("norm") || norm == "pre_layrnorm" => vec![1.0; count],
         ("q_proj" | "k_proj" | "v_proj", "weight") => {
             normal((shape[1] as f64).powf(-0.5) * (2.0 * depth).powf(-0.5))

@@ -1,10 +1,11 @@
-//! CLIP, CLIPSeg and VLSM adapters on Burn: configuration, tokenizer, weights in and out.
+//! CLIP, CLIPSeg, BiomedCLIP and VLSM adapters on Burn: configuration, tokenizer, weights in and out.
 //!
 //! Models know nothing of training or the command line: a [`Base`] is loaded, a
-//! [`MethodConfig`] says what of it is trained, and an [`AdaptedClipSeg`] runs both.
+//! [`MethodConfig`] says what of it is trained, and a [`Model`] runs both.
 
 pub mod adapter;
 pub mod base;
+pub mod biomedclip;
 mod builtin;
 pub mod clip;
 pub mod clipseg;
@@ -21,11 +22,11 @@ pub mod tokenizer;
 pub mod weights;
 
 pub use adapter::{AdapterFile, BaseIdentity};
-pub use base::Base;
+pub use base::{Base, Network};
 pub use clip::TokenBatch;
 pub use config::ClipSegConfig;
 pub use error::{ModelError, Result};
 pub use method::{MethodConfig, MethodKind, Profile, Towers};
-pub use model::{AdaptedClipSeg, SegmentationModel};
+pub use model::{Model, SegmentationModel, States};
 pub use preprocess::Preprocessing;
-pub use tokenizer::ClipTokenizer;
+pub use tokenizer::Tokenizer;

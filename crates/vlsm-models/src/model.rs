@@ -1,18 +1,63 @@
-//! The model that is trained, evaluated and asked.
+//! The models that are trained, evaluated and asked, behind one door.
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::adapter::{AdapterFile, Adapters};
-use crate::base::Base;
-use crate::clip::{TextStates, TokenBatch};
-use crate::clipseg::ClipSeg;
-use crate::config::ClipSegConfig;
+use crate::adapter::AdapterFile;
+use crate::base::{Base, Network};
+use crate::clip::TokenBatch;
+use crate::clipseg::AdaptedClipSeg;
 use crate::error::{ModelError, Result};
-use crate::init;
 use crate::method::MethodConfig;
-use crate::preprocess::check_image_size;
 use crate::weights::{self, for_each_parameter};
+
+/// What a model keeps of images or of prompts: tensors `[rows, tokens, width]`, a row of each for an image or a prompt. What
+/// has no tokens has one.
+///
+/// Where prompts have different numbers of tokens, the shorter ones are filled up with zeros at the end; a model that must
+/// tell tokens from filling keeps a tensor that says so.
+pub type States = Vec<Tensor<3>>;
+
+/// Some rows of states, by index, repeated as often as they are named: an image is encoded once and decoded for each of its
+/// prompts.
+pub fn select(states: &[Tensor<3>], rows: &[usize]) -> States {
+    let indices: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
+    let some = states.iter().map(|state| {
+        let indices = TensorData::new(indices.clone(), [rows.len()]);
+        let indices = Tensor::<1, Int>::from_data(indices, &state.device());
+        state.clone().select(0, indices)
+    });
+    some.collect()
+}
+
+/// The rows of several states one behind the other.
+pub fn concatenate(parts: impl IntoIterator<Item = States>) -> States {
+    let mut columns: Vec<Vec<Tensor<3>>> = Vec::new();
+    for states in parts {
+        columns.resize_with(states.len(), Vec::new);
+        for (column, state) in columns.iter_mut().zip(states) {
+            column.push(state);
+        }
+    }
+    let joined = columns.into_iter().map(|column| {
+        let tokens = column.iter().map(|state| state.dims()[1]).max();
+        let filled = column
+            .into_iter()
+            .map(|state| filled_up(state, tokens.unwrap_or(0)));
+        Tensor::cat(filled.collect(), 0)
+    });
+    joined.collect()
+}
+
+/// A state `[rows, tokens, width]` with zeros behind its tokens, `tokens` of them in all.
+fn filled_up(state: Tensor<3>, tokens: usize) -> Tensor<3> {
+    let [rows, own, width] = state.dims();
+    if own == tokens {
+        return state;
+    }
+    let zeros = Tensor::zeros([rows, tokens - own, width], &state.device());
+    Tensor::cat(vec![state, zeros], 1)
+}
 
 /// What training, evaluation and prediction need of a model, whatever its architecture.
 ///
@@ -22,28 +67,23 @@ use crate::weights::{self, for_each_parameter};
 /// ([`frozen_vision`](Self::frozen_vision), [`frozen_text`](Self::frozen_text)), and what is made
 /// of them for the decoder.
 pub trait SegmentationModel: Module {
-    /// What is kept of a batch of images.
-    type Features: Clone;
+    /// What of the model is trained.
+    fn method(&self) -> &MethodConfig;
 
-    /// Pixels `[batch, 3, side, side]`, normalised, to the vision tower's states, each
-    /// `[batch, tokens, width]`.
-    fn vision_states(&self, pixels: Tensor<4>) -> Vec<Tensor<3>>;
+    /// Pixels `[batch, 3, side, side]`, normalised, to the vision tower's states.
+    fn vision_states(&self, pixels: Tensor<4>) -> States;
 
     /// For inputs of a side, the shapes `[tokens, width]` of an image's
     /// [`vision_states`](Self::vision_states), if nothing that they depend on is trained.
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>>;
 
-    /// Vision states to features.
-    fn features(&self, states: Vec<Tensor<3>>) -> Self::Features;
+    /// Vision states to features: what the decoder takes of an image.
+    fn features(&self, states: States) -> States;
 
     /// Pixels `[batch, 3, side, side]`, normalised, to features.
-    fn encode_image(&self, pixels: Tensor<4>) -> Self::Features {
+    fn encode_image(&self, pixels: Tensor<4>) -> States {
         self.features(self.vision_states(pixels))
     }
-
-    /// The features of some images of a batch, by index, repeated as often as they are named: an
-    /// image is encoded once and decoded for each of its prompts.
-    fn select_features(&self, features: &Self::Features, images: &[usize]) -> Self::Features;
 
     /// The most tokens a prompt can have.
     fn context_length(&self) -> usize;
@@ -54,22 +94,22 @@ pub trait SegmentationModel: Module {
     /// If a prompt is too long or has an id outside the vocabulary.
     fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch>;
 
-    /// Tokens to the text tower's states, each `[prompts, width]`.
-    fn text_states(&self, tokens: &TokenBatch) -> Vec<Tensor<2>>;
+    /// Tokens to the text tower's states. A prompt's do not depend on the prompts beside it.
+    fn text_states(&self, tokens: &TokenBatch) -> States;
 
     /// Whether nothing that [`text_states`](Self::text_states) depend on is trained.
     fn frozen_text(&self) -> bool;
 
-    /// Text states to conditional embeddings `[prompts, projection]`.
-    fn condition(&self, states: Vec<Tensor<2>>) -> Tensor<2>;
+    /// Text states to what the decoder takes of a prompt.
+    fn condition(&self, states: States) -> States;
 
-    /// Tokens to conditional embeddings `[prompts, projection]`.
-    fn encode_text(&self, tokens: &TokenBatch) -> Tensor<2> {
+    /// Tokens to what the decoder takes of a prompt.
+    fn encode_text(&self, tokens: &TokenBatch) -> States {
         self.condition(self.text_states(tokens))
     }
 
-    /// Features of a batch and as many conditional embeddings to logits `[batch, side, side]`.
-    fn decode(&self, features: &Self::Features, text: Tensor<2>) -> Tensor<3>;
+    /// Features of a batch, and as many rows of what [`condition`](Self::condition) gives, to logits `[batch, side, side]`.
+    fn decode(&self, features: &[Tensor<3>], text: States) -> Tensor<3>;
 
     /// Side of the logits for an input side, in pixels.
     ///
@@ -85,62 +125,46 @@ pub trait SegmentationModel: Module {
         let device = self.devices().first().cloned().unwrap_or_default();
         device.without_autodiff()
     }
-}
 
-/// A CLIPSeg with the adapters of a method. Its parameters have the published names: those of the
-/// base start with `clipseg.`.
-#[derive(Module, Debug)]
-pub struct AdaptedClipSeg {
-    clipseg: ClipSeg,
-    adapters: Option<Adapters>,
-    #[module(skip)]
-    config: ClipSegConfig,
-    #[module(skip)]
-    method: MethodConfig,
-}
-
-impl AdaptedClipSeg {
-    /// A base with fresh adapters, initialised by `seed`.
-    ///
-    /// # Errors
-    /// If the method does not go with the base.
-    pub fn new(base: &Base, method: MethodConfig, seed: u64) -> Result<Self> {
-        let device = base.clipseg.devices().first().cloned().unwrap_or_default();
-        let adapters = Adapters::new(&method, &base.config, &device)?;
-        Ok(Self {
-            clipseg: base.clipseg.clone(),
-            adapters: init::adapters(adapters, method.profile, seed),
-            config: base.config.clone(),
-            method,
-        })
+    /// Number of trained parameters.
+    fn trained_parameters(&self) -> usize {
+        let mut count = 0;
+        for_each_parameter(self, |name, shape| {
+            if self.trains(name) {
+                count += shape.iter().product::<usize>();
+            }
+        });
+        count
     }
 
-    /// A base with the trained parameters of an adapter file.
-    ///
-    /// # Errors
-    /// If the file is for another base or does not fit this one.
-    pub fn with_adapter(base: &Base, adapter: AdapterFile) -> Result<Self> {
-        adapter.check_base(&base.identity)?;
-        Self::new(base, adapter.method.clone(), 0)?.load(adapter)
+    /// The same model with the trained parameters tracked for gradients and all others constant.
+    fn for_training(self) -> Self {
+        tracked(self, true)
+    }
+
+    /// The same model with all parameters constant.
+    fn for_inference(self) -> Self {
+        tracked(self, false)
     }
 
     /// Puts the parameters of an adapter file in place of the trained ones.
     ///
     /// # Errors
     /// If a tensor is missing, extra or of another shape.
-    pub fn load(self, adapter: AdapterFile) -> Result<Self> {
+    fn load(self, adapter: AdapterFile) -> Result<Self> {
         let AdapterFile {
             path,
             tensors,
             method,
             ..
         } = adapter;
-        if method.kind != self.method.kind {
+        let own = self.method().kind;
+        if method.kind != own {
             return Err(ModelError::Adapter {
                 path,
                 message: format!(
-                    "was made by method {:?}, but {:?} is wanted; set `method.kind` to what made it",
-                    method.kind, self.method.kind
+                    "was made by method {:?}, but {own:?} is wanted; set `method.kind` to what made it",
+                    method.kind
                 ),
             });
         }
@@ -154,135 +178,130 @@ impl AdaptedClipSeg {
             })
         }
     }
-
-    /// The same model with the trained parameters tracked for gradients and all others constant.
-    pub fn for_training(self) -> Self {
-        self.tracked(true)
-    }
-
-    /// The same model with all parameters constant.
-    pub fn for_inference(self) -> Self {
-        self.tracked(false)
-    }
-
-    fn tracked(self, training: bool) -> Self {
-        struct Track(Vec<ParamId>);
-        impl ModuleMapper for Track {
-            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-                weights::with_tracking(param.id, param.val(), self.0.contains(&param.id))
-            }
-        }
-        let mut trained = Vec::new();
-        weights::for_each_parameter_id(&self, |name, id| {
-            if training && self.trains(name) {
-                trained.push(id);
-            }
-        });
-        self.map(&mut Track(trained))
-    }
-
-    /// The method.
-    pub fn method(&self) -> &MethodConfig {
-        &self.method
-    }
-
-    /// The base's configuration.
-    pub fn config(&self) -> &ClipSegConfig {
-        &self.config
-    }
-
-    /// Number of trained parameters.
-    pub fn trained_parameters(&self) -> usize {
-        let mut count = 0;
-        for_each_parameter(self, |name, shape| {
-            if self.trains(name) {
-                count += shape.iter().product::<usize>();
-            }
-        });
-        count
-    }
 }
 
-impl SegmentationModel for AdaptedClipSeg {
-    type Features = Vec<Tensor<3>>;
+fn tracked<M: SegmentationModel>(model: M, training: bool) -> M {
+    struct Track(Vec<ParamId>);
+    impl ModuleMapper for Track {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            weights::with_tracking(param.id, param.val(), self.0.contains(&param.id))
+        }
+    }
+    let mut trained = Vec::new();
+    weights::for_each_parameter_id(&model, |name, id| {
+        if training && model.trains(name) {
+            trained.push(id);
+        }
+    });
+    model.map(&mut Track(trained))
+}
 
-    fn vision_states(&self, pixels: Tensor<4>) -> Vec<Tensor<3>> {
-        let tower = &self.clipseg.clip.vision_model;
-        tower.forward(pixels, &self.config.extract_layers, |layer| {
-            self.adapters.as_ref()?.vision_layer(layer)
+/// A base with what a method puts on it: a model of any architecture.
+#[derive(Module, Debug)]
+pub enum Model {
+    /// CLIPSeg and what differs from it in its towers alone.
+    ClipSeg(AdaptedClipSeg),
+}
+
+/// A call of whichever model it is.
+macro_rules! of_each {
+    ($model:expr, $one:ident => $call:expr) => {
+        match $model {
+            Model::ClipSeg($one) => $call,
+        }
+    };
+}
+
+impl Model {
+    /// A base with what a method trains on it fresh, initialised by `seed`.
+    ///
+    /// # Errors
+    /// If the method does not go with the base.
+    pub fn new(base: &Base, method: MethodConfig, seed: u64) -> Result<Self> {
+        Ok(match &base.network {
+            Network::ClipSeg(clipseg) => Self::ClipSeg(AdaptedClipSeg::new(clipseg, method, seed)?),
         })
     }
 
+    /// A base with the trained parameters of an adapter file.
+    ///
+    /// # Errors
+    /// If the file is for another base or does not fit this one.
+    pub fn with_adapter(base: &Base, adapter: AdapterFile) -> Result<Self> {
+        adapter.check_base(&base.identity)?;
+        Self::new(base, adapter.method.clone(), 0)?.load(adapter)
+    }
+}
+
+impl SegmentationModel for Model {
+    fn method(&self) -> &MethodConfig {
+        of_each!(self, model => model.method())
+    }
+
+    fn vision_states(&self, pixels: Tensor<4>) -> States {
+        of_each!(self, model => model.vision_states(pixels))
+    }
+
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
-        let vision = &self.config.vision_config;
-        let tokens = (image_size / vision.patch_size).pow(2) + 1;
-        let taps = self.config.extract_layers.len();
-        (!self.method.trains_vision_tower()).then(|| vec![[tokens, vision.hidden_size]; taps])
+        of_each!(self, model => model.frozen_vision(image_size))
     }
 
-    fn features(&self, states: Vec<Tensor<3>>) -> Self::Features {
-        let states = match &self.adapters {
-            Some(adapters) => adapters.adapt_taps(states),
-            None => states,
-        };
-        self.clipseg.decoder.reduce(states)
-    }
-
-    fn select_features(&self, features: &Self::Features, images: &[usize]) -> Self::Features {
-        let indices: Vec<i64> = images.iter().map(|image| *image as i64).collect();
-        features
-            .iter()
-            .map(|state| {
-                let indices = TensorData::new(indices.clone(), [images.len()]);
-                let indices = Tensor::<1, Int>::from_data(indices, &state.device());
-                state.clone().select(0, indices)
-            })
-            .collect()
+    fn features(&self, states: States) -> States {
+        of_each!(self, model => model.features(states))
     }
 
     fn context_length(&self) -> usize {
-        self.config.text_config.max_position_embeddings
+        of_each!(self, model => model.context_length())
     }
 
     fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch> {
-        TokenBatch::new(prompts, &self.config.text_config)
+        of_each!(self, model => model.tokens(prompts))
     }
 
-    /// The projected embedding, and behind it the tapped states that the adapters want.
-    fn text_states(&self, tokens: &TokenBatch) -> Vec<Tensor<2>> {
-        let clip = &self.clipseg.clip;
-        let taps = self.adapters.as_ref().map_or(&[][..], Adapters::text_taps);
-        let TextStates { pooled, tapped } = clip.text_model.forward(tokens, taps, |layer| {
-            self.adapters.as_ref()?.text_layer(layer)
-        });
-        let mut states = vec![clip.text_projection.forward(pooled)];
-        states.extend(tapped);
-        states
+    fn text_states(&self, tokens: &TokenBatch) -> States {
+        of_each!(self, model => model.text_states(tokens))
     }
 
     fn frozen_text(&self) -> bool {
-        !self.method.trains_text_tower()
+        of_each!(self, model => model.frozen_text())
     }
 
-    fn condition(&self, mut states: Vec<Tensor<2>>) -> Tensor<2> {
-        let tapped = states.split_off(1);
-        let embedding = states.swap_remove(0);
-        match &self.adapters {
-            Some(adapters) => adapters.adapt_text(embedding, tapped),
-            None => embedding,
-        }
+    fn condition(&self, states: States) -> States {
+        of_each!(self, model => model.condition(states))
     }
 
-    fn decode(&self, features: &Self::Features, text: Tensor<2>) -> Tensor<3> {
-        self.clipseg.decoder.forward(features, text)
+    fn decode(&self, features: &[Tensor<3>], text: States) -> Tensor<3> {
+        of_each!(self, model => model.decode(features, text))
     }
 
     fn output_size(&self, image_size: usize) -> Result<usize> {
-        check_image_size(image_size, &self.config)?;
-        Ok(self.config.output_size(image_size))
+        of_each!(self, model => model.output_size(image_size))
     }
 
     fn trains(&self, name: &str) -> bool {
-        self.method.trains(name, &self.config)
+        of_each!(self, model => model.trains(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::to_host;
+
+    /// Prompts of two and of three tokens, and an embedding of each: what is kept alone is put together again.
+    #[test]
+    fn shorter_prompts_are_filled_up() {
+        let device = Device::flex();
+        let tokens = |values: &[f32]| {
+            let data = TensorData::new(values.to_vec(), [1, values.len(), 1]);
+            Tensor::<3>::from_data(data, &device)
+        };
+        let one = vec![tokens(&[1.0, 2.0]), tokens(&[9.0])];
+        let two = vec![tokens(&[3.0, 4.0, 5.0]), tokens(&[8.0])];
+        let both = concatenate([one, two]);
+        assert_eq!(both[0].dims(), [2, 3, 1]);
+        assert_eq!(to_host(both[0].clone()), [1.0, 2.0, 0.0, 3.0, 4.0, 5.0]);
+        let chosen = select(&both, &[1, 0, 1]);
+        assert_eq!(to_host(chosen[1].clone()), [8.0, 9.0, 8.0]);
     }
 }

@@ -1,12 +1,15 @@
 //! How images become a model's input.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 use vlsm_data::{IMAGENET_MEAN, IMAGENET_STD};
 
 use crate::config::ClipSegConfig;
 use crate::error::{ModelError, Result};
+
+/// CLIP's mean of each channel (Radford et al. 2021), of values in 0..1.
+pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+/// CLIP's standard deviation of each channel.
+pub const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 
 /// Input side and normalisation of a base, as in Hugging Face's `preprocessor_config.json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,34 +37,27 @@ struct PreprocessorConfig {
 }
 
 impl Preprocessing {
-    /// What a base without a `preprocessor_config.json` takes: its own image size, ImageNet's
-    /// mean and standard deviation.
+    /// What a CLIPSeg without a `preprocessor_config.json` takes: its own image size, ImageNet's
+    /// mean and standard deviation. A BiomedCLIP takes CLIP's.
     pub fn of(config: &ClipSegConfig) -> Self {
+        let (mean, std) = if config.vision_config.timm {
+            (CLIP_MEAN, CLIP_STD)
+        } else {
+            (IMAGENET_MEAN, IMAGENET_STD)
+        };
         Self {
             image_size: config.vision_config.image_size,
-            mean: IMAGENET_MEAN,
-            std: IMAGENET_STD,
+            mean,
+            std,
         }
     }
 
-    /// Reads `preprocessor_config.json` beside a base, where there is one.
+    /// Parses a `preprocessor_config.json`; what it does not say is as in `default`.
     ///
     /// # Errors
-    /// If the file is there but cannot be read or its input is not square.
-    pub fn read(folder: &Path, config: &ClipSegConfig) -> Result<Self> {
-        let path = folder.join("preprocessor_config.json");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                Self::parse(&text, config).map_err(|message| ModelError::Config { path, message })
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::of(config)),
-            Err(source) => Err(ModelError::Read { path, source }),
-        }
-    }
-
-    /// Parses a `preprocessor_config.json`, as [`read`](Self::read) does.
-    pub(crate) fn parse(text: &str, config: &ClipSegConfig) -> std::result::Result<Self, String> {
-        let mut preprocessing = Self::of(config);
+    /// If it is malformed or its input is not square.
+    pub(crate) fn parse(text: &str, default: Self) -> std::result::Result<Self, String> {
+        let mut preprocessing = default;
         let file: PreprocessorConfig =
             serde_json::from_str(text).map_err(|error| error.to_string())?;
         match file.size {
@@ -101,12 +97,11 @@ fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
-/// Checks that a base can take a square input of `size` pixels.
+/// Checks that a vision tower with patches of `patch` pixels can take a square input of `size` pixels.
 ///
 /// # Errors
 /// If `size` is not a positive multiple of the patch size; names the nearest that is.
-pub fn check_image_size(size: usize, config: &ClipSegConfig) -> Result<()> {
-    let patch = config.vision_config.patch_size;
+pub fn check_image_size(size: usize, patch: usize) -> Result<()> {
     if size == 0 || !size.is_multiple_of(patch) {
         let nearest = ((size + patch / 2) / patch).max(1) * patch;
         return Err(ModelError::ImageSize {

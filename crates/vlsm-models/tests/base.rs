@@ -9,8 +9,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
-    AdaptedClipSeg, AdapterFile, Base, ClipSegConfig, MethodConfig, MethodKind, Profile,
-    SegmentationModel, Towers, init,
+    AdapterFile, Base, ClipSegConfig, MethodConfig, MethodKind, Model, Network, Profile,
+    SegmentationModel, States, Towers, init, model::select,
 };
 
 fn folder(path: &str) -> PathBuf {
@@ -19,6 +19,11 @@ fn folder(path: &str) -> PathBuf {
 
 fn load(folder: &Path) -> vlsm_models::Result<Base> {
     Base::load(folder.to_str().unwrap(), &Device::flex())
+}
+
+fn config(base: &Base) -> &ClipSegConfig {
+    let Network::ClipSeg(clipseg) = &base.network;
+    &clipseg.config
 }
 
 /// A base of a few thousand parameters in a folder of its own.
@@ -41,7 +46,7 @@ fn write(folder: &Path, tensors: &BTreeMap<String, HostTensor>) {
 fn unusual_configuration_from_pytorch_file() {
     let folder = folder("tests/data/odd_base");
     let base = load(&folder).unwrap();
-    assert_eq!(base.config.extract_layers, [0, 2, 1]);
+    assert_eq!(config(&base).extract_layers, [0, 2, 1]);
     let batch = tensor_file::read(&folder.join("batch.safetensors")).unwrap();
     let pixels = &batch.tensors["pixel_values"];
     let pixels = TensorData::new(pixels.data.clone(), [3, 3, 48, 48]);
@@ -52,7 +57,7 @@ fn unusual_configuration_from_pytorch_file() {
         .map(|id| *id as u32)
         .collect();
     let prompts: Vec<&[u32]> = ids.chunks(6).collect();
-    let model = AdaptedClipSeg::new(&base, MethodConfig::zero_shot(), 0).unwrap();
+    let model = Model::new(&base, MethodConfig::zero_shot(), 0).unwrap();
     let text = model.encode_text(&model.tokens(&prompts).unwrap());
     let logits = to_host(model.decode(&model.encode_image(pixels), text));
     let expected = &batch.tensors["logits"].data;
@@ -90,7 +95,7 @@ fn weights_survive_the_module() {
     let temporary = tempfile::tempdir().unwrap();
     let config = small_base(temporary.path(), 2);
     let base = load(temporary.path()).unwrap();
-    let exported = weights::export(&base.clipseg, |_| true);
+    let exported = weights::export(&base.network, |_| true);
     let written = init::base(&config, 2);
     assert_eq!(exported.len(), written.len());
     for (name, tensor) in &written {
@@ -113,7 +118,7 @@ fn adapters_go_back_on_their_base_only() {
         bottleneck: Some(5),
         ..MethodConfig::default()
     };
-    let model = AdaptedClipSeg::new(&one, method.clone(), 7).unwrap();
+    let model = Model::new(&one, method.clone(), 7).unwrap();
     let file = AdapterFile {
         path: PathBuf::new(),
         tensors: weights::export(&model, |name| model.trains(name)),
@@ -126,14 +131,12 @@ fn adapters_go_back_on_their_base_only() {
     let read = AdapterFile::read(&path).unwrap();
     assert_eq!(read.method, method);
     assert_eq!(read.image_size, Some(48));
-    let restored = AdaptedClipSeg::with_adapter(&one, read.clone()).unwrap();
+    let restored = Model::with_adapter(&one, read.clone()).unwrap();
     let again = weights::export(&restored, |name| restored.trains(name));
     for (name, tensor) in &file.tensors {
         assert_eq!(again[name].data, tensor.data, "{name}");
     }
-    let error = AdaptedClipSeg::with_adapter(&two, read)
-        .unwrap_err()
-        .to_string();
+    let error = Model::with_adapter(&two, read).unwrap_err().to_string();
     for part in [
         "adapter.safetensors",
         "one",
@@ -150,9 +153,7 @@ fn adapters_go_back_on_their_base_only() {
     assert_eq!(bare.method.towers, Towers::Vl);
     assert_eq!(bare.method.bottleneck, Some(5));
     assert_eq!(bare.method.profile, Profile::Paper);
-    let error = AdaptedClipSeg::with_adapter(&one, bare)
-        .unwrap_err()
-        .to_string();
+    let error = Model::with_adapter(&one, bare).unwrap_err().to_string();
     assert!(
         error.contains("extra `l_attn_adapters.2.fc1.bias`"),
         "{error}"
@@ -176,7 +177,7 @@ fn default_adapters_start_as_the_identity() {
     let base = base_for_all_methods();
     let pixels = Tensor::<4>::ones([1, 3, 32, 32], &Device::flex());
     let logits = |method: MethodConfig| {
-        let model = AdaptedClipSeg::new(&base, method, 1).unwrap();
+        let model = Model::new(&base, method, 1).unwrap();
         let text = model.encode_text(&model.tokens(&[[60, 4, 63]]).unwrap());
         to_host(model.decode(&model.encode_image(pixels.clone()), text))
     };
@@ -203,7 +204,7 @@ fn states_do_not_depend_on_the_batch() {
         kind: MethodKind::Shallow,
         ..MethodConfig::default()
     };
-    let model = AdaptedClipSeg::new(&base, method, 1).unwrap();
+    let model = Model::new(&base, method, 1).unwrap();
     let texts = [
         "a",
         "a red disc",
@@ -236,7 +237,7 @@ fn states_do_not_depend_on_the_batch() {
 fn frozen_towers_do_not_see_what_is_trained() {
     let base = base_for_all_methods();
     let pixels = Tensor::<4>::ones([2, 3, 32, 32], &Device::flex());
-    let values = |states: Vec<Tensor<2>>| states.into_iter().map(to_host).collect::<Vec<_>>();
+    let values = |states: States| states.into_iter().map(to_host).collect::<Vec<_>>();
     for kind in [
         MethodKind::Dense,
         MethodKind::Shallow,
@@ -250,9 +251,9 @@ fn frozen_towers_do_not_see_what_is_trained() {
                 towers,
                 ..MethodConfig::default()
             };
-            let before = AdaptedClipSeg::new(&base, method.clone(), 1).unwrap();
+            let before = Model::new(&base, method.clone(), 1).unwrap();
             let moved = weights::update(before.clone(), |name, value| {
-                method.trains(name, &base.config).then(|| value + 0.1)
+                method.trains(name, config(&base)).then(|| value + 0.1)
             });
             let tokens = before.tokens(&[[60, 4, 63]]).unwrap();
             let text = [&before, &moved].map(|model| values(model.text_states(&tokens)));
@@ -268,14 +269,7 @@ fn frozen_towers_do_not_see_what_is_trained() {
                 let claimed = shapes.into_iter().map(|[tokens, width]| [2, tokens, width]);
                 assert!(found.eq(claimed));
             }
-            let vision = states.map(|states| {
-                values(
-                    states
-                        .into_iter()
-                        .map(|state| state.flatten(1, 2))
-                        .collect(),
-                )
-            });
+            let vision = states.map(values);
             assert_eq!(
                 vision[0] == vision[1],
                 before.frozen_vision(32).is_some(),
@@ -312,7 +306,7 @@ fn gradients_through_shared_images() {
     let base = load(folder.path()).unwrap();
     let mut method = MethodConfig::zero_shot();
     method.kind = MethodKind::Full;
-    let model = AdaptedClipSeg::new(&base, method, 0).unwrap();
+    let model = Model::new(&base, method, 0).unwrap();
     let side = config.vision_config.image_size;
     let wave = |shape: &[usize], step: f32| {
         let values = (0..shape.iter().product()).map(|at: usize| (at as f32 * step).sin());
@@ -326,13 +320,13 @@ fn gradients_through_shared_images() {
     let tokens = [[0, 4, 7, 9], [0, 5, 9, 9], [0, 6, 4, 9], [0, 3, 3, 9]];
     let tokens = model.tokens(&tokens).unwrap();
     let training = model.for_training();
-    let gradients = |features| {
+    let gradients = |features: States| {
         let logits = training.decode(&features, training.encode_text(&tokens));
         let mut gradients = (logits * weights.clone()).sum().backward();
         weights::take_gradients(&training, &mut gradients)
     };
     let features = training.encode_image(pixels.clone());
-    let shared = gradients(training.select_features(&features, &[0, 0, 1, 0]));
+    let shared = gradients(select(&features, &[0, 0, 1, 0]));
     let each = [0, 0, 1, 0].map(|at| pixels.clone().narrow(0, at, 1));
     let repeated = gradients(training.encode_image(Tensor::cat(each.into(), 0)));
     assert_eq!(shared.len(), repeated.len());

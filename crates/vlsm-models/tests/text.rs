@@ -11,7 +11,7 @@ use vlsm_models::tensor_file::{
     Fingerprint, HostTensor, TensorFile, TensorFileError, fingerprint, read, read_pytorch,
     read_safetensors, write_safetensors,
 };
-use vlsm_models::tokenizer::{ClipTokenizer, TokenizerError};
+use vlsm_models::tokenizer::{Tokenizer, TokenizerError};
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -37,7 +37,7 @@ fn data(name: &str) -> PathBuf {
 #[test]
 fn embedded_vocabulary_meets_the_fixture() {
     let fixture = token_fixture();
-    let tokenizer = ClipTokenizer::embedded().unwrap();
+    let tokenizer = Tokenizer::embedded().unwrap();
     assert_eq!(tokenizer.vocabulary_size(), 49408);
     assert_eq!(u64::from(tokenizer.start_id()), fixture["bos"]);
     assert_eq!(u64::from(tokenizer.end_id()), fixture["eos"]);
@@ -57,7 +57,7 @@ fn embedded_vocabulary_meets_the_fixture() {
 
 #[test]
 fn a_cut_text_still_ends_with_the_end_token() {
-    let tokenizer = ClipTokenizer::embedded().unwrap();
+    let tokenizer = Tokenizer::embedded().unwrap();
     let (start, end) = (tokenizer.start_id(), tokenizer.end_id());
     assert_eq!(tokenizer.encode("a b c", 3).unwrap(), [start, 320, end]);
     assert_eq!(tokenizer.encode("a", 3).unwrap(), [start, 320, end]);
@@ -68,7 +68,7 @@ fn a_cut_text_still_ends_with_the_end_token() {
 #[test]
 fn without_cleaning_ids_are_those_of_hugging_face() {
     // Expected values by transformers 4.41.2, CLIPTokenizerFast.
-    let tokenizer = ClipTokenizer::embedded().unwrap().with_cleaning(false);
+    let tokenizer = Tokenizer::embedded().unwrap().with_cleaning(false);
     let (start, end) = (tokenizer.start_id(), tokenizer.end_id());
     assert_eq!(
         tokenizer.encode("“q” &amp;", 77).unwrap(),
@@ -93,7 +93,7 @@ const TINY: &str = r#"{"l": 0, "o": 1, "w</w>": 2, "lo": 3, "low</w>": 4, "<|sta
 #[test]
 fn a_folders_vocabulary_is_used() {
     let folder = tiny_folder(TINY, "#version: 0.2\nl o\nlo w</w>\n");
-    let tokenizer = ClipTokenizer::from_folder(folder.path()).unwrap().unwrap();
+    let tokenizer = Tokenizer::from_folder(folder.path()).unwrap().unwrap();
     assert_eq!(tokenizer.encode("LOW  low!", 77).unwrap(), [5, 4, 4, 7, 6]);
     assert_eq!(tokenizer.encode("lowlow", 77).unwrap(), [5, 3, 8, 4, 6]);
 
@@ -102,17 +102,17 @@ fn a_folders_vocabulary_is_used() {
         "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
         "model": {"type": "WordLevel", "vocab": {"cat": 0, "<|startoftext|>": 1, "<|endoftext|>": 2}, "unk_token": "cat"}}"#;
     fs::write(folder.path().join("tokenizer.json"), json).unwrap();
-    let tokenizer = ClipTokenizer::from_folder(folder.path()).unwrap().unwrap();
+    let tokenizer = Tokenizer::from_folder(folder.path()).unwrap().unwrap();
     assert_eq!(tokenizer.encode("cat cat", 77).unwrap(), [1, 0, 0, 2]);
 }
 
 #[test]
 fn a_faulty_tokenizer_folder_is_an_error_that_names_the_file() {
     let none = tempfile::tempdir().unwrap();
-    assert!(ClipTokenizer::from_folder(none.path()).unwrap().is_none());
+    assert!(Tokenizer::from_folder(none.path()).unwrap().is_none());
 
     let fails = |folder: &tempfile::TempDir, file: &str| {
-        let error = ClipTokenizer::from_folder(folder.path()).unwrap_err();
+        let error = Tokenizer::from_folder(folder.path()).unwrap_err();
         assert!(error.to_string().contains(file), "{error}");
         error
     };

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use vlsm_data::{Example, Mask, RgbImage, Sample, normalize};
-use vlsm_models::{ClipTokenizer, ModelError, Preprocessing, SegmentationModel};
+use vlsm_models::model::{concatenate, select};
+use vlsm_models::{ModelError, Preprocessing, SegmentationModel, States, Tokenizer};
 
 use crate::error::Result;
 
@@ -74,10 +75,10 @@ pub fn pixels(images: &[&RgbImage], preprocessing: &Preprocessing, device: &Devi
     )
 }
 
-/// The text tower's states of the prompts seen so far, each `[1, width]`: kept for a whole training if nothing in the tower
+/// The text tower's states of the prompts seen so far, a row each: kept for a whole training if nothing in the tower
 /// is trained, and shared by all that encode prompts in it.
 #[derive(Debug, Clone, Default)]
-pub struct PromptStates(Arc<Mutex<HashMap<String, Vec<Tensor<2>>>>>);
+pub struct PromptStates(Arc<Mutex<HashMap<String, States>>>);
 
 impl PromptStates {
     /// For a training of a model; `None` if the states change in it.
@@ -88,15 +89,15 @@ impl PromptStates {
 
 /// Encodes prompts, each distinct one once.
 pub struct PromptEncoder<'a> {
-    tokenizer: &'a ClipTokenizer,
+    tokenizer: &'a Tokenizer,
     states: Option<PromptStates>,
-    /// Embeddings `[1, projection]` of prompts seen, while nothing that they depend on is trained.
-    embeddings: Option<HashMap<String, Tensor<2>>>,
+    /// What the decoder takes of prompts seen, a row each, while nothing that it depends on is trained.
+    embeddings: Option<HashMap<String, States>>,
 }
 
 impl<'a> PromptEncoder<'a> {
     /// For a model that does not change while this is in use.
-    pub fn frozen(tokenizer: &'a ClipTokenizer) -> Self {
+    pub fn frozen(tokenizer: &'a Tokenizer) -> Self {
         Self {
             tokenizer,
             states: None,
@@ -105,7 +106,7 @@ impl<'a> PromptEncoder<'a> {
     }
 
     /// For a model in training.
-    pub fn training(tokenizer: &'a ClipTokenizer) -> Self {
+    pub fn training(tokenizer: &'a Tokenizer) -> Self {
         Self {
             tokenizer,
             states: None,
@@ -118,15 +119,11 @@ impl<'a> PromptEncoder<'a> {
         Self { states, ..self }
     }
 
-    /// Conditional embeddings `[prompts, projection]`.
+    /// What the decoder takes of prompts, a row for each.
     ///
     /// # Errors
     /// If the tokenizer does not belong to the model.
-    pub fn encode<M: SegmentationModel>(
-        &mut self,
-        model: &M,
-        prompts: &[&str],
-    ) -> Result<Tensor<2>> {
+    pub fn encode<M: SegmentationModel>(&mut self, model: &M, prompts: &[&str]) -> Result<States> {
         if self.states.is_none() {
             self.states = PromptStates::of(model);
         }
@@ -139,15 +136,12 @@ impl<'a> PromptEncoder<'a> {
             let mut places = Vec::with_capacity(prompts.len());
             for prompt in prompts {
                 let place = distinct.iter().position(|one| one == prompt);
-                places.push(place.unwrap_or(distinct.len()) as i64);
+                places.push(place.unwrap_or(distinct.len()));
                 if place.is_none() {
                     distinct.push(prompt);
                 }
             }
-            let embeddings = model.condition(states(&distinct)?);
-            let places = TensorData::new(places, [prompts.len()]);
-            let places = Tensor::<1, Int>::from_data(places, &embeddings.device());
-            return Ok(embeddings.select(0, places));
+            return Ok(select(&model.condition(states(&distinct)?), &places));
         };
         if self.states.is_some() {
             let new = prompts
@@ -159,21 +153,21 @@ impl<'a> PromptEncoder<'a> {
         for prompt in prompts {
             if !known.contains_key(*prompt) {
                 // Alone, so that the last bits do not depend on which prompts came together.
-                let embedding = model.condition(states(&[prompt])?);
-                known.insert((*prompt).to_owned(), embedding.inner());
+                let embedding = model.condition(states(&[prompt])?).into_iter();
+                known.insert((*prompt).to_owned(), embedding.map(Tensor::inner).collect());
             }
             embeddings.extend(known.get(*prompt).cloned());
         }
-        Ok(Tensor::cat(embeddings, 0))
+        Ok(concatenate(embeddings))
     }
 }
 
-/// Text states of prompts, each `[prompts, width]`.
+/// Text states of prompts, a row for each.
 fn text_states<M: SegmentationModel>(
     model: &M,
-    tokenizer: &ClipTokenizer,
+    tokenizer: &Tokenizer,
     prompts: &[&str],
-) -> Result<Vec<Tensor<2>>> {
+) -> Result<States> {
     let ids = prompts
         .iter()
         .map(|prompt| tokenizer.encode(prompt, model.context_length()));
@@ -187,9 +181,9 @@ fn text_states<M: SegmentationModel>(
 fn kept_states<M: SegmentationModel>(
     kept: &PromptStates,
     model: &M,
-    tokenizer: &ClipTokenizer,
+    tokenizer: &Tokenizer,
     prompts: &[&str],
-) -> Result<Vec<Tensor<2>>> {
+) -> Result<States> {
     // Nothing panics while it holds the lock.
     let lock = || kept.0.lock().unwrap_or_else(PoisonError::into_inner);
     let mut new: Vec<&str> = Vec::new();
@@ -206,18 +200,8 @@ fn kept_states<M: SegmentationModel>(
             lock().insert(prompt.to_owned(), own.collect());
         }
     }
-    let mut columns: Vec<Vec<Tensor<2>>> = Vec::new();
-    for states in prompts
+    let known = prompts
         .iter()
-        .filter_map(|prompt| lock().get(*prompt).cloned())
-    {
-        columns.resize_with(states.len(), Vec::new);
-        for (column, state) in columns.iter_mut().zip(states) {
-            column.push(state);
-        }
-    }
-    Ok(columns
-        .into_iter()
-        .map(|column| Tensor::cat(column, 0))
-        .collect())
+        .filter_map(|prompt| lock().get(*prompt).cloned());
+    Ok(concatenate(known))
 }

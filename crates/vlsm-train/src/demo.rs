@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use vlsm_data::synth::Domain;
 use vlsm_data::{Dataset, PromptChoice, Split};
-use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, MethodConfig, MethodKind, Towers};
+use vlsm_models::{AdapterFile, Base, MethodConfig, MethodKind, Model, SegmentationModel, Towers};
 
 use crate::device::device;
 use crate::error::Result;
@@ -159,7 +159,7 @@ impl Demo {
                 path: out.join(name),
             };
             let summary = train(&recipe, &folder.path, true)?;
-            models.push(AdaptedClipSeg::with_adapter(
+            models.push(Model::with_adapter(
                 &base,
                 AdapterFile::read(&folder.adapter())?,
             )?);

@@ -11,8 +11,9 @@ use vlsm_data::{
     DataConfig, Dataset, Example, Loader, LoaderConfig, Mask, PromptChoice, Request, Sample,
     Scores, Summary, resize_mask, score, write_png_mask,
 };
+use vlsm_models::model::select;
 use vlsm_models::weights::to_host;
-use vlsm_models::{ClipTokenizer, Preprocessing, Profile, SegmentationModel};
+use vlsm_models::{Preprocessing, Profile, SegmentationModel, Tokenizer};
 
 use crate::batch::{PromptEncoder, PromptStates, Truth};
 use crate::error::{Result, TrainError};
@@ -89,7 +90,7 @@ impl PromptSet {
 /// What is evaluated besides the model.
 pub struct EvalConfig<'a> {
     /// The model's vocabulary.
-    pub tokenizer: &'a ClipTokenizer,
+    pub tokenizer: &'a Tokenizer,
     /// How its input is made.
     pub preprocessing: &'a Preprocessing,
     /// Whose loss is reported.
@@ -113,7 +114,7 @@ impl<'a> EvalConfig<'a> {
     pub fn new(
         recipe: &Recipe,
         dataset: &Dataset,
-        tokenizer: &'a ClipTokenizer,
+        tokenizer: &'a Tokenizer,
         preprocessing: &'a Preprocessing,
     ) -> Self {
         Self {
@@ -300,7 +301,7 @@ pub fn evaluate<M: SegmentationModel>(
                 .collect();
             let places: Vec<usize> = pairs.iter().map(|(example, _)| images[*example]).collect();
             let text = encoder.encode(model, &texts)?;
-            let logits = model.decode(&model.select_features(&features, &places), text);
+            let logits = model.decode(&select(&features, &places), text);
             let truth = Truth::new(&chunk, &device);
             let loss = dice_ce(logits.clone(), truth.target, truth.valid, config.profile);
             evaluation.loss += f64::from(loss.into_scalar::<f32>()) * pairs.len() as f64;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use serde::Serialize;
 use vlsm_data::{ClassList, Dataset, Format, Split, write_atomic_bytes};
-use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, MethodKind};
+use vlsm_models::{AdapterFile, Base, MethodKind, Model, SegmentationModel};
 
 use crate::device::device;
 use crate::error::{Result, TrainError};
@@ -66,7 +66,7 @@ pub struct RunSummary {
 /// The best epoch's parameters and what they score on a split. The recipe's evaluation prompts are
 /// the first set.
 pub(crate) struct Measured {
-    pub(crate) model: AdaptedClipSeg,
+    pub(crate) model: Model,
     pub(crate) split: Split,
     pub(crate) evaluation: Evaluation,
 }
@@ -196,11 +196,11 @@ fn has_validation(recipe: &Recipe, dataset: &Dataset) -> bool {
 }
 
 /// The model at its start, and the recipe with what an adapter file to start from decides.
-fn start(recipe: &Recipe, base: &Base) -> Result<(Recipe, AdaptedClipSeg)> {
+fn start(recipe: &Recipe, base: &Base) -> Result<(Recipe, Model)> {
     let mut recipe = recipe.clone();
     let Some(path) = &recipe.method.init_from else {
         let seed = recipe.trainer.seed;
-        let model = AdaptedClipSeg::new(base, recipe.method.config.clone(), seed)?;
+        let model = Model::new(base, recipe.method.config.clone(), seed)?;
         return Ok((recipe, model));
     };
     let adapter = AdapterFile::read(path)?;
@@ -212,7 +212,7 @@ fn start(recipe: &Recipe, base: &Base) -> Result<(Recipe, AdaptedClipSeg)> {
         );
     }
     recipe.method.config = adapter.method.clone();
-    let model = AdaptedClipSeg::with_adapter(base, adapter)?;
+    let model = Model::with_adapter(base, adapter)?;
     Ok((recipe, model))
 }
 
@@ -271,7 +271,7 @@ pub(crate) fn changed_keys(recipe: &Recipe, there: &Recipe) -> Vec<String> {
 
 /// Evaluates the best epoch's parameters on a split: under the recipe's evaluation prompts and
 /// then, for the report, under every other prompt name of the data set.
-fn measure(setup: &Setup<'_>, model: AdaptedClipSeg, split: Split) -> Result<Measured> {
+fn measure(setup: &Setup<'_>, model: Model, split: Split) -> Result<Measured> {
     let samples = of_split(setup, split);
     let best = AdapterFile::read(&setup.folder.adapter())?;
     let model = model.for_inference().load(best)?;
@@ -285,7 +285,7 @@ fn measure(setup: &Setup<'_>, model: AdaptedClipSeg, split: Split) -> Result<Mea
 }
 
 /// The metrics of whole-image labels on the test split, if masks are of class ids whose names tell them apart.
-fn label_test_images(setup: &Setup<'_>, model: &AdaptedClipSeg) -> Result<Option<SemanticMetrics>> {
+fn label_test_images(setup: &Setup<'_>, model: &Model) -> Result<Option<SemanticMetrics>> {
     let images = setup.dataset.labelled(Split::Test);
     if images.is_empty() {
         return Ok(None);

@@ -1,12 +1,14 @@
 //! Evaluation of whole-image labels: all classes are asked of an image, each pixel gets the likeliest, and IoU is taken
 //! over the data set.
 
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 use serde::Serialize;
 use vlsm_data::{
     ArgMax, ClassList, ClassMap, ClassPixels, Confusion, Example, Sample, write_png_gray,
 };
 use vlsm_models::SegmentationModel;
+use vlsm_models::model::select;
 use vlsm_models::weights::to_host;
 
 use crate::batch::PromptEncoder;
@@ -175,7 +177,7 @@ pub fn evaluate_semantic<M: SegmentationModel>(
 /// If a class name cannot be encoded.
 pub fn label_images<M: SegmentationModel>(
     model: &M,
-    features: &M::Features,
+    features: &[Tensor<3>],
     sizes: &[(usize, usize)],
     classes: &ClassList,
     encoder: &mut PromptEncoder<'_>,
@@ -187,8 +189,8 @@ pub fn label_images<M: SegmentationModel>(
     let (ids, names): (Vec<u8>, Vec<&str>) = classes.targets().unzip();
     let texts = encoder.encode(model, &names)?;
     for (place, id) in ids.into_iter().enumerate() {
-        let text = texts.clone().narrow(0, place, 1);
-        let logits = model.decode(features, text.repeat_dim(0, sizes.len()));
+        let text = select(&texts, &vec![place; sizes.len()]);
+        let logits = model.decode(features, text);
         let [_, height, width] = logits.dims();
         let logits = to_host(logits);
         labels

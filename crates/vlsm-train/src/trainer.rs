@@ -11,8 +11,9 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use vlsm_data::{Dataset, Example, Loader, LoaderConfig, Request, Sample};
+use vlsm_models::model::select;
 use vlsm_models::weights::{self, Gradients};
-use vlsm_models::{AdapterFile, BaseIdentity, ClipTokenizer, Preprocessing, SegmentationModel};
+use vlsm_models::{AdapterFile, BaseIdentity, Preprocessing, SegmentationModel, Tokenizer};
 
 use crate::batch::{PromptEncoder, PromptStates, Truth, distinct_images};
 use crate::checkpoint::{Checkpoint, Progress};
@@ -32,7 +33,7 @@ pub struct Setup<'a> {
     /// The samples.
     pub dataset: &'a Dataset,
     /// The base's vocabulary.
-    pub tokenizer: &'a ClipTokenizer,
+    pub tokenizer: &'a Tokenizer,
     /// How the model's input is made.
     pub preprocessing: &'a Preprocessing,
     /// The base that the trained parameters belong to.
@@ -509,7 +510,7 @@ fn gradients<M: SegmentationModel>(
     let (images, places) = distinct_images(part, samples);
     let mut features = encode_images(model, &images, samples, setup.preprocessing, setup.features)?;
     if images.len() < part.len() {
-        features = model.select_features(&features, &places);
+        features = select(&features, &places);
     }
     let logits = model.decode(&features, text);
     let truth = Truth::new(part, &model.device());

@@ -18,9 +18,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, to_host};
-use vlsm_models::{
-    AdaptedClipSeg, AdapterFile, Base, MethodConfig, MethodKind, Profile, SegmentationModel,
-};
+use vlsm_models::{AdapterFile, Base, MethodConfig, MethodKind, Model, Profile, SegmentationModel};
 use vlsm_train::loss::dice_ce;
 use vlsm_train::optimizer::{Rules, clip, global_norm};
 use vlsm_train::recipe::OptimConfig;
@@ -82,13 +80,13 @@ impl Fixture {
         tensor_file::read(&path).unwrap().tensors
     }
 
-    fn logits(&self, model: &AdaptedClipSeg) -> Tensor<3> {
+    fn logits(&self, model: &Model) -> Tensor<3> {
         let text = model.encode_text(&model.tokens(&self.prompts).unwrap());
         model.decode(&model.encode_image(self.pixels.clone()), text)
     }
 
     /// Checks the start and ten steps of a method.
-    fn check_training(&self, name: &str, model: AdaptedClipSeg) {
+    fn check_training(&self, name: &str, model: Model) {
         let expected = self.expected(name);
         let tolerance = Tolerance::of(&self.folder);
         let report = &self.report[name];
@@ -224,7 +222,7 @@ fn adapters_start_train_and_end_as_published() {
             let path = folder.join(format!("{name}.init.safetensors"));
             let adapter = AdapterFile::read(&path).unwrap();
             assert_eq!(adapter.method.profile, Profile::Paper);
-            let model = AdaptedClipSeg::with_adapter(&fixture.base, adapter).unwrap();
+            let model = Model::with_adapter(&fixture.base, adapter).unwrap();
             let trainable = fixture.report[name]["trainable"].as_u64().unwrap();
             assert_eq!(model.trained_parameters() as u64, trainable, "{name}");
             fixture.check_training(name, model);
@@ -242,7 +240,7 @@ fn decoder_trains_as_the_published_end_to_end() {
             profile: Profile::Paper,
             ..MethodConfig::default()
         };
-        let model = AdaptedClipSeg::new(&fixture.base, method, 0).unwrap();
+        let model = Model::new(&fixture.base, method, 0).unwrap();
         fixture.check_training("full", model);
     }
 }
@@ -258,9 +256,7 @@ fn full_trains_everything_end_to_end() {
         kind: MethodKind::Full,
         ..MethodConfig::default()
     };
-    let model = AdaptedClipSeg::new(&fixture.base, method, 0)
-        .unwrap()
-        .for_training();
+    let model = Model::new(&fixture.base, method, 0).unwrap().for_training();
     let loss = dice_ce(
         fixture.logits(&model),
         fixture.mask.clone(),

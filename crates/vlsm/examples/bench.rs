@@ -12,8 +12,8 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use vlsm::data::{Example, Mask, RgbImage};
 use vlsm::models::weights::take_gradients;
 use vlsm::models::{
-    AdaptedClipSeg, Base, ClipSegConfig, MethodConfig, MethodKind, Profile, SegmentationModel,
-    Towers,
+    Base, ClipSegConfig, MethodConfig, MethodKind, Model, Network, Profile, SegmentationModel,
+    Towers, model::select,
 };
 use vlsm::train::batch::{PromptEncoder, PromptStates, Truth, pixels};
 use vlsm::train::loss::dice_ce;
@@ -72,6 +72,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let texts = std::fs::read_to_string(&args.texts)?;
     let texts: Vec<&str> = texts.lines().collect();
     let base = Base::load(&args.base.to_string_lossy(), &device("cpu")?)?;
+    let Network::ClipSeg(clipseg) = &base.network;
+    let config = clipseg.config.clone();
     let mut rng = SmallRng::seed_from_u64(1);
     let side = base.preprocessing.image_size;
     let image = |rng: &mut SmallRng| RgbImage {
@@ -81,7 +83,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let (seconds, losses, steps) = match args.case {
         Case::Infer => {
-            let model = AdaptedClipSeg::new(&base, MethodConfig::zero_shot(), 0)?.for_inference();
+            let model = Model::new(&base, MethodConfig::zero_shot(), 0)?.for_inference();
             let image = image(&mut rng);
             let prompts = &texts[..args.prompts];
             let run = || -> Result<f64, Box<dyn std::error::Error>> {
@@ -89,7 +91,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let pixels = pixels(&[&image], &base.preprocessing, &model.device());
                 let features = model.encode_image(pixels);
                 let text = PromptEncoder::frozen(&base.tokenizer).encode(&model, prompts)?;
-                let features = model.select_features(&features, &vec![0; prompts.len()]);
+                let features = select(&features, &vec![0; prompts.len()]);
                 let logits = model.decode(&features, text);
                 std::hint::black_box(logits.into_data());
                 Ok(started.elapsed().as_secs_f64())
@@ -113,7 +115,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 profile: Profile::Paper,
                 ..MethodConfig::default()
             };
-            let model = AdaptedClipSeg::new(&base, method, 1)?;
+            let model = Model::new(&base, method, 1)?;
             let out = model.output_size(side)?;
             let examples: Vec<Example> = (0..args.batch)
                 .map(|index| Example {
@@ -131,7 +133,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 .collect();
             let prompts: Vec<&str> = examples.iter().map(|one| one.prompt.as_str()).collect();
             let mut model = model.for_training();
-            drop(base.clipseg);
+            drop(base.network);
             let optim = OptimConfig::default();
             let mut rules = Rules::new(&optim);
             let (mut seconds, mut losses) = (Vec::new(), Vec::new());
@@ -174,7 +176,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "peak_flops": peak,
             // Of the processor's multiply-adds, over what dense training cannot do without in the vision tower.
             "share_of_peak": (args.case == Case::Train && args.method == Method::Dense)
-                .then(|| dense_operations(&base.config, side) / seconds / peak),
+                .then(|| dense_operations(&config, side) / seconds / peak),
             "first_loss": losses.first(),
             "last_loss": losses.last(),
             "peak_bytes": peak_memory(),

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use burn::module::Module;
+use vlsm::models::SegmentationModel;
 use vlsm::train::report::{
     Curves, Report, ReportRun, oracle, pick_cases, predict_cases, recipe_facts,
 };

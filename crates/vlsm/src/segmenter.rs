@@ -9,8 +9,8 @@ use vlsm_data::{
 };
 use vlsm_models::weights::to_host;
 use vlsm_models::{
-    AdaptedClipSeg, AdapterFile, Base, ClipTokenizer, MethodConfig, Preprocessing,
-    SegmentationModel,
+    AdapterFile, Base, MethodConfig, Model, Preprocessing, SegmentationModel, States, Tokenizer,
+    model::select,
 };
 use vlsm_train::batch::{PromptEncoder, pixels};
 use vlsm_train::evaluate::threshold;
@@ -21,23 +21,23 @@ use crate::error::{Error, Result};
 /// Prompts of one pass of the decoder.
 const DECODER_BATCH: usize = 8;
 
-/// A CLIPSeg, with or without an adapter, that answers prompts about images.
+/// A model, with or without an adapter, that answers prompts about images.
 ///
 /// The vision tower, which is nearly all of the work, runs in [`set_image`](Self::set_image);
 /// [`predict`](Self::predict) then costs little per prompt.
 #[derive(Debug, Clone)]
 pub struct Segmenter {
     base: Base,
-    model: AdaptedClipSeg,
+    model: Model,
     preprocessing: Preprocessing,
     /// Tells this model and input size from others: features of one mean nothing to another.
     key: Arc<()>,
 }
 
-/// An image as a [`Segmenter`] keeps it: the tapped states of the vision tower.
+/// An image as a [`Segmenter`] keeps it: what the decoder takes of it.
 #[derive(Debug, Clone)]
 pub struct EncodedImage {
-    features: <AdaptedClipSeg as SegmentationModel>::Features,
+    features: States,
     width: usize,
     height: usize,
     key: Arc<()>,
@@ -98,7 +98,7 @@ impl Segmenter {
     /// As there.
     pub fn from_pretrained_on(name: &str, device: &Device) -> Result<Self> {
         let base = Base::load(name, device)?;
-        let model = AdaptedClipSeg::new(&base, MethodConfig::zero_shot(), 0)?.for_inference();
+        let model = Model::new(&base, MethodConfig::zero_shot(), 0)?.for_inference();
         Ok(Self {
             preprocessing: base.preprocessing.clone(),
             base,
@@ -118,7 +118,7 @@ impl Segmenter {
         let adapter = AdapterFile::read(path.as_ref())?;
         let image_size = adapter.image_size;
         let segmenter = Self {
-            model: AdaptedClipSeg::with_adapter(&self.base, adapter)?.for_inference(),
+            model: Model::with_adapter(&self.base, adapter)?.for_inference(),
             key: Arc::new(()),
             ..self
         };
@@ -194,9 +194,7 @@ impl Segmenter {
         for prompts in prompts.chunks(DECODER_BATCH) {
             let prompts: Vec<&str> = prompts.iter().map(AsRef::as_ref).collect();
             let text = encoder.encode(&self.model, &prompts)?;
-            let features = self
-                .model
-                .select_features(&image.features, &vec![0; prompts.len()]);
+            let features = select(&image.features, &vec![0; prompts.len()]);
             let logits = self.model.decode(&features, text);
             predictions.extend(answers(logits, &prompts, image));
         }
@@ -236,12 +234,12 @@ impl Segmenter {
     }
 
     /// The base with its adapter.
-    pub fn model(&self) -> &AdaptedClipSeg {
+    pub fn model(&self) -> &Model {
         &self.model
     }
 
     /// The base's vocabulary.
-    pub fn tokenizer(&self) -> &ClipTokenizer {
+    pub fn tokenizer(&self) -> &Tokenizer {
         &self.base.tokenizer
     }
 

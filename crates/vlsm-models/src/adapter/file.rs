@@ -138,9 +138,15 @@ impl AdapterFile {
 fn bare(path: &Path, tensors: BTreeMap<String, HostTensor>) -> Result<AdapterFile> {
     let mut adapter = BTreeMap::new();
     let mut base = BTreeMap::new();
+    let mut towers = BTreeMap::new();
     for (name, tensor) in tensors {
         let name = name.strip_prefix("net.").unwrap_or(&name);
         if let Some(name) = name.strip_prefix("clipseg.") {
+            base.insert(name.to_owned(), tensor);
+        } else if let Some(name) = name.strip_prefix("biomedclip.") {
+            towers.insert(name.to_owned(), tensor);
+        } else if name.starts_with("decoder.") {
+            // MedVLSM's BiomedCLIPSeg holds it beside the towers.
             base.insert(name.to_owned(), tensor);
         } else if !name.starts_with("clip.") {
             // The published shallow module holds the towers a second time as `clip.`.
@@ -148,7 +154,12 @@ fn bare(path: &Path, tensors: BTreeMap<String, HostTensor>) -> Result<AdapterFil
         }
     }
     if adapter.is_empty() {
-        return base_parameters(path, base);
+        let mut file = base_parameters(path, base)?;
+        file.base = (!towers.is_empty()).then(|| BaseIdentity {
+            name: path.display().to_string(),
+            fingerprint: fingerprint(&towers),
+        });
+        return Ok(file);
     }
     let method = infer(&adapter).map_err(|message| ModelError::Adapter {
         path: path.into(),

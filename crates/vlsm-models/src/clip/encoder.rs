@@ -1,4 +1,4 @@
-//! The pre-norm transformer of both towers.
+//! The transformer layers of towers and decoder.
 
 use burn::backend::Dispatch;
 use burn::module::Module;
@@ -77,7 +77,7 @@ pub struct EncoderLayerConfig {
 }
 
 /// A transformer layer: attention and MLP with residuals. CLIP's towers normalise before each
-/// ([`forward`](Self::forward)), CLIPSeg's decoder after ([`forward_post_norm`](Self::forward_post_norm)).
+/// ([`forward`](Self::forward)), CLIPSeg's decoder and BERT after ([`forward_post_norm`](Self::forward_post_norm)).
 #[derive(Module, Debug)]
 pub struct EncoderLayer {
     layer_norm1: LayerNorm,
@@ -117,23 +117,33 @@ impl EncoderLayer {
         causal: bool,
         adapters: Option<LayerAdapters<'_>>,
     ) -> Tensor<3> {
-        let (attention, output) = match adapters {
-            Some(LayerAdapters { attention, output }) => (attention.kernel(), output.kernel()),
-            None => (Adapter::None, Adapter::None),
-        };
+        let (attention, output) = kernels(adapters);
         let norm = self.layer_norm1.of_sublayer();
         let x = self.self_attn.forward(x, norm, attention, causal);
         self.mlp.forward(x, self.layer_norm2.of_sublayer(), output)
     }
 
-    /// The post-norm order of CLIPSeg's decoder. `[batch, tokens, width]` to the same shape.
-    pub fn forward_post_norm(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = self
-            .self_attn
-            .forward(x, Normalisation::None, Adapter::None, false);
+    /// The post-norm order of CLIPSeg's decoder and of BERT. `[batch, tokens, width]` to the same shape; adapters as in
+    /// [`forward`](Self::forward).
+    pub fn forward_post_norm(
+        &self,
+        x: Tensor<3>,
+        adapters: Option<LayerAdapters<'_>>,
+    ) -> Tensor<3> {
+        let (attention, output) = kernels(adapters);
+        let none = Normalisation::None;
+        let x = self.self_attn.forward(x, none, attention, false);
         let x = self.layer_norm1.forward(x);
-        let x = self.mlp.forward(x, Normalisation::None, Adapter::None);
+        let x = self.mlp.forward(x, Normalisation::None, output);
         self.layer_norm2.forward(x)
+    }
+}
+
+/// The blocks behind attention and MLP.
+fn kernels(adapters: Option<LayerAdapters<'_>>) -> (Adapter<Dispatch>, Adapter<Dispatch>) {
+    match adapters {
+        Some(LayerAdapters { attention, output }) => (attention.kernel(), output.kernel()),
+        None => (Adapter::None, Adapter::None),
     }
 }
 

@@ -1,13 +1,16 @@
-//! CLIP's two towers (Radford et al. 2021), with the parameter names of Transformers.
+//! CLIP's two towers (Radford et al. 2021), with the parameter names of Transformers, and what stands in their place in
+//! BiomedCLIP.
 
 mod attention;
+mod bert;
 mod encoder;
 mod layer_norm;
 mod text;
 mod vision;
 
 pub use attention::{SelfAttention, SelfAttentionConfig};
+pub use bert::BertTower;
 pub use encoder::{Encoder, EncoderConfig, EncoderLayer, EncoderLayerConfig, Mlp, MlpConfig};
 pub use layer_norm::LayerNorm;
-pub use text::{TextStates, TextTower, TokenBatch};
+pub use text::{TextModel, TextStates, TextTower, TokenBatch};
 pub use vision::VisionTower;

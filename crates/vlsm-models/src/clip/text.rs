@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::{Encoder, EncoderConfig, LayerNorm};
+use super::{BertTower, Encoder, EncoderConfig, LayerNorm};
 use crate::adapter::LayerAdapters;
 use crate::config::TextConfig;
 use crate::error::{ModelError, Result};
@@ -38,7 +38,10 @@ impl TokenBatch {
                     config.vocab_size
                 )));
             }
-            let end = end_of_text(ids, config.eos_token_id);
+            let end = match &config.bert {
+                Some(_) => last_token(ids, config.pad_token_id),
+                None => end_of_text(ids, config.eos_token_id),
+            };
             if end >= config.max_position_embeddings {
                 return Err(ModelError::Tokens(format!(
                     "a prompt has {} tokens, but the text tower takes {}",
@@ -71,6 +74,12 @@ impl TokenBatch {
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
+
+    /// Each prompt's token ids, without padding.
+    pub fn prompts(&self) -> impl Iterator<Item = &[i64]> {
+        let rows = self.ends.iter().enumerate();
+        rows.map(|(row, end)| &self.ids[row * self.length..][..=*end])
+    }
 }
 
 /// Where a prompt ends, as Transformers finds it: the first end-of-text token (else the first
@@ -83,6 +92,13 @@ fn end_of_text(ids: &[u32], eos: u32) -> usize {
     };
     ids.iter()
         .position(|id| Some(*id) == end)
+        .unwrap_or_default()
+}
+
+/// The last place that is no padding.
+fn last_token(ids: &[u32], padding: u32) -> usize {
+    ids.iter()
+        .rposition(|id| *id != padding)
         .unwrap_or_default()
 }
 
@@ -117,12 +133,45 @@ impl TextConfig {
     }
 }
 
+/// The text tower of a model.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)]
+pub enum TextModel {
+    /// CLIP's.
+    Clip(TextTower),
+    /// BiomedCLIP's.
+    Bert(BertTower),
+}
+
+impl TextModel {
+    /// Makes the tower; parameters are initialised when first used.
+    pub fn new(config: &TextConfig, device: &Device) -> Self {
+        match &config.bert {
+            Some(bert) => Self::Bert(BertTower::new(config, bert, device)),
+            None => Self::Clip(config.init(device)),
+        }
+    }
+
+    /// See [`TextTower::forward`] and [`BertTower::forward`].
+    pub fn forward<'a>(
+        &self,
+        tokens: &TokenBatch,
+        taps: &[usize],
+        adapters: impl Fn(usize) -> Option<LayerAdapters<'a>>,
+    ) -> TextStates {
+        match self {
+            Self::Clip(tower) => tower.forward(tokens, taps, adapters),
+            Self::Bert(tower) => tower.forward(tokens, taps, adapters),
+        }
+    }
+}
+
 /// What the text tower gives for a batch of prompts.
 #[derive(Debug, Clone)]
 pub struct TextStates {
-    /// The normalised last state at the end-of-text token, `[prompts, width]`.
+    /// The normalised last state at the end-of-text token, `[prompts, width]`; of BERT see [`BertTower::forward`].
     pub pooled: Tensor<2>,
-    /// The states at the end-of-text token after each tapped layer, `[prompts, width]`, neither
+    /// The states at the end-of-text token (of BERT: the first) after each tapped layer, `[prompts, width]`, neither
     /// normalised nor projected.
     pub tapped: Vec<Tensor<2>>,
 }

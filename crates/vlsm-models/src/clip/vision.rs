@@ -19,11 +19,12 @@ pub(super) struct VisionEmbeddings {
     native_grid: usize,
 }
 
-/// CLIP's vision transformer.
+/// CLIP's vision transformer, or one of timm, whose patches have a bias and whose first layer gets its input as it is.
 #[derive(Module, Debug)]
 pub struct VisionTower {
     embeddings: VisionEmbeddings,
-    pre_layrnorm: LayerNorm,
+    // None in a ViT of timm.
+    pre_layrnorm: Option<LayerNorm>,
     encoder: Encoder,
     // Normalises the class token for CLIP's own use; kept so that a base is written back whole.
     post_layernorm: LayerNorm,
@@ -40,12 +41,12 @@ impl VisionConfig {
                 class_embedding: Initializer::Zeros.init([width], device),
                 patch_embedding: Conv2dConfig::new([3, width], [self.patch_size; 2])
                     .with_stride([self.patch_size; 2])
-                    .with_bias(false)
+                    .with_bias(self.timm)
                     .init(device),
                 position_embedding: EmbeddingConfig::new(grid * grid + 1, width).init(device),
                 native_grid: grid,
             },
-            pre_layrnorm: norm(),
+            pre_layrnorm: (!self.timm).then(norm),
             encoder: EncoderConfig::from(self).init(device),
             post_layernorm: norm(),
         }
@@ -92,10 +93,14 @@ impl VisionEmbeddings {
 }
 
 impl VisionTower {
-    /// Pixels `[batch, 3, side, side]` to the embedded, normalised tokens
+    /// Pixels `[batch, 3, side, side]` to the embedded tokens, normalised by CLIP,
     /// `[batch, 1 + grid * grid, width]` that enter the first layer.
     pub fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {
-        self.pre_layrnorm.forward(self.embeddings.forward(pixels))
+        let x = self.embeddings.forward(pixels);
+        match &self.pre_layrnorm {
+            Some(norm) => norm.forward(x),
+            None => x,
+        }
     }
 
     /// The outputs of the tapped layers, in the order of `taps`, each

@@ -30,7 +30,9 @@ impl Decoder {
             hidden: config.decoder_intermediate_size,
             // Whatever the configuration says: Transformers overwrites it so.
             activation: Activation::Relu,
-            epsilon: config.vision_config.layer_norm_eps,
+            epsilon: config
+                .decoder_layer_norm_eps
+                .unwrap_or(config.vision_config.layer_norm_eps),
         };
         let taps = config.extract_layers.len();
         Self {
@@ -72,7 +74,7 @@ impl Decoder {
                     .unsqueeze_dim::<3>(1);
                 y = y * scale + shift;
             }
-            x = Some(layer.forward_post_norm(y));
+            x = Some(layer.forward_post_norm(y, None));
         }
         let Some(x) = x else {
             // The configuration has at least one tap.

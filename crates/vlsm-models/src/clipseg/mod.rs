@@ -1,6 +1,8 @@
 //! CLIPSeg (Lüddecke and Ecker 2022): CLIP's towers and a decoder conditioned on the text.
 
 mod decoder;
+mod load;
+mod model;
 mod upsample;
 
 use burn::module::{Module, Param};
@@ -8,19 +10,21 @@ use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
 pub use decoder::Decoder;
+pub(crate) use load::load;
+pub use model::AdaptedClipSeg;
 pub use upsample::{ComplexUpsample, StridedConvTranspose, Upsample};
 
-use crate::clip::{TextTower, VisionTower};
+use crate::clip::{TextModel, VisionTower};
 use crate::config::ClipSegConfig;
 
 /// CLIP: both towers and their projections.
 #[derive(Module, Debug)]
 pub struct Clip {
     /// The text tower.
-    pub text_model: TextTower,
+    pub text_model: TextModel,
     /// The vision tower.
     pub vision_model: VisionTower,
-    /// Text width to the shared embedding, no bias.
+    /// The pooled text state to the shared embedding, no bias.
     pub text_projection: Linear,
     // For CLIP's own use (image embeddings and their comparison with text); kept so that a base
     // is written back whole.
@@ -35,6 +39,9 @@ pub struct ClipSeg {
     pub clip: Clip,
     /// The decoder.
     pub decoder: Decoder,
+    /// What it was made by.
+    #[module(skip)]
+    pub config: ClipSegConfig,
 }
 
 impl ClipSegConfig {
@@ -47,9 +54,12 @@ impl ClipSegConfig {
         };
         ClipSeg {
             clip: Clip {
-                text_model: self.text_config.init(device),
+                text_model: TextModel::new(&self.text_config, device),
                 vision_model: self.vision_config.init(device),
-                text_projection: projection(self.text_config.hidden_size),
+                text_projection: projection(match &self.text_config.bert {
+                    Some(bert) => bert.projection_hidden,
+                    None => self.text_config.hidden_size,
+                }),
                 visual_projection: projection(self.vision_config.hidden_size),
                 logit_scale: Initializer::Constant {
                     value: self.logit_scale_init_value,
@@ -57,6 +67,7 @@ impl ClipSegConfig {
                 .init([1], device),
             },
             decoder: Decoder::new(self, device),
+            config: self.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod clean;
 mod embedded;
+pub mod wordpiece;
 
 use std::collections::HashMap;
 use std::fs;
@@ -23,7 +24,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizerSequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::{AddedToken, Tokenizer as Pipeline};
 
 /// Text of the token that opens every CLIP sequence.
 pub const START_OF_TEXT: &str = "<|startoftext|>";
@@ -69,7 +70,7 @@ pub enum TokenizerError {
         present: PathBuf,
     },
     /// The vocabulary has no start or end token, so it is not CLIP's kind.
-    #[error("tokenizer file `{}` has no token `{token}`, so it is not a CLIP tokenizer; give a CLIP or CLIPSeg model's folder", path.display())]
+    #[error("tokenizer file `{}` has no token `{token}`, so it is not a CLIP tokenizer (nor a BERT's); give a CLIP or CLIPSeg model's folder", path.display())]
     MissingToken {
         /// The vocabulary's file.
         path: PathBuf,
@@ -93,18 +94,19 @@ pub enum TokenizerError {
     },
 }
 
-/// CLIP's tokenizer: text to token ids. Cloning is cheap; clones share the vocabulary.
+/// CLIP's tokenizer, or a BERT's: text to token ids. A `tokenizer.json` that has `[CLS]` and `[SEP]` is a BERT's: those
+/// stand for start and end, and the text is not cleaned. Cloning is cheap; clones share the vocabulary.
 #[derive(Clone)]
-pub struct ClipTokenizer {
-    inner: Arc<Tokenizer>,
+pub struct Tokenizer {
+    inner: Arc<Pipeline>,
     start: u32,
     end: u32,
     clean: bool,
 }
 
-impl std::fmt::Debug for ClipTokenizer {
+impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClipTokenizer")
+        f.debug_struct("Tokenizer")
             .field("vocabulary", &self.vocabulary_size())
             .field("start", &self.start)
             .field("end", &self.end)
@@ -113,7 +115,7 @@ impl std::fmt::Debug for ClipTokenizer {
     }
 }
 
-impl ClipTokenizer {
+impl Tokenizer {
     /// Reads the tokenizer of a model folder in Hugging Face format: `tokenizer.json` if there, else `vocab.json` with
     /// `merges.txt`, else `None`.
     ///
@@ -217,7 +219,7 @@ impl ClipTokenizer {
             path: path.to_owned(),
             reason,
         };
-        let mut inner = Tokenizer::from_bytes(read(path)?).map_err(|e| malformed(e.to_string()))?;
+        let mut inner = Pipeline::from_bytes(read(path)?).map_err(|e| malformed(e.to_string()))?;
         // Cutting and padding are the caller's business, whatever the file says.
         inner.with_padding(None);
         inner
@@ -256,9 +258,18 @@ impl ClipTokenizer {
     }
 
     fn new(
-        inner: Tokenizer,
+        inner: Pipeline,
         missing: impl Fn(&'static str) -> TokenizerError,
     ) -> Result<Self, TokenizerError> {
+        let [bert_start, bert_end] = wordpiece::ENDS.map(|token| inner.token_to_id(token));
+        if let (Some(start), Some(end)) = (bert_start, bert_end) {
+            return Ok(Self {
+                inner: Arc::new(inner),
+                start,
+                end,
+                clean: false,
+            });
+        }
         let id = |token| inner.token_to_id(token).ok_or_else(|| missing(token));
         let (start, end) = (id(START_OF_TEXT)?, id(END_OF_TEXT)?);
         Ok(Self {
@@ -305,7 +316,7 @@ fn parse_merges(text: &str, vocabulary: &Vocabulary) -> Result<Merges, String> {
 }
 
 /// CLIP's pipeline over a vocabulary, as Hugging Face's converter from `CLIPTokenizer` to `CLIPTokenizerFast` builds it.
-fn clip_pipeline(vocabulary: Vocabulary, merges: Merges) -> tokenizers::Result<Tokenizer> {
+fn clip_pipeline(vocabulary: Vocabulary, merges: Merges) -> tokenizers::Result<Pipeline> {
     let bpe = BPE::builder()
         .vocab_and_merges(
             vocabulary.into_iter().collect::<ahash::AHashMap<_, _>>(),
@@ -314,7 +325,7 @@ fn clip_pipeline(vocabulary: Vocabulary, merges: Merges) -> tokenizers::Result<T
         .unk_token(END_OF_TEXT.to_owned())
         .end_of_word_suffix(END_OF_WORD.to_owned())
         .build()?;
-    let mut tokenizer = Tokenizer::new(bpe);
+    let mut tokenizer = Pipeline::new(bpe);
     tokenizer.with_normalizer(Some(NormalizerSequence::new(vec![
         NFC.into(),
         Replace::new(ReplacePattern::Regex(r"\s+".to_owned()), " ")?.into(),

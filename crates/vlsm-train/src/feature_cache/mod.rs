@@ -18,7 +18,7 @@ use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use vlsm_data::{Dataset, Example, ImageSource, RgbImage, Sample, resize_image};
 use vlsm_models::weights::to_host;
-use vlsm_models::{BaseIdentity, Preprocessing, SegmentationModel};
+use vlsm_models::{BaseIdentity, Preprocessing, SegmentationModel, States};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 pub use store::{CacheDtype, Usage, bytes_text, clear, default_folder, usage};
@@ -178,6 +178,9 @@ impl FeatureCache {
                 CacheDtype::F32.append(&to_host(state), &mut values);
             }
             hash.update(&values);
+        } else {
+            // What is tapped may depend on it.
+            hash.update(format!("{:?}", model.method().profile).as_bytes());
         }
         let dtype = self.dtype.name();
         format!("{image_size}-{dtype}-{:032x}", hash.digest128())
@@ -188,11 +191,7 @@ impl FeatureCache {
     ///
     /// # Errors
     /// If an image cannot be read or a value is too large for [`CacheDtype::F16`].
-    pub fn states<M: SegmentationModel>(
-        &self,
-        model: &M,
-        images: &[&Sample],
-    ) -> Result<Vec<Tensor<3>>> {
+    pub fn states<M: SegmentationModel>(&self, model: &M, images: &[&Sample]) -> Result<States> {
         let zeros = |[tokens, width]: &[usize; 2]| vec![0.0; images.len() * tokens * width];
         let mut values: Vec<Vec<f32>> = self.shapes.iter().map(zeros).collect();
         let mut rows: Vec<Row<'_>> = images.iter().map(|_| Vec::new()).collect();
@@ -292,7 +291,7 @@ pub(crate) fn encode_images<M: SegmentationModel>(
     samples: &[Sample],
     preprocessing: &Preprocessing,
     cache: Option<&FeatureCache>,
-) -> Result<M::Features> {
+) -> Result<States> {
     if let Some(cache) = cache {
         let images: Vec<&Sample> = images.iter().map(|one| &samples[one.sample]).collect();
         return Ok(model.features(cache.states(model, &images)?));

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use vlsm_data::{Mask, RgbImage, Sample, dice, resize_image, resize_mask};
-use vlsm_models::{ClipTokenizer, Preprocessing, SegmentationModel};
+use vlsm_models::{Preprocessing, SegmentationModel, Tokenizer};
 
 use super::ReportRun;
 use crate::batch::{PromptEncoder, pixels};
@@ -121,7 +121,7 @@ pub fn predict_cases<M: SegmentationModel>(
     cases: &mut [Case],
     run: &str,
     model: &M,
-    tokenizer: &ClipTokenizer,
+    tokenizer: &Tokenizer,
     preprocessing: &Preprocessing,
 ) -> Result<()> {
     let mut encoder = PromptEncoder::frozen(tokenizer);

@@ -6,11 +6,11 @@
 //!
 //! ```no_run
 //! # use vlsm_data::Sample;
-//! # use vlsm_models::{ClipTokenizer, Preprocessing, SegmentationModel};
+//! # use vlsm_models::{Preprocessing, SegmentationModel, Tokenizer};
 //! # use vlsm_train::report::{self, Curves, Report, ReportRun};
 //! # use vlsm_train::{Evaluation, Result, RunFolder};
 //! # fn page<M: SegmentationModel>(
-//! #     model: &M, tokenizer: &ClipTokenizer, preprocessing: &Preprocessing,
+//! #     model: &M, tokenizer: &Tokenizer, preprocessing: &Preprocessing,
 //! #     samples: &[Sample], evaluation: Evaluation, folder: &RunFolder,
 //! # ) -> Result<()> {
 //! let run = ReportRun {

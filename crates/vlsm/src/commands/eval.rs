@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use vlsm::Segmenter;
 use vlsm_data::{Dataset, PromptChoice, Sample, Split};
+use vlsm_models::SegmentationModel;
 use vlsm_train::RunFolder;
 use vlsm_train::evaluate::{MeanStd, file_name};
 use vlsm_train::{EvalConfig, Evaluation, Metrics, PromptSet, Recipe, evaluate, write_scores};

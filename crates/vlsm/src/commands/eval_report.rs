@@ -6,6 +6,7 @@ use anyhow::Result;
 use burn::module::Module;
 use vlsm::Segmenter;
 use vlsm_data::{Dataset, Sample, Split};
+use vlsm_models::SegmentationModel;
 use vlsm_train::report::{method_name, oracle, pick_cases, predict_cases, title};
 use vlsm_train::{Evaluation, Recipe, Report, ReportRun, SemanticMetrics, peak_memory};
 

@@ -210,3 +210,50 @@ fn info_counts_every_parameter() {
         assert!(text.contains(word), "{text}");
     }
 }
+
+/// A base in open_clip's format: made, described, trained by the published taps, merged, and asked again.
+#[test]
+fn a_biomedclipseg_goes_through_all_commands() {
+    let shop = Workshop::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = root.join("../../fixtures/biomedclipseg/tiny/open_clip_config.json");
+    shop.ok(&["model", "init", "--config", text(&config), "-o", "biomed"]);
+    let info = |base: &str| -> Value {
+        serde_json::from_str(&shop.ok(&["model", "info", base, "--json"])).unwrap()
+    };
+    let made = info("biomed");
+    assert_eq!(made["architecture"], "BiomedCLIPSeg");
+    assert_eq!(made["vision_layers"], 11);
+    assert_eq!(made["context_length"], 16);
+    assert_eq!(made["vocabulary"], 20);
+    assert_eq!(made["taps"], serde_json::json!([3, 6, 9]));
+
+    let train = ["train", "recipe.toml", "--out", "run"];
+    let mut train = train.to_vec();
+    for set in [
+        "model.base=biomed",
+        "method.kind=decoder",
+        "method.profile=paper",
+        "trainer.epochs=2",
+    ] {
+        train.extend(["--set", set]);
+    }
+    shop.ok(&train);
+    let merge = [
+        "model",
+        "merge",
+        "run/adapter.safetensors",
+        "--base",
+        "biomed",
+    ];
+    shop.ok(&[&merge[..], &["-o", "merged"]].concat());
+    assert_eq!(info("merged")["taps"], serde_json::json!([4, 7, 10]));
+    let scores = |arguments: &[&str]| -> Value {
+        let all = [&["eval"], arguments, &["--json"]].concat();
+        serde_json::from_str(&shop.ok(&all)).unwrap()
+    };
+    let run = scores(&["run"]);
+    let merged = scores(&["--base", "merged", "--data", "data"]);
+    assert_eq!(run["prompts"], merged["prompts"]);
+    assert!(!run["prompts"].is_null(), "{run}");
+}

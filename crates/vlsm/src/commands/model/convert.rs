@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use vlsm_models::{AdaptedClipSeg, AdapterFile, Base, Profile};
+use vlsm_models::{AdapterFile, Base, Model, Profile};
 
 use crate::commands::make_parent;
 use crate::output::{note, print, thousands};
@@ -29,7 +29,7 @@ impl ImportArgs {
         let mut adapter = AdapterFile::read(&self.checkpoint)?;
         if let Some(name) = &self.base {
             let base = Base::load(name, &vlsm_train::device("cpu")?)?;
-            AdaptedClipSeg::with_adapter(&base, adapter.clone())?;
+            Model::with_adapter(&base, adapter.clone())?;
             adapter.base = Some(base.identity);
         }
         make_parent(&self.out)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Serialize;
 use vlsm_models::weights::for_each_parameter;
-use vlsm_models::{AdapterFile, Base, BaseIdentity, MethodConfig};
+use vlsm_models::{AdapterFile, Base, BaseIdentity, MethodConfig, Network};
 
 use crate::commands::to_json;
 use crate::output::{pairs, print, thousands};
@@ -93,6 +93,7 @@ fn part(name: &str) -> &'static str {
 #[derive(Serialize)]
 struct BaseInfo {
     kind: &'static str,
+    architecture: &'static str,
     #[serde(flatten)]
     identity: BaseIdentity,
     revision: Option<String>,
@@ -110,6 +111,7 @@ struct BaseInfo {
     context_length: usize,
     projection_width: usize,
     decoder_width: usize,
+    fresh_decoder: bool,
     upsampling: &'static str,
     tokenizer: String,
     vocabulary: usize,
@@ -121,12 +123,17 @@ impl BaseInfo {
     fn load(name: &str) -> Result<Self> {
         let base = Base::load(name, &vlsm_train::device("cpu")?)?;
         let mut parameters = Counts::default();
-        for_each_parameter(&base.clipseg, |name, shape| {
+        for_each_parameter(&base.network, |name, shape| {
             parameters.add(part(name), shape.iter().product());
         });
-        let (config, preprocessing) = (&base.config, &base.preprocessing);
+        let Network::ClipSeg(clipseg) = &base.network;
+        let (config, preprocessing) = (&clipseg.config, &base.preprocessing);
         Ok(Self {
             kind: "base",
+            architecture: match &config.text_config.bert {
+                Some(_) => "BiomedCLIPSeg",
+                None => "CLIPSeg",
+            },
             revision: base.revision.clone(),
             weights: base.weights.clone(),
             image_size: preprocessing.image_size,
@@ -142,6 +149,7 @@ impl BaseInfo {
             context_length: config.text_config.max_position_embeddings,
             projection_width: config.projection_dim,
             decoder_width: config.reduce_dim,
+            fresh_decoder: config.fresh_decoder,
             upsampling: if config.use_complex_transposed_convolution {
                 "three convolutions (refined)"
             } else {
@@ -158,6 +166,7 @@ impl BaseInfo {
     fn text(&self) -> String {
         let mut rows = vec![
             ("base", self.identity.name.clone()),
+            ("architecture", self.architecture.to_owned()),
             ("weights", self.weights.display().to_string()),
             ("fingerprint", self.identity.fingerprint.clone()),
         ];
@@ -173,7 +182,8 @@ impl BaseInfo {
         let text = tower(self.text_layers, self.text_width);
         rows.push(("vision", format!("{vision}, taps {:?}", self.taps)));
         rows.push(("text", format!("{text}, {} tokens", self.context_length)));
-        let decoder = format!("width {}, {}", self.decoder_width, self.upsampling);
+        let random = if self.fresh_decoder { ", random" } else { "" };
+        let decoder = format!("width {}, {}{random}", self.decoder_width, self.upsampling);
         rows.push(("decoder", decoder));
         let tokenizer = format!("{} ({} tokens)", self.tokenizer, self.vocabulary);
         rows.push(("tokenizer", tokenizer));
@@ -182,7 +192,7 @@ impl BaseInfo {
     }
 }
 
-/// Where the vocabulary of the base with those weights comes from, as [`vlsm_models::ClipTokenizer::from_folder`] looks.
+/// Where the vocabulary of the base with those weights comes from, as [`vlsm_models::Tokenizer::from_folder`] looks.
 fn tokenizer(weights: &Path) -> String {
     let folder = weights.parent().unwrap_or(Path::new(""));
     // A builtin base has no files, whatever may lie in the working folder.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use vlsm_data::write_atomic_bytes;
+use vlsm_models::tokenizer::wordpiece;
 use vlsm_models::{ClipSegConfig, Preprocessing, init, tensor_file};
 
 use crate::commands::{make_folder, to_json};
@@ -16,14 +17,17 @@ const RD64_REFINED_SIZE: usize = 352;
 /// Make a base with random weights, in Hugging Face format.
 ///
 /// It knows nothing; it serves tests and measurements, and training from nothing with method
-/// `full`. Writes config.json, preprocessor_config.json and model.safetensors.
+/// `full`. Writes config.json, preprocessor_config.json and model.safetensors; of a BiomedCLIPSeg
+/// open_clip_config.json, open_clip_model.safetensors and tokenizer.json, whose vocabulary is letters.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm model init --config clipseg-rd64-refined --seed 1 -o bases/random
   vlsm model init --config tiny -o bases/tiny
+  vlsm model init --config biomedclipseg -o bases/biomed
   vlsm model init --config my/config.json -o bases/mine")]
 pub(crate) struct Args {
-    /// clipseg-rd64-refined, tiny, or the config.json of a CLIPSeg.
+    /// clipseg-rd64-refined, tiny, biomedclipseg, the config.json of a CLIPSeg, or the
+    /// open_clip_config.json of a BiomedCLIP.
     #[arg(long)]
     config: String,
     /// The weights depend on this and on the configuration alone.
@@ -40,22 +44,24 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<()> {
         let (config, preprocessing) = self.config()?;
-        let weights = self.out.join("model.safetensors");
+        let (weights, mut files) = config.files(&preprocessing);
+        let weights = self.out.join(weights);
         if weights.exists() && !self.force {
             bail!(
                 "`{}` is there already; choose another folder, or write over it by --force",
                 weights.display()
             );
         }
-        let tensors = init::base(&config, self.seed);
+        let tensors = config.in_files(init::base(&config, self.seed));
         let parameters = tensors.values().map(|tensor| tensor.data.len()).sum();
         make_folder(&self.out)?;
-        let write = |name: &str, value: serde_json::Value| -> Result<()> {
-            let path = self.out.join(name);
-            Ok(write_atomic_bytes(&path, to_json(&value)?.as_bytes())?)
-        };
-        write("config.json", config.to_json())?;
-        write("preprocessor_config.json", preprocessing.to_json())?;
+        if config.text_config.bert.is_some() {
+            let vocabulary = wordpiece::letters(config.text_config.vocab_size);
+            files.push(("tokenizer.json", vocabulary));
+        }
+        for (name, value) in files {
+            write_atomic_bytes(&self.out.join(name), to_json(&value)?.as_bytes())?;
+        }
         // Transformers reads a file only with this entry.
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         tensor_file::write_safetensors(&weights, &tensors, &metadata)?;
@@ -81,9 +87,11 @@ impl Args {
                 return Ok((config, preprocessing));
             }
             "tiny" => ClipSegConfig::tiny(),
+            "biomedclipseg" => ClipSegConfig::biomedclipseg(),
             file if Path::new(file).is_file() => ClipSegConfig::read(Path::new(file))?,
             other => bail!(
-                "--config {other}: neither clipseg-rd64-refined, nor tiny, nor a file that is there"
+                "--config {other}: neither clipseg-rd64-refined, nor tiny, nor biomedclipseg, nor a file that is \
+                 there"
             ),
         };
         let preprocessing = Preprocessing::of(&config);

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use vlsm_data::write_atomic_bytes;
 use vlsm_models::tensor_file::{self, WrittenAs};
-use vlsm_models::{AdapterFile, Base, weights};
+use vlsm_models::{AdapterFile, Base, Network, Profile, weights};
 
 use crate::commands::{make_folder, to_json};
 use crate::output::{print, thousands};
 
 /// Make a base of a base and of what methods `full` or `decoder` trained of it.
 ///
-/// Writes config.json, preprocessor_config.json and model.safetensors, in Hugging Face format.
+/// Writes the files that `vlsm model init` does, in the format of Hugging Face or open_clip.
 /// Adapters stay beside their base: they are no part of a CLIPSeg.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
@@ -37,13 +37,6 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let path = self.out.join("model.safetensors");
-        if path.exists() && !self.force {
-            bail!(
-                "`{}` is there already; choose another folder, or write over it by --force",
-                path.display()
-            );
-        }
         let trained = AdapterFile::read(&self.trained)?;
         if trained.method.has_adapters() {
             bail!(
@@ -54,7 +47,25 @@ impl Args {
         }
         let base = Base::load(&self.base, &vlsm_train::device("cpu")?)?;
         trained.check_base(&base.identity)?;
-        let mut tensors = weights::export(&base.clipseg, |_| true);
+        let mut preprocessing = base.preprocessing.clone();
+        preprocessing.image_size = trained.image_size.unwrap_or(preprocessing.image_size);
+        let Network::ClipSeg(clipseg) = &base.network;
+        let mut config = clipseg.config.clone();
+        // The taps that it was trained with are its own from now on.
+        if let Some(published) = config.published_taps.take()
+            && trained.method.profile == Profile::Paper
+        {
+            config.extract_layers = published;
+        }
+        let (weights_file, files) = config.files(&preprocessing);
+        let path = self.out.join(weights_file);
+        if path.exists() && !self.force {
+            bail!(
+                "`{}` is there already; choose another folder, or write over it by --force",
+                path.display()
+            );
+        }
+        let mut tensors = weights::export(&base.network, |_| true);
         let count = trained.tensors.len();
         for (name, tensor) in trained.tensors {
             let there = name
@@ -69,15 +80,17 @@ impl Args {
                 ),
             }
         }
-        let mut preprocessing = base.preprocessing.clone();
-        preprocessing.image_size = trained.image_size.unwrap_or(preprocessing.image_size);
         make_folder(&self.out)?;
-        for (name, value) in [
-            ("config.json", base.config.to_json()),
-            ("preprocessor_config.json", preprocessing.to_json()),
-        ] {
+        for (name, value) in files {
             write_atomic_bytes(&self.out.join(name), to_json(&value)?.as_bytes())?;
         }
+        if config.text_config.bert.is_some() {
+            let vocabulary = base.weights.with_file_name("tokenizer.json");
+            let bytes = std::fs::read(&vocabulary)
+                .with_context(|| format!("cannot read `{}`", vocabulary.display()))?;
+            write_atomic_bytes(&self.out.join("tokenizer.json"), &bytes)?;
+        }
+        let tensors = config.in_files(tensors);
         // Transformers reads a file only with this entry.
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         let written_as = if self.half {

@@ -1,0 +1,123 @@
+//! BERT (Devlin et al. 2019) as a text tower: post-norm, attention in both directions, pooled at the first token.
+
+use burn::module::Module;
+use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+
+use super::{Encoder, EncoderConfig, LayerNorm, TextStates, TokenBatch};
+use crate::adapter::LayerAdapters;
+use crate::config::{BertConfig, TextConfig};
+
+/// Token, position and token-type embeddings, normalised. All tokens are of the first type.
+#[derive(Module, Debug)]
+struct BertEmbeddings {
+    token_embedding: Embedding,
+    position_embedding: Embedding,
+    token_type_embedding: Embedding,
+    layer_norm: LayerNorm,
+}
+
+/// A BERT and the first half of the projection that open_clip puts on it: without bias, and a GELU behind it.
+#[derive(Module, Debug)]
+pub struct BertTower {
+    embeddings: BertEmbeddings,
+    encoder: Encoder,
+    projection: Linear,
+}
+
+impl BertTower {
+    /// Makes the tower; parameters are initialised when first used.
+    pub fn new(config: &TextConfig, bert: &BertConfig, device: &Device) -> Self {
+        let width = config.hidden_size;
+        let embedding = |count| EmbeddingConfig::new(count, width).init(device);
+        Self {
+            embeddings: BertEmbeddings {
+                token_embedding: embedding(config.vocab_size),
+                position_embedding: embedding(bert.positions),
+                token_type_embedding: embedding(bert.token_types),
+                layer_norm: LayerNorm::new(width, config.layer_norm_eps, device),
+            },
+            encoder: EncoderConfig::from(config).init(device),
+            projection: LinearConfig::new(width, bert.projection_hidden)
+                .with_bias(false)
+                .init(device),
+        }
+    }
+
+    /// Encodes prompts; `taps` are the layers whose states at the first token are wanted too, `adapters` gives a layer's
+    /// dense adapters. The pooled state is that of the projection's hidden units.
+    ///
+    /// Padding would have to be hidden from every token. Instead, prompts of one length are encoded together and those of
+    /// another apart: nothing is computed for padding, and a prompt's states do not depend on the prompts beside it.
+    pub fn forward<'a>(
+        &self,
+        tokens: &TokenBatch,
+        taps: &[usize],
+        adapters: impl Fn(usize) -> Option<LayerAdapters<'a>>,
+    ) -> TextStates {
+        let mut lengths: Vec<usize> = tokens.prompts().map(<[i64]>::len).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        let mut columns: Vec<Vec<Tensor<2>>> = vec![Vec::new(); 1 + taps.len()];
+        let mut order = vec![0; tokens.len()];
+        let mut done = 0;
+        for length in lengths {
+            let mut ids = Vec::new();
+            for (place, prompt) in tokens.prompts().enumerate() {
+                if prompt.len() == length {
+                    order[place] = done;
+                    done += 1;
+                    ids.extend_from_slice(prompt);
+                }
+            }
+            let states = self.of_one_length(ids, length, taps, &adapters);
+            for (column, state) in columns.iter_mut().zip(states) {
+                column.push(state);
+            }
+        }
+        let device = self.embeddings.position_embedding.weight.val().device();
+        let order = TensorData::new(order, [tokens.len()]);
+        let order = Tensor::<1, Int>::from_data(order, &device);
+        let mut columns = columns
+            .into_iter()
+            .map(|column| Tensor::cat(column, 0).select(0, order.clone()));
+        let first = columns.next();
+        let first = first.unwrap_or_else(|| Tensor::zeros([0, 0], &device));
+        TextStates {
+            pooled: activation::gelu(self.projection.forward(first)),
+            tapped: columns.collect(),
+        }
+    }
+
+    /// The states at the first token, each `[prompts, width]`, of prompts of `length` tokens: the last, and those after the
+    /// tapped layers.
+    fn of_one_length<'a>(
+        &self,
+        ids: Vec<i64>,
+        length: usize,
+        taps: &[usize],
+        adapters: impl Fn(usize) -> Option<LayerAdapters<'a>>,
+    ) -> Vec<Tensor<2>> {
+        let positions = self.embeddings.position_embedding.weight.val();
+        let types = self.embeddings.token_type_embedding.weight.val();
+        let [_, width] = positions.dims();
+        let prompts = ids.len() / length;
+        let ids = TensorData::new(ids, [prompts, length]);
+        let ids = Tensor::<2, Int>::from_data(ids, &positions.device());
+        let placed = positions.slice([0..length, 0..width]) + types.slice([0..1, 0..width]);
+        let x = self.embeddings.token_embedding.forward(ids) + placed.unsqueeze::<3>();
+        let mut x = self.embeddings.layer_norm.forward(x);
+        let first = |x: Tensor<3>| x.narrow(1, 0, 1).squeeze_dim::<2>(1);
+        let mut tapped = vec![None; taps.len()];
+        for (index, layer) in self.encoder.layers.iter().enumerate() {
+            x = layer.forward_post_norm(x, adapters(index));
+            for (slot, tap) in tapped.iter_mut().zip(taps) {
+                if *tap == index {
+                    *slot = Some(first(x.clone()));
+                }
+            }
+        }
+        let states = std::iter::once(first(x));
+        states.chain(tapped.into_iter().flatten()).collect()
+    }
+}

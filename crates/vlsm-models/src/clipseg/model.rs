@@ -1,0 +1,131 @@
+//! A CLIPSeg with adapters.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::ClipSeg;
+use crate::adapter::Adapters;
+use crate::clip::{TextStates, TokenBatch};
+use crate::error::Result;
+use crate::init;
+use crate::method::{MethodConfig, MethodKind, Profile};
+use crate::model::{SegmentationModel, States};
+use crate::preprocess::check_image_size;
+use crate::weights;
+
+/// A CLIPSeg with the adapters of a method. Its parameters have the published names: those of the
+/// base start with `clipseg.`.
+#[derive(Module, Debug)]
+pub struct AdaptedClipSeg {
+    clipseg: ClipSeg,
+    adapters: Option<Adapters>,
+    #[module(skip)]
+    method: MethodConfig,
+}
+
+impl AdaptedClipSeg {
+    /// A CLIPSeg with fresh adapters, initialised by `seed`.
+    ///
+    /// # Errors
+    /// If the method does not go with the base.
+    pub fn new(clipseg: &ClipSeg, method: MethodConfig, seed: u64) -> Result<Self> {
+        let mut clipseg = clipseg.clone();
+        if let (Profile::Paper, Some(taps)) = (method.profile, &clipseg.config.published_taps) {
+            clipseg.config.extract_layers.clone_from(taps);
+        }
+        if clipseg.config.fresh_decoder
+            && matches!(method.kind, MethodKind::Decoder | MethodKind::Full)
+        {
+            let decoder = init::decoder(&clipseg.config, seed);
+            clipseg = weights::import(clipseg, decoder, |name| name.starts_with("decoder.")).0;
+        }
+        let device = clipseg.devices().first().cloned().unwrap_or_default();
+        let adapters = Adapters::new(&method, &clipseg.config, &device)?;
+        Ok(Self {
+            clipseg,
+            adapters: init::adapters(adapters, method.profile, seed),
+            method,
+        })
+    }
+}
+
+impl SegmentationModel for AdaptedClipSeg {
+    fn method(&self) -> &MethodConfig {
+        &self.method
+    }
+
+    fn vision_states(&self, pixels: Tensor<4>) -> States {
+        let tower = &self.clipseg.clip.vision_model;
+        tower.forward(pixels, &self.clipseg.config.extract_layers, |layer| {
+            self.adapters.as_ref()?.vision_layer(layer)
+        })
+    }
+
+    fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
+        let config = &self.clipseg.config;
+        let tokens = (image_size / config.vision_config.patch_size).pow(2) + 1;
+        let shape = [tokens, config.vision_config.hidden_size];
+        (!self.method.trains_vision_tower()).then(|| vec![shape; config.extract_layers.len()])
+    }
+
+    fn features(&self, states: States) -> States {
+        let states = match &self.adapters {
+            Some(adapters) => adapters.adapt_taps(states),
+            None => states,
+        };
+        self.clipseg.decoder.reduce(states)
+    }
+
+    fn context_length(&self) -> usize {
+        self.clipseg.config.text_config.max_position_embeddings
+    }
+
+    fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch> {
+        TokenBatch::new(prompts, &self.clipseg.config.text_config)
+    }
+
+    /// The projected embedding, and behind it the tapped states that the adapters want.
+    fn text_states(&self, tokens: &TokenBatch) -> States {
+        let clip = &self.clipseg.clip;
+        let taps = self.adapters.as_ref().map_or(&[][..], Adapters::text_taps);
+        let TextStates { pooled, tapped } = clip.text_model.forward(tokens, taps, |layer| {
+            self.adapters.as_ref()?.text_layer(layer)
+        });
+        let mut states = vec![clip.text_projection.forward(pooled)];
+        states.extend(tapped);
+        states.into_iter().map(|one| one.unsqueeze_dim(1)).collect()
+    }
+
+    fn frozen_text(&self) -> bool {
+        !self.method.trains_text_tower()
+    }
+
+    /// The conditional embedding, `[prompts, 1, projection]`.
+    fn condition(&self, states: States) -> States {
+        let mut states = states.into_iter().map(|state| state.squeeze_dim::<2>(1));
+        let (Some(embedding), tapped) = (states.next(), states.collect()) else {
+            return States::new();
+        };
+        let embedding = match &self.adapters {
+            Some(adapters) => adapters.adapt_text(embedding, tapped),
+            None => embedding,
+        };
+        vec![embedding.unsqueeze_dim(1)]
+    }
+
+    fn decode(&self, features: &[Tensor<3>], text: States) -> Tensor<3> {
+        let text = text.into_iter().next().map(|state| state.squeeze_dim(1));
+        let text = text.unwrap_or_else(|| Tensor::zeros([0, 0], &self.device()));
+        self.clipseg.decoder.forward(features, text)
+    }
+
+    fn output_size(&self, image_size: usize) -> Result<usize> {
+        let config = &self.clipseg.config;
+        check_image_size(image_size, config.vision_config.patch_size)?;
+        Ok(config.output_size(image_size))
+    }
+
+    fn trains(&self, name: &str) -> bool {
+        self.method.trains(name, &self.clipseg.config)
+    }
+}
