@@ -130,6 +130,26 @@ impl EncoderLayer {
         x + y
     }
 
+    /// A layer for tokens that read and are not read: each attends to itself and to `memory`, the input of this layer,
+    /// and no token of the memory to them, so that the layer's own output stays what it is.
+    ///
+    /// `tokens` are `[batch, readers, width]`, as is the result; `memory` is `[batch, keys, width]`; `bias`, added to the
+    /// attention scores, `[batch, heads, readers, keys]`.
+    pub fn forward_reading(
+        &self,
+        tokens: Tensor<3>,
+        memory: Tensor<3>,
+        bias: Tensor<4>,
+    ) -> Tensor<3> {
+        let norm = &self.layer_norm1;
+        let y = self
+            .self_attn
+            .read(norm.forward(tokens.clone()), norm.forward(memory), bias);
+        let x = tokens + y;
+        let y = self.mlp.forward(x.clone(), self.layer_norm2.of_sublayer());
+        x + y
+    }
+
     /// The post-norm order of CLIPSeg's decoder. `[batch, tokens, width]` to the same shape.
     pub fn forward_post_norm(&self, x: Tensor<3>) -> Tensor<3> {
         let y = self

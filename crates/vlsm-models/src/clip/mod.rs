@@ -3,6 +3,7 @@
 mod attention;
 mod encoder;
 mod layer_norm;
+pub mod openai;
 mod text;
 mod vision;
 
@@ -11,3 +12,4 @@ pub use encoder::{Encoder, EncoderConfig, EncoderLayer, EncoderLayerConfig, Mlp,
 pub use layer_norm::LayerNorm;
 pub use text::{TextStates, TextTower, TokenBatch};
 pub use vision::VisionTower;
+pub(crate) use vision::resize_positions;
