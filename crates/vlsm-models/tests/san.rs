@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
-use vlsm_models::san::{San, SanConfig, from_published};
+use vlsm_models::san::{San, SanConfig, from_published, to_published};
 use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{Profile, TokenBatch};
@@ -110,23 +110,27 @@ fn assert_gradients(san: San, expected: &Tensors) {
     );
     let norm = |x: &[f32]| x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     let largest = expected.values().map(|x| norm(&x.data)).fold(0.0, f64::max);
-    let mut worst = 0.0;
+    let mut worst = (0.0, String::new());
     for (name, gradient) in found {
         let (gradient, expected) = (gradient.to_file(), &expected[&name]);
         assert_eq!(gradient.shape, expected.shape, "{name}");
         let pairs = gradient.data.iter().zip(&expected.data);
         let off = norm(&pairs.map(|(a, b)| a - b).collect::<Vec<_>>());
         let norm = norm(&expected.data);
-        // The gradient of a key's bias is nothing but rounding.
+        // The gradient of a key's bias is nothing but rounding. At full size those of the last bias of `attn_mlp` and of
+        // `bias_scaling.bias` nearly cancel: PyTorch's own are off f64's by 2e-3 of their norms.
         assert!(
             off <= 1e-3 * norm + 1e-7 * largest,
             "{name}: {off:.1e} of {norm:.1e}"
         );
-        if !name.ends_with("k_proj.bias") {
-            worst = f64::max(worst, off / norm);
+        if !name.ends_with("k_proj.bias") && off / norm > worst.0 {
+            worst = (off / norm, name);
         }
     }
-    println!("gradients: off by at most {worst:.1e} of a norm");
+    println!(
+        "gradients: off by at most {:.1e} of a norm: {}",
+        worst.0, worst.1
+    );
 }
 
 #[test]
@@ -232,6 +236,39 @@ fn trained_parameters_are_as_published() {
     let reached =
         |name: &str| San::is_side(name) && !dead.iter().any(|dead| name.starts_with(dead));
     assert_eq!(count(&reached), 7_115_968);
+}
+
+/// What is read is written as it was; in profile `paper` with the published numbers of the fusion layers.
+#[test]
+fn side_networks_are_written_under_published_names() {
+    let tensors = read("model.safetensors").tensors;
+    let san = san(Profile::Default);
+    let side = |name: &str| San::is_side(name) || name == "bg_embed";
+    let published = |profile| to_published(weights::export(&san, side), san.config(), profile);
+    let written = published(Profile::Default);
+    let expected = tensors.into_iter();
+    let expected: Tensors = expected
+        .filter(|(name, _)| San::is_side(name) || name.ends_with("bg_embed"))
+        .collect();
+    assert_eq!(
+        written.keys().collect::<Vec<_>>(),
+        expected.keys().collect::<Vec<_>>()
+    );
+    assert!(written == expected);
+    let config = san.config();
+    let numbers: BTreeSet<String> = config
+        .fusion
+        .iter()
+        .map(|[clip, _]| clip.to_string())
+        .collect();
+    let names = published(Profile::Paper).into_keys();
+    let found: BTreeSet<String> = names
+        .filter_map(|name| {
+            let rest = name.strip_prefix("side_adapter_network.fusion_layers.layer_")?;
+            Some(rest.split('.').next()?.to_owned())
+        })
+        .collect();
+    assert_eq!(found, numbers);
 }
 
 /// A plain CLIP gets a side network by seed; one that is there in part is an error that names what is missing.

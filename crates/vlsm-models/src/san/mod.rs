@@ -32,6 +32,7 @@ mod config;
 mod init;
 mod mask_decoder;
 mod names;
+mod published;
 mod recognition;
 mod resize;
 mod side;
@@ -47,6 +48,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 pub use config::{SanConfig, SideConfig};
 pub use mask_decoder::{MaskDecoder, MaskMlp, Masks};
 pub use names::from_published;
+pub use published::to_published;
 pub use side::{FusionLayer, SideNetwork};
 pub use templates::TEMPLATES;
 

@@ -1,4 +1,4 @@
-//! From the names and layouts of published files to those of the module, and back.
+//! From the names and layouts of published files to those of the module.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use crate::tensor_file::HostTensor;
 type Tensors = BTreeMap<String, HostTensor>;
 
 /// The side network's name in all files.
-const SIDE: &str = "side_adapter_network.";
+pub(super) const SIDE: &str = "side_adapter_network.";
 
 /// What the model's tensors start with in whole checkpoints: detectron2's, Lightning's, and of parallel training. What else
 /// such a checkpoint holds is passed over.
 const WRAPPERS: [&str; 3] = ["model.", "net.", "module."];
 
 /// Names in a block of the side network, timm's and Transformers', but for the joint projection.
-const IN_BLOCK: [(&str, &str); 4] = [
+pub(super) const IN_BLOCK: [(&str, &str); 4] = [
     ("attn.proj.", "self_attn.out_proj."),
     ("norm1.", "layer_norm1."),
     ("norm2.", "layer_norm2."),
@@ -24,7 +24,8 @@ const IN_BLOCK: [(&str, &str); 4] = [
 ];
 
 /// Names in a fusion layer.
-const IN_FUSION: [(&str, &str); 2] = [("input_proj.0.", "norm."), ("input_proj.1.", "projection.")];
+pub(super) const IN_FUSION: [(&str, &str); 2] =
+    [("input_proj.0.", "norm."), ("input_proj.1.", "projection.")];
 
 /// Tensors of a file in the names and layouts of [`San`](super::San): of SAN's released checkpoints, of VLSM-Adapter's, or of
 /// a CLIP in OpenAI's or Transformers' names. What is not known keeps its name.
@@ -160,7 +161,7 @@ fn side(name: &str, tensor: HostTensor, fusion_layers: &[String]) -> Vec<(String
 }
 
 /// A name with another beginning.
-fn renamed(name: &str, table: &[(&str, &str)]) -> Option<String> {
+pub(super) fn renamed(name: &str, table: &[(&str, &str)]) -> Option<String> {
     let mut found = table.iter();
     found.find_map(|(old, new)| Some(format!("{new}{}", name.strip_prefix(old)?)))
 }
