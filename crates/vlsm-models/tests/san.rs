@@ -295,4 +295,12 @@ fn a_side_network_is_whole_or_fresh() {
     let (one, again, two) = (side(1), side(1), side(2));
     assert_eq!(one, again);
     assert_ne!(one[query].data, two[query].data);
+    let restarted = weights::export(&load(&tensors, 1).unwrap().restarted(2), San::is_side);
+    assert_eq!(restarted, two);
+    let whole = read("model.safetensors").tensors;
+    let query = |san: San| weights::export(&san, |name| name == query);
+    assert_eq!(
+        query(load(&whole, 1).unwrap().restarted(2)),
+        query(load(&whole, 1).unwrap())
+    );
 }

@@ -81,6 +81,9 @@ pub struct San {
     config: SanConfig,
     #[module(skip)]
     profile: Profile,
+    /// Whether the side network is at its start.
+    #[module(skip)]
+    fresh: bool,
 }
 
 /// What is kept of a batch of images: masks and what CLIP says of them.
@@ -131,6 +134,7 @@ impl SanConfig {
             bg_embed: Initializer::Zeros.init([self.projection_dim], device),
             config: self.clone(),
             profile: Profile::Default,
+            fresh: true,
         }
     }
 }
@@ -156,13 +160,23 @@ impl San {
         let tensors = fresh.chain(tensors).collect();
         let (san, misfits) = weights::import(config.init(device), tensors, |_| true);
         if misfits.is_empty() {
-            Ok(san)
+            let fresh = !given.contains(&part(names::SIDE));
+            Ok(Self { fresh, ..san })
         } else {
             Err(ModelError::Weights {
                 path: path.into(),
                 message: misfits.describe(),
             })
         }
+    }
+
+    /// The same model with another start of the side network, by `seed`, if it was not in the file.
+    pub fn restarted(self, seed: u64) -> Self {
+        if !self.fresh {
+            return self;
+        }
+        let mut start = init::fresh(&self.config, seed);
+        weights::fill(self, |name, _| Some(start.remove(name)?.data))
     }
 
     /// The same model with the arithmetic of a profile.
