@@ -6,20 +6,21 @@ use burn::backend::Dispatch;
 use burn::tensor::{Device, Distribution, Tensor};
 use divan::{Bencher, black_box};
 use vlsm_kernels::{
-    Activation, AttentionConfig, AttentionWeights, LinearWeights, MlpConfig, MlpWeights,
-    Normalisation, compose,
+    Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, LinearWeights,
+    MlpWeights, Normalisation, compose,
 };
 
 const TOKENS: usize = 485;
 const WIDTH: usize = 768;
 const HIDDEN: usize = 3072;
+const BOTTLENECK: usize = 64;
 const ATTENTION: AttentionConfig = AttentionConfig {
     heads: 12,
     causal: false,
 };
-const MLP: MlpConfig = MlpConfig {
-    activation: Activation::QuickGelu,
+const ADAPTER: AdapterConfig = AdapterConfig {
     rectified: false,
+    residual: true,
 };
 
 fn main() {
@@ -58,10 +59,10 @@ fn attention_weights() -> AttentionWeights<Dispatch> {
     }
 }
 
-fn mlp_weights() -> MlpWeights<Dispatch> {
+fn mlp_weights(hidden: usize) -> MlpWeights<Dispatch> {
     MlpWeights {
-        expand: linear(WIDTH, HIDDEN),
-        contract: linear(HIDDEN, WIDTH),
+        expand: linear(WIDTH, hidden),
+        contract: linear(hidden, WIDTH),
     }
 }
 
@@ -93,11 +94,12 @@ fn attention(bencher: Bencher<'_, '_>, what: &str) {
     let (norm, weights) = (norm(), attention_weights());
     run(bencher, what, |x| {
         let (norm, weights) = (norm.clone(), weights.clone());
+        let none = Adapter::None;
         if !what.contains("composed") {
-            vlsm_kernels::attention_sublayer(x, norm, weights, ATTENTION)
+            vlsm_kernels::attention_sublayer(x, norm, weights, none, ATTENTION)
         } else {
             let x = x.into_dispatch();
-            let y = compose::attention_sublayer::<Dispatch>(x, norm, weights, ATTENTION);
+            let y = compose::attention_sublayer::<Dispatch>(x, norm, weights, none, ATTENTION);
             Tensor::from_dispatch(y)
         }
     });
@@ -105,15 +107,31 @@ fn attention(bencher: Bencher<'_, '_>, what: &str) {
 
 #[divan::bench(args = RUNS, sample_count = 10)]
 fn mlp(bencher: Bencher<'_, '_>, what: &str) {
-    let (norm, weights) = (norm(), mlp_weights());
+    let (norm, weights) = (norm(), mlp_weights(HIDDEN));
+    let activation = Activation::QuickGelu;
     run(bencher, what, |x| {
         let (norm, weights) = (norm.clone(), weights.clone());
+        let none = Adapter::None;
         if !what.contains("composed") {
-            vlsm_kernels::mlp_sublayer(x, norm, weights, MLP)
+            vlsm_kernels::mlp_sublayer(x, norm, weights, none, activation)
         } else {
             let x = x.into_dispatch();
-            let y = compose::mlp_sublayer::<Dispatch>(x, norm, weights, MLP);
+            let y = compose::mlp_sublayer::<Dispatch>(x, norm, weights, none, activation);
             Tensor::from_dispatch(y)
+        }
+    });
+}
+
+#[divan::bench(args = RUNS, sample_count = 10)]
+fn adapter(bencher: Bencher<'_, '_>, what: &str) {
+    let weights = mlp_weights(BOTTLENECK);
+    run(bencher, what, |x| {
+        let weights = weights.clone();
+        if !what.contains("composed") {
+            vlsm_kernels::adapter_block(x, weights, ADAPTER)
+        } else {
+            let x = x.into_dispatch();
+            Tensor::from_dispatch(compose::adapter_block::<Dispatch>(x, weights, ADAPTER))
         }
     });
 }

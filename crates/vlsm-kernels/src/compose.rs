@@ -5,8 +5,8 @@ use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
 use crate::{
-    Activation, AttentionConfig, AttentionWeights, Kernels, LinearWeights, MlpConfig, MlpWeights,
-    Normalisation,
+    Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, Kernels, LinearWeights,
+    MlpWeights, Normalisation,
 };
 
 /// The slope of the sigmoid in quick-GELU.
@@ -141,8 +141,10 @@ pub fn attention_sublayer<B: Kernels>(
     x: FloatTensor<B>,
     norm: Normalisation<B>,
     weights: AttentionWeights<B>,
+    adapter: Adapter<B>,
     config: AttentionConfig,
 ) -> FloatTensor<B> {
+    let residual = x.clone();
     let shape = x.shape();
     let [batch, tokens, width] = shape.dims::<3>();
     let x = normalised::<B>(x, norm);
@@ -155,7 +157,8 @@ pub fn attention_sublayer<B: Kernels>(
     let value = split(linear::<B>(x, weights.value));
     let mixed = B::softmax_attention(query, key, value, config.causal);
     let mixed = B::float_reshape(B::float_swap_dims(mixed, 1, 2), shape);
-    linear::<B>(mixed, weights.output)
+    let output = linear::<B>(mixed, weights.output);
+    B::float_add(residual, adapted::<B>(output, adapter))
 }
 
 /// See [`mlp_sublayer`](crate::mlp_sublayer).
@@ -163,21 +166,52 @@ pub fn mlp_sublayer<B: Kernels>(
     x: FloatTensor<B>,
     norm: Normalisation<B>,
     weights: MlpWeights<B>,
-    config: MlpConfig,
+    adapter: Adapter<B>,
+    activation: Activation,
 ) -> FloatTensor<B> {
-    let x = normalised::<B>(x, norm);
-    let hidden = linear::<B>(x, weights.expand);
-    let hidden = match config.activation {
+    let residual = x.clone();
+    let hidden = linear::<B>(normalised::<B>(x, norm), weights.expand);
+    let hidden = match activation {
         Activation::QuickGelu => B::quick_gelu(hidden),
         Activation::Gelu => B::gelu(hidden),
         Activation::GeluTanh => gelu_tanh::<B>(hidden),
         Activation::Relu => B::relu(hidden),
     };
     let output = linear::<B>(hidden, weights.contract);
-    if config.rectified {
-        B::relu(output)
+    B::float_add(residual, adapted::<B>(output, adapter))
+}
+
+/// See [`adapter_block`](crate::adapter_block).
+pub fn adapter_block<B: Kernels>(
+    x: FloatTensor<B>,
+    weights: MlpWeights<B>,
+    config: AdapterConfig,
+) -> FloatTensor<B> {
+    let hidden = B::relu(linear::<B>(x.clone(), weights.expand));
+    let change = linear::<B>(hidden, weights.contract);
+    let change = if config.rectified {
+        B::relu(change)
     } else {
-        output
+        change
+    };
+    if config.residual {
+        B::float_add(x, change)
+    } else {
+        change
+    }
+}
+
+/// What the adapter of a sublayer makes of its output.
+fn adapted<B: Kernels>(x: FloatTensor<B>, adapter: Adapter<B>) -> FloatTensor<B> {
+    match adapter {
+        Adapter::None => x,
+        Adapter::Block { weights, rectified } => {
+            let config = AdapterConfig {
+                rectified,
+                residual: true,
+            };
+            adapter_block::<B>(x, weights, config)
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use crate::compose::{self, SLOPE};
 use crate::cpu::{exp, exp_wide};
 use crate::sublayer::{self, Tape};
 use crate::{
-    AttentionConfig, AttentionWeights, Kernels, MlpConfig, MlpWeights, Normalisation, attention,
-    layer_norm, quick_gelu,
+    Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, Kernels, MlpWeights,
+    Normalisation, attention, layer_norm, quick_gelu,
 };
 
 impl<B: Tape, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
@@ -43,18 +43,28 @@ impl<B: Tape, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         x: FloatTensor<Self>,
         norm: Normalisation<Self>,
         weights: AttentionWeights<Self>,
+        adapter: Adapter<Self>,
         config: AttentionConfig,
     ) -> FloatTensor<Self> {
-        B::attention_on_tape::<C>(x, norm, weights, config)
+        B::attention_on_tape::<C>(x, norm, weights, adapter, config)
     }
 
     fn mlp_sublayer(
         x: FloatTensor<Self>,
         norm: Normalisation<Self>,
         weights: MlpWeights<Self>,
-        config: MlpConfig,
+        adapter: Adapter<Self>,
+        activation: Activation,
     ) -> FloatTensor<Self> {
-        B::mlp_on_tape::<C>(x, norm, weights, config)
+        B::mlp_on_tape::<C>(x, norm, weights, adapter, activation)
+    }
+
+    fn adapter_block(
+        x: FloatTensor<Self>,
+        weights: MlpWeights<Self>,
+        config: AdapterConfig,
+    ) -> FloatTensor<Self> {
+        B::adapter_on_tape::<C>(x, weights, config)
     }
 }
 
@@ -66,18 +76,28 @@ impl Kernels for Flex {
         x: FlexTensor,
         norm: Normalisation<Self>,
         weights: AttentionWeights<Self>,
+        adapter: Adapter<Self>,
         config: AttentionConfig,
     ) -> FlexTensor {
-        sublayer::attention(x, norm, weights, config)
+        sublayer::attention(x, norm, weights, adapter, config)
     }
 
     fn mlp_sublayer(
         x: FlexTensor,
         norm: Normalisation<Self>,
         weights: MlpWeights<Self>,
-        config: MlpConfig,
+        adapter: Adapter<Self>,
+        activation: Activation,
     ) -> FlexTensor {
-        sublayer::mlp(x, norm, weights, config)
+        sublayer::mlp(x, norm, weights, adapter, activation)
+    }
+
+    fn adapter_block(
+        x: FlexTensor,
+        weights: MlpWeights<Self>,
+        config: AdapterConfig,
+    ) -> FlexTensor {
+        sublayer::adapter(x, weights, config)
     }
 
     fn quick_gelu(x: FlexTensor) -> FlexTensor {
@@ -206,7 +226,7 @@ fn softmax_row(output: &mut [f32], x: &[f32]) {
         .fold(f32::NEG_INFINITY, |most, x| most.max(*x));
     // A loop of its own, which is vectorised better than one that sums too; the row stays in the first cache.
     for (y, x) in output.iter_mut().zip(x) {
-        *y = exp_wide(x - most) as f32;
+        *y = exp_wide::<false>(x - most) as f32;
     }
     let (chunks, rest) = output.as_chunks::<LANES>();
     let mut totals = [0.0f64; LANES];

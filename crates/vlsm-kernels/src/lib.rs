@@ -19,8 +19,8 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 pub use peak::multiply_add_peak;
 pub use sublayer::{
-    Activation, AttentionConfig, AttentionWeights, LinearWeights, MlpConfig, MlpWeights,
-    Normalisation, Tape,
+    Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, LinearWeights,
+    MlpWeights, Normalisation, Tape,
 };
 
 /// What a backend does for this crate; every operation has a default body.
@@ -96,9 +96,10 @@ pub trait Kernels: Backend {
         x: FloatTensor<Self>,
         #[extension_type] norm: Normalisation<Self>,
         #[extension_type] weights: AttentionWeights<Self>,
+        #[extension_type] adapter: Adapter<Self>,
         config: AttentionConfig,
     ) -> FloatTensor<Self> {
-        compose::attention_sublayer::<Self>(x, norm, weights, config)
+        compose::attention_sublayer::<Self>(x, norm, weights, adapter, config)
     }
 
     /// See [`mlp_sublayer`].
@@ -106,9 +107,19 @@ pub trait Kernels: Backend {
         x: FloatTensor<Self>,
         #[extension_type] norm: Normalisation<Self>,
         #[extension_type] weights: MlpWeights<Self>,
-        config: MlpConfig,
+        #[extension_type] adapter: Adapter<Self>,
+        activation: Activation,
     ) -> FloatTensor<Self> {
-        compose::mlp_sublayer::<Self>(x, norm, weights, config)
+        compose::mlp_sublayer::<Self>(x, norm, weights, adapter, activation)
+    }
+
+    /// See [`adapter_block`].
+    fn adapter_block(
+        x: FloatTensor<Self>,
+        #[extension_type] weights: MlpWeights<Self>,
+        config: AdapterConfig,
+    ) -> FloatTensor<Self> {
+        compose::adapter_block::<Self>(x, weights, config)
     }
 }
 
@@ -149,39 +160,52 @@ pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, causal: boo
     ))
 }
 
-/// The attention sublayer of a transformer: `norm`, projections to queries, keys and values, [`attention`] and the output's
-/// projection. The residual is not added.
+/// The attention sublayer of a transformer: `x + adapter(attention(norm(x)))`, the attention with its projections to queries,
+/// keys and values and that of the output.
 ///
-/// `x` is `[batch, tokens, width]`, as is the result. On the CPU it is one node on the tape, which keeps `x`, the projections
-/// and two numbers for each query of a head.
+/// `x` is `[batch, tokens, width]`, as is the result. On the CPU it is one node on the tape, which keeps `x`, the projections,
+/// two numbers for each query of a head, and the adapter's input and hidden units.
 pub fn attention_sublayer(
     x: Tensor<3>,
     norm: Normalisation<Dispatch>,
     weights: AttentionWeights<Dispatch>,
+    adapter: Adapter<Dispatch>,
     config: AttentionConfig,
 ) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::attention_sublayer(
         x.into_dispatch(),
         norm,
         weights,
+        adapter,
         config,
     ))
 }
 
-/// The MLP sublayer of a transformer: `norm`, expansion, activation and contraction. The residual is not added.
+/// The MLP sublayer of a transformer: `x + adapter(contract(activation(expand(norm(x)))))`.
 ///
 /// `x` is `[batch, tokens, width]`, as is the result. On the CPU, with quick-GELU or ReLU, it is one node on the tape, which
-/// keeps `x` and the slopes of the activation, in 16 bits, and the hidden units where they are no more than the inputs.
+/// keeps `x`, the slopes of the activation, in 16 bits, and the adapter's input and hidden units.
 pub fn mlp_sublayer(
     x: Tensor<3>,
     norm: Normalisation<Dispatch>,
     weights: MlpWeights<Dispatch>,
-    config: MlpConfig,
+    adapter: Adapter<Dispatch>,
+    activation: Activation,
 ) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::mlp_sublayer(
         x.into_dispatch(),
         norm,
         weights,
-        config,
+        adapter,
+        activation,
     ))
+}
+
+/// An [`Adapter`] block that stands alone. `x` is `[batch, tokens, width]`, as is the result.
+pub fn adapter_block(
+    x: Tensor<3>,
+    weights: MlpWeights<Dispatch>,
+    config: AdapterConfig,
+) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::adapter_block(x.into_dispatch(), weights, config))
 }

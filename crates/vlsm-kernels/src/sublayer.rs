@@ -11,7 +11,7 @@ use burn::backend::{Autodiff, Backend, ExtensionType, Flex, TensorMetadata};
 use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
 
-use crate::cpu::{self, AttentionKept, MlpKept, Norm, Rows, SublayerGrads, Wanted, Weights};
+use crate::cpu::{self, Core, Kept, Linear, Norm, ParameterGrads, Rows, Wanted, Weights};
 use crate::flex::tensor;
 use crate::{Kernels, compose};
 
@@ -68,6 +68,21 @@ pub struct MlpWeights<B: Backend> {
     pub contract: LinearWeights<B>,
 }
 
+/// The adapter block behind a sublayer (Houlsby et al. 2019): `y + contract(relu(expand(y)))`.
+#[derive(Debug, Clone, ExtensionType)]
+pub enum Adapter<B: Backend> {
+    /// There is none.
+    None,
+    /// A block.
+    Block {
+        /// Its parameters.
+        #[extension_type]
+        weights: MlpWeights<B>,
+        /// Whether what it adds is `max(.., 0)`.
+        rectified: bool,
+    },
+}
+
 /// The activation between expansion and contraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
@@ -90,13 +105,13 @@ pub struct AttentionConfig {
     pub causal: bool,
 }
 
-/// How an MLP sublayer is run.
+/// How an adapter block that stands alone is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MlpConfig {
-    /// Between expansion and contraction.
-    pub activation: Activation,
-    /// Whether the result is `max(x, 0)`.
+pub struct AdapterConfig {
+    /// Whether the change is `max(.., 0)`.
     pub rectified: bool,
+    /// Whether the change is added to the input, or is all of the result.
+    pub residual: bool,
 }
 
 /// What a backend does with sublayers on the tape. The default is to put each of the operations there that they are composed of.
@@ -106,9 +121,10 @@ pub trait Tape: Kernels {
         x: FloatTensor<Autodiff<Self, C>>,
         norm: Normalisation<Autodiff<Self, C>>,
         weights: AttentionWeights<Autodiff<Self, C>>,
+        adapter: Adapter<Autodiff<Self, C>>,
         config: AttentionConfig,
     ) -> FloatTensor<Autodiff<Self, C>> {
-        compose::attention_sublayer::<Autodiff<Self, C>>(x, norm, weights, config)
+        compose::attention_sublayer::<Autodiff<Self, C>>(x, norm, weights, adapter, config)
     }
 
     /// [`Kernels::mlp_sublayer`] on the tape.
@@ -116,47 +132,102 @@ pub trait Tape: Kernels {
         x: FloatTensor<Autodiff<Self, C>>,
         norm: Normalisation<Autodiff<Self, C>>,
         weights: MlpWeights<Autodiff<Self, C>>,
-        config: MlpConfig,
+        adapter: Adapter<Autodiff<Self, C>>,
+        activation: Activation,
     ) -> FloatTensor<Autodiff<Self, C>> {
-        compose::mlp_sublayer::<Autodiff<Self, C>>(x, norm, weights, config)
+        compose::mlp_sublayer::<Autodiff<Self, C>>(x, norm, weights, adapter, activation)
+    }
+
+    /// [`Kernels::adapter_block`] on the tape.
+    fn adapter_on_tape<C: CheckpointStrategy>(
+        x: FloatTensor<Autodiff<Self, C>>,
+        weights: MlpWeights<Autodiff<Self, C>>,
+        config: AdapterConfig,
+    ) -> FloatTensor<Autodiff<Self, C>> {
+        compose::adapter_block::<Autodiff<Self, C>>(x, weights, config)
     }
 }
 
-/// A sublayer for the kernels on slices: what is the same for both kinds.
-trait Sublayer: std::fmt::Debug + Send + Sync + 'static {
-    /// What the backward pass needs besides the input.
+/// What a sublayer is named after, without its parameters.
+trait Kind: std::fmt::Debug + Send + Sync + 'static {
     type Kept: std::fmt::Debug + Send + Sync + 'static;
+    type Core<'a>: Core<Kept = Self::Kept>;
 
-    fn forward(&self, x: &[f32], shape: Rows) -> Vec<f32>;
+    /// Whether the input is added to the result.
+    const RESIDUAL: bool;
 
-    fn forward_kept(&self, x: &[f32], shape: Rows) -> (Vec<f32>, Self::Kept);
-
-    fn backward(
-        &self,
-        x: &[f32],
-        kept: &Self::Kept,
-        grad: &[f32],
-        shape: Rows,
-        wanted: Wanted,
-    ) -> SublayerGrads;
-
-    fn parameters(&self) -> &Parameters;
+    fn core<'a>(&self, layers: &'a [LinearWeights<Flex>]) -> Self::Core<'a>;
 }
 
-/// Tensors of a sublayer, lying in order where they must.
+impl Kind for AttentionConfig {
+    type Kept = <cpu::Attention<'static> as Core>::Kept;
+    type Core<'a> = cpu::Attention<'a>;
+
+    const RESIDUAL: bool = true;
+
+    fn core<'a>(&self, layers: &'a [LinearWeights<Flex>]) -> cpu::Attention<'a> {
+        cpu::Attention {
+            project: [0, 1, 2].map(|index| linear(&layers[index])),
+            output: linear(&layers[3]),
+            heads: self.heads,
+            causal: self.causal,
+        }
+    }
+}
+
+impl Kind for cpu::Activation {
+    type Kept = <cpu::Mlp<'static> as Core>::Kept;
+    type Core<'a> = cpu::Mlp<'a>;
+
+    const RESIDUAL: bool = true;
+
+    fn core<'a>(&self, layers: &'a [LinearWeights<Flex>]) -> cpu::Mlp<'a> {
+        cpu::Mlp {
+            expand: linear(&layers[0]),
+            contract: linear(&layers[1]),
+            activation: *self,
+        }
+    }
+}
+
+impl Kind for AdapterConfig {
+    type Kept = <cpu::Adapter<'static> as Core>::Kept;
+    type Core<'a> = cpu::Adapter<'a>;
+
+    // The block adds it itself.
+    const RESIDUAL: bool = false;
+
+    fn core<'a>(&self, layers: &'a [LinearWeights<Flex>]) -> cpu::Adapter<'a> {
+        cpu::Adapter {
+            expand: linear(&layers[0]),
+            contract: linear(&layers[1]),
+            rectified: self.rectified,
+            residual: self.residual,
+        }
+    }
+}
+
+/// A sublayer for the kernels on slices.
 #[derive(Debug)]
-struct Parameters {
+struct Sublayer<K> {
+    kind: K,
     /// Scale, shift and epsilon.
     norm: Option<(FlexTensor, FlexTensor, f64)>,
+    /// Of the core, in order.
     layers: Vec<LinearWeights<Flex>>,
+    /// Expansion and contraction, and whether the change is rectified.
+    adapter: Option<([LinearWeights<Flex>; 2], bool)>,
 }
 
-impl Parameters {
+impl<K: Kind> Sublayer<K> {
     fn new(
+        kind: K,
         norm: Normalisation<Flex>,
         layers: impl IntoIterator<Item = LinearWeights<Flex>>,
+        adapter: Adapter<Flex>,
     ) -> Self {
         Self {
+            kind,
             norm: match norm {
                 Normalisation::None => None,
                 Normalisation::Layer {
@@ -165,36 +236,79 @@ impl Parameters {
                     epsilon,
                 } => Some((gamma.to_contiguous(), beta.to_contiguous(), epsilon)),
             },
-            layers: layers
-                .into_iter()
-                .map(|LinearWeights { weight, bias }| LinearWeights {
-                    weight,
-                    bias: bias.to_contiguous(),
-                })
-                .collect(),
+            layers: layers.into_iter().map(in_order).collect(),
+            adapter: match adapter {
+                Adapter::None => None,
+                Adapter::Block { weights, rectified } => {
+                    Some((weights.list().map(in_order), rectified))
+                }
+            },
         }
     }
 
-    fn norm(&self) -> Option<Norm<'_>> {
-        self.norm.as_ref().map(|(gamma, beta, epsilon)| Norm {
-            gamma: values(gamma),
-            beta: values(beta),
-            epsilon: *epsilon,
-        })
+    fn kernel(&self) -> cpu::Sublayer<'_, K::Core<'_>> {
+        cpu::Sublayer {
+            norm: self.norm.as_ref().map(|(gamma, beta, epsilon)| Norm {
+                gamma: values(gamma),
+                beta: values(beta),
+                epsilon: *epsilon,
+            }),
+            core: self.kind.core(&self.layers),
+            adapter: self
+                .adapter
+                .as_ref()
+                .map(|([expand, contract], rectified)| cpu::Adapter {
+                    expand: linear(expand),
+                    contract: linear(contract),
+                    rectified: *rectified,
+                    residual: true,
+                }),
+            residual: K::RESIDUAL,
+        }
     }
 
-    fn matrices<const N: usize>(&self) -> [Weights<'_>; N] {
-        std::array::from_fn(|index| matrix(&self.layers[index].weight))
+    fn run(&self, x: FlexTensor) -> FlexTensor {
+        let x = x.to_contiguous();
+        let (output, _) = self.kernel().forward(values(&x), rows(&x.shape()), false);
+        tensor(output, x.shape())
     }
 
-    fn biases<const N: usize>(&self) -> [&[f32]; N] {
-        std::array::from_fn(|index| values(&self.layers[index].bias))
+    /// Runs it and puts it on the tape, if anything that goes into it is there. `nodes` are those of the input, of weights and
+    /// biases in turn, the adapter's last, and of scale and shift.
+    fn on_tape<C: CheckpointStrategy>(
+        self,
+        x: FlexTensor,
+        nodes: Vec<NodeGuard>,
+    ) -> FloatTensor<Autodiff<Flex, C>> {
+        // Two to six layers, with normalisation or without.
+        match nodes.len() {
+            5 => self.step::<C, 5>(x, nodes),
+            7 => self.step::<C, 7>(x, nodes),
+            9 => self.step::<C, 9>(x, nodes),
+            11 => self.step::<C, 11>(x, nodes),
+            13 => self.step::<C, 13>(x, nodes),
+            _ => self.step::<C, 15>(x, nodes),
+        }
     }
 
-    /// Shapes of weights and biases in turn.
-    fn shapes(&self) -> impl Iterator<Item = Shape> {
-        let layers = self.layers.iter();
-        layers.flat_map(|layer| [layer.weight.shape(), layer.bias.shape()])
+    fn step<C: CheckpointStrategy, const N: usize>(
+        self,
+        x: FlexTensor,
+        nodes: Vec<NodeGuard>,
+    ) -> FloatTensor<Autodiff<Flex, C>> {
+        let Ok(nodes) = <[NodeGuard; N]>::try_from(nodes) else {
+            unreachable!("a sublayer has two to six layers");
+        };
+        let step = SublayerStep::<K>(std::marker::PhantomData);
+        match step.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => {
+                let x = x.to_contiguous();
+                let (output, kept) = self.kernel().forward(values(&x), rows(&x.shape()), true);
+                let output = tensor(output, x.shape());
+                prepared.finish((x, Arc::new(self), Arc::new(kept)), output)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(self.run(x)),
+        }
     }
 }
 
@@ -207,17 +321,27 @@ fn values(x: &FlexTensor) -> &[f32] {
     x.as_slice::<f32>().unwrap_or_default()
 }
 
-/// A matrix `[input, output]` in whatever order it lies.
-fn matrix(x: &FlexTensor) -> Weights<'_> {
-    let layout = x.layout();
+fn in_order(LinearWeights { weight, bias }: LinearWeights<Flex>) -> LinearWeights<Flex> {
+    LinearWeights {
+        weight,
+        bias: bias.to_contiguous(),
+    }
+}
+
+/// A layer, its matrix `[input, output]` in whatever order it lies.
+fn linear(layer: &LinearWeights<Flex>) -> Linear<'_> {
+    let layout = layer.weight.layout();
     let [inputs, outputs] = layout.shape().dims::<2>();
     let [input_stride, output_stride] = [0, 1].map(|axis| layout.strides()[axis].unsigned_abs());
-    Weights {
-        data: &x.storage::<f32>()[layout.start_offset()..],
-        inputs,
-        outputs,
-        input_stride,
-        output_stride,
+    Linear {
+        weights: Weights {
+            data: &layer.weight.storage::<f32>()[layout.start_offset()..],
+            inputs,
+            outputs,
+            input_stride,
+            output_stride,
+        },
+        bias: values(&layer.bias),
     }
 }
 
@@ -230,118 +354,17 @@ fn rows(x: &Shape) -> Rows {
     }
 }
 
-#[derive(Debug)]
-struct Attention {
-    parameters: Parameters,
-    config: AttentionConfig,
-}
-
-impl Attention {
-    fn kernel(&self) -> cpu::Attention<'_> {
-        cpu::Attention {
-            norm: self.parameters.norm(),
-            weights: self.parameters.matrices(),
-            biases: self.parameters.biases(),
-            heads: self.config.heads,
-            causal: self.config.causal,
-        }
-    }
-}
-
-impl Sublayer for Attention {
-    type Kept = AttentionKept;
-
-    fn forward(&self, x: &[f32], shape: Rows) -> Vec<f32> {
-        self.kernel().forward(x, shape).0
-    }
-
-    fn forward_kept(&self, x: &[f32], shape: Rows) -> (Vec<f32>, AttentionKept) {
-        self.kernel().forward(x, shape)
-    }
-
-    fn backward(
-        &self,
-        x: &[f32],
-        kept: &AttentionKept,
-        grad: &[f32],
-        shape: Rows,
-        wanted: Wanted,
-    ) -> SublayerGrads {
-        self.kernel().backward(x, kept, grad, shape, wanted)
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-}
-
-#[derive(Debug)]
-struct Mlp {
-    parameters: Parameters,
-    activation: cpu::Activation,
-    rectified: bool,
-}
-
-impl Mlp {
-    fn kernel(&self) -> cpu::Mlp<'_> {
-        cpu::Mlp {
-            norm: self.parameters.norm(),
-            weights: self.parameters.matrices(),
-            biases: self.parameters.biases(),
-            activation: self.activation,
-            rectified: self.rectified,
-        }
-    }
-}
-
-impl Sublayer for Mlp {
-    type Kept = MlpKept;
-
-    fn forward(&self, x: &[f32], shape: Rows) -> Vec<f32> {
-        self.kernel().forward(x, shape.together())
-    }
-
-    fn forward_kept(&self, x: &[f32], shape: Rows) -> (Vec<f32>, MlpKept) {
-        self.kernel().forward_kept(x, shape.together())
-    }
-
-    fn backward(
-        &self,
-        x: &[f32],
-        kept: &MlpKept,
-        grad: &[f32],
-        shape: Rows,
-        wanted: Wanted,
-    ) -> SublayerGrads {
-        self.kernel()
-            .backward(x, kept, grad, shape.together(), wanted)
-    }
-
-    fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-}
-
-fn run(sublayer: &impl Sublayer, x: FlexTensor) -> FlexTensor {
-    let x = x.to_contiguous();
-    let output = sublayer.forward(values(&x), rows(&x.shape()));
-    tensor(output, x.shape())
-}
-
 pub(crate) fn attention(
     x: FlexTensor,
     norm: Normalisation<Flex>,
     weights: AttentionWeights<Flex>,
+    adapter: Adapter<Flex>,
     config: AttentionConfig,
 ) -> FlexTensor {
     if fits(&x) {
-        let attention = Attention {
-            parameters: Parameters::new(norm, weights.list()),
-            config,
-        };
-        run(&attention, x)
+        Sublayer::new(config, norm, weights.list(), adapter).run(x)
     } else {
-        compose::attention_sublayer::<Flex>(x, norm, weights, config)
+        compose::attention_sublayer::<Flex>(x, norm, weights, adapter, config)
     }
 }
 
@@ -349,18 +372,26 @@ pub(crate) fn mlp(
     x: FlexTensor,
     norm: Normalisation<Flex>,
     weights: MlpWeights<Flex>,
-    config: MlpConfig,
+    adapter: Adapter<Flex>,
+    activation: Activation,
 ) -> FlexTensor {
-    match cpu_activation(config.activation) {
+    match cpu_activation(activation) {
         Some(activation) if fits(&x) => {
-            let mlp = Mlp {
-                parameters: Parameters::new(norm, weights.list()),
-                activation,
-                rectified: config.rectified,
-            };
-            run(&mlp, x)
+            Sublayer::new(activation, norm, weights.list(), adapter).run(x)
         }
-        _ => compose::mlp_sublayer::<Flex>(x, norm, weights, config),
+        _ => compose::mlp_sublayer::<Flex>(x, norm, weights, adapter, activation),
+    }
+}
+
+pub(crate) fn adapter(
+    x: FlexTensor,
+    weights: MlpWeights<Flex>,
+    config: AdapterConfig,
+) -> FlexTensor {
+    if fits(&x) {
+        Sublayer::new(config, Normalisation::None, weights.list(), Adapter::None).run(x)
+    } else {
+        compose::adapter_block::<Flex>(x, weights, config)
     }
 }
 
@@ -373,12 +404,12 @@ fn cpu_activation(activation: Activation) -> Option<cpu::Activation> {
     }
 }
 
-/// A sublayer's step back, with `N` parents: the input, the parameters, and scale and shift if there is a normalisation.
+/// A sublayer's step back. Its parents stand as in [`Sublayer::on_tape`].
 #[derive(Debug)]
-struct SublayerStep<S>(std::marker::PhantomData<S>);
+struct SublayerStep<K>(std::marker::PhantomData<K>);
 
-impl<S: Sublayer, const N: usize> Backward<Flex, N> for SublayerStep<S> {
-    type State = (FlexTensor, Arc<S>, Arc<S::Kept>);
+impl<K: Kind, const N: usize> Backward<Flex, N> for SublayerStep<K> {
+    type State = (FlexTensor, Arc<Sublayer<K>>, Arc<Vec<Kept<K::Kept>>>);
 
     fn backward(
         self,
@@ -388,31 +419,38 @@ impl<S: Sublayer, const N: usize> Backward<Flex, N> for SublayerStep<S> {
     ) {
         let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
         let (x, sublayer, kept) = ops.state;
-        let shapes: Vec<Shape> = sublayer.parameters().shapes().collect();
-        let (inputs, at_norm) = ops.parents.split_at(1 + shapes.len());
-        let (at_rows, at_parameters) = inputs.split_at(1);
+        let (at_rows, rest) = ops.parents.split_at(1);
+        let (at_core, rest) = rest.split_at(2 * sublayer.layers.len());
+        let adapter = sublayer.adapter.iter().flat_map(|(layers, _)| layers);
+        let (at_adapter, at_norm) = rest.split_at(2 * adapter.clone().count());
         let wanted = |parents: &[Option<_>]| parents.iter().any(Option::is_some);
-        let result = sublayer.backward(
-            values(&x),
-            &kept,
-            values(&grad),
-            rows(&x.shape()),
-            Wanted {
-                rows: wanted(at_rows),
-                parameters: wanted(at_parameters),
-                norm: wanted(at_norm),
-            },
-        );
-        let width = Shape::from(vec![x.shape()[2]]);
+        let wanted = Wanted {
+            rows: wanted(at_rows),
+            parameters: wanted(at_core),
+            adapter: wanted(at_adapter),
+            norm: wanted(at_norm),
+        };
+        let shape = rows(&x.shape());
+        let result = (sublayer.kernel()).backward(values(&x), &kept, values(&grad), shape, wanted);
+        let ParameterGrads {
+            core,
+            adapter: of_adapter,
+            norm,
+        } = result.parameters;
         let at_rows = at_rows
             .iter()
             .zip(result.rows.map(|grad| (grad, x.shape())));
-        let at_parameters = at_parameters
+        let at_core = at_core
             .iter()
-            .zip(result.parameters.into_iter().zip(shapes));
-        let norm = result.norm.into_iter().flatten();
-        let at_norm = at_norm.iter().zip(norm.map(|grad| (grad, width.clone())));
-        for (parent, (grad, shape)) in at_rows.chain(at_parameters).chain(at_norm) {
+            .zip(core.into_iter().zip(shapes(&sublayer.layers)));
+        let at_adapter = at_adapter
+            .iter()
+            .zip(of_adapter.into_iter().zip(shapes(adapter)));
+        let at_norm = at_norm.iter().zip(
+            norm.into_iter()
+                .map(|grad| (grad, Shape::from(vec![shape.width]))),
+        );
+        for (parent, (grad, shape)) in at_rows.chain(at_core).chain(at_adapter).chain(at_norm) {
             if let Some(parent) = parent {
                 grads.register::<Flex>(parent.id, tensor(grad, shape));
             }
@@ -420,22 +458,12 @@ impl<S: Sublayer, const N: usize> Backward<Flex, N> for SublayerStep<S> {
     }
 }
 
-/// Runs a sublayer and puts it on the tape, if anything that goes into it is there.
-fn on_tape<S: Sublayer, C: CheckpointStrategy, const N: usize>(
-    sublayer: S,
-    x: FlexTensor,
-    nodes: [NodeGuard; N],
-) -> FloatTensor<Autodiff<Flex, C>> {
-    let step = SublayerStep::<S>(std::marker::PhantomData);
-    match step.prepare::<C>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(prepared) => {
-            let x = x.to_contiguous();
-            let (output, kept) = sublayer.forward_kept(values(&x), rows(&x.shape()));
-            let output = tensor(output, x.shape());
-            prepared.finish((x, Arc::new(sublayer), Arc::new(kept)), output)
-        }
-        OpsKind::UnTracked(prepared) => prepared.finish(run(&sublayer, x)),
-    }
+/// Shapes of weights and biases in turn.
+fn shapes<'a>(
+    layers: impl IntoIterator<Item = &'a LinearWeights<Flex>>,
+) -> impl Iterator<Item = Shape> {
+    let layers = layers.into_iter();
+    layers.flat_map(|layer| [layer.weight.shape(), layer.bias.shape()])
 }
 
 impl Tape for Flex {
@@ -443,49 +471,45 @@ impl Tape for Flex {
         x: FloatTensor<Autodiff<Self, C>>,
         norm: Normalisation<Autodiff<Self, C>>,
         weights: AttentionWeights<Autodiff<Self, C>>,
+        adapter: Adapter<Autodiff<Self, C>>,
         config: AttentionConfig,
     ) -> FloatTensor<Autodiff<Self, C>> {
         if !fits(&x) {
-            return compose::attention_sublayer::<Autodiff<Self, C>>(x, norm, weights, config);
+            let x =
+                compose::attention_sublayer::<Autodiff<Self, C>>(x, norm, weights, adapter, config);
+            return x;
         }
-        let (x, x_node) = x.into_parts();
-        let (layers, nodes) = apart(weights.list());
-        let [[q, qb], [k, kb], [v, vb], [o, ob]] = nodes;
-        let (norm, norm_nodes) = norm.into_parts();
-        let attention = Attention {
-            parameters: Parameters::new(norm, layers),
-            config,
-        };
-        match norm_nodes {
-            None => on_tape::<_, C, 9>(attention, x, [x_node, q, qb, k, kb, v, vb, o, ob]),
-            Some([gamma, beta]) => {
-                let nodes = [x_node, q, qb, k, kb, v, vb, o, ob, gamma, beta];
-                on_tape::<_, C, 11>(attention, x, nodes)
-            }
-        }
+        let (x, norm, layers, adapter, nodes) = apart(x, norm, weights.list(), adapter);
+        Sublayer::new(config, norm, layers, adapter).on_tape::<C>(x, nodes)
     }
 
     fn mlp_on_tape<C: CheckpointStrategy>(
         x: FloatTensor<Autodiff<Self, C>>,
         norm: Normalisation<Autodiff<Self, C>>,
         weights: MlpWeights<Autodiff<Self, C>>,
-        config: MlpConfig,
+        adapter: Adapter<Autodiff<Self, C>>,
+        activation: Activation,
     ) -> FloatTensor<Autodiff<Self, C>> {
-        let (Some(activation), true) = (cpu_activation(config.activation), fits(&x)) else {
-            return compose::mlp_sublayer::<Autodiff<Self, C>>(x, norm, weights, config);
-        };
-        let (x, x_node) = x.into_parts();
-        let (layers, [[e, eb], [c, cb]]) = apart(weights.list());
-        let (norm, norm_nodes) = norm.into_parts();
-        let mlp = Mlp {
-            parameters: Parameters::new(norm, layers),
-            activation,
-            rectified: config.rectified,
-        };
-        match norm_nodes {
-            None => on_tape::<_, C, 5>(mlp, x, [x_node, e, eb, c, cb]),
-            Some([gamma, beta]) => on_tape::<_, C, 7>(mlp, x, [x_node, e, eb, c, cb, gamma, beta]),
+        match cpu_activation(activation) {
+            Some(activation) if fits(&x) => {
+                let (x, norm, layers, adapter, nodes) = apart(x, norm, weights.list(), adapter);
+                Sublayer::new(activation, norm, layers, adapter).on_tape::<C>(x, nodes)
+            }
+            _ => compose::mlp_sublayer::<Autodiff<Self, C>>(x, norm, weights, adapter, activation),
         }
+    }
+
+    fn adapter_on_tape<C: CheckpointStrategy>(
+        x: FloatTensor<Autodiff<Self, C>>,
+        weights: MlpWeights<Autodiff<Self, C>>,
+        config: AdapterConfig,
+    ) -> FloatTensor<Autodiff<Self, C>> {
+        if !fits(&x) {
+            return compose::adapter_block::<Autodiff<Self, C>>(x, weights, config);
+        }
+        let (x, norm, layers, adapter, nodes) =
+            apart(x, Normalisation::None, weights.list(), Adapter::None);
+        Sublayer::new(config, norm, layers, adapter).on_tape::<C>(x, nodes)
     }
 }
 
@@ -501,37 +525,51 @@ impl<B: Backend> MlpWeights<B> {
     }
 }
 
-/// Layers without the tape, and their places on it: weight and bias.
-fn apart<B: Backend, C: CheckpointStrategy, const N: usize>(
-    layers: [LinearWeights<Autodiff<B, C>>; N],
-) -> ([LinearWeights<B>; N], [[NodeGuard; 2]; N]) {
-    let nodes = layers
-        .each_ref()
-        .map(|layer| [layer.weight.node(), layer.bias.node()]);
-    let layers = layers.map(|layer| LinearWeights {
-        weight: layer.weight.into_primitive(),
-        bias: layer.bias.into_primitive(),
-    });
-    (layers, nodes)
-}
-
-impl<B: Backend, C: CheckpointStrategy> Normalisation<Autodiff<B, C>> {
-    fn into_parts(self) -> (Normalisation<B>, Option<[NodeGuard; 2]>) {
-        match self {
-            Self::None => (Normalisation::None, None),
-            Self::Layer {
-                gamma,
-                beta,
-                epsilon,
-            } => {
-                let nodes = [gamma.node(), beta.node()];
-                let norm = Normalisation::Layer {
-                    gamma: gamma.into_primitive(),
-                    beta: beta.into_primitive(),
-                    epsilon,
-                };
-                (norm, Some(nodes))
-            }
-        }
-    }
+/// What goes into a sublayer, without the tape, and its places there in the order of [`Sublayer::on_tape`].
+#[allow(clippy::type_complexity)]
+fn apart<C: CheckpointStrategy, const N: usize>(
+    x: FloatTensor<Autodiff<Flex, C>>,
+    norm: Normalisation<Autodiff<Flex, C>>,
+    layers: [LinearWeights<Autodiff<Flex, C>>; N],
+    adapter: Adapter<Autodiff<Flex, C>>,
+) -> (
+    FlexTensor,
+    Normalisation<Flex>,
+    [LinearWeights<Flex>; N],
+    Adapter<Flex>,
+    Vec<NodeGuard>,
+) {
+    let mut nodes = vec![x.node()];
+    let mut off = |tensor: FloatTensor<Autodiff<Flex, C>>| {
+        nodes.push(tensor.node());
+        tensor.into_primitive()
+    };
+    let mut layer = |LinearWeights { weight, bias }| LinearWeights {
+        weight: off(weight),
+        bias: off(bias),
+    };
+    let layers = layers.map(&mut layer);
+    let adapter = match adapter {
+        Adapter::None => Adapter::None,
+        Adapter::Block { weights, rectified } => Adapter::Block {
+            weights: MlpWeights {
+                expand: layer(weights.expand),
+                contract: layer(weights.contract),
+            },
+            rectified,
+        },
+    };
+    let norm = match norm {
+        Normalisation::None => Normalisation::None,
+        Normalisation::Layer {
+            gamma,
+            beta,
+            epsilon,
+        } => Normalisation::Layer {
+            gamma: off(gamma),
+            beta: off(beta),
+            epsilon,
+        },
+    };
+    (x.into_primitive(), norm, layers, adapter, nodes)
 }

@@ -8,8 +8,8 @@ use burn::tensor::module::attention_fallback;
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Device, FloatDType, Tensor, TensorData, activation};
 use vlsm_kernels::{
-    Activation, AttentionConfig, AttentionWeights, LinearWeights, MlpConfig, MlpWeights,
-    Normalisation,
+    Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, LinearWeights,
+    MlpWeights, Normalisation,
 };
 
 /// About normal, with a mean of 0.3 and a deviation of 1.5. Not the library's, whose seed is shared by all threads.
@@ -141,68 +141,149 @@ fn attention() {
     }
 }
 
-/// The tensors that go into a sublayer.
+/// The tensors that go into a sublayer: of its core, and of its adapter.
 struct Sublayer {
     x: Tensor<3>,
+    core: Parameters,
+    adapter: Parameters,
+}
+
+#[derive(Clone, Default)]
+struct Parameters {
     matrices: Vec<Tensor<2>>,
     vectors: Vec<Tensor<1>>,
 }
 
-/// Output and gradients at everything that goes in. With `frozen` the parameters are constants.
+/// What of a sublayer has a gradient.
+#[derive(Debug, Clone, Copy)]
+struct Trained {
+    x: bool,
+    core: bool,
+    adapter: bool,
+}
+
+fn track<const D: usize>(x: &Tensor<D>, dtype: FloatDType, trained: bool) -> Tensor<D> {
+    let x = x.clone().cast(dtype).autodiff();
+    if trained { x.require_grad() } else { x }
+}
+
+impl Parameters {
+    fn track(&self, dtype: FloatDType, trained: bool) -> Self {
+        let matrices = self.matrices.iter().map(|x| track(x, dtype, trained));
+        let vectors = self.vectors.iter().map(|x| track(x, dtype, trained));
+        Self {
+            matrices: matrices.collect(),
+            vectors: vectors.collect(),
+        }
+    }
+
+    fn layer(&self, at: usize) -> LinearWeights<Dispatch> {
+        layer(&self.matrices[at], &self.vectors[at])
+    }
+
+    fn linear(&self, x: Tensor<3>, at: usize) -> Tensor<3> {
+        x.matmul(self.matrices[at].clone().unsqueeze()) + self.vectors[at].clone().unsqueeze()
+    }
+}
+
+/// Output and gradients at everything that is trained.
 fn run_sublayer(
     sublayer: &Sublayer,
     dtype: FloatDType,
-    frozen: bool,
-    function: impl Fn(Tensor<3>, &[Tensor<2>], &[Tensor<1>]) -> Tensor<3>,
+    trained: Trained,
+    function: impl Fn(Tensor<3>, &Parameters, &Parameters) -> Tensor<3>,
 ) -> Vec<Vec<f32>> {
-    fn track<const D: usize>(x: &Tensor<D>, dtype: FloatDType, frozen: bool) -> Tensor<D> {
-        let x = x.clone().cast(dtype).autodiff();
-        if frozen { x } else { x.require_grad() }
-    }
-    let x = track(&sublayer.x, dtype, false);
-    let matrices: Vec<_> = sublayer
-        .matrices
-        .iter()
-        .map(|x| track(x, dtype, frozen))
-        .collect();
-    let vectors: Vec<_> = sublayer
-        .vectors
-        .iter()
-        .map(|x| track(x, dtype, frozen))
-        .collect();
-    let output = function(x.clone(), &matrices, &vectors);
+    let x = track(&sublayer.x, dtype, trained.x);
+    let core = sublayer.core.track(dtype, trained.core);
+    let adapter = sublayer.adapter.track(dtype, trained.adapter);
+    let output = function(x.clone(), &core, &adapter);
     let weights = random(output.dims(), 99).cast(dtype) / output.dims()[1] as f32;
     let grads = (output.clone() * weights).sum().backward();
-    let mut results = vec![values(output), values(x.grad(&grads).unwrap())];
-    if frozen {
-        assert!(matrices.iter().all(|x| x.grad(&grads).is_none()));
-    } else {
-        results.extend(matrices.iter().map(|x| values(x.grad(&grads).unwrap())));
-        results.extend(vectors.iter().map(|x| values(x.grad(&grads).unwrap())));
+    let mut results = vec![values(output)];
+    let mut gradient = |grad: Option<Vec<f32>>, trained: bool| {
+        assert_eq!(grad.is_some(), trained);
+        results.extend(grad);
+    };
+    gradient(x.grad(&grads).map(values), trained.x);
+    for (parameters, trained) in [(core, trained.core), (adapter, trained.adapter)] {
+        for x in &parameters.matrices {
+            gradient(x.grad(&grads).map(values), trained);
+        }
+        for x in &parameters.vectors {
+            gradient(x.grad(&grads).map(values), trained);
+        }
     }
     results
 }
 
+/// With everything trained, nothing but the adapter, with the gradient at the input or without, and nothing at all.
 fn compare_sublayer(
     what: &str,
     sublayer: &Sublayer,
-    ours: impl Fn(Tensor<3>, &[Tensor<2>], &[Tensor<1>]) -> Tensor<3>,
-    composed: impl Fn(Tensor<3>, &[Tensor<2>], &[Tensor<1>]) -> Tensor<3>,
+    ours: impl Fn(Tensor<3>, &Parameters, &Parameters) -> Tensor<3>,
+    composed: impl Fn(Tensor<3>, &Parameters, &Parameters) -> Tensor<3>,
 ) {
-    for dtype in [FloatDType::F32, FloatDType::F64] {
-        for frozen in [true, false] {
-            // Against f64, so that what is found is ours.
-            let expected = run_sublayer(sublayer, FloatDType::F64, frozen, &composed);
-            let results = run_sublayer(sublayer, dtype, frozen, &ours);
-            for (place, (ours, composed)) in results.into_iter().zip(expected).enumerate() {
-                assert_close(
-                    &format!("{what} {dtype:?} {frozen} {place}"),
-                    ours,
-                    composed,
-                );
+    let adapted = !sublayer.adapter.matrices.is_empty();
+    for (x, core, adapter) in [
+        (true, true, adapted),
+        (true, false, adapted),
+        (false, false, true),
+        (true, false, false),
+    ] {
+        let trained = Trained { x, core, adapter };
+        if adapter && !adapted {
+            continue;
+        }
+        // Against f64, so that what is found is ours.
+        let expected = run_sublayer(sublayer, FloatDType::F64, trained, &composed);
+        for dtype in [FloatDType::F32, FloatDType::F64] {
+            let results = run_sublayer(sublayer, dtype, trained, &ours);
+            for (place, (ours, composed)) in results.into_iter().zip(&expected).enumerate() {
+                let what = format!("{what} {dtype:?} {trained:?} {place}");
+                assert_close(&what, ours, composed.clone());
             }
         }
     }
+}
+
+/// The parameters of an adapter block, or none.
+fn adapter_parameters(width: usize, hidden: usize) -> Parameters {
+    Parameters {
+        matrices: vec![
+            random([width, hidden], 20) / (width as f32),
+            random([width, hidden], 21).transpose() / (hidden as f32),
+        ],
+        vectors: vec![random([hidden], 22) * 0.2, random([width], 23) * 0.2],
+    }
+}
+
+fn kernel_adapter(parameters: &Parameters, rectified: bool) -> Adapter<Dispatch> {
+    if parameters.matrices.is_empty() {
+        return Adapter::None;
+    }
+    let weights = MlpWeights {
+        expand: parameters.layer(0),
+        contract: parameters.layer(1),
+    };
+    Adapter::Block { weights, rectified }
+}
+
+/// What a block adds.
+fn change(x: Tensor<3>, parameters: &Parameters, rectified: bool) -> Tensor<3> {
+    let hidden = activation::relu(parameters.linear(x, 0));
+    let change = parameters.linear(hidden, 1);
+    if rectified {
+        activation::relu(change)
+    } else {
+        change
+    }
+}
+
+fn adapted(x: Tensor<3>, parameters: &Parameters, rectified: bool) -> Tensor<3> {
+    if parameters.matrices.is_empty() {
+        return x;
+    }
+    x.clone() + change(x, parameters, rectified)
 }
 
 fn layer(weight: &Tensor<2>, bias: &Tensor<1>) -> LinearWeights<Dispatch> {
@@ -210,10 +291,6 @@ fn layer(weight: &Tensor<2>, bias: &Tensor<1>) -> LinearWeights<Dispatch> {
         weight: weight.clone().into_dispatch(),
         bias: bias.clone().into_dispatch(),
     }
-}
-
-fn linear(x: Tensor<3>, weights: &Tensor<2>, bias: &Tensor<1>) -> Tensor<3> {
-    x.matmul(weights.clone().unsqueeze()) + bias.clone().unsqueeze()
 }
 
 fn normalised(x: Tensor<3>, gamma: &Tensor<1>, beta: &Tensor<1>) -> Tensor<3> {
@@ -230,47 +307,63 @@ fn norm(gamma: &Tensor<1>, beta: &Tensor<1>) -> Normalisation<Dispatch> {
     }
 }
 
-/// Sizes around panels, tiles and blocks: 1, 17 and 40 tokens, widths that 6 and 16 do not divide.
+/// Sizes around panels, tiles and blocks: 1, 17 and 40 tokens, widths that 6 and 16 do not divide; and images in two groups.
 #[test]
 fn attention_sublayer() {
-    for (tokens, width, heads) in [(1, 8, 2), (17, 20, 5), (40, 210, 3), (197, 64, 1)] {
+    for (tokens, width, heads) in [
+        (1, 8, 2),
+        (17, 20, 5),
+        (40, 210, 3),
+        (197, 64, 1),
+        (400, 12, 2),
+    ] {
         let matrix = |seed| random::<2>([width, width], seed) / (width as f32);
-        let sublayer = Sublayer {
-            x: random([3, tokens, width], 1),
-            // One as it lies when it comes from a file that has it the other way round.
-            matrices: vec![matrix(2), matrix(3), matrix(4), matrix(5).transpose()],
-            vectors: (6..12).map(|seed| random([width], seed) * 0.3).collect(),
+        let vectors = |range: std::ops::Range<u64>| {
+            let vectors = range.map(|seed| random([width], seed) * 0.3);
+            vectors.collect::<Vec<_>>()
         };
-        for (causal, normalise) in [(false, true), (true, true), (false, false)] {
+        for (causal, normalise, bottleneck) in [
+            (false, true, None),
+            (true, true, Some(5)),
+            (false, false, Some(200)),
+        ] {
+            let sublayer = Sublayer {
+                x: random([3, tokens, width], 1),
+                core: Parameters {
+                    // One as it lies when it comes from a file that has it the other way round.
+                    matrices: vec![matrix(2), matrix(3), matrix(4), matrix(5).transpose()],
+                    vectors: vectors(if normalise { 6..12 } else { 6..10 }),
+                },
+                adapter: bottleneck.map_or_else(Parameters::default, |hidden| {
+                    adapter_parameters(width, hidden)
+                }),
+            };
             compare_sublayer(
                 &format!("{tokens} {width} {causal} {normalise}"),
                 &sublayer,
-                |x, matrices, vectors| {
-                    let layer = |at: usize| layer(&matrices[at], &vectors[at]);
+                |x, core, adapter| {
                     let weights = AttentionWeights {
-                        query: layer(0),
-                        key: layer(1),
-                        value: layer(2),
-                        output: layer(3),
+                        query: core.layer(0),
+                        key: core.layer(1),
+                        value: core.layer(2),
+                        output: core.layer(3),
                     };
+                    let norm = match &core.vectors[4..] {
+                        [gamma, beta] => norm(gamma, beta),
+                        _ => Normalisation::None,
+                    };
+                    let adapter = kernel_adapter(adapter, causal);
                     let config = AttentionConfig { heads, causal };
-                    if normalise {
-                        let norm = norm(&vectors[4], &vectors[5]);
-                        vlsm_kernels::attention_sublayer(x, norm, weights, config)
-                    } else {
-                        let norm = Normalisation::None;
-                        let y = vlsm_kernels::attention_sublayer(x, norm, weights, config);
-                        y + (vectors[4].clone() * vectors[5].clone()).unsqueeze()
-                    }
+                    vlsm_kernels::attention_sublayer(x, norm, weights, adapter, config)
                 },
-                |x, matrices, vectors| {
-                    let x = if normalise {
-                        normalised(x, &vectors[4], &vectors[5])
-                    } else {
-                        x
+                |x, core, adapter| {
+                    let residual = x.clone();
+                    let x = match &core.vectors[4..] {
+                        [gamma, beta] => normalised(x, gamma, beta),
+                        _ => x,
                     };
                     let [query, key, value] = [0, 1, 2].map(|place| {
-                        linear(x.clone(), &matrices[place], &vectors[place])
+                        core.linear(x.clone(), place)
                             .reshape([3, tokens, heads, width / heads])
                             .swap_dims(1, 2)
                     });
@@ -280,12 +373,7 @@ fn attention_sublayer() {
                     };
                     let mixed = attention_fallback(query, key, value, None, None, options);
                     let mixed = mixed.swap_dims(1, 2).reshape([3, tokens, width]);
-                    let y = linear(mixed, &matrices[3], &vectors[3]);
-                    if normalise {
-                        y
-                    } else {
-                        y + (vectors[4].clone() * vectors[5].clone()).unsqueeze()
-                    }
+                    residual + adapted(core.linear(mixed, 3), adapter, causal)
                 },
             );
         }
@@ -294,55 +382,54 @@ fn attention_sublayer() {
 
 #[test]
 fn mlp_sublayer() {
-    for (tokens, width, hidden) in [(1, 8, 20), (17, 20, 205), (40, 300, 64)] {
-        let sublayer = Sublayer {
-            x: random([3, tokens, width], 1),
-            matrices: vec![
-                random([width, hidden], 2) / (width as f32),
-                random([width, hidden], 3).transpose() / (hidden as f32),
-            ],
-            vectors: vec![
-                random([hidden], 4),
-                random([width], 5),
-                random([width], 6),
-                random([width], 7),
-            ],
-        };
-        for (activation, rectified, normalise) in [
-            (Activation::QuickGelu, false, true),
-            (Activation::Relu, true, false),
-            (Activation::Gelu, false, true),
-            (Activation::GeluTanh, false, true),
+    for (tokens, width, hidden) in [(1, 8, 20), (17, 20, 205), (40, 300, 64), (400, 12, 20)] {
+        for (activation, normalise, bottleneck) in [
+            (Activation::QuickGelu, true, None),
+            (Activation::QuickGelu, true, Some(7)),
+            (Activation::Relu, false, Some(30)),
+            (Activation::Gelu, true, Some(5)),
+            (Activation::GeluTanh, true, None),
         ] {
-            // So that scale and shift have a gradient without a normalisation too.
-            let rest =
-                |vectors: &[Tensor<1>]| (vectors[2].clone() * vectors[3].clone()).unsqueeze::<3>();
+            let rectified = activation == Activation::QuickGelu;
+            let mut vectors = vec![random([hidden], 4), random([width], 5)];
+            if normalise {
+                vectors.extend([random([width], 6), random([width], 7)]);
+            }
+            let sublayer = Sublayer {
+                x: random([3, tokens, width], 1),
+                core: Parameters {
+                    matrices: vec![
+                        random([width, hidden], 2) / (width as f32),
+                        random([width, hidden], 3).transpose() / (hidden as f32),
+                    ],
+                    vectors,
+                },
+                adapter: bottleneck.map_or_else(Parameters::default, |hidden| {
+                    adapter_parameters(width, hidden)
+                }),
+            };
             compare_sublayer(
                 &format!("{tokens} {width} {activation:?}"),
                 &sublayer,
-                |x, matrices, vectors| {
+                |x, core, adapter| {
                     let weights = MlpWeights {
-                        expand: layer(&matrices[0], &vectors[0]),
-                        contract: layer(&matrices[1], &vectors[1]),
+                        expand: core.layer(0),
+                        contract: core.layer(1),
                     };
-                    let norm = if normalise {
-                        norm(&vectors[2], &vectors[3])
-                    } else {
-                        Normalisation::None
+                    let norm = match &core.vectors[2..] {
+                        [gamma, beta] => norm(gamma, beta),
+                        _ => Normalisation::None,
                     };
-                    let config = MlpConfig {
-                        activation,
-                        rectified,
-                    };
-                    vlsm_kernels::mlp_sublayer(x, norm, weights, config) + rest(vectors)
+                    let adapter = kernel_adapter(adapter, rectified);
+                    vlsm_kernels::mlp_sublayer(x, norm, weights, adapter, activation)
                 },
-                |x, matrices, vectors| {
-                    let x = if normalise {
-                        normalised(x, &vectors[2], &vectors[3])
-                    } else {
-                        x
+                |x, core, adapter| {
+                    let residual = x.clone();
+                    let x = match &core.vectors[2..] {
+                        [gamma, beta] => normalised(x, gamma, beta),
+                        _ => x,
                     };
-                    let hidden = linear(x, &matrices[0], &vectors[0]);
+                    let hidden = core.linear(x, 0);
                     let hidden = match activation {
                         Activation::QuickGelu => {
                             hidden.clone() * activation::sigmoid(hidden * 1.702)
@@ -351,13 +438,38 @@ fn mlp_sublayer() {
                         Activation::GeluTanh => activation::gelu_approximate(hidden),
                         Activation::Relu => activation::relu(hidden),
                     };
-                    let output = linear(hidden, &matrices[1], &vectors[1]);
-                    let output = if rectified {
-                        activation::relu(output)
-                    } else {
-                        output
+                    residual + adapted(core.linear(hidden, 1), adapter, rectified)
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn adapter_block() {
+    for (tokens, width, hidden) in [(1, 8, 20), (17, 20, 205), (400, 210, 16)] {
+        for (rectified, residual) in [(true, true), (false, true), (false, false)] {
+            let config = AdapterConfig {
+                rectified,
+                residual,
+            };
+            compare_sublayer(
+                &format!("{tokens} {width} {config:?}"),
+                &Sublayer {
+                    x: random([3, tokens, width], 1),
+                    core: Parameters::default(),
+                    adapter: adapter_parameters(width, hidden),
+                },
+                |x, _, adapter| {
+                    let weights = MlpWeights {
+                        expand: adapter.layer(0),
+                        contract: adapter.layer(1),
                     };
-                    output + rest(vectors)
+                    vlsm_kernels::adapter_block(x, weights, config)
+                },
+                |x, _, adapter| {
+                    let change = change(x.clone(), adapter, rectified);
+                    if residual { x + change } else { change }
                 },
             );
         }
@@ -387,18 +499,24 @@ fn gradients_are_differences() {
         expand: layer(width, hidden, 9),
         contract: layer(hidden, width, 11),
     };
+    let adapter = MlpWeights {
+        expand: layer(width, 6, 17),
+        contract: layer(6, width, 19),
+    };
     let norm = || norm(&flat(random([width], 13)), &flat(random([width], 14)));
     let function = |x: Tensor<3>| {
         let config = AttentionConfig {
             heads: 3,
             causal: true,
         };
-        let y = vlsm_kernels::attention_sublayer(x.clone(), norm(), attention.clone(), config);
-        let config = MlpConfig {
-            activation: Activation::QuickGelu,
+        let block = || Adapter::Block {
+            weights: adapter.clone(),
             rectified: false,
         };
-        let z = vlsm_kernels::mlp_sublayer(x + y, norm(), mlp.clone(), config);
+        let attention = attention.clone();
+        let y = vlsm_kernels::attention_sublayer(x, norm(), attention, block(), config);
+        let activation = Activation::QuickGelu;
+        let z = vlsm_kernels::mlp_sublayer(y, norm(), mlp.clone(), block(), activation);
         z.sin().sum()
     };
     let [x, along] = [15, 16].map(|seed| random([2, tokens, width], seed).cast(FloatDType::F64));

@@ -1,53 +1,30 @@
-//! The attention sublayer: normalisation, queries, keys and values, attention, output.
+//! Attention: queries, keys and values, their mix, output.
 
 use rayon::prelude::*;
 
 use super::gradient;
 use super::heads::{Head, Scratch, Softmax, Strip, StripMut};
-use super::norm::{Norm, input};
 use super::panels::{LANES, Panels, Part, Rows};
-use super::product::{BLOCK, Weights, product};
+use super::product::{BLOCK, Linear, Product};
+use super::sublayer::{Core, Wanted, Work};
 
-/// An attention sublayer.
+/// Self-attention.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attention<'a> {
-    pub(crate) norm: Option<Norm<'a>>,
-    /// Of queries, keys, values and the output.
-    pub(crate) weights: [Weights<'a>; 4],
-    pub(crate) biases: [&'a [f32]; 4],
+    /// To queries, keys and values.
+    pub(crate) project: [Linear<'a>; 3],
+    pub(crate) output: Linear<'a>,
     pub(crate) heads: usize,
     pub(crate) causal: bool,
 }
 
-/// What the backward pass needs of the forward pass, besides the rows.
+/// What the backward pass needs of the forward pass, besides the input.
 #[derive(Debug)]
 pub(crate) struct AttentionKept {
     /// Scaled queries, keys, values.
     projected: [Panels; 3],
     /// `[block][image][head of the block][panel]`.
     softmax: Vec<Softmax>,
-}
-
-/// Which gradients of a sublayer are asked for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
-    /// That at the input.
-    pub(crate) rows: bool,
-    /// Those at weights and biases.
-    pub(crate) parameters: bool,
-    /// Those at scale and shift.
-    pub(crate) norm: bool,
-}
-
-/// Gradients of a sublayer.
-#[derive(Debug)]
-pub(crate) struct SublayerGrads {
-    /// At the input; computed with those at scale and shift too.
-    pub(crate) rows: Option<Vec<f32>>,
-    /// At weights and biases in turn; none unless they are asked for.
-    pub(crate) parameters: Vec<Vec<f32>>,
-    /// At scale and shift.
-    pub(crate) norm: Option<[Vec<f32>; 2]>,
 }
 
 /// One head of one image.
@@ -62,19 +39,73 @@ fn strip(of: &Panels, part: Part, panels: usize, first: usize, width: usize) -> 
     }
 }
 
-impl Attention<'_> {
-    /// Rows to rows.
-    pub(crate) fn forward(&self, rows: &[f32], shape: Rows) -> (Vec<f32>, AttentionKept) {
-        let projected = self.project(&input(self.norm, rows, shape));
-        let (mixed, softmax) = self.attend(&projected, shape);
-        let output = [(self.weights[3], &mixed)];
-        let output = product(&output, Some(self.biases[3]), BLOCK, |_, _| {});
-        (output.unpack(shape), AttentionKept { projected, softmax })
+impl Core for Attention<'_> {
+    type Kept = AttentionKept;
+
+    const TOKENS_ALONE: bool = false;
+
+    fn forward(&self, x: Panels, work: Work, _keep: bool) -> (Panels, AttentionKept) {
+        let projected = self.project(&x, work.threads);
+        drop(x);
+        let (mixed, softmax) = self.attend(&projected, work.shape);
+        let output = Product {
+            terms: &[(self.output.weights, &mixed)],
+            bias: Some(self.output.bias),
+            block: BLOCK,
+            threads: work.threads,
+        }
+        .run(|_, _| {});
+        (output, AttentionKept { projected, softmax })
     }
 
+    fn backward(
+        &self,
+        x: impl Fn() -> Panels,
+        kept: &AttentionKept,
+        grad: Panels,
+        work: Work,
+        wanted: Wanted,
+    ) -> (Option<Panels>, Vec<Vec<f32>>) {
+        let at_mixed = Product {
+            terms: &[(self.output.weights.transposed(), &grad)],
+            bias: None,
+            block: kept.projected[0].block,
+            threads: work.threads,
+        }
+        .run(|_, _| {});
+        let grads = self.attend_backward(&kept.projected, &kept.softmax, &at_mixed, work.shape);
+        drop(at_mixed);
+        let mut at_parameters = Vec::new();
+        if wanted.parameters {
+            let x = x();
+            for grad in &grads {
+                at_parameters.push(gradient::matrix(&x, grad));
+                at_parameters.push(gradient::bias(grad));
+            }
+            // Mixed again rather than kept: a thirtieth of the work of a step.
+            let (mixed, _) = self.attend(&kept.projected, work.shape);
+            at_parameters.push(gradient::matrix(&mixed, &grad));
+            at_parameters.push(gradient::bias(&grad));
+        }
+        drop(grad);
+        let at_input = wanted.core_input().then(|| {
+            let [q, k, v] = self.project.map(|linear| linear.weights.transposed());
+            Product {
+                terms: &[(q, &grads[0]), (k, &grads[1]), (v, &grads[2])],
+                bias: None,
+                block: BLOCK,
+                threads: work.threads,
+            }
+            .run(|_, _| {})
+        });
+        (at_input, at_parameters)
+    }
+}
+
+impl Attention<'_> {
     /// Width of a head.
     fn width(&self) -> usize {
-        self.weights[0].outputs / self.heads
+        self.output.weights.inputs / self.heads
     }
 
     /// What queries are multiplied by.
@@ -83,11 +114,17 @@ impl Attention<'_> {
     }
 
     /// Queries, keys and values, whole heads in a block.
-    fn project(&self, x: &Panels) -> [Panels; 3] {
+    fn project(&self, x: &Panels, threads: usize) -> [Panels; 3] {
         let block = self.width() * (BLOCK / self.width()).max(1);
         [0, 1, 2].map(|index| {
-            let terms = [(self.weights[index], x)];
-            product(&terms, Some(self.biases[index]), block, |_, part| {
+            let Linear { weights, bias } = self.project[index];
+            Product {
+                terms: &[(weights, x)],
+                bias: Some(bias),
+                block,
+                threads,
+            }
+            .run(|_, part| {
                 // Queries are scaled before their product with the keys, as by Transformers, whose rounding this follows.
                 if index == 0 {
                     for y in part {
@@ -147,43 +184,6 @@ impl Attention<'_> {
         (mixed, softmax)
     }
 
-    /// The gradients that are asked for, given that at the output.
-    pub(crate) fn backward(
-        &self,
-        rows: &[f32],
-        kept: &AttentionKept,
-        grad: &[f32],
-        shape: Rows,
-        wanted: Wanted,
-    ) -> SublayerGrads {
-        let output_grad = Panels::pack(grad, shape);
-        let block = kept.projected[0].block;
-        let terms = [(self.weights[3].transposed(), &output_grad)];
-        let grad = product(&terms, None, block, |_, _| {});
-        let grads = self.attend_backward(&kept.projected, &kept.softmax, &grad, shape);
-        drop(grad);
-        let mut at_parameters = Vec::new();
-        if wanted.parameters {
-            let x = input(self.norm, rows, shape);
-            for grad in &grads {
-                at_parameters.push(gradient::matrix(&x, grad));
-                at_parameters.push(gradient::bias(grad));
-            }
-            // Mixed again rather than kept: a thirtieth of the work of a step.
-            let (mixed, _) = self.attend(&kept.projected, shape);
-            at_parameters.push(gradient::matrix(&mixed, &output_grad));
-            at_parameters.push(gradient::bias(&output_grad));
-        }
-        drop(output_grad);
-        if !wanted.rows && !wanted.norm {
-            return SublayerGrads::of_parameters(at_parameters);
-        }
-        let [q, k, v, _] = self.weights.map(Weights::transposed);
-        let terms = [(q, &grads[0]), (k, &grads[1]), (v, &grads[2])];
-        let grad = product(&terms, None, BLOCK, |_, _| {});
-        SublayerGrads::at_rows(self.norm, rows, &grad, shape, at_parameters, wanted)
-    }
-
     /// Gradients at unscaled queries, keys and values, given that at the mixed values.
     fn attend_backward(
         &self,
@@ -226,41 +226,5 @@ impl Attention<'_> {
             },
         );
         grads
-    }
-}
-
-impl SublayerGrads {
-    /// Nothing else is asked for.
-    pub(super) fn of_parameters(parameters: Vec<Vec<f32>>) -> Self {
-        Self {
-            rows: None,
-            parameters,
-            norm: None,
-        }
-    }
-
-    /// Goes back through the normalisation, if there is one.
-    pub(super) fn at_rows(
-        norm: Option<Norm<'_>>,
-        rows: &[f32],
-        grad: &Panels,
-        shape: Rows,
-        parameters: Vec<Vec<f32>>,
-        wanted: Wanted,
-    ) -> Self {
-        let (rows, norm) = match norm {
-            Some(norm) => {
-                let at_norm = wanted
-                    .norm
-                    .then(|| norm.parameters_backward(rows, grad, shape));
-                (norm.backward(rows, grad, shape), at_norm)
-            }
-            None => (grad.unpack(shape), None),
-        };
-        Self {
-            rows: Some(rows),
-            parameters,
-            norm,
-        }
     }
 }

@@ -131,7 +131,10 @@ mod tests {
                     .collect()
             };
             let (x, grad) = (numbers(2 * tokens * inputs), numbers(2 * tokens * outputs));
-            let (a, b) = (Panels::pack(&x, shape), Panels::pack(&grad, other));
+            let (a, b) = (
+                Panels::pack(&x, shape, inputs),
+                Panels::pack(&grad, other, outputs),
+            );
             let (weights, biases) = (matrix(&a, &b), bias(&b));
             for output in 0..outputs {
                 let column = grad.iter().skip(output).step_by(outputs);

@@ -138,7 +138,7 @@ fn forward(head: &Head, output: &mut StripMut, softmax: &mut [Softmax], scratch:
             let mut total = [0.0; LANES];
             for lane in part {
                 for ((x, most), total) in lane.iter_mut().zip(&most).zip(&mut total) {
-                    *x = exp_wide(*x - most) as f32;
+                    *x = exp_wide::<FMA>(*x - most) as f32;
                     *total += *x;
                 }
             }

@@ -1,28 +1,22 @@
-//! The MLP sublayer: normalisation, expansion, activation, contraction.
+//! The MLP: expansion, activation, contraction.
 
 use multiversion::multiversion;
 use multiversion::target::selected_target;
-use rayon::prelude::*;
 
-use super::attention::{SublayerGrads, Wanted};
 use super::exp::{exp, fuses};
 use super::gradient;
-use super::norm::{Norm, input};
-use super::panels::{LANES, Panels, Rows, zeros};
-use super::product::{BLOCK, Weights, product, product_beside};
+use super::panels::{LANES, Panels, zeros};
+use super::product::{BLOCK, Linear, Product, Weights};
+use super::sublayer::{Core, Wanted, Work};
 use crate::compose::SLOPE;
 
-/// An MLP sublayer.
+/// An MLP.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mlp<'a> {
-    pub(crate) norm: Option<Norm<'a>>,
-    /// Expansion and contraction.
-    pub(crate) weights: [Weights<'a>; 2],
-    pub(crate) biases: [&'a [f32]; 2],
+    pub(crate) expand: Linear<'a>,
+    pub(crate) contract: Linear<'a>,
     /// Between expansion and contraction.
     pub(crate) activation: Activation,
-    /// Whether the result is rectified.
-    pub(crate) rectified: bool,
 }
 
 /// The activations that there are bodies for.
@@ -63,148 +57,106 @@ fn quantised(slope: f32) -> u16 {
     (slope / SLOPE_STEP + SLOPE_ZERO + ROUND).to_bits() as u16
 }
 
-/// What the backward pass needs of the forward pass, besides the rows.
+/// What the backward pass needs of the forward pass, besides the input.
 #[derive(Debug)]
 pub(crate) struct MlpKept {
     /// The [slopes](quantised) of the activation, as the hidden units lie.
-    slopes: Vec<u16>,
-    /// A bit for each result that is above 0; empty unless the result is rectified.
-    above: Vec<u64>,
-    /// The hidden units, where they are no more than the inputs, as in an adapter.
-    hidden: Option<Panels>,
+    slopes: Vec<[u16; LANES]>,
 }
 
 impl Mlp<'_> {
-    /// Rows to rows.
-    pub(crate) fn forward(&self, rows: &[f32], shape: Rows) -> Vec<f32> {
-        let x = input(self.norm, rows, shape);
-        let hidden = self.expand(&x);
-        self.contract(&hidden).unpack(shape)
+    fn expansion<'a>(
+        &'a self,
+        terms: &'a [(Weights<'a>, &'a Panels)],
+        threads: usize,
+    ) -> Product<'a> {
+        Product {
+            terms,
+            bias: Some(self.expand.bias),
+            block: BLOCK,
+            threads,
+        }
     }
+}
 
-    /// Rows to rows, and what the backward pass needs.
-    pub(crate) fn forward_kept(&self, rows: &[f32], shape: Rows) -> (Vec<f32>, MlpKept) {
-        let x = input(self.norm, rows, shape);
-        let mut slopes = zeros(self.weights[0].outputs * x.count * LANES);
-        let terms = [(self.weights[0], &x)];
-        let beside = Some(&mut slopes[..]);
-        let hidden = product_beside(
-            &terms,
-            Some(self.biases[0]),
-            BLOCK,
-            beside,
-            |_, part, slopes| {
-                if let Some(slopes) = slopes {
-                    self.activation.forward_and_slope(part, slopes);
-                }
-            },
-        );
+impl Core for Mlp<'_> {
+    type Kept = MlpKept;
+
+    const TOKENS_ALONE: bool = true;
+
+    fn forward(&self, x: Panels, work: Work, keep: bool) -> (Panels, MlpKept) {
+        let mut slopes = Vec::new();
+        let terms = [(self.expand.weights, &x)];
+        let expansion = self.expansion(&terms, work.threads);
+        let hidden = if keep {
+            slopes = zeros(self.expand.weights.outputs * x.count);
+            expansion.run_beside(Some(&mut slopes), |_, part, slopes| {
+                let slopes = slopes.unwrap_or_default().as_flattened_mut();
+                self.activation.forward_and_slope(part, slopes);
+            })
+        } else {
+            expansion.run(|_, part| self.activation.forward(part))
+        };
         drop(x);
-        let output = self.contract(&hidden).unpack(shape);
-        let above = if self.rectified {
-            above(&output)
-        } else {
-            Vec::new()
-        };
-        let hidden = (self.weights[0].outputs <= self.weights[0].inputs).then_some(hidden);
-        let kept = MlpKept {
-            slopes,
-            above,
-            hidden,
-        };
-        (output, kept)
+        let output = Product {
+            terms: &[(self.contract.weights, &hidden)],
+            bias: Some(self.contract.bias),
+            block: BLOCK,
+            threads: work.threads,
+        }
+        .run(|_, _| {});
+        (output, MlpKept { slopes })
     }
 
-    fn expand(&self, x: &Panels) -> Panels {
-        let terms = [(self.weights[0], x)];
-        product(&terms, Some(self.biases[0]), BLOCK, |_, part| {
-            self.activation.forward(part);
-        })
-    }
-
-    fn contract(&self, hidden: &Panels) -> Panels {
-        let terms = [(self.weights[1], hidden)];
-        product(&terms, Some(self.biases[1]), BLOCK, |_, part| {
-            if self.rectified {
-                relu(part);
-            }
-        })
-    }
-
-    /// The gradients that are asked for, given that at the output.
-    pub(crate) fn backward(
+    fn backward(
         &self,
-        rows: &[f32],
+        x: impl Fn() -> Panels,
         kept: &MlpKept,
-        grad: &[f32],
-        shape: Rows,
+        grad: Panels,
+        work: Work,
         wanted: Wanted,
-    ) -> SublayerGrads {
-        let [expand, contract] = self.weights.map(Weights::transposed);
-        let output_grad = if self.rectified {
-            Panels::pack(&masked(grad, &kept.above), shape)
-        } else {
-            Panels::pack(grad, shape)
-        };
-        let terms = [(contract, &output_grad)];
-        let hidden_grad = product(&terms, None, BLOCK, |place, part| {
-            let start = place.block * BLOCK * output_grad.count * LANES + place.panel * part.len();
-            for (grad, slope) in part.iter_mut().zip(&kept.slopes[start..]) {
+    ) -> (Option<Panels>, Vec<Vec<f32>>) {
+        let count = grad.count;
+        let hidden_grad = Product {
+            terms: &[(self.contract.weights.transposed(), &grad)],
+            bias: None,
+            block: BLOCK,
+            threads: work.threads,
+        }
+        .run(|place, part| {
+            let start = place.block * BLOCK * count + place.panel * part.len() / LANES;
+            let slopes = kept.slopes[start..].as_flattened();
+            for (grad, slope) in part.iter_mut().zip(slopes) {
                 *grad *= (f32::from(*slope) - SLOPE_ZERO) * SLOPE_STEP;
             }
         });
         let mut at_parameters = Vec::new();
         if wanted.parameters {
-            let x = input(self.norm, rows, shape);
+            let x = x();
             at_parameters.push(gradient::matrix(&x, &hidden_grad));
             at_parameters.push(gradient::bias(&hidden_grad));
-            // Where there are many they are computed again: a sixth of the work of a step for a quarter of its memory.
-            let again;
-            let hidden = match &kept.hidden {
-                Some(hidden) => hidden,
-                None => {
-                    again = self.expand(&x);
-                    &again
-                }
-            };
-            at_parameters.push(gradient::matrix(hidden, &output_grad));
-            at_parameters.push(gradient::bias(&output_grad));
+            // The hidden units are computed again: a sixth of the work of a step for a quarter of its memory.
+            let hidden = self
+                .expansion(&[(self.expand.weights, &x)], work.threads)
+                .run(|_, part| self.activation.forward(part));
+            at_parameters.push(gradient::matrix(&hidden, &grad));
+            at_parameters.push(gradient::bias(&grad));
         }
-        drop(output_grad);
-        if !wanted.rows && !wanted.norm {
-            return SublayerGrads::of_parameters(at_parameters);
-        }
-        let grad = product(&[(expand, &hidden_grad)], None, BLOCK, |_, _| {});
-        drop(hidden_grad);
-        SublayerGrads::at_rows(self.norm, rows, &grad, shape, at_parameters, wanted)
+        drop(grad);
+        let at_input = wanted.core_input().then(|| {
+            Product {
+                terms: &[(self.expand.weights.transposed(), &hidden_grad)],
+                bias: None,
+                block: BLOCK,
+                threads: work.threads,
+            }
+            .run(|_, _| {})
+        });
+        (at_input, at_parameters)
     }
 }
 
-/// Which values are above 0, a bit for each.
-fn above(values: &[f32]) -> Vec<u64> {
-    let bits = |values: &[f32]| {
-        let values = values.iter().rev();
-        values.fold(0, |bits, x| bits << 1 | u64::from(*x > 0.0))
-    };
-    values.par_chunks(64).with_min_len(256).map(bits).collect()
-}
-
-/// The values whose bits are set, and 0 for the others.
-fn masked(values: &[f32], bits: &[u64]) -> Vec<f32> {
-    let mut result = values.to_vec();
-    result
-        .par_chunks_mut(64)
-        .zip(bits)
-        .with_min_len(256)
-        .for_each(|(values, bits)| {
-            for (place, x) in values.iter_mut().enumerate() {
-                *x = if bits >> place & 1 == 1 { *x } else { 0.0 };
-            }
-        });
-    result
-}
-
-fn relu(values: &mut [f32]) {
+pub(super) fn relu(values: &mut [f32]) {
     for x in values {
         // What is not a number stays so, that a training that diverges is noticed.
         *x = if *x < 0.0 { 0.0 } else { *x };

@@ -1,5 +1,6 @@
 //! Sublayers on slices: forward and backward, by tiles that the compiler turns into vector instructions.
 
+mod adapter;
 mod attention;
 mod exp;
 mod gradient;
@@ -8,10 +9,13 @@ mod mlp;
 mod norm;
 mod panels;
 mod product;
+mod sublayer;
 
-pub(crate) use attention::{Attention, AttentionKept, SublayerGrads, Wanted};
+pub(crate) use adapter::Adapter;
+pub(crate) use attention::Attention;
 pub(crate) use exp::{exp, exp_wide, fuses, multiply_add};
-pub(crate) use mlp::{Activation, Mlp, MlpKept};
+pub(crate) use mlp::{Activation, Mlp};
 pub(crate) use norm::Norm;
 pub(crate) use panels::Rows;
-pub(crate) use product::Weights;
+pub(crate) use product::{Linear, Weights};
+pub(crate) use sublayer::{Core, Kept, ParameterGrads, Sublayer, Wanted};

@@ -4,7 +4,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::gradient;
-use super::panels::{LANES, Lane, Panels, Rows, from_rows, zeros};
+use super::panels::{LANES, Lane, Panels, Rows, add_to_rows, from_rows};
 
 /// Scale, shift and epsilon of a layer normalisation.
 #[derive(Debug, Clone, Copy)]
@@ -24,38 +24,31 @@ impl Norm<'_> {
             .par_chunks_mut(shape.width * LANES)
             .zip(rows)
             .for_each(|(panel, rows)| {
-                from_rows(panel, rows, shape.width);
+                from_rows(panel, rows, shape.width, 0);
                 normalise(panel, self.gamma, self.beta, self.epsilon);
             });
         panels
     }
 
-    /// The gradient at the rows, given that at the normalised panels.
-    pub(crate) fn backward(self, rows: &[f32], grad: &Panels, shape: Rows) -> Vec<f32> {
-        let mut result = zeros(rows.len());
-        let parts: Vec<_> = shape.by_panel_mut(&mut result).collect();
+    /// Adds the gradient at the rows, given that at the normalised panels.
+    pub(crate) fn backward_onto(self, to: &mut [f32], rows: &[f32], grad: &Panels, shape: Rows) {
+        let to: Vec<_> = shape.by_panel_mut(to).collect();
         let rows: Vec<_> = shape.by_panel(rows).collect();
-        parts.into_par_iter().zip(rows).enumerate().for_each_with(
+        to.into_par_iter().zip(rows).enumerate().for_each_with(
             Vec::new(),
-            |both, (panel, (result, rows))| {
+            |both, (panel, (to, rows))| {
                 let size = shape.width * LANES;
                 both.resize(2 * size, 0.0);
                 let (x, g) = both.split_at_mut(size);
-                from_rows(x, rows, shape.width);
+                from_rows(x, rows, shape.width, 0);
                 for block in 0..shape.width.div_ceil(grad.block) {
                     let part = grad.panel(block, panel);
                     g[block * grad.block * LANES..][..part.len()].copy_from_slice(part);
                 }
                 change(x, g, self.gamma, self.epsilon);
-                let (lanes, _) = g.as_chunks::<LANES>();
-                for (token, row) in result.chunks_mut(shape.width).enumerate() {
-                    for (y, lane) in row.iter_mut().zip(lanes) {
-                        *y = lane[token];
-                    }
-                }
+                add_to_rows(g, to, shape.width, 0);
             },
         );
-        result
     }
 
     /// The gradients at scale and shift, given that at the normalised panels, which is 0 behind the last token of an image.
@@ -64,7 +57,7 @@ impl Norm<'_> {
         rows: &[f32],
         grad: &Panels,
         shape: Rows,
-    ) -> [Vec<f32>; 2] {
+    ) -> Vec<Vec<f32>> {
         let plain = Norm {
             gamma: &vec![1.0; shape.width],
             beta: &vec![0.0; shape.width],
@@ -83,15 +76,7 @@ impl Norm<'_> {
                     }
                 }
             });
-        [gradient::bias(&along), gradient::bias(grad)]
-    }
-}
-
-/// The input of a sublayer: rows, normalised if `norm` says how, in one block of panels.
-pub(crate) fn input(norm: Option<Norm<'_>>, rows: &[f32], shape: Rows) -> Panels {
-    match norm {
-        Some(norm) => norm.forward(rows, shape),
-        None => Panels::pack(rows, shape),
+        vec![gradient::bias(&along), gradient::bias(grad)]
     }
 }
 

@@ -78,33 +78,31 @@ impl Panels {
         }
     }
 
-    /// Rows as they are, in one block.
-    pub(crate) fn pack(rows: &[f32], shape: Rows) -> Self {
-        let mut panels = Self::zeros(shape.width, shape.width, shape.images * shape.panels());
+    /// Rows as they are.
+    pub(crate) fn pack(rows: &[f32], shape: Rows, block: usize) -> Self {
+        let mut panels = Self::zeros(shape.width, block, shape.images * shape.panels());
         let rows: Vec<_> = shape.by_panel(rows).collect();
-        panels
+        for (index, data) in panels
             .data
-            .par_chunks_mut(shape.width * LANES)
-            .zip(rows)
-            .for_each(|(panel, rows)| from_rows(panel, rows, shape.width));
+            .chunks_mut(block * rows.len() * LANES)
+            .enumerate()
+        {
+            let features = data.len() / rows.len();
+            data.par_chunks_mut(features)
+                .zip(&rows)
+                .for_each(|(panel, rows)| from_rows(panel, rows, shape.width, index * block));
+        }
         panels
     }
 
-    /// The rows again.
-    pub(crate) fn unpack(&self, shape: Rows) -> Vec<f32> {
-        let mut rows = zeros(shape.images * shape.tokens * shape.width);
-        let parts: Vec<_> = shape.by_panel_mut(&mut rows).collect();
+    /// Adds these to rows.
+    pub(crate) fn unpack_onto(&self, rows: &mut [f32], shape: Rows) {
+        let parts: Vec<_> = shape.by_panel_mut(rows).collect();
         parts.into_par_iter().enumerate().for_each(|(panel, rows)| {
             for (block, first) in (0..self.width).step_by(self.block).enumerate() {
-                let (features, _) = self.panel(block, panel).as_chunks::<LANES>();
-                for (token, row) in rows.chunks_mut(shape.width).enumerate() {
-                    for (x, lane) in row[first..].iter_mut().zip(features) {
-                        *x = lane[token];
-                    }
-                }
+                add_to_rows(self.panel(block, panel), rows, shape.width, first);
             }
         });
-        rows
     }
 
     /// Features of a block.
@@ -149,15 +147,34 @@ pub(crate) fn zeros<T: Copy + Default + Send + Sync>(count: usize) -> Vec<T> {
         .collect()
 }
 
-/// Rows of up to 16 tokens to `[feature][token]`.
-pub(crate) fn from_rows(panel: &mut [f32], rows: &[f32], width: usize) {
+/// A copy made by all threads.
+pub(crate) fn copied(values: &[f32]) -> Vec<f32> {
+    let values = values.par_iter().copied();
+    values.with_min_len(1 << 14).collect()
+}
+
+/// Features of rows of up to 16 tokens, from `first` on, to `[feature][token]`.
+pub(crate) fn from_rows(panel: &mut [f32], rows: &[f32], width: usize, first: usize) {
     let (lanes, _) = panel.as_chunks_mut::<LANES>();
     // Some features of all tokens at a time, so that a panel's cache lines are written while they are near.
     for (part, lanes) in lanes.chunks_mut(LANES).enumerate() {
-        let first = part * LANES;
+        let first = first + part * LANES;
         for (token, row) in rows.chunks(width).enumerate() {
             for (lane, x) in lanes.iter_mut().zip(&row[first..]) {
                 lane[token] = *x;
+            }
+        }
+    }
+}
+
+/// Adds `[feature][token]` to the features of rows of up to 16 tokens from `first` on.
+pub(crate) fn add_to_rows(panel: &[f32], rows: &mut [f32], width: usize, first: usize) {
+    let (lanes, _) = panel.as_chunks::<LANES>();
+    for (part, lanes) in lanes.chunks(LANES).enumerate() {
+        let first = first + part * LANES;
+        for (token, row) in rows.chunks_mut(width).enumerate() {
+            for (x, lane) in row[first..].iter_mut().zip(lanes) {
+                *x += lane[token];
             }
         }
     }
@@ -176,8 +193,12 @@ mod tests {
                 width: 37,
             };
             let rows: Vec<f32> = (0..2 * tokens * 37).map(|x| x as f32).collect();
-            let panels = Panels::pack(&rows, shape);
-            assert_eq!(panels.unpack(shape), rows);
+            for block in [37, 12] {
+                let mut twice = rows.clone();
+                Panels::pack(&rows, shape, block).unpack_onto(&mut twice, shape);
+                let expected: Vec<f32> = rows.iter().map(|x| 2.0 * x).collect();
+                assert_eq!(twice, expected);
+            }
         }
     }
 }

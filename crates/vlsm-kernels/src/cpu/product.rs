@@ -43,6 +43,13 @@ impl Weights<'_> {
     }
 }
 
+/// A linear layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Linear<'a> {
+    pub(crate) weights: Weights<'a>,
+    pub(crate) bias: &'a [f32],
+}
+
 /// Where a part of a result stands.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
@@ -50,87 +57,89 @@ pub(crate) struct Place {
     pub(crate) panel: usize,
 }
 
-/// [`product_beside`] with nothing beside.
-pub(crate) fn product(
-    terms: &[(Weights<'_>, &Panels)],
-    bias: Option<&[f32]>,
-    block: usize,
-    finish: impl Fn(Place, &mut [f32]) + Sync,
-) -> Panels {
-    product_beside::<()>(terms, bias, block, None, |place, part, _| {
-        finish(place, part)
-    })
+/// A product of weights and tokens, or a sum of several.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product<'a> {
+    pub(crate) terms: &'a [(Weights<'a>, &'a Panels)],
+    pub(crate) bias: Option<&'a [f32]>,
+    /// Features in a block of the result.
+    pub(crate) block: usize,
+    /// Threads that have nothing else to do.
+    pub(crate) threads: usize,
 }
 
-/// The sum of `weights^T x` over the terms, and the bias; `finish` is called with each panel of each block of the result as
-/// soon as it is complete, and the same part of `beside`, which lies as the result does.
-///
-/// Each number is summed in the same order whatever else is computed, so that an image's result does not depend on its batch
-/// nor on the number of threads.
-pub(crate) fn product_beside<T: Send>(
-    terms: &[(Weights<'_>, &Panels)],
-    bias: Option<&[f32]>,
-    block: usize,
-    beside: Option<&mut [T]>,
-    finish: impl Fn(Place, &mut [f32], Option<&mut [T]>) + Sync,
-) -> Panels {
-    let (outputs, count) = (terms[0].0.outputs, terms[0].1.count);
-    let mut result = Panels::zeros(outputs, block, count);
-    let blocks = outputs.div_ceil(block);
-    // Weights are packed anew for each range of panels: few ranges, but enough tasks for all threads to end together.
-    let ranges = (4 * rayon::current_num_threads()).div_ceil(blocks);
-    let range = count.div_ceil(ranges).max(8);
-    let mut tasks = Vec::new();
-    let mut beside = beside.map(|beside| beside.chunks_mut(block * count * LANES));
-    for (index, data) in result.data.chunks_mut(block * count * LANES).enumerate() {
-        let features = data.len() / (count * LANES);
-        let size = range * features * LANES;
-        let mut other = beside
-            .as_mut()
-            .and_then(Iterator::next)
-            .map(|data| data.chunks_mut(size));
-        for (part, data) in data.chunks_mut(size).enumerate() {
-            let place = Place {
-                block: index,
-                panel: part * range,
-            };
-            tasks.push((
-                place,
-                features,
-                data,
-                other.as_mut().and_then(Iterator::next),
-            ));
-        }
+impl Product<'_> {
+    /// [`run_beside`](Self::run_beside) with nothing beside.
+    pub(crate) fn run(self, finish: impl Fn(Place, &mut [f32]) + Sync) -> Panels {
+        self.run_beside::<()>(None, |place, part, _| finish(place, part))
     }
-    tasks
-        .into_par_iter()
-        .for_each(|(place, features, data, mut other)| {
-            let first = place.block * block;
-            // Without one the result starts as it was made, at 0.
-            if let Some(bias) = bias {
-                let (lanes, _) = data.as_chunks_mut::<LANES>();
-                for panel in lanes.chunks_mut(features) {
-                    for (lane, bias) in panel.iter_mut().zip(&bias[first..]) {
-                        *lane = [*bias; LANES];
+
+    /// The sum of `weights^T x` over the terms, and the bias; `finish` is called with each panel of each block of the result as
+    /// soon as it is complete, and the same part of `beside`, which has a place for each lane of the result.
+    ///
+    /// Each number is summed in the same order whatever else is computed, so that an image's result does not depend on its
+    /// batch nor on the number of threads.
+    pub(crate) fn run_beside<T: Send>(
+        self,
+        beside: Option<&mut [T]>,
+        finish: impl Fn(Place, &mut [f32], Option<&mut [T]>) + Sync,
+    ) -> Panels {
+        let (outputs, count) = (self.terms[0].0.outputs, self.terms[0].1.count);
+        let mut result = Panels::zeros(outputs, self.block, count);
+        let blocks = outputs.div_ceil(self.block);
+        // Weights are packed anew for each range of panels: few ranges, but enough tasks for all threads to end together.
+        let ranges = (4 * self.threads).div_ceil(blocks);
+        let range = count.div_ceil(ranges).max(8);
+        let mut tasks = Vec::new();
+        let mut beside = beside.map(|beside| beside.chunks_mut(self.block * count));
+        for (index, data) in result
+            .data
+            .chunks_mut(self.block * count * LANES)
+            .enumerate()
+        {
+            let features = data.len() / (count * LANES);
+            let mut other = beside
+                .as_mut()
+                .and_then(Iterator::next)
+                .map(|data| data.chunks_mut(range * features));
+            for (part, data) in data.chunks_mut(range * features * LANES).enumerate() {
+                let place = Place {
+                    block: index,
+                    panel: part * range,
+                };
+                let other = other.as_mut().and_then(Iterator::next);
+                tasks.push((place, features, data, other));
+            }
+        }
+        tasks
+            .into_par_iter()
+            .for_each(|(place, features, data, mut other)| {
+                let first = place.block * self.block;
+                // Without one the result starts as it was made, at 0.
+                if let Some(bias) = self.bias {
+                    let (lanes, _) = data.as_chunks_mut::<LANES>();
+                    for panel in lanes.chunks_mut(features) {
+                        for (lane, bias) in panel.iter_mut().zip(&bias[first..]) {
+                            *lane = [*bias; LANES];
+                        }
                     }
                 }
-            }
-            for (weights, x) in terms {
-                add_term(*weights, x, first, features, place.panel, data);
-            }
-            for (panel, data) in data.chunks_mut(features * LANES).enumerate() {
-                let place = Place {
-                    panel: place.panel + panel,
-                    ..place
-                };
-                let size = features * LANES;
-                let other = other
-                    .as_deref_mut()
-                    .map(|other| &mut other[panel * size..][..size]);
-                finish(place, data, other);
-            }
-        });
-    result
+                for (weights, x) in self.terms {
+                    add_term(*weights, x, first, features, place.panel, data);
+                }
+                for (panel, data) in data.chunks_mut(features * LANES).enumerate() {
+                    let place = Place {
+                        panel: place.panel + panel,
+                        ..place
+                    };
+                    let other = other
+                        .as_deref_mut()
+                        .map(|other| &mut other[panel * features..][..features]);
+                    finish(place, data, other);
+                }
+            });
+        result
+    }
 }
 
 thread_local! {
@@ -220,6 +229,10 @@ fn pack(
                     *packed = *row;
                 }
             }
+        } else if weights.input_stride == 1 && width == TILE {
+            let columns: [&[f32]; TILE] =
+                std::array::from_fn(|output| &data[output * weights.output_stride..][..inputs]);
+            interleave(columns, packed);
         } else {
             for output in 0..width {
                 let column = data[output * weights.output_stride..]
@@ -229,6 +242,25 @@ fn pack(
                     *packed = *weight;
                 }
             }
+        }
+    }
+}
+
+/// Columns, each of an output's weights, to `[input][output]`; some inputs at a time, that what is written stays near.
+fn interleave(columns: [&[f32]; TILE], packed: &mut [f32]) {
+    const INPUTS: usize = 16;
+    let whole = columns.map(|column| column.as_chunks::<INPUTS>());
+    let (packed, packed_rest) = packed.as_chunks_mut::<{ TILE * INPUTS }>();
+    for (chunk, packed) in packed.iter_mut().enumerate() {
+        for (output, (chunks, _)) in whole.iter().enumerate() {
+            for (input, weight) in chunks[chunk].iter().enumerate() {
+                packed[input * TILE + output] = *weight;
+            }
+        }
+    }
+    for (output, (_, rest)) in whole.iter().enumerate() {
+        for (input, weight) in rest.iter().enumerate() {
+            packed_rest[input * TILE + output] = *weight;
         }
     }
 }
@@ -337,7 +369,7 @@ mod tests {
             let rows = numbers(2 * tokens * inputs, 1);
             let matrix = numbers(inputs * outputs, 2);
             let bias = numbers(outputs, 3);
-            let x = Panels::pack(&rows, shape);
+            let x = Panels::pack(&rows, shape, inputs);
             for (input_stride, output_stride) in [(outputs, 1), (1, inputs)] {
                 let weights = Weights {
                     data: &matrix,
@@ -346,11 +378,18 @@ mod tests {
                     input_stride,
                     output_stride,
                 };
-                let y = product(&[(weights, &x)], Some(&bias), 40, |_, _| {});
-                let y = y.unpack(Rows {
+                let product = Product {
+                    terms: &[(weights, &x)],
+                    bias: Some(&bias),
+                    block: 40,
+                    threads: 2,
+                };
+                let shape = Rows {
                     width: outputs,
                     ..shape
-                });
+                };
+                let mut y = vec![0.0; 2 * tokens * outputs];
+                product.run(|_, _| {}).unpack_onto(&mut y, shape);
                 for (row, y) in rows.chunks(inputs).zip(y.chunks(outputs)) {
                     for (output, y) in y.iter().enumerate() {
                         let sum: f64 = row

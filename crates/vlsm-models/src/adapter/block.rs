@@ -1,9 +1,10 @@
 //! The adapter block.
 
+use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use vlsm_kernels::{Activation, MlpConfig, Normalisation};
+use vlsm_kernels::{Adapter, AdapterConfig};
 
 use crate::linear;
 use crate::method::Profile;
@@ -54,29 +55,36 @@ impl AdapterBlockConfig {
 impl AdapterBlock {
     /// `[..., width]` to the same shape.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        x.clone() + self.change(x)
-    }
-
-    /// What the block adds to its input: `[..., width]` to the same shape.
-    fn change<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let shape = x.dims();
-        let width = shape[D - 1] as i32;
-        let weights = linear::mlp_weights(&self.fc1, &self.fc2);
-        let config = MlpConfig {
-            activation: Activation::Relu,
-            rectified: self.profile == Profile::Paper,
-        };
-        let x = x.reshape([1, -1, width]);
-        vlsm_kernels::mlp_sublayer(x, Normalisation::None, weights, config).reshape(shape)
+        self.run(x, true)
     }
 
     /// What a shallow block on a text state adds to the conditional embedding: its whole output, own
     /// residual included, as published; in the `default` profile its change alone, so that it starts
     /// as the identity there too.
     pub(super) fn contribution(&self, x: Tensor<2>) -> Tensor<2> {
-        match self.profile {
-            Profile::Paper => self.forward(x),
-            Profile::Default => self.change(x),
+        self.run(x, self.profile == Profile::Paper)
+    }
+
+    fn run<const D: usize>(&self, x: Tensor<D>, residual: bool) -> Tensor<D> {
+        let shape = x.dims();
+        let config = AdapterConfig {
+            rectified: self.rectified(),
+            residual,
+        };
+        let x = x.reshape([1, -1, shape[D - 1] as i32]);
+        let weights = linear::mlp_weights(&self.fc1, &self.fc2);
+        vlsm_kernels::adapter_block(x, weights, config).reshape(shape)
+    }
+
+    /// The block as a part of a sublayer.
+    pub(crate) fn kernel(&self) -> Adapter<Dispatch> {
+        Adapter::Block {
+            weights: linear::mlp_weights(&self.fc1, &self.fc2),
+            rectified: self.rectified(),
         }
+    }
+
+    fn rectified(&self) -> bool {
+        self.profile == Profile::Paper
     }
 }

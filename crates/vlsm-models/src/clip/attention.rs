@@ -4,7 +4,7 @@ use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, activation};
-use vlsm_kernels::{AttentionConfig, AttentionWeights, Normalisation};
+use vlsm_kernels::{Adapter, AttentionConfig, AttentionWeights, Normalisation};
 
 use crate::linear;
 
@@ -17,7 +17,7 @@ pub struct SelfAttentionConfig {
     pub heads: usize,
 }
 
-/// Scaled dot-product self-attention with separate projections.
+/// Scaled dot-product self-attention with separate projections, and what stands around it in a layer.
 #[derive(Module, Debug)]
 pub struct SelfAttention {
     q_proj: Linear,
@@ -43,8 +43,15 @@ impl SelfAttentionConfig {
 }
 
 impl SelfAttention {
-    /// `[batch, tokens, width]`, normalised by `norm`, to the same shape; `causal` hides later tokens from earlier ones.
-    pub fn forward(&self, x: Tensor<3>, norm: Normalisation<Dispatch>, causal: bool) -> Tensor<3> {
+    /// `x + adapter(attention(norm(x)))`: `[batch, tokens, width]` to the same shape; `causal` hides later tokens from earlier
+    /// ones.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        norm: Normalisation<Dispatch>,
+        adapter: Adapter<Dispatch>,
+        causal: bool,
+    ) -> Tensor<3> {
         let weights = AttentionWeights {
             query: linear::weights(&self.q_proj),
             key: linear::weights(&self.k_proj),
@@ -55,7 +62,7 @@ impl SelfAttention {
             heads: self.heads,
             causal,
         };
-        vlsm_kernels::attention_sublayer(x, norm, weights, config)
+        vlsm_kernels::attention_sublayer(x, norm, weights, adapter, config)
     }
 
     /// Attention of tokens `[batch, readers, width]`, each to itself and to `memory` `[batch, keys, width]`, both

@@ -4,7 +4,7 @@ use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use vlsm_kernels::Normalisation;
+use vlsm_kernels::{Adapter, Normalisation};
 
 use super::{LayerNorm, SelfAttention, SelfAttentionConfig};
 use crate::adapter::LayerAdapters;
@@ -22,7 +22,7 @@ pub struct MlpConfig {
     pub activation: Activation,
 }
 
-/// `fc2(activation(fc1(x)))`.
+/// `fc2(activation(fc1(x)))`, and what stands around it in a layer.
 #[derive(Module, Debug)]
 pub struct Mlp {
     fc1: Linear,
@@ -43,19 +43,21 @@ impl MlpConfig {
 }
 
 impl Mlp {
-    /// `[batch, tokens, width]`, normalised by `norm`, to the same shape.
-    pub fn forward(&self, x: Tensor<3>, norm: Normalisation<Dispatch>) -> Tensor<3> {
+    /// `x + adapter(mlp(norm(x)))`: `[batch, tokens, width]` to the same shape.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        norm: Normalisation<Dispatch>,
+        adapter: Adapter<Dispatch>,
+    ) -> Tensor<3> {
         let weights = linear::mlp_weights(&self.fc1, &self.fc2);
-        let config = vlsm_kernels::MlpConfig {
-            activation: match self.activation {
-                Activation::QuickGelu => vlsm_kernels::Activation::QuickGelu,
-                Activation::Gelu => vlsm_kernels::Activation::Gelu,
-                Activation::GeluNew => vlsm_kernels::Activation::GeluTanh,
-                Activation::Relu => vlsm_kernels::Activation::Relu,
-            },
-            rectified: false,
+        let activation = match self.activation {
+            Activation::QuickGelu => vlsm_kernels::Activation::QuickGelu,
+            Activation::Gelu => vlsm_kernels::Activation::Gelu,
+            Activation::GeluNew => vlsm_kernels::Activation::GeluTanh,
+            Activation::Relu => vlsm_kernels::Activation::Relu,
         };
-        vlsm_kernels::mlp_sublayer(x, norm, weights, config)
+        vlsm_kernels::mlp_sublayer(x, norm, weights, adapter, activation)
     }
 }
 
@@ -115,19 +117,13 @@ impl EncoderLayer {
         causal: bool,
         adapters: Option<LayerAdapters<'_>>,
     ) -> Tensor<3> {
+        let (attention, output) = match adapters {
+            Some(LayerAdapters { attention, output }) => (attention.kernel(), output.kernel()),
+            None => (Adapter::None, Adapter::None),
+        };
         let norm = self.layer_norm1.of_sublayer();
-        let y = self.self_attn.forward(x.clone(), norm, causal);
-        let y = match &adapters {
-            Some(adapters) => adapters.attention.forward(y),
-            None => y,
-        };
-        let x = x + y;
-        let y = self.mlp.forward(x.clone(), self.layer_norm2.of_sublayer());
-        let y = match &adapters {
-            Some(adapters) => adapters.output.forward(y),
-            None => y,
-        };
-        x + y
+        let x = self.self_attn.forward(x, norm, attention, causal);
+        self.mlp.forward(x, self.layer_norm2.of_sublayer(), output)
     }
 
     /// A layer for tokens that read and are not read: each attends to itself and to `memory`, the input of this layer,
@@ -145,19 +141,18 @@ impl EncoderLayer {
         let y = self
             .self_attn
             .read(norm.forward(tokens.clone()), norm.forward(memory), bias);
-        let x = tokens + y;
-        let y = self.mlp.forward(x.clone(), self.layer_norm2.of_sublayer());
-        x + y
+        self.mlp
+            .forward(tokens + y, self.layer_norm2.of_sublayer(), Adapter::None)
     }
 
     /// The post-norm order of CLIPSeg's decoder. `[batch, tokens, width]` to the same shape.
     pub fn forward_post_norm(&self, x: Tensor<3>) -> Tensor<3> {
-        let y = self
+        let x = self
             .self_attn
-            .forward(x.clone(), Normalisation::None, false);
-        let x = self.layer_norm1.forward(x + y);
-        let y = self.mlp.forward(x.clone(), Normalisation::None);
-        self.layer_norm2.forward(x + y)
+            .forward(x, Normalisation::None, Adapter::None, false);
+        let x = self.layer_norm1.forward(x);
+        let x = self.mlp.forward(x, Normalisation::None, Adapter::None);
+        self.layer_norm2.forward(x)
     }
 }
 
