@@ -278,20 +278,7 @@ impl ClipSegConfig {
                 "`model_type` is \"{kind}\"; only \"clipseg\" can be read"
             ));
         }
-        // Files of older Transformers repeat the towers in `*_config_dict`, which wins there.
-        for tower in ["text_config", "vision_config"] {
-            if let Some(serde_json::Value::Object(old)) = object.remove(&format!("{tower}_dict")) {
-                let new = object
-                    .entry(tower)
-                    .or_insert_with(|| serde_json::Value::Object(Default::default()));
-                if let Some(new) = new.as_object_mut() {
-                    new.extend(old);
-                }
-            }
-            if object.get(tower).is_some_and(serde_json::Value::is_null) {
-                object.remove(tower);
-            }
-        }
+        merge_older_towers(object);
         let config: Self =
             serde_path_to_error::deserialize(value).map_err(|error| error.to_string())?;
         config.validate()?;
@@ -452,6 +439,23 @@ impl ClipSegConfig {
             }
         }
         value
+    }
+}
+
+/// Files of older Transformers repeat the towers in `*_config_dict`, which wins there.
+pub(crate) fn merge_older_towers(object: &mut serde_json::Map<String, serde_json::Value>) {
+    for tower in ["text_config", "vision_config"] {
+        if let Some(serde_json::Value::Object(old)) = object.remove(&format!("{tower}_dict")) {
+            let new = object
+                .entry(tower)
+                .or_insert_with(|| serde_json::Value::Object(Default::default()));
+            if let Some(new) = new.as_object_mut() {
+                new.extend(old);
+            }
+        }
+        if object.get(tower).is_some_and(serde_json::Value::is_null) {
+            object.remove(tower);
+        }
     }
 }
 

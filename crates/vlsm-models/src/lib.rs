@@ -17,6 +17,7 @@ mod linear;
 pub mod method;
 pub mod model;
 pub mod preprocess;
+pub mod san;
 pub mod tensor_file;
 pub mod tokenizer;
 pub mod weights;

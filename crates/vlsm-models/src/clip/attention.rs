@@ -3,7 +3,7 @@
 use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, activation};
 use vlsm_kernels::{Adapter, AttentionConfig, AttentionWeights, Normalisation};
 
 use crate::linear;
@@ -63,5 +63,30 @@ impl SelfAttention {
             causal,
         };
         vlsm_kernels::attention_sublayer(x, norm, weights, adapter, config)
+    }
+
+    /// Attention of tokens `[batch, readers, width]`, each to itself and to `memory` `[batch, keys, width]`, both
+    /// normalised. `bias` `[batch, heads, readers, keys]` is added to the scores of the memory. The result has the shape
+    /// of the tokens.
+    pub(super) fn read(&self, tokens: Tensor<3>, memory: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
+        let [batch, readers, width] = tokens.dims();
+        let [_, keys, _] = memory.dims();
+        let split = |x: Tensor<3>, count| {
+            x.reshape([batch, count, self.heads, width / self.heads])
+                .swap_dims(1, 2)
+        };
+        let scale = ((width / self.heads) as f64).powf(-0.5);
+        let query = split(self.q_proj.forward(tokens.clone()), readers) * scale;
+        let own_key = split(self.k_proj.forward(tokens.clone()), readers);
+        let own_value = split(self.v_proj.forward(tokens), readers);
+        let key = split(self.k_proj.forward(memory.clone()), keys);
+        let value = split(self.v_proj.forward(memory), keys);
+        let scores = query.clone().matmul(key.transpose()) + bias;
+        let own_score = (query * own_key).sum_dim(3);
+        let weights = activation::softmax(Tensor::cat(vec![scores, own_score], 3), 3);
+        let own_weight = weights.clone().narrow(3, keys, 1);
+        let mixed = weights.narrow(3, 0, keys).matmul(value) + own_value * own_weight;
+        let mixed = mixed.swap_dims(1, 2).reshape([batch, readers, width]);
+        self.out_proj.forward(mixed)
     }
 }

@@ -123,6 +123,25 @@ impl EncoderLayer {
         self.mlp.forward(x, self.layer_norm2.of_sublayer(), output)
     }
 
+    /// A layer for tokens that read and are not read: each attends to itself and to `memory`, the input of this layer,
+    /// and no token of the memory to them, so that the layer's own output stays what it is.
+    ///
+    /// `tokens` are `[batch, readers, width]`, as is the result; `memory` is `[batch, keys, width]`; `bias`, added to the
+    /// attention scores, `[batch, heads, readers, keys]`.
+    pub fn forward_reading(
+        &self,
+        tokens: Tensor<3>,
+        memory: Tensor<3>,
+        bias: Tensor<4>,
+    ) -> Tensor<3> {
+        let norm = &self.layer_norm1;
+        let y = self
+            .self_attn
+            .read(norm.forward(tokens.clone()), norm.forward(memory), bias);
+        self.mlp
+            .forward(tokens + y, self.layer_norm2.of_sublayer(), Adapter::None)
+    }
+
     /// The post-norm order of CLIPSeg's decoder and of BERT. `[batch, tokens, width]` to the same shape; adapters as in
     /// [`forward`](Self::forward).
     pub fn forward_post_norm(

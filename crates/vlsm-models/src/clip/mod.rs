@@ -5,6 +5,7 @@ mod attention;
 mod bert;
 mod encoder;
 mod layer_norm;
+pub mod openai;
 mod text;
 mod vision;
 
@@ -14,3 +15,4 @@ pub use encoder::{Encoder, EncoderConfig, EncoderLayer, EncoderLayerConfig, Mlp,
 pub use layer_norm::LayerNorm;
 pub use text::{TextModel, TextStates, TextTower, TokenBatch};
 pub use vision::VisionTower;
+pub(crate) use vision::resize_positions;

@@ -5,7 +5,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer};
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Encoder, EncoderConfig, LayerNorm};
+use super::{Encoder, EncoderConfig, EncoderLayer, LayerNorm};
 use crate::adapter::LayerAdapters;
 use crate::config::VisionConfig;
 
@@ -75,20 +75,9 @@ impl VisionEmbeddings {
         if grid == native {
             return positions;
         }
-        let [_, width] = positions.dims();
-        // Resizing is linear, so that it is one product with a constant matrix, which autodiff
-        // can follow when the tower is trained.
-        let resize = Tensor::<2>::from_data(
-            TensorData::new(
-                bicubic_matrix_2d(native, grid),
-                [grid * grid, native * native],
-            ),
-            &positions.device(),
-        )
-        .cast(positions.dtype());
-        let class = positions.clone().slice([0..1, 0..width]);
-        let patches = positions.slice([1..native * native + 1, 0..width]);
-        Tensor::cat(vec![class, resize.matmul(patches)], 0)
+        let class = positions.clone().narrow(0, 0, 1);
+        let patches = positions.narrow(0, 1, native * native);
+        Tensor::cat(vec![class, resize_positions(patches, native, grid)], 0)
     }
 }
 
@@ -101,6 +90,16 @@ impl VisionTower {
             Some(norm) => norm.forward(x),
             None => x,
         }
+    }
+
+    /// The layers, first to last.
+    pub fn layers(&self) -> &[EncoderLayer] {
+        &self.encoder.layers
+    }
+
+    /// The normalisation of the class token before its projection, of any tokens `[batch, tokens, width]`.
+    pub fn normalise_class(&self, x: Tensor<3>) -> Tensor<3> {
+        self.post_layernorm.forward(x)
     }
 
     /// The outputs of the tapped layers, in the order of `taps`, each
@@ -125,6 +124,18 @@ impl VisionTower {
         }
         tapped.into_iter().flatten().collect()
     }
+}
+
+/// Embeddings of a map's places, `[from * from, width]`, resized bicubically to `[to * to, width]`.
+pub(crate) fn resize_positions(positions: Tensor<2>, from: usize, to: usize) -> Tensor<2> {
+    if from == to {
+        return positions;
+    }
+    // Resizing is linear, so that it is one product with a constant matrix, which autodiff can follow when the tower is
+    // trained.
+    let matrix = TensorData::new(bicubic_matrix_2d(from, to), [to * to, from * from]);
+    let matrix = Tensor::<2>::from_data(matrix, &positions.device()).cast(positions.dtype());
+    matrix.matmul(positions)
 }
 
 /// The matrix `[to * to, from * from]`, row-major, that resizes a `from x from` map bicubically.
