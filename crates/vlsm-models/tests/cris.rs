@@ -24,9 +24,8 @@ impl Reference {
         let folder = folder.into();
         let file = |name: &str| tensor_file::read(&folder.join(name)).unwrap();
         let config = CrisConfig::read(&folder.join("config.json")).unwrap();
-        let tensors = published::to_module(file("model.safetensors").tensors).unwrap();
-        let (cris, misfits) = weights::import(config.init(&Device::flex()), tensors, |_| true);
-        assert!(misfits.is_empty(), "{}", misfits.describe());
+        let tensors = file("model.safetensors").tensors;
+        let cris = published::load(&config, tensors, &folder, &Device::flex()).unwrap();
         let batch = file("batch.safetensors");
         Self {
             folder,
@@ -266,6 +265,96 @@ fn a_frozen_vision_tower_stays_as_it_is() {
         let stays = name.starts_with("backbone.") || name.starts_with("neck.txt_proj.");
         assert_eq!(&after[name] == tensor, stays, "{name}");
     }
+}
+
+/// What is trained in the published size: all parameters of the published code (146,849,122, counted by PyTorch) but CLIP's
+/// temperature, which the logits do not depend on. The table says 147 million.
+#[test]
+fn as_many_parameters_as_published() {
+    let count = |kind| {
+        let mut count = 0;
+        let cris = CrisConfig::default().init(&Device::flex());
+        weights::for_each_parameter(&cris, |name, shape| {
+            if cris::trains(kind, name) {
+                count += shape.iter().product::<usize>();
+            }
+        });
+        count
+    };
+    assert_eq!(count(MethodKind::Full), 146_849_122 - 1);
+    assert_eq!(
+        count(MethodKind::Decoder),
+        24_142_336 + 12_631_552 + 5_968_897
+    );
+    assert_eq!(count(MethodKind::Dense), 0);
+}
+
+/// Checkpoints of one process and of several, and a CLIP, which is completed from a seed. Heads as CLIP has them, so that
+/// weights tell the whole configuration.
+#[test]
+fn weights_come_from_checkpoints_and_from_clip() {
+    let mut config = CrisConfig::tiny();
+    config.text_config.num_attention_heads = 1;
+    let usual = CrisConfig::default();
+    config.fpn_out = [256, 64, 1024];
+    config.decoder_layers = usual.decoder_layers;
+    config.decoder_heads = usual.decoder_heads;
+    config.decoder_hidden = usual.decoder_hidden;
+    config.image_size = usual.image_size;
+    let weights = cris::random_weights(&config, 3);
+    let checkpoint = published::to_published(weights.clone());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let write = |tensors: &Tensors| {
+        tensor_file::write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
+    };
+    let renamed = |rename: &dyn Fn(&str) -> Option<String>| -> Tensors {
+        let entry = |(name, tensor): (&String, &HostTensor)| Some((rename(name)?, tensor.clone()));
+        checkpoint.iter().filter_map(entry).collect()
+    };
+    for wrapper in ["", "module."] {
+        write(&renamed(&|name| Some(format!("{wrapper}{name}"))));
+        assert_eq!(
+            published::read(&path, 1).unwrap(),
+            (config.clone(), weights.clone())
+        );
+    }
+
+    let clip = |name: &str| {
+        let name = name.strip_prefix("backbone.")?;
+        (!name.contains(".connect.")).then(|| name.to_owned())
+    };
+    write(&renamed(&clip));
+    let (found, completed) = published::read(&path, 1).unwrap();
+    assert_eq!(found, config);
+    assert_eq!(completed, published::read(&path, 1).unwrap().1);
+    let missing = |name: &str| !name.starts_with("backbone.") || name.contains(".connect.");
+    assert_eq!(completed.len(), weights.len());
+    for (name, tensor) in &weights {
+        assert_eq!(completed[name].shape, tensor.shape, "{name}");
+        assert!(missing(name) || &completed[name] == tensor, "{name}");
+    }
+    assert_ne!(
+        completed["neck.aggr.0.weight"],
+        weights["neck.aggr.0.weight"]
+    );
+
+    let mut vit = renamed(&clip);
+    vit.insert("visual.class_embedding".into(), vit["logit_scale"].clone());
+    write(&vit);
+    let error = published::read(&path, 1).unwrap_err().to_string();
+    assert!(
+        error.contains("RN50.pt") && error.contains("model.safetensors"),
+        "{error}"
+    );
+    write(&renamed(&|name| {
+        (!name.contains("text_projection")).then(|| name.to_owned())
+    }));
+    let error = published::read(&path, 1).unwrap_err().to_string();
+    assert!(
+        error.contains("missing `backbone.text_projection`"),
+        "{error}"
+    );
 }
 
 /// The published size, against a folder of `make_cris.py --full`: VLSM_CRIS_REFERENCE. Prints what is to be reported.

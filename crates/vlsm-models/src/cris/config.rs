@@ -100,7 +100,7 @@ impl Default for CrisConfig {
 }
 
 impl CrisConfig {
-    /// A small CRIS with CLIP's vocabulary, for 128 pixels: 1.4 million parameters beside the token table of 3.2 million.
+    /// A small CRIS with CLIP's vocabulary, for 128 pixels: 1.2 million parameters beside the token table of 3.2 million.
     pub fn tiny() -> Self {
         Self {
             vision_config: ResNetConfig {
@@ -217,7 +217,7 @@ impl CrisConfig {
                 ));
             }
         }
-        if self.width() % 4 != 0 {
+        if !self.width().is_multiple_of(4) {
             return Err(format!(
                 "`fpn_out` has {} in the middle; positions of a map need a multiple of 4",
                 self.width()

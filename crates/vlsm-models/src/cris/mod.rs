@@ -47,7 +47,7 @@ use crate::resize::{Corners, Filter, resize};
 pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 
 /// Standard deviation of each channel that CLIP's vision towers take.
-pub const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+pub const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// A residual block's output channels, in its planes.
 const EXPANSION: usize = 4;

@@ -7,9 +7,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{CrisConfig, random_weights};
+use burn::tensor::Device;
+
+use super::{Cris, CrisConfig, random_weights};
 use crate::error::{ModelError, Result};
 use crate::tensor_file::{self, HostTensor};
+use crate::weights;
 
 type Tensors = BTreeMap<String, HostTensor>;
 
@@ -74,6 +77,30 @@ pub fn read(path: &Path, seed: u64) -> Result<(CrisConfig, BTreeMap<String, Host
         weights.extend(random.filter(|(name, _)| missing(name)));
     }
     Ok((config, weights))
+}
+
+/// Puts tensors under published names, of which `path` is the file, into a network. Tensors of a CLIP alone do not do: see
+/// [`read`].
+///
+/// # Errors
+/// If a tensor is missing, extra or of another shape.
+pub fn load(
+    config: &CrisConfig,
+    tensors: BTreeMap<String, HostTensor>,
+    path: &Path,
+    device: &Device,
+) -> Result<Cris> {
+    let wrong = |message: String| ModelError::Weights {
+        path: path.into(),
+        message,
+    };
+    let tensors = to_module(unwrapped(tensors)).map_err(wrong)?;
+    let (cris, misfits) = weights::import(config.init(device), tensors, |_| true);
+    if misfits.is_empty() {
+        Ok(cris)
+    } else {
+        Err(wrong(misfits.describe()))
+    }
 }
 
 /// Tensors under the names of a CRIS alone: without wrappers, and a CLIP's behind `backbone.`.
