@@ -4,7 +4,7 @@ batch's own, which then move the running ones.
 
 CHECKOUT is a clone of https://github.com/naamiinepal/vlsm-adapter (its `src/models/cris` is DerrickWang005/CRIS.pytorch
 with the logits resized inside the model); nothing of it is copied here. With `--full` the model has the published size
-(RN50, 416 pixels), which is for a folder outside of the repository: about 2 GB.
+(RN50, 416 pixels), which is for a folder outside of the repository: about 1.5 GB.
 
     pip install torch==2.5.1 safetensors "numpy<2"
     python scripts/reference/make_cris.py CHECKOUT fixtures/cris
@@ -41,7 +41,8 @@ if arguments.full:
                 pad_token_id=49407)
     config = dict(projection_dim=1024, fpn_out=[256, 512, 1024], decoder_layers=3, decoder_heads=8,
                   decoder_hidden=2048, image_size=416, context_length=77)
-    prompts = [[320, 786, 17978, 1042], [320, 2442, 0, 533, 518, 1579, 1823]]
+    prompts = [[320, 786, 17978, 1042], [320, 2442, 0, 533, 518, 1579, 1823], [10000],
+               [736, 11, 32, 20000, 40000, 5, 7, 91, 2203, 3, 30000]]
 else:
     vision = dict(layers=[1, 2, 1, 1], width=4, image_size=96, heads=2)
     text = dict(vocab_size=40, hidden_size=16, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,

@@ -1,5 +1,7 @@
 //! CRIS against numbers of the published code (`fixtures/cris`, made by `scripts/reference/make_cris.py`).
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -191,6 +193,12 @@ fn padding_as_the_papers_mask_it() {
     let alone = [text_of(&reference, 2)];
     let alone = cris.encode_text(&cris.tokens(&alone).unwrap(), Profile::Default);
     assert!(alone.words.dims()[1] < text.words.dims()[1]);
+    let both = TextFeatures::join(vec![alone.clone(), text.select(&[3])]).unwrap();
+    let joined = to_host(cris.decode(&features.select(&[2, 3]), &both, pass));
+    let whole = to_host(cris.decode(&features, &text, pass).narrow(0, 2, 2));
+    for (x, y) in joined.iter().zip(&whole) {
+        assert!((x - y).abs() < 1e-5, "{x} {y}");
+    }
     let image = features.select(&[2]);
     let together = to_host(cris.decode(&features, &text, pass).narrow(0, 2, 1));
     let alone = to_host(cris.decode(&image, &alone, pass));
@@ -248,13 +256,8 @@ fn a_frozen_vision_tower_stays_as_it_is() {
     let training = TrainingPass::new(1);
     let pass = Pass::Training(&training);
     let text = reference.text(&moved, "masked_ids", Profile::Default);
-    let one = |text: TextFeatures| TextFeatures {
-        words: text.words.narrow(0, 0, 1),
-        state: text.state.narrow(0, 0, 1),
-        hidden: text.hidden.narrow(0, 0, 1),
-    };
     let features: ImageFeatures = moved.features(states(&moved), pass).select(&[0]);
-    let logits = to_host(moved.decode(&features, &one(text), pass));
+    let logits = to_host(moved.decode(&features, &text.select(&[0]), pass));
     assert!(logits.iter().all(|logit| logit.is_finite()));
     let before = weights::export(&moved, cris::is_statistic);
     let after = weights::export(

@@ -2,16 +2,16 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Bool, Device, Tensor, activation};
+use burn::tensor::{Device, Tensor, activation};
 
 use super::Pass;
 
 /// Queries, keys and values, each `[batch, tokens, width]`, keys and values of as many tokens, to mixed values
-/// `[batch, query tokens, width]`. `hidden` marks keys, `[batch, tokens]`, that no query sees; `dropout` is of the shares.
+/// `[batch, query tokens, width]`. `mask`, `[batch, tokens]`, is added to each key's scores; `dropout` is of the shares.
 pub(super) fn mix(
     [query, key, value]: [Tensor<3>; 3],
     heads: usize,
-    hidden: Option<Tensor<2, Bool>>,
+    mask: Option<Tensor<2>>,
     pass: Pass<'_>,
     dropout: f64,
 ) -> Tensor<3> {
@@ -24,12 +24,8 @@ pub(super) fn mix(
     // The smaller factor is scaled, as in PyTorch.
     let query = by_head(query, queries) * ((width / heads) as f64).powf(-0.5);
     let mut scores = query.matmul(by_head(key, keys).swap_dims(2, 3));
-    if let Some(hidden) = hidden {
-        let hidden = hidden.reshape([batch, 1, 1, keys]);
-        scores = scores.mask_fill(
-            hidden.expand([batch, heads, queries, keys]),
-            f32::NEG_INFINITY,
-        );
+    if let Some(mask) = mask {
+        scores = scores + mask.reshape([batch, 1, 1, keys]);
     }
     let shares = pass.dropout(activation::softmax(scores, 3), dropout);
     shares
@@ -69,7 +65,7 @@ impl Attention {
     pub(super) fn forward(
         &self,
         [query, key, value]: [Tensor<3>; 3],
-        hidden: Option<Tensor<2, Bool>>,
+        mask: Option<Tensor<2>>,
         pass: Pass<'_>,
     ) -> Tensor<3> {
         let projected = [
@@ -77,7 +73,7 @@ impl Attention {
             self.k_proj.forward(key),
             self.v_proj.forward(value),
         ];
-        let mixed = mix(projected, self.heads, hidden, pass, self.dropout);
+        let mixed = mix(projected, self.heads, mask, pass, self.dropout);
         self.out_proj.forward(mixed)
     }
 }

@@ -103,10 +103,10 @@ impl DecoderLayer {
         let x = x + drop(self.self_attn_norm.forward(y));
 
         let query = self.norm2.forward(x.clone()) + positions.clone();
-        let hidden = Some(text.hidden.clone());
+        let mask = Some(text.mask.clone());
         let y = self
             .multihead_attn
-            .forward([query, keys, text.words.clone()], hidden, pass);
+            .forward([query, keys, text.words.clone()], mask, pass);
         let x = x + drop(self.cross_attn_norm.forward(y));
 
         let (expand, _, _, norm, contract) = &self.ffn;

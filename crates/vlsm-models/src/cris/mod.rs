@@ -26,7 +26,7 @@ mod vision;
 
 use burn::module::{Module, Param};
 use burn::nn::{Initializer, Linear, LinearConfig};
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 pub use attention::Attention;
 pub use config::{CrisConfig, ResNetConfig};
@@ -127,8 +127,39 @@ pub struct TextFeatures {
     pub words: Tensor<3>,
     /// The projected state at the end-of-text token, `[prompts, projection]`.
     pub state: Tensor<2>,
-    /// Tokens that pixels do not attend to, `[prompts, tokens]`.
-    pub hidden: Tensor<2, Bool>,
+    /// What is added to the scores of each token, `[prompts, tokens]`: 0, or minus infinity where pixels do not attend to it.
+    pub mask: Tensor<2>,
+}
+
+impl TextFeatures {
+    /// The features of some prompts of a batch, by index, repeated as often as they are named.
+    pub fn select(&self, prompts: &[usize]) -> Self {
+        let indices: Vec<i64> = prompts.iter().map(|prompt| *prompt as i64).collect();
+        let indices = TensorData::new(indices, [prompts.len()]);
+        let indices = Tensor::<1, Int>::from_data(indices, &self.words.device());
+        Self {
+            words: self.words.clone().select(0, indices.clone()),
+            state: self.state.clone().select(0, indices.clone()),
+            mask: self.mask.clone().select(0, indices),
+        }
+    }
+
+    /// The features of several batches as of one; behind shorter prompts are tokens that nothing attends to. `None` of none.
+    pub fn join(parts: Vec<Self>) -> Option<Self> {
+        let longest = parts.iter().map(|part| part.words.dims()[1]).max()?;
+        let (mut words, mut states, mut masks) = (Vec::new(), Vec::new(), Vec::new());
+        for part in parts {
+            let more = longest - part.words.dims()[1];
+            words.push(part.words.pad([(0, 0), (0, more), (0, 0)], 0.0));
+            masks.push(part.mask.pad([(0, 0), (0, more)], f32::NEG_INFINITY));
+            states.push(part.state);
+        }
+        Some(Self {
+            words: Tensor::cat(words, 0),
+            state: Tensor::cat(states, 0),
+            mask: Tensor::cat(masks, 0),
+        })
+    }
 }
 
 impl CrisConfig {
@@ -213,9 +244,11 @@ impl Cris {
                     .collect()
             }
         };
+        let added = |hidden| if hidden { f32::NEG_INFINITY } else { 0.0 };
+        let mask: Vec<f32> = hidden.into_iter().map(added).collect();
         let device = words.device().without_autodiff();
         TextFeatures {
-            hidden: Tensor::from_data(TensorData::new(hidden, [tokens.len(), length]), &device),
+            mask: Tensor::from_data(TensorData::new(mask, [tokens.len(), length]), &device),
             state: self.backbone.text_projection.forward(pooled),
             words,
         }
