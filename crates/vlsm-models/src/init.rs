@@ -132,12 +132,12 @@ fn grid_positions(tokens: usize, width: usize) -> Vec<f32> {
 }
 
 /// PyTorch's fan-in: everything but the first dimension.
-fn fan_in(shape: &[usize]) -> usize {
+pub(crate) fn fan_in(shape: &[usize]) -> usize {
     shape[1..].iter().product()
 }
 
 /// PyTorch's default for linear and convolutional layers: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
-fn uniform(count: usize, fan_in: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+pub(crate) fn uniform(count: usize, fan_in: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let bound = 1.0 / (fan_in as f32).sqrt();
     (0..count)
         .map(|_| rng.random_range(-bound..=bound))

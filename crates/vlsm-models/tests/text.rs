@@ -170,6 +170,14 @@ fn pytorch_files_are_read_exactly() {
     }
 }
 
+/// As OpenAI's CLIP models come: parameters and buffers of a module, a layer under two names among them.
+#[test]
+fn torchscript_archives_are_read_exactly() {
+    let expected = json(&data("torchscript.json"));
+    assert_recorded(&read_pytorch(&data("torchscript.pt")).unwrap(), &expected);
+    assert_recorded(&read(&data("torchscript.pt")).unwrap(), &expected);
+}
+
 #[test]
 fn an_object_with_tensors_inside_is_an_error_that_names_the_mend() {
     let error = read(&data("object_with_tensor.ckpt")).unwrap_err();
@@ -201,6 +209,7 @@ fn a_cut_file_is_an_error_that_names_it() {
         data("state_dict.bin"),
         data("state_dict_legacy.bin"),
         data("lightning.ckpt"),
+        data("torchscript.pt"),
     ];
     for source in sources {
         let bytes = fs::read(&source).unwrap();

@@ -65,6 +65,37 @@ impl TokenBatch {
         Ok(Self { ids, ends, length })
     }
 
+    /// The same prompts, each of `length` tokens with `pad` behind its end, as a tokenizer pads; of as many as the longest
+    /// has if that is more.
+    pub fn padded(&self, length: usize, pad: u32) -> Self {
+        let length = length.max(self.length);
+        let mut ids = vec![i64::from(pad); self.len() * length];
+        let rows = ids.chunks_mut(length).zip(self.ids.chunks(self.length));
+        for ((padded, row), end) in rows.zip(&self.ends) {
+            padded[..=*end].copy_from_slice(&row[..=*end]);
+        }
+        Self {
+            ids,
+            ends: self.ends.clone(),
+            length,
+        }
+    }
+
+    /// The tokens, prompt by prompt, [`length`](Self::length) each.
+    pub fn ids(&self) -> &[i64] {
+        &self.ids
+    }
+
+    /// The place of each prompt's end-of-text token.
+    pub fn ends(&self) -> &[usize] {
+        &self.ends
+    }
+
+    /// Tokens of each prompt, padding included.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
     /// Number of prompts.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -185,6 +216,28 @@ impl TextTower {
         taps: &[usize],
         adapters: impl Fn(usize) -> Option<LayerAdapters<'a>>,
     ) -> TextStates {
+        let (last, tapped) = self.layers(tokens, taps, adapters);
+        TextStates {
+            pooled: self.final_layer_norm.forward(at_end(last, tokens)),
+            tapped,
+        }
+    }
+
+    /// The normalised last states of all tokens, `[prompts, tokens, width]`, and those at the end-of-text token,
+    /// `[prompts, width]`.
+    pub fn words(&self, tokens: &TokenBatch) -> (Tensor<3>, Tensor<2>) {
+        let (last, _) = self.layers(tokens, &[], |_| None);
+        let words = self.final_layer_norm.forward(last);
+        (words.clone(), at_end(words, tokens))
+    }
+
+    /// The last layer's states `[prompts, tokens, width]`, and those at the end-of-text token after each tapped layer.
+    fn layers<'a>(
+        &self,
+        tokens: &TokenBatch,
+        taps: &[usize],
+        adapters: impl Fn(usize) -> Option<LayerAdapters<'a>>,
+    ) -> (Tensor<3>, Vec<Tensor<2>>) {
         let (prompts, length) = (tokens.len(), tokens.length);
         let positions = self.embeddings.position_embedding.weight.val();
         let device = positions.device();
@@ -193,15 +246,6 @@ impl TextTower {
             TensorData::new(tokens.ids.clone(), [prompts, length]),
             &device,
         );
-        let ends: Vec<i64> = tokens
-            .ends
-            .iter()
-            .enumerate()
-            .map(|(row, end)| (row * length + end) as i64)
-            .collect();
-        let ends = Tensor::<1, Int>::from_data(TensorData::new(ends, [prompts]), &device);
-        let at_end = |x: Tensor<3>| x.reshape([prompts * length, width]).select(0, ends.clone());
-
         let mut x = self.embeddings.token_embedding.forward(ids)
             + positions.slice([0..length, 0..width]).unsqueeze::<3>();
         let mut tapped = vec![None; taps.len()];
@@ -209,15 +253,21 @@ impl TextTower {
             x = layer.forward(x, true, adapters(index));
             for (slot, tap) in tapped.iter_mut().zip(taps) {
                 if *tap == index {
-                    *slot = Some(at_end(x.clone()));
+                    *slot = Some(at_end(x.clone(), tokens));
                 }
             }
         }
-        TextStates {
-            pooled: self.final_layer_norm.forward(at_end(x)),
-            tapped: tapped.into_iter().flatten().collect(),
-        }
+        (x, tapped.into_iter().flatten().collect())
     }
+}
+
+/// States `[prompts, tokens, width]` at the end-of-text token, `[prompts, width]`.
+fn at_end(x: Tensor<3>, tokens: &TokenBatch) -> Tensor<2> {
+    let [prompts, length, width] = x.dims();
+    let ends = tokens.ends.iter().enumerate();
+    let ends: Vec<i64> = ends.map(|(row, end)| (row * length + end) as i64).collect();
+    let ends = Tensor::<1, Int>::from_data(TensorData::new(ends, [prompts]), &x.device());
+    x.reshape([prompts * length, width]).select(0, ends)
 }
 
 #[cfg(test)]

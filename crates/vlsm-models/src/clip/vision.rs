@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::{Encoder, EncoderConfig, EncoderLayer, LayerNorm};
 use crate::adapter::LayerAdapters;
 use crate::config::VisionConfig;
+use crate::resize::{self, Corners, Filter};
 
 /// Patch, class and position embeddings.
 #[derive(Module, Debug)]
@@ -140,7 +141,7 @@ pub(crate) fn resize_positions(positions: Tensor<2>, from: usize, to: usize) -> 
 
 /// The matrix `[to * to, from * from]`, row-major, that resizes a `from x from` map bicubically.
 fn bicubic_matrix_2d(from: usize, to: usize) -> Vec<f32> {
-    let axis = bicubic_matrix(from, to);
+    let axis = resize::matrix(from, to, Filter::Bicubic, Corners::Edges);
     let mut matrix = vec![0.0; to * to * from * from];
     for (row, out) in matrix.chunks_mut(from * from).enumerate() {
         let (y, x) = (row / to, row % to);
@@ -151,50 +152,4 @@ fn bicubic_matrix_2d(from: usize, to: usize) -> Vec<f32> {
         }
     }
     matrix
-}
-
-/// The matrix `[to, from]` of one axis: PyTorch's `bicubic` with `align_corners=False`, that is
-/// cubic convolution with a = -0.75 (Keys 1981) and the border repeated.
-fn bicubic_matrix(from: usize, to: usize) -> Vec<f64> {
-    const A: f64 = -0.75;
-    let near = |t: f64| ((A + 2.0) * t - (A + 3.0)) * t * t + 1.0;
-    let far = |t: f64| ((A * t - 5.0 * A) * t + 8.0 * A) * t - 4.0 * A;
-    let scale = from as f64 / to as f64;
-    let mut matrix = vec![0.0; to * from];
-    for (index, row) in matrix.chunks_mut(from).enumerate() {
-        let centre = (index as f64 + 0.5) * scale - 0.5;
-        let t = centre - centre.floor();
-        let weights = [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)];
-        for (offset, weight) in weights.into_iter().enumerate() {
-            let source = centre.floor() as isize - 1 + offset as isize;
-            row[source.clamp(0, from as isize - 1) as usize] += weight;
-        }
-    }
-    matrix
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bicubic_rows_sum_to_one() {
-        for row in bicubic_matrix(14, 22).chunks(14) {
-            assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12);
-        }
-    }
-
-    /// `torch.nn.functional.interpolate(torch.tensor([[[[0., 1.], [0., 1.]]]]), 4,
-    /// mode="bicubic", align_corners=False)`: first row.
-    #[test]
-    fn bicubic_matches_pytorch() {
-        let matrix = bicubic_matrix(2, 4);
-        let row: Vec<f64> = matrix.chunks(2).map(|row| row[1]).collect();
-        for (value, expected) in row
-            .iter()
-            .zip([-0.10546875, 0.2265625, 0.7734375, 1.10546875])
-        {
-            assert!((value - expected).abs() < 1e-9, "{row:?}");
-        }
-    }
 }

@@ -2,7 +2,9 @@
 
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+
+use crate::resize::{Corners, Filter, matrix};
 
 /// Pixels `[batch, 3, side, side]` at half the resolution: bilinear interpolation at exactly half is the mean of each four.
 pub(super) fn halve(pixels: Tensor<4>) -> Tensor<4> {
@@ -41,7 +43,9 @@ pub(super) fn halve_by_maximum(maps: Tensor<4>, grid: usize) -> Tensor<4> {
 /// `align_corners=False`).
 pub(super) fn bilinear(maps: Tensor<3>, from: usize, to: usize) -> Tensor<3> {
     let [batch, _, channels] = maps.dims();
-    let axis = matrix(from, to, &maps.device());
+    let axis = matrix(from, to, Filter::Bilinear, Corners::Edges);
+    let axis: Vec<f32> = axis.into_iter().map(|weight| weight as f32).collect();
+    let axis = Tensor::<3>::from_data(TensorData::new(axis, [1, to, from]), &maps.device());
     // Rows, then columns: each is a product with one matrix.
     let maps = axis
         .clone()
@@ -50,23 +54,10 @@ pub(super) fn bilinear(maps: Tensor<3>, from: usize, to: usize) -> Tensor<3> {
     maps.reshape([batch, to * to, channels])
 }
 
-/// The matrix `[1, to, from]` that resizes one axis.
-fn matrix(from: usize, to: usize, device: &Device) -> Tensor<3> {
-    let mut matrix = vec![0.0; to * from];
-    for (index, row) in matrix.chunks_mut(from).enumerate() {
-        let centre = (index as f64 + 0.5) * from as f64 / to as f64 - 0.5;
-        let centre = centre.max(0.0);
-        let low = centre.floor() as usize;
-        let high = (low + 1).min(from - 1);
-        let part = centre - low as f64;
-        row[low] += (1.0 - part) as f32;
-        row[high] += part as f32;
-    }
-    Tensor::from_data(TensorData::new(matrix, [1, to, from]), device)
-}
-
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
     use crate::weights::to_host;
 

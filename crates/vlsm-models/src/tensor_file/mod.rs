@@ -6,6 +6,7 @@
 mod fingerprint;
 mod pytorch;
 mod safetensors;
+mod torchscript;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -170,7 +171,7 @@ impl TensorFile {
 }
 
 /// Element types that are read, with their bytes in little-endian order.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 enum Element {
     F64,
     F32,

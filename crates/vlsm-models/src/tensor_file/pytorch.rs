@@ -1,11 +1,12 @@
-//! Files written by `torch.save`: state dicts (`pytorch_model.bin`) and Lightning checkpoints (`.ckpt`).
+//! Files written by `torch.save`: state dicts (`pytorch_model.bin`) and Lightning checkpoints (`.ckpt`); and by
+//! `torch.jit.save`.
 
 use std::io;
 use std::path::Path;
 
 use pytorch_reader::{DType, PickleError, PytorchError, PytorchReader};
 
-use super::{Element, TensorFile, TensorFileError};
+use super::{Element, TensorFile, TensorFileError, torchscript};
 
 /// Where a Lightning checkpoint keeps the model's tensors.
 const STATE_DICT: &str = "state_dict.";
@@ -14,6 +15,7 @@ const STATE_DICT: &str = "state_dict.";
 ///
 /// A Lightning checkpoint, that is a dictionary with an entry `state_dict`, gives the tensors of that entry under their
 /// names there; what else it holds (optimiser states, hyper-parameters of any Python class) is passed over and never run.
+/// A TorchScript archive (OpenAI's CLIP models) gives the parameters and buffers of its module.
 ///
 /// # Errors
 /// A file that is unreadable, truncated, malformed, or holds no tensors; tensors of kinds that have no dense values
@@ -24,7 +26,13 @@ pub fn read_pytorch(path: &Path) -> Result<TensorFile, TensorFileError> {
         path: path.to_owned(),
         reason,
     };
-    let reader = PytorchReader::new(path).map_err(|error| match error {
+    let opened = PytorchReader::new(path);
+    if let Err(PytorchError::Pickle(PickleError::UnsupportedType(class))) = &opened
+        && class.starts_with(torchscript::CLASS)
+    {
+        return torchscript::read_torchscript(path);
+    }
+    let reader = opened.map_err(|error| match error {
         PytorchError::Io(source) if !is_malformed(&source) => TensorFileError::Read {
             path: path.to_owned(),
             source,

@@ -1,0 +1,274 @@
+//! Between the module's names and those of published files.
+//!
+//! Files are CRIS checkpoints (of one process or, with `module.` before each name, of several; inside a Lightning
+//! checkpoint with `net.`), or OpenAI's CLIP, whose text tower has its own names for what Transformers calls otherwise, and
+//! one matrix for the three projections of attention.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::tensor::Device;
+
+use super::{Cris, CrisConfig, random_weights};
+use crate::error::{ModelError, Result};
+use crate::tensor_file::{self, HostTensor};
+use crate::weights;
+
+type Tensors = BTreeMap<String, HostTensor>;
+
+/// Beginnings of names that say how the network was wrapped.
+const WRAPPERS: [&str; 2] = ["module.", "net."];
+
+/// The text tower in files and in the module.
+const TEXT: [(&str, &str); 4] = [
+    (
+        "backbone.token_embedding.weight",
+        "backbone.text_model.embeddings.token_embedding.weight",
+    ),
+    (
+        "backbone.positional_embedding",
+        "backbone.text_model.embeddings.position_embedding.weight",
+    ),
+    (
+        "backbone.ln_final.",
+        "backbone.text_model.final_layer_norm.",
+    ),
+    (
+        "backbone.transformer.resblocks.",
+        "backbone.text_model.encoder.layers.",
+    ),
+];
+
+/// Parts of a text layer in files and in the module.
+const TEXT_LAYER: [(&str, &str); 5] = [
+    (".ln_1.", ".layer_norm1."),
+    (".ln_2.", ".layer_norm2."),
+    (".attn.", ".self_attn."),
+    (".mlp.c_fc.", ".mlp.fc1."),
+    (".mlp.c_proj.", ".mlp.fc2."),
+];
+
+/// A matrix `[text width, projection]` in files, a linear layer's `[projection, text width]` in the module.
+const PROJECTION: &str = "backbone.text_projection";
+
+/// Reads a CRIS checkpoint or a CLIP with a ResNet (OpenAI's `RN50.pt` or its state dict). What a CLIP has not (neck,
+/// decoder, projector and the pool's residual) is initialised by `seed`. Gives the configuration, as far as shapes tell
+/// it, and the weights by their names in the module.
+///
+/// # Errors
+/// If the file is malformed, or its weights are of no CRIS or CLIP with a ResNet; a tensor is named.
+pub fn read(path: &Path, seed: u64) -> Result<(CrisConfig, BTreeMap<String, HostTensor>)> {
+    let wrong = |message: String| ModelError::Weights {
+        path: path.into(),
+        message,
+    };
+    let tensors = unwrapped(tensor_file::read(path)?.tensors);
+    if tensors.contains_key("backbone.visual.class_embedding") {
+        let message =
+            "CRIS taps CLIP's ResNet, and this is a CLIP with a vision transformer; use RN50.pt";
+        return Err(wrong(message.into()));
+    }
+    let config = CrisConfig::of_weights(&tensors).map_err(wrong)?;
+    let is_clip = !tensors.keys().any(|name| name.starts_with("neck."));
+    let mut weights = to_module(tensors).map_err(wrong)?;
+    if is_clip {
+        let missing = |name: &str| !name.starts_with("backbone.") || name.contains(".connect.");
+        let random = random_weights(&config, seed).into_iter();
+        weights.extend(random.filter(|(name, _)| missing(name)));
+    }
+    Ok((config, weights))
+}
+
+/// Puts tensors under published names, of which `path` is the file, into a network. Tensors of a CLIP alone do not do: see
+/// [`read`].
+///
+/// # Errors
+/// If a tensor is missing, extra or of another shape.
+pub fn load(
+    config: &CrisConfig,
+    tensors: BTreeMap<String, HostTensor>,
+    path: &Path,
+    device: &Device,
+) -> Result<Cris> {
+    let wrong = |message: String| ModelError::Weights {
+        path: path.into(),
+        message,
+    };
+    let tensors = to_module(unwrapped(tensors)).map_err(wrong)?;
+    let (cris, misfits) = weights::import(config.init(device), tensors, |_| true);
+    if misfits.is_empty() {
+        Ok(cris)
+    } else {
+        Err(wrong(misfits.describe()))
+    }
+}
+
+/// Tensors under the names of a CRIS alone: without wrappers, and a CLIP's behind `backbone.`.
+pub fn unwrapped(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
+    let strip = |mut name: &str| {
+        while let Some(rest) = WRAPPERS.iter().find_map(|start| name.strip_prefix(start)) {
+            name = rest;
+        }
+        name.to_owned()
+    };
+    let tensors = tensors
+        .into_iter()
+        .map(|(name, tensor)| (strip(&name), tensor));
+    let tensors: Tensors = tensors.collect();
+    if tensors.keys().any(|name| name.starts_with("visual.")) {
+        let tensors = tensors.into_iter();
+        return tensors
+            .map(|(name, tensor)| (format!("backbone.{name}"), tensor))
+            .collect();
+    }
+    tensors
+}
+
+/// Published names to the module's.
+///
+/// # Errors
+/// If projections of attention cannot be divided in three; the tensor is named.
+pub fn to_module(
+    tensors: BTreeMap<String, HostTensor>,
+) -> std::result::Result<BTreeMap<String, HostTensor>, String> {
+    let mut renamed = Tensors::new();
+    for (name, tensor) in tensors {
+        if name == PROJECTION {
+            renamed.insert(format!("{PROJECTION}.weight"), transposed(tensor));
+            continue;
+        }
+        let mut new = name.clone();
+        for (file, module) in TEXT {
+            if let Some(rest) = name.strip_prefix(file) {
+                new = format!("{module}{rest}");
+            }
+        }
+        if new.starts_with(TEXT[3].1) {
+            for (file, module) in TEXT_LAYER {
+                new = new.replace(file, module);
+            }
+        }
+        match new.split_once(".in_proj_") {
+            Some((layer, kind)) => {
+                let rows = tensor.shape.first().copied().unwrap_or(0);
+                if rows == 0 || rows % 3 != 0 {
+                    let shape = &tensor.shape;
+                    return Err(format!(
+                        "`{name}` has the shape {shape:?}, not three times a width"
+                    ));
+                }
+                let mut shape = tensor.shape.clone();
+                shape[0] = rows / 3;
+                let thirds = tensor.data.chunks((tensor.data.len() / 3).max(1));
+                for (part, third) in ["q", "k", "v"].iter().zip(thirds) {
+                    let tensor = HostTensor {
+                        shape: shape.clone(),
+                        data: third.to_vec(),
+                    };
+                    renamed.insert(format!("{layer}.{part}_proj.{kind}"), tensor);
+                }
+            }
+            None => drop(renamed.insert(new, tensor)),
+        }
+    }
+    Ok(renamed)
+}
+
+/// The module's names to published ones.
+pub fn to_published(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
+    let mut renamed = Tensors::new();
+    for (name, tensor) in tensors {
+        if name == format!("{PROJECTION}.weight") {
+            renamed.insert(PROJECTION.into(), transposed(tensor));
+            continue;
+        }
+        let mut new = name.clone();
+        if name.starts_with(TEXT[3].1) {
+            for (file, module) in TEXT_LAYER {
+                new = new.replace(module, file);
+            }
+        }
+        for (file, module) in TEXT {
+            if let Some(rest) = new.strip_prefix(module) {
+                new = format!("{file}{rest}");
+                break;
+            }
+        }
+        // Names are in order: keys, then queries, then values.
+        let projection = ["k", "q", "v"]
+            .iter()
+            .enumerate()
+            .find_map(|(place, part)| {
+                let (layer, kind) = new.split_once(&format!(".{part}_proj."))?;
+                Some((place, format!("{layer}.in_proj_{kind}")))
+            });
+        match projection {
+            // The pool's projections are apart in files too.
+            Some((place, joined)) if !joined.contains(".attnpool.") => {
+                let whole = renamed.entry(joined).or_insert_with(|| HostTensor {
+                    shape: {
+                        let mut shape = tensor.shape.clone();
+                        shape[0] *= 3;
+                        shape
+                    },
+                    data: vec![0.0; 3 * tensor.data.len()],
+                });
+                let count = tensor.data.len();
+                let start = [1, 0, 2][place] * count;
+                whole.data[start..start + count].copy_from_slice(&tensor.data);
+            }
+            _ => drop(renamed.insert(new, tensor)),
+        }
+    }
+    renamed
+}
+
+/// A matrix with rows and columns exchanged; anything else as it is.
+fn transposed(tensor: HostTensor) -> HostTensor {
+    let [rows, columns] = tensor.shape[..] else {
+        return tensor;
+    };
+    if tensor.data.len() != rows * columns {
+        return tensor;
+    }
+    let column = |column| (0..rows).map(move |row| row * columns + column);
+    let data = (0..columns).flat_map(column).map(|at| tensor.data[at]);
+    HostTensor {
+        shape: vec![columns, rows],
+        data: data.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All weights go to published names and back; with wrappers, or as a CLIP, they are found the same.
+    #[test]
+    fn names_go_both_ways() {
+        let config = CrisConfig::tiny();
+        let weights = random_weights(&config, 1);
+        let published = to_published(weights.clone());
+        let in_proj = &published["decoder.layers.1.multihead_attn.in_proj_weight"];
+        assert_eq!(in_proj.shape, [192, 64]);
+        let query = &weights["decoder.layers.1.multihead_attn.q_proj.weight"];
+        assert_eq!(in_proj.data[..64 * 64], query.data);
+        assert_eq!(to_module(published.clone()).unwrap(), weights);
+        for wrapper in ["module.", "net.", "net.module."] {
+            let wrap = |(name, tensor)| (format!("{wrapper}{name}"), tensor);
+            let wrapped = published.clone().into_iter().map(wrap).collect();
+            assert_eq!(unwrapped(wrapped), published);
+        }
+    }
+
+    /// Rows and columns: 2x3 to 3x2.
+    #[test]
+    fn matrices_are_transposed() {
+        let tensor = transposed(HostTensor {
+            shape: vec![2, 3],
+            data: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+        });
+        assert_eq!(tensor.shape, [3, 2]);
+        assert_eq!(tensor.data, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+}

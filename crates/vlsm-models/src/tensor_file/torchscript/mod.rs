@@ -1,0 +1,190 @@
+//! TorchScript archives (`torch.jit.save`), such as OpenAI's CLIP models.
+//!
+//! They are zip archives as `torch.save` writes them, but their pickle holds the module itself: an object of a generated
+//! class for each submodule, whose attributes are parameters, buffers, plain values and submodules. No class is needed to
+//! find the tensors, whose names are the paths of attributes. Only what PyTorch's own writer uses of pickle is understood.
+
+mod pickle;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use zip::ZipArchive;
+
+use self::pickle::{Pickle, Value};
+use super::{Element, TensorFile, TensorFileError, Values};
+
+/// How the names of generated classes start.
+pub(super) const CLASS: &str = "__torch__";
+
+/// More than any model has; a pickle can repeat what it holds, a file of a few bytes thousands of times over.
+const MOST_TENSORS: usize = 1 << 17;
+
+/// Nested deeper than any model.
+const DEEPEST: usize = 64;
+
+/// The largest pickle that is read, as for other PyTorch files.
+const LARGEST_PICKLE: u64 = 100 << 20;
+
+type Archive = ZipArchive<BufReader<File>>;
+
+/// Why a file is malformed.
+type Fault = String;
+
+/// Reads all parameters and buffers of a TorchScript archive under the names of its state dict.
+///
+/// # Errors
+/// A file that is unreadable, truncated, malformed, or holds no tensors.
+pub(super) fn read_torchscript(path: &Path) -> Result<TensorFile, TensorFileError> {
+    let malformed = |reason: String| TensorFileError::Malformed {
+        path: path.to_owned(),
+        reason,
+    };
+    let file = File::open(path).map_err(|source| TensorFileError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let content = ZipArchive::new(BufReader::new(file))
+        .map_err(|error| error.to_string())
+        .and_then(|mut archive| tensors(&mut archive))
+        .map_err(malformed)?;
+    if content.tensors.is_empty() {
+        return Err(malformed("it holds no tensors".to_owned()));
+    }
+    Ok(content)
+}
+
+fn tensors(archive: &mut Archive) -> Result<TensorFile, Fault> {
+    let names = archive.file_names().collect::<Result<Vec<_>, _>>();
+    let names = names.map_err(|error| error.to_string())?;
+    let roots = names
+        .iter()
+        .filter_map(|name| name.strip_suffix("data.pkl"));
+    let root = roots
+        .min_by_key(|root| root.len())
+        .ok_or("it has no data.pkl")?
+        .to_owned();
+    let pickle = entry(archive, &format!("{root}data.pkl"), LARGEST_PICKLE)?;
+    let mut found = BTreeMap::new();
+    collect(&Pickle::new(&pickle).run()?, "", 0, &mut found)?;
+    let mut content = TensorFile::default();
+    for (name, tensor) in found {
+        let wrong = |error: Fault| format!("tensor `{name}`: {error}");
+        let values = tensor.read(archive, &root).map_err(wrong)?;
+        content.insert(name, tensor.shape.clone(), values);
+    }
+    Ok(content)
+}
+
+/// The bytes of an entry, no more than `most`.
+fn entry(archive: &mut Archive, name: &str, most: u64) -> Result<Vec<u8>, Fault> {
+    let entry = archive
+        .by_name(name)
+        .map_err(|error| format!("`{name}`: {error}"))?;
+    let mut bytes = Vec::new();
+    entry
+        .take(most)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("`{name}`: {error}"))?;
+    Ok(bytes)
+}
+
+/// The tensors of a module and of what is in it, by path.
+fn collect(
+    value: &Value,
+    path: &str,
+    depth: usize,
+    found: &mut BTreeMap<String, Stored>,
+) -> Result<(), Fault> {
+    match value {
+        Value::Tensor(tensor) => drop(found.insert(path.to_owned(), (**tensor).clone())),
+        Value::Object(attributes) => {
+            if depth > DEEPEST || found.len() > MOST_TENSORS {
+                return Err("it is nested without end".to_owned());
+            }
+            for (name, value) in attributes.iter() {
+                let dot = if path.is_empty() { "" } else { "." };
+                collect(value, &format!("{path}{dot}{name}"), depth + 1, found)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A tensor as the pickle describes it.
+#[derive(Debug, Clone)]
+struct Stored {
+    /// The storage's entry below `data/`.
+    key: String,
+    element: Element,
+    offset: usize,
+    shape: Vec<usize>,
+    strides: Vec<usize>,
+}
+
+impl Stored {
+    /// From the arguments of PyTorch's `_rebuild_tensor_v2`: storage, offset, shape, strides.
+    fn new(arguments: &[Value]) -> Option<Self> {
+        let [Value::Storage(key, element), offset, shape, strides, ..] = arguments else {
+            return None;
+        };
+        let shape = shape.integers()?;
+        let strides = strides.integers()?;
+        (shape.len() == strides.len()).then_some(Self {
+            key: key.to_string(),
+            element: *element,
+            offset: offset.integer()?,
+            shape,
+            strides,
+        })
+    }
+
+    fn read(&self, archive: &mut Archive, root: &str) -> Result<Values, Fault> {
+        let overflow = || "its extents are no tensor's".to_owned();
+        let mut count = 1usize;
+        // One behind the last element's place in the storage.
+        let mut end = self.offset;
+        for (extent, stride) in self.shape.iter().zip(&self.strides) {
+            count = count.checked_mul(*extent).ok_or_else(overflow)?;
+            let reach = extent.saturating_sub(1).checked_mul(*stride);
+            end = end
+                .checked_add(reach.ok_or_else(overflow)?)
+                .ok_or_else(overflow)?;
+        }
+        end = end.checked_add(1).ok_or_else(overflow)?;
+        if count == 0 {
+            end = 0;
+        }
+        let size = self.element.size();
+        let bytes = end.checked_mul(size).ok_or_else(overflow)?;
+        let storage = entry(archive, &format!("{root}data/{}", self.key), bytes as u64)?;
+        if storage.len() < bytes {
+            return Err("its storage is too short".to_owned());
+        }
+        let whole = self.element.read(&mut storage.as_slice(), end);
+        // A view may repeat elements, but no weight does: a small file stays small.
+        if count > end {
+            return Err(overflow());
+        }
+        Ok(match whole.map_err(|error| error.to_string())? {
+            Values::Float(data) => Values::Float(self.gather(&data, count)),
+            Values::Int(data) => Values::Int(self.gather(&data, count)),
+        })
+    }
+
+    /// The elements in order, from a storage.
+    fn gather<T: Copy>(&self, storage: &[T], count: usize) -> Vec<T> {
+        let place = |mut index: usize| {
+            let axes = self.shape.iter().zip(&self.strides).rev();
+            axes.fold(self.offset, |place, (extent, stride)| {
+                let along = index % extent;
+                index /= extent;
+                place + along * stride
+            })
+        };
+        (0..count).map(|index| storage[place(index)]).collect()
+    }
+}
