@@ -17,6 +17,7 @@
 
 mod config;
 mod document;
+mod paired;
 mod plan;
 mod results;
 mod run;

@@ -1,50 +1,43 @@
 //! The tables of a study: scores, the influence of prompts, and tests.
 
-use std::collections::HashMap;
-use std::path::Path;
-
 use vlsm_data::Summary;
 
 use super::document::{Document, Sheet, SheetCell};
+use super::paired::{Pair, TESTED};
 use super::results::{Results, ScoredRun};
-use super::wilcoxon::{Wilcoxon, holm, wilcoxon};
+use super::wilcoxon::holm;
 use super::{Entry, Study};
-use crate::error::Result;
 use crate::evaluate::Row;
 use crate::report::thousands;
-use crate::scores::write_table;
 
 /// The prompt set that says no more than the class, as published.
 const CLASS: &str = "p1";
 
-/// Below this, a corrected p-value is bold.
-const SIGNIFICANT: f64 = 0.05;
-
 /// A metric as tables have it.
-struct Metric {
-    name: &'static str,
-    column: &'static str,
-    value: fn(&Row) -> f64,
-    digits: usize,
+pub(super) struct Metric {
+    pub(super) name: &'static str,
+    pub(super) column: &'static str,
+    pub(super) value: fn(&Row) -> f64,
+    pub(super) digits: usize,
     /// Whether more is better; `None` where neither is.
-    more: Option<bool>,
+    pub(super) more: Option<bool>,
 }
 
-const DSC: Metric = Metric {
+pub(super) const DSC: Metric = Metric {
     name: "DSC",
     column: "dice",
     value: |row| 100.0 * row.dice,
     digits: 2,
     more: Some(true),
 };
-const IOU: Metric = Metric {
+pub(super) const IOU: Metric = Metric {
     name: "IoU",
     column: "iou",
     value: |row| 100.0 * row.iou,
     digits: 2,
     more: Some(true),
 };
-const HD95: Metric = Metric {
+pub(super) const HD95: Metric = Metric {
     name: "HD95",
     column: "hd95",
     value: |row| row.hd95,
@@ -60,45 +53,33 @@ const ONE_EMPTY: Metric = Metric {
 };
 
 /// What a row of a table is of: a test data set and a training prompt.
-struct Line<'a> {
-    label: String,
+pub(super) struct Line<'a> {
+    pub(super) label: String,
     /// The data set trained on, the one tested on, and the training prompt.
-    data: &'a str,
-    test: &'a str,
-    prompt: &'a str,
+    pub(super) data: &'a str,
+    pub(super) test: &'a str,
+    pub(super) prompt: &'a str,
     /// The prompt set that the recipes evaluate under; empty where nothing is done yet.
-    headline: String,
+    pub(super) headline: String,
 }
 
 /// What a column is of.
-struct Column<'a> {
-    label: String,
-    model: &'a str,
-    method: &'a str,
+pub(super) struct Column<'a> {
+    pub(super) label: String,
+    pub(super) model: &'a str,
+    pub(super) method: &'a str,
     /// Number of trained parameters, if they are the same in all runs.
-    trained: Option<usize>,
+    pub(super) trained: Option<usize>,
 }
-
-/// A paired test between two columns of a line.
-struct Pair {
-    line: usize,
-    columns: [usize; 2],
-    /// Samples that both were measured on.
-    samples: usize,
-    /// For each metric the mean difference and the test.
-    metrics: Vec<(f64, Option<Wilcoxon>)>,
-}
-
-const TESTED: [Metric; 3] = [DSC, IOU, HD95];
 
 /// The tables of a study's results.
 pub(super) struct Tables<'a> {
-    results: &'a Results<'a>,
-    lines: Vec<Line<'a>>,
-    columns: Vec<Column<'a>>,
-    pairs: Vec<Pair>,
+    pub(super) results: &'a Results<'a>,
+    pub(super) lines: Vec<Line<'a>>,
+    pub(super) columns: Vec<Column<'a>>,
+    pub(super) pairs: Vec<Pair>,
     /// For each tested metric, the pairs' p-values after Holm's correction.
-    corrected: Vec<Vec<f64>>,
+    pub(super) corrected: Vec<Vec<f64>>,
 }
 
 impl<'a> Tables<'a> {
@@ -126,7 +107,7 @@ impl<'a> Tables<'a> {
     }
 
     /// The finished runs of a place in the tables.
-    fn runs(
+    pub(super) fn runs(
         &self,
         line: &Line<'_>,
         column: &Column<'_>,
@@ -321,161 +302,10 @@ impl<'a> Tables<'a> {
         }
         Some(sheet)
     }
-
-    /// Every pair of columns in every line.
-    fn test(&self) -> Vec<Pair> {
-        let mut pairs = Vec::new();
-        for (place, line) in self.lines.iter().enumerate() {
-            let samples = self.columns.iter();
-            let samples: Vec<_> = samples.map(|column| self.by_sample(line, column)).collect();
-            let found = samples.iter().map(|all| all.iter().copied().collect());
-            let found: Vec<HashMap<&str, [f64; 3]>> = found.collect();
-            for (a, own) in samples.iter().enumerate() {
-                for (b, found) in found.iter().enumerate().skip(a + 1) {
-                    let shared = own.iter().filter_map(|(name, values)| {
-                        let others = found.get(name)?;
-                        Some([0, 1, 2].map(|metric| values[metric] - others[metric]))
-                    });
-                    let differences: Vec<[f64; 3]> = shared.collect();
-                    if differences.is_empty() {
-                        continue;
-                    }
-                    let metrics = (0..TESTED.len()).map(|metric| {
-                        let values: Vec<f64> = differences.iter().map(|all| all[metric]).collect();
-                        (Summary::of(values.iter().copied()).mean, wilcoxon(&values))
-                    });
-                    pairs.push(Pair {
-                        line: place,
-                        columns: [a, b],
-                        samples: differences.len(),
-                        metrics: metrics.collect(),
-                    });
-                }
-            }
-        }
-        pairs
-    }
-
-    /// The metrics of each sample, mean over seeds, under the line's own prompts.
-    fn by_sample(&self, line: &Line<'_>, column: &Column<'_>) -> Vec<(&'a str, [f64; 3])> {
-        let mut order: Vec<&'a str> = Vec::new();
-        let mut sums: HashMap<&'a str, ([f64; 3], f64)> = HashMap::new();
-        for run in self.runs(line, column) {
-            for row in rows(run, line.test, &line.headline) {
-                let (sum, count) = sums.entry(&row.sample).or_insert_with(|| {
-                    order.push(&row.sample);
-                    ([0.0; 3], 0.0)
-                });
-                for (sum, metric) in sum.iter_mut().zip(&TESTED) {
-                    *sum += (metric.value)(row);
-                }
-                *count += 1.0;
-            }
-        }
-        let mean = |name: &'a str| {
-            let (sum, count) = sums.get(name)?;
-            Some((name, sum.map(|sum| sum / count)))
-        };
-        order.into_iter().filter_map(mean).collect()
-    }
-
-    /// The tests; `None` where there is nothing to compare.
-    fn tests(&self) -> Option<Sheet> {
-        if self.pairs.is_empty() {
-            return None;
-        }
-        let mut sheet = Sheet {
-            title: "Paired tests".into(),
-            header: ["data", "first", "second", "n"].map(String::from).to_vec(),
-            words: 3,
-            note: format!(
-                "Differences, first less second, of the means over n samples, and p-values of Wilcoxon's signed-rank test over \
-                 samples (each the mean over seeds; two-sided) after Holm's correction for the {} pairs of a metric; below \
-                 {SIGNIFICANT} they are bold.",
-                self.pairs.len()
-            ),
-            ..Sheet::default()
-        };
-        for metric in &TESTED {
-            sheet
-                .header
-                .extend([format!("Δ{}", metric.name), "p".into()]);
-        }
-        let mut above = None;
-        for (place, pair) in self.pairs.iter().enumerate() {
-            let label = match above.replace(pair.line) == Some(pair.line) {
-                true => "",
-                false => &*self.lines[pair.line].label,
-            };
-            let mut row: Vec<SheetCell> = vec![label.into()];
-            row.extend(
-                pair.columns
-                    .map(|column| self.columns[column].label.as_str().into()),
-            );
-            row.push(pair.samples.to_string().into());
-            for ((metric, (difference, _)), p) in
-                TESTED.iter().zip(&pair.metrics).zip(&self.corrected)
-            {
-                row.push(format!("{difference:+.*}", metric.digits).into());
-                row.push(SheetCell {
-                    text: p_value(p[place]),
-                    bold: p[place] < SIGNIFICANT,
-                });
-            }
-            sheet.rows.push(row);
-        }
-        Some(sheet)
-    }
-
-    /// Writes every test with all its digits.
-    pub(super) fn write_tests(&self, path: &Path) -> Result<()> {
-        let header = [
-            "data",
-            "test_data",
-            "train_prompt",
-            "prompt_set",
-            "first",
-            "second",
-            "metric",
-            "samples",
-            "mean_difference",
-            "statistic",
-            "p",
-            "p_holm",
-        ];
-        let name = |column: usize| {
-            let Column { model, method, .. } = &self.columns[column];
-            format!("{model}/{method}")
-        };
-        let records = self.pairs.iter().enumerate().flat_map(|(place, pair)| {
-            let line = &self.lines[pair.line];
-            TESTED.iter().enumerate().map(move |(at, metric)| {
-                let (difference, test) = &pair.metrics[at];
-                let text =
-                    |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
-                let [first, second] = pair.columns.map(name);
-                [
-                    line.data.to_owned(),
-                    line.test.to_owned(),
-                    line.prompt.to_owned(),
-                    line.headline.clone(),
-                    first,
-                    second,
-                    metric.column.to_owned(),
-                    pair.samples.to_string(),
-                    difference.to_string(),
-                    text(test.map(|test| test.statistic)),
-                    text(test.map(|test| test.p)),
-                    self.corrected[at][place].to_string(),
-                ]
-            })
-        });
-        write_table(path, &header, records)
-    }
 }
 
 /// The rows of a run on a test data set under a prompt set.
-fn rows<'a>(
+pub(super) fn rows<'a>(
     run: &'a ScoredRun<'_>,
     test: &str,
     set: &str,
@@ -604,14 +434,6 @@ fn mark_best(cells: &mut [SheetCell], means: &[Option<f64>], more: Option<bool>)
     }
     for (cell, mean) in cells.iter_mut().zip(means) {
         cell.bold = best.is_some() && *mean == best;
-    }
-}
-
-fn p_value(p: f64) -> String {
-    if p < 0.001 {
-        "<0.001".into()
-    } else {
-        format!("{p:.3}")
     }
 }
 
