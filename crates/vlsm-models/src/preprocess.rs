@@ -9,7 +9,7 @@ use crate::error::{ModelError, Result};
 /// CLIP's mean of each channel (Radford et al. 2021), of values in 0..1.
 pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 /// CLIP's standard deviation of each channel.
-pub const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+pub const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// Input side and normalisation of a base, as in Hugging Face's `preprocessor_config.json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,7 +93,7 @@ impl Preprocessing {
 }
 
 /// The double that prints as the single does.
-fn shortest(value: f32) -> f64 {
+pub(crate) fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 

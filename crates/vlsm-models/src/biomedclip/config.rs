@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::config::{Activation, BertConfig, ClipSegConfig, TextConfig, VisionConfig};
-use crate::preprocess::Preprocessing;
+use crate::preprocess::{Preprocessing, shortest};
 
 /// The vision tower that is known, by timm's name.
 const VIT: &str = "vit_base_patch16_224";
@@ -311,8 +311,8 @@ pub fn to_json(config: &ClipSegConfig, preprocessing: &Preprocessing) -> Value {
             "decoder_cfg": decoder,
         },
         "preprocess_cfg": {
-            "mean": preprocessing.mean,
-            "std": preprocessing.std,
+            "mean": preprocessing.mean.map(shortest),
+            "std": preprocessing.std.map(shortest),
         },
     })
 }

@@ -16,8 +16,9 @@ use crate::output::print;
 ///
 /// Reads `pixel_values` [batch, 3, side, side] (normalised) and `input_ids` [batch, length] (token
 /// ids), writes `logits` [batch, 1, side, side] as the published code returns them. An
-/// `attention_mask` is not needed and not read: attention over text is causal and a prompt is
-/// taken at its end-of-text token, so that padding behind it changes nothing.
+/// `attention_mask` is not needed and not read: CLIP's attention over text is causal and a prompt is
+/// taken at its end-of-text token, so that padding behind it changes nothing; BERT's padding is told
+/// by its id.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   vlsm model forward --base bases/tiny --batch batch.safetensors --out logits.safetensors")]
