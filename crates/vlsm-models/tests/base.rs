@@ -22,7 +22,9 @@ fn load(folder: &Path) -> vlsm_models::Result<Base> {
 }
 
 fn config(base: &Base) -> &ClipSegConfig {
-    let Network::ClipSeg(clipseg) = &base.network;
+    let Network::ClipSeg(clipseg) = &base.network else {
+        panic!("not a CLIPSeg");
+    };
     &clipseg.config
 }
 
