@@ -15,6 +15,8 @@ pub(crate) enum Architecture {
     BiomedClip,
     /// SAN, or a plain CLIP with a vision transformer.
     San,
+    /// CRIS, or a plain CLIP with a ResNet.
+    Cris,
 }
 
 /// What wrappers in training put before a name: several processes, Lightning, detectron2.
@@ -30,6 +32,7 @@ impl Architecture {
         let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
         match value.get("model_type").and_then(|kind| kind.as_str()) {
             Some("san" | "clip") => Self::San,
+            Some("cris") => Self::Cris,
             _ => Self::ClipSeg,
         }
     }
@@ -45,7 +48,7 @@ impl Architecture {
         if has("side_adapter_network.") || clip.into_iter().any(has) {
             return Some(Self::San);
         }
-        None
+        (has("neck.") || has("visual.layer1.")).then_some(Self::Cris)
     }
 }
 
@@ -78,8 +81,17 @@ mod tests {
             assert_eq!(of(name), Some(Architecture::San), "{name}");
         }
         for name in [
+            "neck.txt_proj.0.weight",
+            "module.neck.txt_proj.0.weight",
+            "net.neck.txt_proj.0.weight",
+            "visual.layer1.0.conv1.weight",
+        ] {
+            assert_eq!(of(name), Some(Architecture::Cris), "{name}");
+        }
+        for name in [
             "clip.vision_model.encoder.layers.0.layer_norm1.bias",
             "visual.trunk.blocks.0.norm1.bias",
+            "cris.neck.txt_proj.0.weight",
             "san.side_adapter_network.query_embed",
             "weight",
         ] {

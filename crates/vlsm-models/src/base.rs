@@ -12,6 +12,7 @@ use crate::architecture::Architecture;
 use crate::biomedclip;
 use crate::builtin;
 use crate::clipseg::{self, ClipSeg};
+use crate::cris::{self, Cris};
 use crate::error::{ModelError, Result};
 use crate::hub;
 use crate::preprocess::Preprocessing;
@@ -31,6 +32,8 @@ pub enum Network {
     ClipSeg(ClipSeg),
     /// SAN.
     San(San),
+    /// CRIS.
+    Cris(Cris),
 }
 
 /// A loaded base with all that belongs to it.
@@ -80,8 +83,9 @@ impl Base {
     /// (`CIDAS/clipseg-rd64-refined`, with a revision behind `@`), or of one that is part of this
     /// library (`builtin:tiny`). What kind of network it is, its files tell.
     ///
-    /// A file of weights alone will do for a SAN with CLIP ViT-B/16: SAN's released checkpoint, one of VLSM-Adapter's code, or
-    /// a plain CLIP, which gets a random side network.
+    /// A file of weights alone will do for a SAN with CLIP ViT-B/16 and for a CRIS: a released checkpoint, one of
+    /// VLSM-Adapter's code, or a plain CLIP, which gets a random side network (ViT-B/16) or a random neck and decoder (a
+    /// ResNet, such as OpenAI's `RN50.pt`).
     ///
     /// `TOWERS+DECODER` are the towers of one base with the decoder of another: BiomedCLIP's with a CLIPSeg's is the
     /// BiomedCLIPSeg-D of Poudel et al. (2023), `microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224` alone their
@@ -152,7 +156,10 @@ impl Files {
     /// The same with another base's decoder.
     fn with_decoder(mut self, other: Self) -> Result<Self> {
         for files in [&self, &other] {
-            if matches!(files.architecture(), Some(Architecture::San)) {
+            if matches!(
+                files.architecture(),
+                Some(Architecture::San | Architecture::Cris)
+            ) {
                 return Err(ModelError::Weights {
                     path: files.weights.clone(),
                     message: "towers and decoder are put together of CLIPSegs and BiomedCLIPs alone; name \
@@ -182,6 +189,7 @@ impl Files {
             Some(Architecture::ClipSeg) => clipseg::load(self, device),
             Some(Architecture::BiomedClip) => biomedclip::load(self, device),
             Some(Architecture::San) => san::load(self, device),
+            Some(Architecture::Cris) => cris::load(self, device),
             None => Err(ModelError::Unknown {
                 first: self.tensors.keys().next().cloned().unwrap_or_default(),
                 path: self.weights,

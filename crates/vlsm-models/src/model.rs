@@ -7,6 +7,7 @@ use crate::adapter::AdapterFile;
 use crate::base::{Base, Network};
 use crate::clip::TokenBatch;
 use crate::clipseg::AdaptedClipSeg;
+use crate::cris::AdaptedCris;
 use crate::error::{ModelError, Result};
 use crate::method::MethodConfig;
 use crate::san::AdaptedSan;
@@ -205,6 +206,8 @@ pub enum Model {
     ClipSeg(AdaptedClipSeg),
     /// SAN.
     San(AdaptedSan),
+    /// CRIS.
+    Cris(AdaptedCris),
 }
 
 /// A call of whichever model it is.
@@ -213,6 +216,7 @@ macro_rules! of_each {
         match $model {
             Model::ClipSeg($one) => $call,
             Model::San($one) => $call,
+            Model::Cris($one) => $call,
         }
     };
 }
@@ -226,6 +230,7 @@ impl Model {
         Ok(match &base.network {
             Network::ClipSeg(clipseg) => Self::ClipSeg(AdaptedClipSeg::new(clipseg, method, seed)?),
             Network::San(san) => Self::San(AdaptedSan::new(san, method, seed)?),
+            Network::Cris(cris) => Self::Cris(AdaptedCris::new(cris, method, seed)?),
         })
     }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::architecture::Architecture;
 use crate::base::Network;
 use crate::config::ClipSegConfig;
+use crate::cris::{self, CrisConfig};
 use crate::error::{ModelError, Result};
 use crate::init;
 use crate::method::Profile;
@@ -22,6 +23,8 @@ pub enum NetworkConfig {
     ClipSeg(ClipSegConfig),
     /// Of a SAN.
     San(SanConfig),
+    /// Of a CRIS.
+    Cris(CrisConfig),
 }
 
 impl NetworkConfig {
@@ -40,6 +43,7 @@ impl NetworkConfig {
                 ClipSegConfig::parse(&text).map(Self::ClipSeg)
             }
             Architecture::San => SanConfig::parse(&text).map(Self::San),
+            Architecture::Cris => CrisConfig::parse(&text).map(Self::Cris),
         };
         parsed.map_err(|message| ModelError::Config {
             path: path.into(),
@@ -52,6 +56,7 @@ impl NetworkConfig {
         match self {
             Self::ClipSeg(config) => Preprocessing::of(config),
             Self::San(config) => Preprocessing::clip(config.side_config.image_size),
+            Self::Cris(config) => Preprocessing::clip(config.image_size),
         }
     }
 
@@ -60,6 +65,7 @@ impl NetworkConfig {
         match self {
             Self::ClipSeg(config) => init::base(config, seed),
             Self::San(config) => san::random_weights(config, seed),
+            Self::Cris(config) => cris::random_weights(config, seed),
         }
     }
 
@@ -72,6 +78,7 @@ impl NetworkConfig {
         let config = match self {
             Self::ClipSeg(config) => return config.files(preprocessing),
             Self::San(config) => config.to_json(),
+            Self::Cris(config) => config.to_json(),
         };
         let files = vec![
             ("config.json", config),
@@ -85,6 +92,7 @@ impl NetworkConfig {
         match self {
             Self::ClipSeg(config) => config.in_files(tensors),
             Self::San(config) => san::to_published(tensors, config, Profile::Default),
+            Self::Cris(_) => cris::published::to_published(tensors),
         }
     }
 
@@ -105,6 +113,7 @@ impl Network {
         match self {
             Self::ClipSeg(clipseg) => NetworkConfig::ClipSeg(clipseg.config.clone()),
             Self::San(san) => NetworkConfig::San(san.config().clone()),
+            Self::Cris(cris) => NetworkConfig::Cris(cris.config().clone()),
         }
     }
 
@@ -113,6 +122,7 @@ impl Network {
         match self {
             Self::ClipSeg(_) => "clipseg.",
             Self::San(_) => "san.",
+            Self::Cris(_) => "cris.",
         }
     }
 }

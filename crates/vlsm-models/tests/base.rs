@@ -1,6 +1,6 @@
 //! Bases and adapters from files: what fits, what does not, and what the errors say.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

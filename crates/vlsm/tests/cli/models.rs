@@ -1,7 +1,9 @@
 //! Models other than CLIPSeg: whole commands on small ones.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
-use vlsm::models::tensor_file::read;
+use vlsm::models::tensor_file::{read, write_safetensors};
 
 use crate::support::Workshop;
 
@@ -15,6 +17,15 @@ const SAN: &str = r#"{
     "side_config": {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2,
                     "num_attention_heads": 2, "image_size": 64, "patch_size": 8, "num_queries": 6,
                     "embed_dim": 16, "mlp_dim": 16}
+}"#;
+
+/// A CRIS with CLIP's vocabulary.
+const CRIS: &str = r#"{
+    "model_type": "cris", "projection_dim": 32, "fpn_out": [16, 32, 32], "decoder_layers": 1,
+    "decoder_heads": 2, "decoder_hidden": 64, "image_size": 64,
+    "text_config": {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2,
+                    "num_attention_heads": 2, "pad_token_id": 49407},
+    "vision_config": {"layers": [1, 1, 1, 1], "width": 4, "image_size": 64, "heads": 2}
 }"#;
 
 /// Makes a base of a configuration, trains part of it, stops and goes on, measures it, asks it, and merges it; gives what is
@@ -132,4 +143,37 @@ fn a_san_goes_through_all_commands() {
         error.contains("try 80") || error.contains("try 64"),
         "{error}"
     );
+}
+
+#[test]
+fn a_cris_goes_through_all_commands() {
+    let shop = Workshop::new();
+    let info = goes_through_all_commands(&shop, CRIS);
+    assert_eq!(info["architecture"], "CRIS");
+    assert_eq!(info["decoder_width"], 32);
+    assert_eq!(info["fresh_decoder"], false);
+    let train = [
+        "train",
+        "recipe.toml",
+        "--out",
+        "full",
+        "--set",
+        "model.base=other",
+    ];
+    shop.ok(&[&train[..], &["--set", "trainer.max_steps=1"]].concat());
+
+    // A file alone tells what it is, by its names and shapes; but for the decoder's heads, of which there are 8.
+    let file = read(&shop.path("other/model.safetensors")).unwrap();
+    write_safetensors(
+        &shop.path("alone.safetensors"),
+        &file.tensors,
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    let alone = shop.ok(&["model", "info", "alone.safetensors", "--json"]);
+    let alone: Value = serde_json::from_str(&alone).unwrap();
+    assert_eq!(alone["architecture"], "CRIS");
+    assert_eq!(alone["image_size"], 416);
+    assert_eq!(alone["fingerprint"], info["fingerprint"]);
+    assert_eq!(alone["parameters"], info["parameters"]);
 }

@@ -78,19 +78,23 @@ impl Serialize for Counts {
 
 /// The part of a base that a parameter belongs to, by its name.
 fn part(name: &str) -> &'static str {
-    let networks = ["clipseg.", "san."].iter();
+    let networks = ["clipseg.", "san.", "cris."].iter();
     let mut networks = networks.filter_map(|network| name.strip_prefix(network));
     let name = networks.next().unwrap_or(name);
-    if name.starts_with("clip.vision_model.") {
+    if name.starts_with("clip.vision_model.") || name.starts_with("backbone.visual.") {
         "vision tower"
-    } else if name.starts_with("clip.text_model.") {
+    } else if name.starts_with("clip.text_model.") || name.starts_with("backbone.text_model.") {
         "text tower"
-    } else if name.starts_with("clip.") {
+    } else if name.starts_with("clip.") || name.starts_with("backbone.") {
         "projections"
     } else if name.starts_with("side_adapter_network.") {
         "side network"
     } else if name == "bg_embed" {
         "background"
+    } else if name.starts_with("neck.") {
+        "neck"
+    } else if name.starts_with("proj.") {
+        "projector"
     } else {
         "decoder"
     }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use vlsm_data::write_atomic_bytes;
 use vlsm_models::san::SanConfig;
 use vlsm_models::tokenizer::wordpiece;
-use vlsm_models::{ClipSegConfig, NetworkConfig, Preprocessing, tensor_file};
+use vlsm_models::{ClipSegConfig, CrisConfig, NetworkConfig, Preprocessing, tensor_file};
 
 use crate::commands::{make_folder, to_json};
 use crate::output::{print, thousands};
@@ -27,7 +27,7 @@ const RD64_REFINED_SIZE: usize = 352;
   vlsm model init --config biomedclipseg -o bases/biomed
   vlsm model init --config my/config.json -o bases/mine")]
 pub(crate) struct Args {
-    /// clipseg-rd64-refined, tiny, biomedclipseg, san, the config.json of a CLIPSeg or a SAN, or the
+    /// clipseg-rd64-refined, tiny, biomedclipseg, san, cris, the config.json of a CLIPSeg, a SAN or a CRIS, or the
     /// open_clip_config.json of a BiomedCLIP.
     #[arg(long)]
     config: String,
@@ -89,9 +89,10 @@ impl Args {
             "tiny" => NetworkConfig::ClipSeg(ClipSegConfig::tiny()),
             "biomedclipseg" => NetworkConfig::ClipSeg(ClipSegConfig::biomedclipseg()),
             "san" => NetworkConfig::San(SanConfig::default()),
+            "cris" => NetworkConfig::Cris(CrisConfig::default()),
             file if Path::new(file).is_file() => NetworkConfig::read(Path::new(file))?,
             other => bail!(
-                "--config {other}: neither clipseg-rd64-refined, nor tiny, nor biomedclipseg, nor san, nor a file \
+                "--config {other}: neither clipseg-rd64-refined, nor tiny, nor biomedclipseg, nor san, nor cris, nor a file \
                  that is there"
             ),
         };

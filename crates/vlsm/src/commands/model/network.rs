@@ -26,6 +26,13 @@ pub(super) enum NetworkInfo {
         queries: usize,
         fresh_side_network: bool,
     },
+    Cris {
+        vision_blocks: [usize; 4],
+        vision_width: usize,
+        decoder_layers: usize,
+        decoder_width: usize,
+        fresh_decoder: bool,
+    },
 }
 
 /// The text tower.
@@ -97,6 +104,22 @@ pub(super) fn describe(base: &Base) -> (&'static str, TextInfo, usize, NetworkIn
             let text = TextInfo::new(&config.text_config, config.projection_dim);
             ("SAN", text, side, info)
         }
+        Network::Cris(cris) => {
+            let config = cris.config();
+            let [_, width, _] = config.fpn_out;
+            let info = NetworkInfo::Cris {
+                vision_blocks: config.vision_config.layers,
+                vision_width: config.vision_config.width,
+                decoder_layers: config.decoder_layers,
+                decoder_width: width,
+                fresh_decoder: cris.is_fresh(),
+            };
+            let text = TextInfo {
+                context_length: config.context_length,
+                ..TextInfo::new(&config.text_config, config.projection_dim)
+            };
+            ("CRIS", text, side, info)
+        }
     }
 }
 
@@ -107,6 +130,7 @@ impl NetworkInfo {
             Self::ClipSeg { patch_size, .. } | Self::San { patch_size, .. } => {
                 format!("patches of {patch_size}")
             }
+            Self::Cris { .. } => "any multiple of 32".into(),
         }
     }
 
@@ -124,6 +148,11 @@ impl NetworkInfo {
                 vision_width,
                 ..
             } => tower(*vision_layers, *vision_width),
+            Self::Cris {
+                vision_blocks,
+                vision_width,
+                ..
+            } => format!("ResNet, blocks {vision_blocks:?}, width {vision_width}"),
         }
     }
 
@@ -156,6 +185,15 @@ impl NetworkInfo {
                     "side network",
                     format!("{tower}, {queries} queries{random}"),
                 )
+            }
+            Self::Cris {
+                decoder_layers,
+                decoder_width,
+                fresh_decoder,
+                ..
+            } => {
+                let tower = tower(*decoder_layers, *decoder_width);
+                ("decoder", format!("{tower}{}", random(fresh_decoder)))
             }
         }
     }
