@@ -19,7 +19,7 @@ use vlsm::train::batch::{PromptEncoder, PromptStates, Truth, pixels};
 use vlsm::train::loss::dice_ce;
 use vlsm::train::optimizer::{Rules, clip, global_norm};
 use vlsm::train::{device, peak_memory, recipe::OptimConfig};
-use vlsm_kernels::allocator::{MiMalloc, keep_freed_memory};
+use vlsm_kernels::allocator::{self, MiMalloc};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -66,7 +66,7 @@ enum Method {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    keep_freed_memory();
+    allocator::set_up();
     let args = Args::parse();
     vlsm_kernels::recompute_activations(args.recompute);
     let texts = std::fs::read_to_string(&args.texts)?;

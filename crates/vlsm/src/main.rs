@@ -6,7 +6,7 @@ mod output;
 use std::process::ExitCode;
 
 use clap::Parser;
-use vlsm_kernels::allocator::{MiMalloc, keep_freed_memory};
+use vlsm_kernels::allocator::{self, MiMalloc};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -21,7 +21,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    keep_freed_memory();
+    allocator::set_up();
     match Cli::parse().command.run() {
         Ok(code) => code,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,

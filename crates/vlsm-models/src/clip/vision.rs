@@ -103,6 +103,11 @@ impl VisionTower {
         self.post_layernorm.forward(x)
     }
 
+    /// Forgets the layers behind `last`, from 0.
+    pub(crate) fn truncate(&mut self, last: usize) {
+        self.encoder.layers.truncate(last + 1);
+    }
+
     /// The outputs of the tapped layers, in the order of `taps`, each
     /// `[batch, 1 + grid * grid, width]`. `adapters` gives a layer's dense adapters. Layers
     /// behind the last tap are not run.

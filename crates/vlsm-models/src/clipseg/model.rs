@@ -39,6 +39,11 @@ impl AdaptedClipSeg {
             let decoder = init::decoder(&clipseg.config, seed);
             clipseg = weights::import(clipseg, decoder, |name| name.starts_with("decoder.")).0;
         }
+        // What lies behind the last tap is never run: two of twelve layers, a tenth of a base's memory.
+        clipseg
+            .clip
+            .vision_model
+            .truncate(clipseg.config.last_tap());
         let device = clipseg.devices().first().cloned().unwrap_or_default();
         let adapters = Adapters::new(&method, &clipseg.config, &device)?;
         Ok(Self {
