@@ -8,12 +8,15 @@ use burn::tensor::Device;
 use vlsm_kernels::allocator::release_freed_memory;
 
 use crate::adapter::BaseIdentity;
+use crate::architecture::Architecture;
 use crate::biomedclip;
 use crate::builtin;
 use crate::clipseg::{self, ClipSeg};
+use crate::cris::{self, Cris};
 use crate::error::{ModelError, Result};
-use crate::hub::{self, OPEN_CLIP_CONFIG};
+use crate::hub;
 use crate::preprocess::Preprocessing;
+use crate::san::{self, San};
 use crate::tensor_file::{self, HostTensor};
 use crate::tokenizer::Tokenizer;
 use crate::weights;
@@ -23,9 +26,14 @@ const DECODER: &str = "decoder.";
 
 /// The network of a base, with its parameters and its configuration.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)]
 pub enum Network {
     /// CLIPSeg, or BiomedCLIPSeg, which differs from it in its towers alone.
     ClipSeg(ClipSeg),
+    /// SAN.
+    San(San),
+    /// CRIS.
+    Cris(Cris),
 }
 
 /// A loaded base with all that belongs to it.
@@ -74,6 +82,10 @@ impl Base {
     /// Loads a base by the name of a folder, of a repository on the hub
     /// (`CIDAS/clipseg-rd64-refined`, with a revision behind `@`), or of one that is part of this
     /// library (`builtin:tiny`). What kind of network it is, its files tell.
+    ///
+    /// A file of weights alone will do for a SAN with CLIP ViT-B/16 and for a CRIS: a released checkpoint, one of
+    /// VLSM-Adapter's code, or a plain CLIP, which gets a random side network (ViT-B/16) or a random neck and decoder (a
+    /// ResNet, such as OpenAI's `RN50.pt`).
     ///
     /// `TOWERS+DECODER` are the towers of one base with the decoder of another: BiomedCLIP's with a CLIPSeg's is the
     /// BiomedCLIPSeg-D of Poudel et al. (2023), `microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224` alone their
@@ -143,6 +155,19 @@ impl Files {
 
     /// The same with another base's decoder.
     fn with_decoder(mut self, other: Self) -> Result<Self> {
+        for files in [&self, &other] {
+            if matches!(
+                files.architecture(),
+                Some(Architecture::San | Architecture::Cris)
+            ) {
+                return Err(ModelError::Weights {
+                    path: files.weights.clone(),
+                    message: "towers and decoder are put together of CLIPSegs and BiomedCLIPs alone; name \
+                              this base without a `+`"
+                        .into(),
+                });
+            }
+        }
         self.tensors.retain(|name, _| !name.starts_with(DECODER));
         let mut decoder = other.tensors;
         decoder.retain(|name, _| name.starts_with(DECODER));
@@ -160,15 +185,34 @@ impl Files {
 
     /// The network that the files describe.
     fn load(self, device: &Device) -> Result<Loaded> {
-        match &self.config {
-            Some((path, _)) if path.ends_with(OPEN_CLIP_CONFIG) => biomedclip::load(self, device),
-            Some(_) => clipseg::load(self, device),
+        match self.architecture() {
+            Some(Architecture::ClipSeg) => clipseg::load(self, device),
+            Some(Architecture::BiomedClip) => biomedclip::load(self, device),
+            Some(Architecture::San) => san::load(self, device),
+            Some(Architecture::Cris) => cris::load(self, device),
             None => Err(ModelError::Unknown {
                 first: self.tensors.keys().next().cloned().unwrap_or_default(),
                 path: self.weights,
             }),
         }
     }
+
+    /// That of the description, or else of the tensors; `None` if they are of none known.
+    fn architecture(&self) -> Option<Architecture> {
+        match &self.config {
+            Some((path, text)) => Some(Architecture::of_config(path, text)),
+            None => Architecture::of_tensors(&self.tensors),
+        }
+    }
+}
+
+/// Whether a file is one of weights of which [`Base::load`] tells a model.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn is_base(path: &Path) -> Result<bool> {
+    let tensors = tensor_file::read(path)?.tensors;
+    Ok(Architecture::of_tensors(&tensors).is_some())
 }
 
 /// A file and its text, if it is there.

@@ -275,7 +275,7 @@ impl ClipSegConfig {
             && kind != "clipseg"
         {
             return Err(format!(
-                "`model_type` is \"{kind}\"; only \"clipseg\" can be read"
+                "`model_type` is \"{kind}\"; what can be read is \"clipseg\", \"san\", \"clip\" (for a SAN) and \"cris\""
             ));
         }
         merge_older_towers(object);

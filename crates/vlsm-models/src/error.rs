@@ -35,7 +35,7 @@ pub enum ModelError {
         message: String,
     },
     /// A file of weights alone, of which no model can be told.
-    #[error("base `{}` is a file whose tensors (`{first}` and others) are of no model known; give a model's folder, with its `config.json`", path.display())]
+    #[error("base `{}` is a file whose tensors (`{first}` and others) are of no model known; a file alone may be a SAN, a CRIS, or a CLIP with ViT-B/16 or RN50; of another model give the folder, with its `config.json`", path.display())]
     Unknown {
         /// The file.
         path: PathBuf,

@@ -26,6 +26,11 @@ pub fn decoder(config: &ClipSegConfig, seed: u64) -> BTreeMap<String, HostTensor
     part(config, seed, |name| name.starts_with("decoder."))
 }
 
+/// The towers and their projections, initialised as in [`base`].
+pub(crate) fn towers(config: &ClipSegConfig, seed: u64) -> BTreeMap<String, HostTensor> {
+    part(config, seed, |name| name.starts_with("clip."))
+}
+
 /// The parameters of a base for which `wanted(name)` holds.
 fn part(
     config: &ClipSegConfig,

@@ -1,9 +1,10 @@
-//! CLIP, CLIPSeg, BiomedCLIP and VLSM adapters on Burn: configuration, tokenizer, weights in and out.
+//! CLIP, CLIPSeg, BiomedCLIP, SAN, CRIS and VLSM adapters on Burn: configuration, tokenizer, weights in and out.
 //!
 //! Models know nothing of training or the command line: a [`Base`] is loaded, a
 //! [`MethodConfig`] says what of it is trained, and a [`Model`] runs both.
 
 pub mod adapter;
+mod architecture;
 pub mod base;
 pub mod biomedclip;
 mod builtin;
@@ -17,6 +18,7 @@ pub mod init;
 mod linear;
 pub mod method;
 pub mod model;
+mod network_config;
 pub mod preprocess;
 mod resize;
 pub mod san;
@@ -32,5 +34,6 @@ pub use cris::CrisConfig;
 pub use error::{ModelError, Result};
 pub use method::{MethodConfig, MethodKind, Profile, Towers};
 pub use model::{Model, SegmentationModel, States};
+pub use network_config::NetworkConfig;
 pub use preprocess::Preprocessing;
 pub use tokenizer::Tokenizer;

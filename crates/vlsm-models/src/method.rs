@@ -14,9 +14,9 @@ pub enum MethodKind {
     /// Adapters between the towers and the decoder; everything pretrained is frozen.
     Shallow,
     /// The pretrained decoder; the towers are frozen. This is what the published table calls
-    /// end-to-end for CLIPSeg.
+    /// end-to-end for CLIPSeg. Of a SAN its side network, of a CRIS all but CLIP.
     Decoder,
-    /// Everything that the logits depend on.
+    /// Everything that the logits depend on. Of a CRIS, but for running statistics.
     Full,
     /// Nothing.
     ZeroShot,

@@ -7,8 +7,10 @@ use crate::adapter::AdapterFile;
 use crate::base::{Base, Network};
 use crate::clip::TokenBatch;
 use crate::clipseg::AdaptedClipSeg;
+use crate::cris::AdaptedCris;
 use crate::error::{ModelError, Result};
 use crate::method::MethodConfig;
+use crate::san::AdaptedSan;
 use crate::weights::{self, for_each_parameter};
 
 /// What a model keeps of images or of prompts: tensors `[rows, tokens, width]`, a row of each for an image or a prompt. What
@@ -198,9 +200,14 @@ fn tracked<M: SegmentationModel>(model: M, training: bool) -> M {
 
 /// A base with what a method puts on it: a model of any architecture.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)]
 pub enum Model {
     /// CLIPSeg and what differs from it in its towers alone.
     ClipSeg(AdaptedClipSeg),
+    /// SAN.
+    San(AdaptedSan),
+    /// CRIS.
+    Cris(AdaptedCris),
 }
 
 /// A call of whichever model it is.
@@ -208,6 +215,8 @@ macro_rules! of_each {
     ($model:expr, $one:ident => $call:expr) => {
         match $model {
             Model::ClipSeg($one) => $call,
+            Model::San($one) => $call,
+            Model::Cris($one) => $call,
         }
     };
 }
@@ -220,6 +229,8 @@ impl Model {
     pub fn new(base: &Base, method: MethodConfig, seed: u64) -> Result<Self> {
         Ok(match &base.network {
             Network::ClipSeg(clipseg) => Self::ClipSeg(AdaptedClipSeg::new(clipseg, method, seed)?),
+            Network::San(san) => Self::San(AdaptedSan::new(san, method, seed)?),
+            Network::Cris(cris) => Self::Cris(AdaptedCris::new(cris, method, seed)?),
         })
     }
 

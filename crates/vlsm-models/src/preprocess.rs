@@ -52,6 +52,15 @@ impl Preprocessing {
         }
     }
 
+    /// What CLIP itself takes, at a size: its mean and standard deviation.
+    pub fn clip(image_size: usize) -> Self {
+        Self {
+            image_size,
+            mean: CLIP_MEAN,
+            std: CLIP_STD,
+        }
+    }
+
     /// Parses a `preprocessor_config.json`; what it does not say is as in `default`.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Bases and adapters from files: what fits, what does not, and what the errors say.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,9 @@ fn load(folder: &Path) -> vlsm_models::Result<Base> {
 }
 
 fn config(base: &Base) -> &ClipSegConfig {
-    let Network::ClipSeg(clipseg) = &base.network;
+    let Network::ClipSeg(clipseg) = &base.network else {
+        panic!("not a CLIPSeg");
+    };
     &clipseg.config
 }
 

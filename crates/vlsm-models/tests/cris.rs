@@ -1,16 +1,21 @@
 //! CRIS against numbers of the published code (`fixtures/cris`, made by `scripts/reference/make_cris.py`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData, activation};
-use vlsm_models::cris::{self, Cris, ImageFeatures, Pass, TextFeatures, TrainingPass, published};
+use vlsm_models::cris::{
+    self, Cris, ImageFeatures, Pass, TextFeatures, TrainingPass, published, random_weights,
+};
 use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
-use vlsm_models::{CrisConfig, MethodKind, Profile};
+use vlsm_models::{
+    Base, CrisConfig, MethodConfig, MethodKind, Model, Network, Profile, SegmentationModel,
+    TokenBatch,
+};
 
 type Tensors = BTreeMap<String, HostTensor>;
 
@@ -55,11 +60,15 @@ impl Reference {
         )
     }
 
-    fn text(&self, cris: &Cris, ids: &str, profile: Profile) -> TextFeatures {
+    fn tokens(&self, ids: &str) -> TokenBatch {
         let ids = &self.batch.ints[ids];
         let values: Vec<u32> = ids.data.iter().map(|id| *id as u32).collect();
         let prompts: Vec<&[u32]> = values.chunks(ids.shape[1]).collect();
-        cris.encode_text(&cris.tokens(&prompts).unwrap(), profile)
+        self.cris.tokens(&prompts).unwrap()
+    }
+
+    fn text(&self, cris: &Cris, ids: &str, profile: Profile) -> TextFeatures {
+        cris.encode_text(&self.tokens(ids), profile)
     }
 
     /// 1.5 Dice + cross entropy of the logits, as in the script.
@@ -404,4 +413,67 @@ fn full_size_as_published() {
             );
         }
     }
+}
+
+/// As a base, through the door that all models stand behind.
+#[test]
+fn a_base_gives_the_published_logits() {
+    let reference = Reference::small();
+    let base = Base::load(reference.folder.to_str().unwrap(), &Device::flex()).unwrap();
+    for (profile, ids, expected) in [
+        (Profile::Default, "masked_ids", "eval"),
+        (Profile::Paper, "paper_ids", "paper"),
+    ] {
+        let method = MethodConfig {
+            profile,
+            ..MethodConfig::zero_shot()
+        };
+        let model = Model::new(&base, method, 0).unwrap();
+        let text = model.text_states(&reference.tokens(ids));
+        let features = model.encode_image(reference.pixels());
+        let logits = model.decode(&features, model.condition(text));
+        let distance = off(to_host(logits), &reference.expected(expected)["logits"]);
+        assert!(distance < 1e-4, "{expected}: {distance}");
+    }
+}
+
+/// A plain CLIP with a ResNet, in a file alone: what it lacks is random, anew with each seed.
+#[test]
+fn a_plain_clip_is_a_base() {
+    let config = CrisConfig::tiny();
+    let mut tensors = published::to_published(random_weights(&config, 3));
+    tensors.retain(|name, _| name.starts_with("backbone.") && !name.contains(".connect."));
+    let clip = tensors.into_iter().map(|(name, tensor)| {
+        let name = name.strip_prefix("backbone.").unwrap().to_owned();
+        (name, tensor)
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("RN.safetensors");
+    tensor_file::write_safetensors(&path, &clip.collect(), &BTreeMap::new()).unwrap();
+    let base = Base::load(path.to_str().unwrap(), &Device::flex()).unwrap();
+    assert_eq!(base.preprocessing.image_size, 416);
+    let Network::Cris(cris) = &base.network else {
+        panic!("not a CRIS");
+    };
+    assert!(cris.is_fresh());
+    let start = |seed| {
+        let method = MethodConfig {
+            kind: MethodKind::Decoder,
+            ..MethodConfig::default()
+        };
+        let model = Model::new(&base, method, seed).unwrap();
+        weights::export(&model, |name| name.starts_with("cris."))
+    };
+    let (one, other) = (start(1), start(2));
+    assert_eq!(one, start(1));
+    let changed = one.iter().filter(|(name, tensor)| other[*name] != **tensor);
+    let changed: Vec<&String> = changed.map(|(name, _)| name).collect();
+    assert!(changed.iter().any(|name| name.starts_with("cris.neck.")));
+    let clip = changed
+        .iter()
+        .filter(|name| name.starts_with("cris.backbone."));
+    assert!(
+        clip.clone().all(|name| name.contains(".connect.")),
+        "{changed:?}"
+    );
 }

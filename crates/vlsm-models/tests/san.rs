@@ -2,7 +2,7 @@
 //!
 //! The fixture is small; `SAN_FIXTURE` names the folder of another one, such as `make_san.py --full` makes.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use vlsm_models::san::{San, SanConfig, from_published, to_published};
 use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
-use vlsm_models::{Profile, TokenBatch};
+use vlsm_models::{
+    Base, MethodConfig, MethodKind, Model, Network, Profile, SegmentationModel, TokenBatch,
+};
 
 type Tensors = BTreeMap<String, HostTensor>;
 
@@ -303,4 +305,77 @@ fn a_side_network_is_whole_or_fresh() {
         query(load(&whole, 1).unwrap().restarted(2)),
         query(load(&whole, 1).unwrap())
     );
+}
+
+/// As a base, through the door that all models stand behind.
+#[test]
+fn a_base_gives_the_published_logits() {
+    let base = Base::load(folder().to_str().unwrap(), &Device::flex()).unwrap();
+    assert_eq!(base.preprocessing.image_size, 48);
+    let batch = read("batch.safetensors");
+    for (profile, name) in [
+        (Profile::Default, "default.expected.safetensors"),
+        (Profile::Paper, "paper.expected.safetensors"),
+    ] {
+        let method = MethodConfig {
+            profile,
+            ..MethodConfig::zero_shot()
+        };
+        let model = Model::new(&base, method, 0).unwrap();
+        let pixels = tensor(&batch.tensors["pixel_values"]);
+        let features = model.encode_image(pixels);
+        let tokens = tokens(&batch, "input_ids", &san(profile));
+        let logits = model.decode(&features, model.encode_text(&tokens));
+        assert_close("logits", logits, &read(name).tensors);
+    }
+}
+
+/// A plain CLIP's folder: its side network is random, anew with each seed, and takes another input size than CLIP.
+#[test]
+fn a_plain_clip_is_a_base() {
+    let there = tempfile::tempdir().unwrap();
+    let path = there.path().join("config.json");
+    let config = std::fs::read_to_string(folder().join("config.json")).unwrap();
+    std::fs::write(path, config.replace("\"san\"", "\"clip\"")).unwrap();
+    let path = there.path().join("preprocessor_config.json");
+    std::fs::write(path, r#"{"size": 24}"#).unwrap();
+    let tensors = weights::export(&san(Profile::Default), |name| name.starts_with("clip."));
+    let path = there.path().join("model.safetensors");
+    let plain = tensors
+        .into_iter()
+        .map(|(name, tensor)| (name[5..].to_owned(), tensor));
+    tensor_file::write_safetensors(&path, &plain.collect(), &BTreeMap::new()).unwrap();
+
+    let load = |path: &Path| Base::load(path.to_str().unwrap(), &Device::flex());
+    let base = load(there.path()).unwrap();
+    let Network::San(network) = &base.network else {
+        panic!("not a SAN");
+    };
+    assert!(network.is_fresh());
+    assert_eq!(base.preprocessing.image_size, 48);
+    let start = |seed| {
+        let kind = MethodKind::Decoder;
+        let method = MethodConfig {
+            kind,
+            ..MethodConfig::default()
+        };
+        let model = Model::new(&base, method, seed).unwrap();
+        let wanted = "san.side_adapter_network.query_embed";
+        weights::export(&model, |name| name == wanted)[wanted]
+            .data
+            .clone()
+    };
+    assert_eq!(start(1), start(1));
+    assert_ne!(start(1), start(2));
+
+    // The file alone is told by its tensors, but is not of CLIP ViT-B/16.
+    let error = load(&path).unwrap_err().to_string();
+    for part in [
+        "model.safetensors",
+        "patch_embedding",
+        "ViT-B/16",
+        "config.json",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
 }

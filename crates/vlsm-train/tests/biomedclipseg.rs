@@ -209,7 +209,9 @@ fn decoders_are_random_or_taken_from_another_base() {
         std::fs::copy(tiny().join(name), towers.join(name)).unwrap();
     }
     let random = load(&towers);
-    let Network::ClipSeg(clipseg) = &random.network;
+    let Network::ClipSeg(clipseg) = &random.network else {
+        panic!("not a CLIPSeg");
+    };
     assert!(clipseg.config.fresh_decoder);
     let decoder = |model: &Model| {
         let tensors = weights::export(model, |name| name == "clipseg.decoder.film_mul.weight");
@@ -237,7 +239,9 @@ fn decoders_are_random_or_taken_from_another_base() {
     assert_ne!(both.identity.fingerprint, random.identity.fingerprint);
     let model = Model::new(&both, MethodConfig::zero_shot(), 0).unwrap();
     assert_eq!(decoder(&model), tensors["decoder.film_mul.weight"].data);
-    let Network::ClipSeg(clipseg) = &both.network;
+    let Network::ClipSeg(clipseg) = &both.network else {
+        panic!("not a CLIPSeg");
+    };
     assert!(!clipseg.config.fresh_decoder);
     assert_eq!(clipseg.config.published_taps, Some(vec![4, 7, 10]));
 }

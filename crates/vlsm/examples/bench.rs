@@ -72,7 +72,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let texts = std::fs::read_to_string(&args.texts)?;
     let texts: Vec<&str> = texts.lines().collect();
     let base = Base::load(&args.base.to_string_lossy(), &device("cpu")?)?;
-    let Network::ClipSeg(clipseg) = &base.network;
+    let Network::ClipSeg(clipseg) = &base.network else {
+        return Err("measurements are of CLIPSegs and BiomedCLIPSegs".into());
+    };
     let config = clipseg.config.clone();
     let mut rng = SmallRng::seed_from_u64(1);
     let side = base.preprocessing.image_size;

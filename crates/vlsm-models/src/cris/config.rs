@@ -249,6 +249,18 @@ impl CrisConfig {
         [c3, c4, self.projection_dim]
     }
 
+    /// For inputs of a side, the shapes `[channels, places]` of the maps C3, C4 and C5.
+    pub(super) fn state_shapes(&self, image_size: usize) -> [[usize; 2]; 3] {
+        let [c3, c4, c5] = self.taps();
+        let place = |stride: usize| (image_size / stride).pow(2);
+        let stride = STRIDE;
+        [
+            [c3, place(stride / 4)],
+            [c4, place(stride / 2)],
+            [c5, place(stride)],
+        ]
+    }
+
     /// Width of the decoder.
     pub(super) fn width(&self) -> usize {
         self.fpn_out[1]

@@ -31,6 +31,13 @@ pub fn random_weights(config: &CrisConfig, seed: u64) -> BTreeMap<String, HostTe
         .collect()
 }
 
+/// Those of a CRIS that a CLIP has not: neck, decoder, projector and the pool's residual.
+pub(super) fn beside_clip(config: &CrisConfig, seed: u64) -> BTreeMap<String, HostTensor> {
+    let mut weights = random_weights(config, seed);
+    weights.retain(|name, _| !name.starts_with("backbone.") || name.contains(".connect."));
+    weights
+}
+
 fn values(
     name: &str,
     shape: &[usize],

@@ -17,6 +17,8 @@ mod attention;
 mod config;
 mod decoder;
 mod init;
+mod load;
+mod model;
 mod neck;
 mod norm;
 mod pass;
@@ -32,22 +34,21 @@ pub use attention::Attention;
 pub use config::{CrisConfig, ResNetConfig};
 pub use decoder::{Decoder, DecoderLayer, Place};
 pub use init::random_weights;
+pub(crate) use load::load;
+pub use model::AdaptedCris;
 pub use neck::{CoordConv, Neck};
 pub use norm::BatchNorm;
 pub use pass::{Pass, TrainingPass, update_statistics};
 pub use projector::Projector;
 pub use vision::{AttentionPool, Bottleneck, ResNet};
 
+pub use crate::preprocess::{CLIP_MEAN, CLIP_STD};
+
 use crate::clip::{TextTower, TokenBatch};
 use crate::error::{ModelError, Result};
 use crate::method::{MethodKind, Profile};
 use crate::resize::{Corners, Filter, resize};
-
-/// Mean of each channel that CLIP's vision towers take, of values in 0..1.
-pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-
-/// Standard deviation of each channel that CLIP's vision towers take.
-pub const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+use crate::weights;
 
 /// A residual block's output channels, in its planes.
 const EXPANSION: usize = 4;
@@ -90,6 +91,9 @@ pub struct Cris {
     proj: Projector,
     #[module(skip)]
     config: CrisConfig,
+    /// Whether all that CLIP lacks is at its start.
+    #[module(skip)]
+    fresh: bool,
 }
 
 /// What is kept of a batch of images: the neck's maps before the text comes in.
@@ -179,6 +183,7 @@ impl CrisConfig {
             decoder: Decoder::new(self, device),
             proj: Projector::new(self, device),
             config: self.clone(),
+            fresh: false,
         }
     }
 
@@ -199,6 +204,20 @@ impl Cris {
     /// The configuration.
     pub fn config(&self) -> &CrisConfig {
         &self.config
+    }
+
+    /// Whether what CLIP lacks (neck, decoder, projector and the pool's residual) was not in the file, but is at its start.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// The same model with another start of what CLIP lacks, by `seed`, if it was not in the file.
+    pub fn restarted(self, seed: u64) -> Self {
+        if !self.fresh {
+            return self;
+        }
+        let mut start = init::beside_clip(&self.config, seed);
+        weights::fill(self, |name, _| Some(start.remove(name)?.data))
     }
 
     /// Pixels `[batch, 3, side, side]`, normalised by [`CLIP_MEAN`] and [`CLIP_STD`], to the vision tower's maps C3, C4 and

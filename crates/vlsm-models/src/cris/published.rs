@@ -9,7 +9,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
-use super::{Cris, CrisConfig, random_weights};
+use super::init::beside_clip;
+use super::{Cris, CrisConfig};
 use crate::error::{ModelError, Result};
 use crate::tensor_file::{self, HostTensor};
 use crate::weights;
@@ -58,25 +59,45 @@ const PROJECTION: &str = "backbone.text_projection";
 /// # Errors
 /// If the file is malformed, or its weights are of no CRIS or CLIP with a ResNet; a tensor is named.
 pub fn read(path: &Path, seed: u64) -> Result<(CrisConfig, BTreeMap<String, HostTensor>)> {
+    let Published {
+        config, weights, ..
+    } = of_tensors(tensor_file::read(path)?.tensors, path, seed)?;
+    Ok((config, weights))
+}
+
+/// What is made of a file's tensors.
+pub(super) struct Published {
+    /// As far as shapes tell it.
+    pub(super) config: CrisConfig,
+    /// All of the network's, by their names in the module.
+    pub(super) weights: BTreeMap<String, HostTensor>,
+    /// Whether the file is of a CLIP, so that what it has not is random.
+    pub(super) fresh: bool,
+}
+
+/// As [`read`], of tensors that were read from `path`.
+pub(super) fn of_tensors(tensors: Tensors, path: &Path, seed: u64) -> Result<Published> {
     let wrong = |message: String| ModelError::Weights {
         path: path.into(),
         message,
     };
-    let tensors = unwrapped(tensor_file::read(path)?.tensors);
+    let tensors = unwrapped(tensors);
     if tensors.contains_key("backbone.visual.class_embedding") {
         let message =
             "CRIS taps CLIP's ResNet, and this is a CLIP with a vision transformer; use RN50.pt";
         return Err(wrong(message.into()));
     }
     let config = CrisConfig::of_weights(&tensors).map_err(wrong)?;
-    let is_clip = !tensors.keys().any(|name| name.starts_with("neck."));
+    let fresh = !tensors.keys().any(|name| name.starts_with("neck."));
     let mut weights = to_module(tensors).map_err(wrong)?;
-    if is_clip {
-        let missing = |name: &str| !name.starts_with("backbone.") || name.contains(".connect.");
-        let random = random_weights(&config, seed).into_iter();
-        weights.extend(random.filter(|(name, _)| missing(name)));
+    if fresh {
+        weights.extend(beside_clip(&config, seed));
     }
-    Ok((config, weights))
+    Ok(Published {
+        config,
+        weights,
+        fresh,
+    })
 }
 
 /// Puts tensors under published names, of which `path` is the file, into a network. Tensors of a CLIP alone do not do: see
@@ -242,6 +263,7 @@ fn transposed(tensor: HostTensor) -> HostTensor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cris::random_weights;
 
     /// All weights go to published names and back; with wrappers, or as a CLIP, they are found the same.
     #[test]

@@ -1,4 +1,4 @@
-//! A side network at its start.
+//! Random weights.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,23 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
 use super::SanConfig;
+use crate::config::ClipSegConfig;
+use crate::init;
 use crate::tensor_file::HostTensor;
 use crate::weights::for_each_parameter;
+
+/// Every parameter of a SAN, by its name in the module: CLIP's by Transformers' scheme, the others as SAN's code does.
+pub fn random_weights(config: &SanConfig, seed: u64) -> BTreeMap<String, HostTensor> {
+    let clip = ClipSegConfig {
+        text_config: config.text_config.clone(),
+        vision_config: config.vision_config.clone(),
+        projection_dim: config.projection_dim,
+        ..ClipSegConfig::default()
+    };
+    let mut tensors = init::towers(&clip, seed);
+    tensors.extend(fresh(config, seed));
+    tensors
+}
 
 /// Every parameter but CLIP's, initialised as SAN's code does: timm's scheme for the blocks, Kaiming's (uniform, of gain 1)
 /// for the fusion layers, PyTorch's for the rest.

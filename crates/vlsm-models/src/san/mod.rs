@@ -30,7 +30,9 @@
 
 mod config;
 mod init;
+mod load;
 mod mask_decoder;
+mod model;
 mod names;
 mod published;
 mod recognition;
@@ -46,7 +48,10 @@ use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
 pub use config::{SanConfig, SideConfig};
+pub use init::random_weights;
+pub(crate) use load::load;
 pub use mask_decoder::{MaskDecoder, MaskMlp, Masks};
+pub use model::AdaptedSan;
 pub use names::from_published;
 pub use published::to_published;
 pub use side::{FusionLayer, SideNetwork};
@@ -177,6 +182,11 @@ impl San {
         }
         let mut start = init::fresh(&self.config, seed);
         weights::fill(self, |name, _| Some(start.remove(name)?.data))
+    }
+
+    /// Whether the side network was not in the file, but is at its start.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
     }
 
     /// The same model with the arithmetic of a profile.

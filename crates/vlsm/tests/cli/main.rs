@@ -8,6 +8,7 @@ mod eval;
 mod faults;
 mod library;
 mod model;
+mod models;
 mod predict;
 mod prepare;
 mod prompts;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Serialize;
 use vlsm_models::weights::for_each_parameter;
-use vlsm_models::{AdapterFile, Base, BaseIdentity, MethodConfig, Network};
+use vlsm_models::{AdapterFile, Base, BaseIdentity, MethodConfig, base};
 
+use super::network::{NetworkInfo, TextInfo, describe};
 use crate::commands::to_json;
 use crate::output::{pairs, print, thousands};
 
@@ -17,7 +18,7 @@ use crate::output::{pairs, print, thousands};
   vlsm model info builtin:tiny
   vlsm model info runs/clipseg_dense_vlc/adapter.safetensors --json")]
 pub(crate) struct Args {
-    /// A base (a folder, or a name on the hub) or an adapter file.
+    /// A base (a folder, a file of weights, or a name on the hub) or an adapter file.
     #[arg(value_name = "BASE_OR_ADAPTER")]
     model: String,
     /// Print one JSON object.
@@ -28,7 +29,7 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<()> {
         let path = Path::new(&self.model);
-        print(&if path.is_file() {
+        print(&if path.is_file() && !base::is_base(path)? {
             let info = AdapterInfo::read(path)?;
             if self.json {
                 to_json(&info)?
@@ -77,13 +78,23 @@ impl Serialize for Counts {
 
 /// The part of a base that a parameter belongs to, by its name.
 fn part(name: &str) -> &'static str {
-    let name = name.strip_prefix("clipseg.").unwrap_or(name);
-    if name.starts_with("clip.vision_model.") {
+    let networks = ["clipseg.", "san.", "cris."].iter();
+    let mut networks = networks.filter_map(|network| name.strip_prefix(network));
+    let name = networks.next().unwrap_or(name);
+    if name.starts_with("clip.vision_model.") || name.starts_with("backbone.visual.") {
         "vision tower"
-    } else if name.starts_with("clip.text_model.") {
+    } else if name.starts_with("clip.text_model.") || name.starts_with("backbone.text_model.") {
         "text tower"
-    } else if name.starts_with("clip.") {
+    } else if name.starts_with("clip.") || name.starts_with("backbone.") {
         "projections"
+    } else if name.starts_with("side_adapter_network.") {
+        "side network"
+    } else if name == "bg_embed" {
+        "background"
+    } else if name.starts_with("neck.") {
+        "neck"
+    } else if name.starts_with("proj.") {
+        "projector"
     } else {
         "decoder"
     }
@@ -101,18 +112,11 @@ struct BaseInfo {
     image_size: usize,
     mean: [f32; 3],
     std: [f32; 3],
-    patch_size: usize,
     output_size: usize,
-    taps: Vec<usize>,
-    vision_layers: usize,
-    vision_width: usize,
-    text_layers: usize,
-    text_width: usize,
-    context_length: usize,
-    projection_width: usize,
-    decoder_width: usize,
-    fresh_decoder: bool,
-    upsampling: &'static str,
+    #[serde(flatten)]
+    network: NetworkInfo,
+    #[serde(flatten)]
+    text_tower: TextInfo,
     tokenizer: String,
     vocabulary: usize,
     total_parameters: usize,
@@ -126,35 +130,19 @@ impl BaseInfo {
         for_each_parameter(&base.network, |name, shape| {
             parameters.add(part(name), shape.iter().product());
         });
-        let Network::ClipSeg(clipseg) = &base.network;
-        let (config, preprocessing) = (&clipseg.config, &base.preprocessing);
+        let (architecture, text_tower, output_size, network) = describe(&base);
+        let preprocessing = &base.preprocessing;
         Ok(Self {
             kind: "base",
-            architecture: match &config.text_config.bert {
-                Some(_) => "BiomedCLIPSeg",
-                None => "CLIPSeg",
-            },
+            architecture,
             revision: base.revision.clone(),
             weights: base.weights.clone(),
             image_size: preprocessing.image_size,
             mean: preprocessing.mean,
             std: preprocessing.std,
-            patch_size: config.vision_config.patch_size,
-            output_size: config.output_size(preprocessing.image_size),
-            taps: config.extract_layers.clone(),
-            vision_layers: config.vision_config.num_hidden_layers,
-            vision_width: config.vision_config.hidden_size,
-            text_layers: config.text_config.num_hidden_layers,
-            text_width: config.text_config.hidden_size,
-            context_length: config.text_config.max_position_embeddings,
-            projection_width: config.projection_dim,
-            decoder_width: config.reduce_dim,
-            fresh_decoder: config.fresh_decoder,
-            upsampling: if config.use_complex_transposed_convolution {
-                "three convolutions (refined)"
-            } else {
-                "one transposed convolution"
-            },
+            output_size,
+            network,
+            text_tower,
             tokenizer: tokenizer(&base.weights),
             vocabulary: base.tokenizer.vocabulary_size(),
             total_parameters: parameters.total(),
@@ -174,17 +162,12 @@ impl BaseInfo {
             rows.push(("revision", revision.clone()));
         }
         let size = |side: usize| format!("{side} x {side} pixels");
-        let input = format!("{}, patches of {}", size(self.image_size), self.patch_size);
+        let input = format!("{}, {}", size(self.image_size), self.network.input());
         rows.push(("input", input));
         rows.push(("output", size(self.output_size)));
-        let tower = |layers: usize, width: usize| format!("{layers} layers, width {width}");
-        let vision = tower(self.vision_layers, self.vision_width);
-        let text = tower(self.text_layers, self.text_width);
-        rows.push(("vision", format!("{vision}, taps {:?}", self.taps)));
-        rows.push(("text", format!("{text}, {} tokens", self.context_length)));
-        let random = if self.fresh_decoder { ", random" } else { "" };
-        let decoder = format!("width {}, {}{random}", self.decoder_width, self.upsampling);
-        rows.push(("decoder", decoder));
+        rows.push(("vision", self.network.vision()));
+        rows.push(("text", self.text_tower.text()));
+        rows.push(self.network.head());
         let tokenizer = format!("{} ({} tokens)", self.tokenizer, self.vocabulary);
         rows.push(("tokenizer", tokenizer));
         rows.push(("parameters", thousands(self.total_parameters)));

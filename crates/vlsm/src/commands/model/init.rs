@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use vlsm_data::write_atomic_bytes;
+use vlsm_models::san::SanConfig;
 use vlsm_models::tokenizer::wordpiece;
-use vlsm_models::{ClipSegConfig, Preprocessing, init, tensor_file};
+use vlsm_models::{ClipSegConfig, CrisConfig, NetworkConfig, Preprocessing, tensor_file};
 
 use crate::commands::{make_folder, to_json};
 use crate::output::{print, thousands};
@@ -26,7 +27,7 @@ const RD64_REFINED_SIZE: usize = 352;
   vlsm model init --config biomedclipseg -o bases/biomed
   vlsm model init --config my/config.json -o bases/mine")]
 pub(crate) struct Args {
-    /// clipseg-rd64-refined, tiny, biomedclipseg, the config.json of a CLIPSeg, or the
+    /// clipseg-rd64-refined, tiny, biomedclipseg, san, cris, the config.json of a CLIPSeg, a SAN or a CRIS, or the
     /// open_clip_config.json of a BiomedCLIP.
     #[arg(long)]
     config: String,
@@ -52,12 +53,11 @@ impl Args {
                 weights.display()
             );
         }
-        let tensors = config.in_files(init::base(&config, self.seed));
+        let tensors = config.in_files(config.random_weights(self.seed));
         let parameters = tensors.values().map(|tensor| tensor.data.len()).sum();
         make_folder(&self.out)?;
-        if config.text_config.bert.is_some() {
-            let vocabulary = wordpiece::letters(config.text_config.vocab_size);
-            files.push(("tokenizer.json", vocabulary));
+        if let Some(size) = config.own_vocabulary() {
+            files.push(("tokenizer.json", wordpiece::letters(size)));
         }
         for (name, value) in files {
             write_atomic_bytes(&self.out.join(name), to_json(&value)?.as_bytes())?;
@@ -76,7 +76,7 @@ impl Args {
         Ok(())
     }
 
-    fn config(&self) -> Result<(ClipSegConfig, Preprocessing)> {
+    fn config(&self) -> Result<(NetworkConfig, Preprocessing)> {
         let config = match self.config.as_str() {
             "clipseg-rd64-refined" => {
                 let config = ClipSegConfig::rd64_refined();
@@ -84,17 +84,19 @@ impl Args {
                     image_size: RD64_REFINED_SIZE,
                     ..Preprocessing::of(&config)
                 };
-                return Ok((config, preprocessing));
+                return Ok((NetworkConfig::ClipSeg(config), preprocessing));
             }
-            "tiny" => ClipSegConfig::tiny(),
-            "biomedclipseg" => ClipSegConfig::biomedclipseg(),
-            file if Path::new(file).is_file() => ClipSegConfig::read(Path::new(file))?,
+            "tiny" => NetworkConfig::ClipSeg(ClipSegConfig::tiny()),
+            "biomedclipseg" => NetworkConfig::ClipSeg(ClipSegConfig::biomedclipseg()),
+            "san" => NetworkConfig::San(SanConfig::default()),
+            "cris" => NetworkConfig::Cris(CrisConfig::default()),
+            file if Path::new(file).is_file() => NetworkConfig::read(Path::new(file))?,
             other => bail!(
-                "--config {other}: neither clipseg-rd64-refined, nor tiny, nor biomedclipseg, nor a file that is \
-                 there"
+                "--config {other}: neither clipseg-rd64-refined, nor tiny, nor biomedclipseg, nor san, nor cris, nor a file \
+                 that is there"
             ),
         };
-        let preprocessing = Preprocessing::of(&config);
+        let preprocessing = config.preprocessing();
         Ok((config, preprocessing))
     }
 }

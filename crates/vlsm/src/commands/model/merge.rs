@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use vlsm_data::write_atomic_bytes;
 use vlsm_models::tensor_file::{self, WrittenAs};
-use vlsm_models::{AdapterFile, Base, Network, Profile, weights};
+use vlsm_models::{AdapterFile, Base, NetworkConfig, Profile, weights};
 
 use crate::commands::{make_folder, to_json};
 use crate::output::{print, thousands};
@@ -49,10 +49,10 @@ impl Args {
         trained.check_base(&base.identity)?;
         let mut preprocessing = base.preprocessing.clone();
         preprocessing.image_size = trained.image_size.unwrap_or(preprocessing.image_size);
-        let Network::ClipSeg(clipseg) = &base.network;
-        let mut config = clipseg.config.clone();
+        let mut config = base.network.config();
         // The taps that it was trained with are its own from now on.
-        if let Some(published) = config.published_taps.take()
+        if let NetworkConfig::ClipSeg(config) = &mut config
+            && let Some(published) = config.published_taps.take()
             && trained.method.profile == Profile::Paper
         {
             config.extract_layers = published;
@@ -69,7 +69,7 @@ impl Args {
         let count = trained.tensors.len();
         for (name, tensor) in trained.tensors {
             let there = name
-                .strip_prefix("clipseg.")
+                .strip_prefix(base.network.prefix())
                 .and_then(|name| tensors.get_mut(name));
             match there {
                 Some(there) if there.shape == tensor.shape => *there = tensor,
@@ -84,7 +84,7 @@ impl Args {
         for (name, value) in files {
             write_atomic_bytes(&self.out.join(name), to_json(&value)?.as_bytes())?;
         }
-        if config.text_config.bert.is_some() {
+        if config.own_vocabulary().is_some() {
             let vocabulary = base.weights.with_file_name("tokenizer.json");
             let bytes = std::fs::read(&vocabulary)
                 .with_context(|| format!("cannot read `{}`", vocabulary.display()))?;

@@ -5,6 +5,7 @@ mod forward;
 mod info;
 mod init;
 mod merge;
+mod network;
 
 use std::process::ExitCode;
 

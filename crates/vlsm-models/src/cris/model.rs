@@ -1,0 +1,188 @@
+//! A CRIS with a method.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::{Cris, ImageFeatures, Pass, TextFeatures, trains};
+use crate::clip::TokenBatch;
+use crate::error::{ModelError, Result};
+use crate::method::{MethodConfig, MethodKind};
+use crate::model::{SegmentationModel, States};
+
+/// A CRIS, of which a method trains all but CLIP (`decoder`), everything (`full`, as in the papers), or nothing. Names of its
+/// parameters start with `cris.`.
+///
+/// Training runs as evaluation does: normalisations take their running statistics, which stay what they are in the base, and
+/// there is no dropout. The published programs normalise by the batch's own statistics (see [`Cris`]) and drop out; the
+/// network can ([`Pass::Training`](super::Pass::Training)), but what a step makes of the statistics has no way through this
+/// door yet. Scales and shifts of normalisations are trained.
+#[derive(Module, Debug)]
+pub struct AdaptedCris {
+    cris: Cris,
+    #[module(skip)]
+    method: MethodConfig,
+}
+
+/// The one way that this model is run.
+const PASS: Pass<'static> = Pass::Evaluation;
+
+impl AdaptedCris {
+    /// A CRIS with the masking of the method's profile; what was not in the base's files is initialised by `seed`.
+    ///
+    /// # Errors
+    /// If the method is one of adapters.
+    pub fn new(cris: &Cris, method: MethodConfig, seed: u64) -> Result<Self> {
+        if method.has_adapters() {
+            return Err(ModelError::Method(
+                "there are no adapters for CRIS; set `method.kind` to \"decoder\", which trains \
+                 all but CLIP, or to \"full\", as the papers do"
+                    .into(),
+            ));
+        }
+        let cris = cris.clone().restarted(seed);
+        Ok(Self { cris, method })
+    }
+
+    fn trains_clip(&self) -> bool {
+        self.method.kind == MethodKind::Full
+    }
+}
+
+impl SegmentationModel for AdaptedCris {
+    fn method(&self) -> &MethodConfig {
+        &self.method
+    }
+
+    /// The maps C3, C4 and C5.
+    fn vision_states(&self, pixels: Tensor<4>) -> States {
+        self.cris.vision_states(pixels, PASS).map(flat).into()
+    }
+
+    fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
+        let config = self.cris.config();
+        (!self.trains_clip()).then(|| config.state_shapes(image_size).to_vec())
+    }
+
+    /// The parts of [`ImageFeatures`], in order.
+    fn features(&self, states: States) -> States {
+        let Ok(states) = <[Tensor<3>; 3]>::try_from(states) else {
+            return States::new();
+        };
+        let ImageFeatures { low, middle, high } = self.cris.features(states.map(map), PASS);
+        [low, middle, high].map(flat).into()
+    }
+
+    fn context_length(&self) -> usize {
+        self.cris.config().context_length
+    }
+
+    fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch> {
+        self.cris.tokens(prompts)
+    }
+
+    /// Words, pooled state, and for each token 1 where pixels attend to it, else 0; as many tokens as a prompt can have, so
+    /// that sums over them do not depend on the prompts beside it.
+    fn text_states(&self, tokens: &TokenBatch) -> States {
+        let text = self.cris.encode_text(tokens, self.method.profile);
+        let seen = text.mask.equal_elem(0.0).float();
+        let [_, length] = seen.dims();
+        let more = self.context_length().saturating_sub(length);
+        vec![
+            text.words.pad([(0, 0), (0, more), (0, 0)], 0.0),
+            text.state.unsqueeze_dim(1),
+            seen.pad([(0, 0), (0, more)], 0.0).unsqueeze_dim(2),
+        ]
+    }
+
+    fn frozen_text(&self) -> bool {
+        !self.trains_clip()
+    }
+
+    fn condition(&self, states: States) -> States {
+        states
+    }
+
+    fn decode(&self, features: &[Tensor<3>], text: States) -> Tensor<3> {
+        let ([low, middle, high], [words, state, seen]) = (features, &text[..]) else {
+            return Tensor::zeros([0, 0, 0], &self.device());
+        };
+        let features = ImageFeatures {
+            low: map(low.clone()),
+            middle: map(middle.clone()),
+            high: map(high.clone()),
+        };
+        let seen = seen.clone().squeeze_dim::<2>(2);
+        let text = TextFeatures {
+            words: words.clone(),
+            state: state.clone().squeeze_dim(1),
+            mask: seen
+                .zeros_like()
+                .mask_fill(seen.equal_elem(0.0), f32::NEG_INFINITY),
+        };
+        self.cris.decode(&features, &text, PASS)
+    }
+
+    fn output_size(&self, image_size: usize) -> Result<usize> {
+        self.cris.config().output_size(image_size)
+    }
+
+    fn trains(&self, name: &str) -> bool {
+        name.strip_prefix("cris.")
+            .is_some_and(|name| trains(self.method.kind, name))
+    }
+}
+
+/// A map `[batch, channels, side, side]` as a state `[batch, channels, side * side]`, of which it is nothing but another view.
+fn flat(map: Tensor<4>) -> Tensor<3> {
+    let [batch, channels, rows, columns] = map.dims();
+    map.reshape([batch, channels, rows * columns])
+}
+
+/// The square map that a state is of.
+fn map(state: Tensor<3>) -> Tensor<4> {
+    let [batch, channels, places] = state.dims();
+    let side = places.isqrt();
+    state.reshape([batch, channels, side, side])
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::cris::CrisConfig;
+    use crate::method::Profile;
+
+    #[test]
+    fn methods_of_adapters_say_what_does() {
+        let cris = CrisConfig::tiny().init(&Device::flex());
+        for kind in [MethodKind::Dense, MethodKind::Shallow] {
+            let method = MethodConfig {
+                kind,
+                ..MethodConfig::default()
+            };
+            let error = AdaptedCris::new(&cris, method, 0).unwrap_err();
+            assert!(error.to_string().contains("\"decoder\""), "{error}");
+        }
+    }
+
+    /// The states of an image have the shapes that are said, where they are frozen.
+    #[test]
+    fn states_are_as_said() {
+        let cris = CrisConfig::tiny().init(&Device::flex());
+        let model = |kind| {
+            let method = MethodConfig {
+                kind,
+                profile: Profile::Default,
+                ..MethodConfig::default()
+            };
+            AdaptedCris::new(&cris, method, 0).unwrap()
+        };
+        assert_eq!(model(MethodKind::Full).frozen_vision(64), None);
+        let model = model(MethodKind::Decoder);
+        let said = model.frozen_vision(64).unwrap();
+        let states = model.vision_states(Tensor::zeros([1, 3, 64, 64], &Device::flex()));
+        let found: Vec<[usize; 2]> = states.iter().map(|x| [x.dims()[1], x.dims()[2]]).collect();
+        assert_eq!(found, said);
+    }
+}

@@ -1,0 +1,179 @@
+//! Models other than CLIPSeg: whole commands on small ones.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use vlsm::models::tensor_file::{read, write_safetensors};
+
+use crate::support::Workshop;
+
+/// A SAN with CLIP's vocabulary.
+const SAN: &str = r#"{
+    "model_type": "san", "projection_dim": 16, "recognition_layer": 2, "fusion": [[0, 0], [1, 1]],
+    "text_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+                    "num_attention_heads": 2},
+    "vision_config": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
+                      "num_attention_heads": 2, "image_size": 32, "patch_size": 8},
+    "side_config": {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2,
+                    "num_attention_heads": 2, "image_size": 64, "patch_size": 8, "num_queries": 6,
+                    "embed_dim": 16, "mlp_dim": 16}
+}"#;
+
+/// A CRIS with CLIP's vocabulary.
+const CRIS: &str = r#"{
+    "model_type": "cris", "projection_dim": 32, "fpn_out": [16, 32, 32], "decoder_layers": 1,
+    "decoder_heads": 2, "decoder_hidden": 64, "image_size": 64,
+    "text_config": {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2,
+                    "num_attention_heads": 2, "pad_token_id": 49407},
+    "vision_config": {"layers": [1, 1, 1, 1], "width": 4, "image_size": 64, "heads": 2}
+}"#;
+
+/// Makes a base of a configuration, trains part of it, stops and goes on, measures it, asks it, and merges it; gives what is
+/// said of it.
+fn goes_through_all_commands(shop: &Workshop, config: &str) -> Value {
+    shop.write("other.json", config);
+    shop.ok(&["model", "init", "--config", "other.json", "-o", "other"]);
+    let json = |arguments: &[&str]| -> Value {
+        serde_json::from_str(&shop.ok(&[arguments, &["--json"]].concat())).unwrap()
+    };
+    let info = json(&["model", "info", "other"]);
+    let file = read(&shop.path("other/model.safetensors")).unwrap();
+    let count: usize = file.tensors.values().map(|tensor| tensor.data.len()).sum();
+    assert_eq!(info["total_parameters"], count);
+    let text = shop.ok(&["model", "info", "other"]);
+    assert!(
+        text.contains("64 x 64 pixels") && text.contains("built in"),
+        "{text}"
+    );
+
+    let set = [
+        "--set",
+        "model.base=other",
+        "--set",
+        "trainer.epochs=2",
+        "--set",
+    ];
+    let train = |run: &str, more: &[&str]| {
+        let train = ["train", "recipe.toml", "--out", run];
+        shop.ok(&[&train[..], &set, &["method.kind=decoder"], more].concat());
+    };
+    train("run", &[]);
+    // Stopped within the second epoch.
+    train("halted", &["--set", "trainer.max_steps=17"]);
+    train("halted", &["--resume"]);
+    for file in ["adapter.safetensors", "adapter_last.safetensors"] {
+        let [one, other] = ["run", "halted"].map(|run| shop.read(&format!("{run}/{file}")));
+        assert!(one == other, "{file} differs");
+    }
+    let losses: Vec<f64> = shop
+        .metrics("run")
+        .iter()
+        .filter_map(|line| line["train_loss"].as_f64())
+        .collect();
+    assert!(losses[1] < losses[0], "{losses:?}");
+
+    let adapter = "run/adapter.safetensors";
+    let trained = json(&["model", "info", adapter]);
+    let summary = shop.json("run/summary.json");
+    assert_eq!(trained["total_parameters"], summary["trainable_parameters"]);
+    let eval = ["eval", "--base", "other", "--data", "data"];
+    let scores = json(&[&eval[..], &["--adapter", adapter]].concat());
+    assert!(!scores["prompts"].is_null(), "{scores}");
+    assert_eq!(scores["prompts"], json(&["eval", "run"])["prompts"]);
+    let merge = ["model", "merge", adapter, "--base", "other", "-o", "merged"];
+    shop.ok(&merge);
+    let merged = json(&["eval", "--base", "merged", "--data", "data"]);
+    assert_eq!(scores["prompts"], merged["prompts"]);
+    let predict = [
+        "predict",
+        "--base",
+        "other",
+        "--adapter",
+        adapter,
+        "--prompt",
+        "disc",
+    ];
+    shop.ok(&[&predict[..], &["-o", "out", "data/images/test0.png"]].concat());
+    assert!(shop.path("out/test0.disc.mask.png").is_file());
+
+    for kind in ["dense", "shallow"] {
+        let kind = format!("method.kind={kind}");
+        let train = ["train", "recipe.toml", "--out", "never"];
+        let error = shop.fails(&[&train[..], &set, &[&kind]].concat());
+        assert!(error.contains("\"decoder\""), "{error}");
+    }
+    let error = shop.fails(&["model", "info", "base+other"]);
+    assert!(error.contains("other/model.safetensors"), "{error}");
+    info
+}
+
+#[test]
+fn a_san_goes_through_all_commands() {
+    let shop = Workshop::new();
+    let info = goes_through_all_commands(&shop, SAN);
+    assert_eq!(info["architecture"], "SAN");
+    assert_eq!(info["side_layers"], 2);
+    assert_eq!(info["context_length"], 77);
+    assert_eq!(info["fresh_side_network"], false);
+    let trained = shop.json("run/summary.json")["trainable_parameters"].clone();
+    assert_eq!(info["parameters"]["side network"], trained);
+    let train = [
+        "train",
+        "recipe.toml",
+        "--out",
+        "full",
+        "--set",
+        "model.base=other",
+    ];
+    shop.ok(&[&train[..], &["--set", "trainer.max_steps=1"]].concat());
+    let error = shop.fails(
+        &[
+            &train[..3],
+            &[
+                "size",
+                "--set",
+                "model.base=other",
+                "--set",
+                "model.image_size=72",
+            ],
+        ]
+        .concat(),
+    );
+    assert!(
+        error.contains("try 80") || error.contains("try 64"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_cris_goes_through_all_commands() {
+    let shop = Workshop::new();
+    let info = goes_through_all_commands(&shop, CRIS);
+    assert_eq!(info["architecture"], "CRIS");
+    assert_eq!(info["decoder_width"], 32);
+    assert_eq!(info["fresh_decoder"], false);
+    let train = [
+        "train",
+        "recipe.toml",
+        "--out",
+        "full",
+        "--set",
+        "model.base=other",
+    ];
+    shop.ok(&[&train[..], &["--set", "trainer.max_steps=1"]].concat());
+
+    // A file alone tells what it is, by its names and shapes; but for the decoder's heads, of which there are 8.
+    let file = read(&shop.path("other/model.safetensors")).unwrap();
+    write_safetensors(
+        &shop.path("alone.safetensors"),
+        &file.tensors,
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    let alone = shop.ok(&["model", "info", "alone.safetensors", "--json"]);
+    let alone: Value = serde_json::from_str(&alone).unwrap();
+    assert_eq!(alone["architecture"], "CRIS");
+    assert_eq!(alone["image_size"], 416);
+    assert_eq!(alone["fingerprint"], info["fingerprint"]);
+    assert_eq!(alone["parameters"], info["parameters"]);
+}
