@@ -25,10 +25,11 @@ const RD64_REFINED_SIZE: usize = 352;
   vlsm model init --config clipseg-rd64-refined --seed 1 -o bases/random
   vlsm model init --config tiny -o bases/tiny
   vlsm model init --config biomedclipseg -o bases/biomed
+  vlsm model init --config cris -o bases/cris
   vlsm model init --config my/config.json -o bases/mine")]
 pub(crate) struct Args {
-    /// clipseg-rd64-refined, tiny, biomedclipseg, san, cris, the config.json of a CLIPSeg, a SAN or a CRIS, or the
-    /// open_clip_config.json of a BiomedCLIP.
+    /// clipseg-rd64-refined, tiny, biomedclipseg, san, cris, the config.json of a CLIPSeg, a SAN or
+    /// a CRIS, or the open_clip_config.json of a BiomedCLIP.
     #[arg(long)]
     config: String,
     /// The weights depend on this and on the configuration alone.
