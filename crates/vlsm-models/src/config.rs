@@ -193,6 +193,21 @@ impl Default for ClipSegConfig {
     }
 }
 
+/// What `parse` makes of the text of a configuration's file; its message names what is wrong.
+pub(crate) fn read_file<T>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> std::result::Result<T, String>,
+) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(|source| ModelError::Read {
+        path: path.into(),
+        source,
+    })?;
+    parse(&text).map_err(|message| ModelError::Config {
+        path: path.into(),
+        message,
+    })
+}
+
 impl ClipSegConfig {
     /// The configuration of `CIDAS/clipseg-rd64-refined`.
     pub fn rd64_refined() -> Self {
@@ -251,14 +266,7 @@ impl ClipSegConfig {
     /// If the file cannot be read, is not JSON, is not a CLIPSeg's, or describes a model that
     /// cannot be built; the field is named.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| ModelError::Read {
-            path: path.into(),
-            source,
-        })?;
-        Self::parse(&text).map_err(|message| ModelError::Config {
-            path: path.into(),
-            message,
-        })
+        read_file(path, Self::parse)
     }
 
     /// Parses a `config.json`, as [`read`](Self::read) does.

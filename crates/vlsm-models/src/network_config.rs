@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::architecture::Architecture;
 use crate::base::Network;
-use crate::config::ClipSegConfig;
+use crate::config::{ClipSegConfig, read_file};
 use crate::cris::{self, CrisConfig};
-use crate::error::{ModelError, Result};
+use crate::error::Result;
 use crate::init;
 use crate::method::Profile;
 use crate::preprocess::Preprocessing;
@@ -34,20 +34,12 @@ impl NetworkConfig {
     /// If the file cannot be read, is not JSON, is of no architecture known, or describes a model that cannot be built; the
     /// field is named.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| ModelError::Read {
-            path: path.into(),
-            source,
-        })?;
-        let parsed = match Architecture::of_config(path, &text) {
+        read_file(path, |text| match Architecture::of_config(path, text) {
             Architecture::ClipSeg | Architecture::BiomedClip => {
-                ClipSegConfig::parse(&text).map(Self::ClipSeg)
+                ClipSegConfig::parse(text).map(Self::ClipSeg)
             }
-            Architecture::San => SanConfig::parse(&text).map(Self::San),
-            Architecture::Cris => CrisConfig::parse(&text).map(Self::Cris),
-        };
-        parsed.map_err(|message| ModelError::Config {
-            path: path.into(),
-            message,
+            Architecture::San => SanConfig::parse(text).map(Self::San),
+            Architecture::Cris => CrisConfig::parse(text).map(Self::Cris),
         })
     }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::EXPANSION;
-use crate::config::TextConfig;
-use crate::error::{ModelError, Result};
+use crate::config::{TextConfig, read_file};
+use crate::error::Result;
 use crate::tensor_file::HostTensor;
 
 /// CLIP's ResNet.
@@ -133,14 +133,7 @@ impl CrisConfig {
     /// If the file cannot be read, is not JSON, is not a CRIS's, or describes a model that cannot be built; the field is
     /// named.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| ModelError::Read {
-            path: path.into(),
-            source,
-        })?;
-        Self::parse(&text).map_err(|message| ModelError::Config {
-            path: path.into(),
-            message,
-        })
+        read_file(path, Self::parse)
     }
 
     /// Parses a `config.json`, as [`read`](Self::read) does.

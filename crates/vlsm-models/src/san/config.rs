@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{TextConfig, VisionConfig, merge_older_towers};
+use crate::config::{TextConfig, VisionConfig, merge_older_towers, read_file};
 use crate::error::{ModelError, Result};
 use crate::method::Profile;
 
@@ -106,14 +106,7 @@ impl SanConfig {
     /// If the file cannot be read, is not JSON, is of another kind, or describes a model that cannot be built; the field
     /// is named.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| ModelError::Read {
-            path: path.into(),
-            source,
-        })?;
-        Self::parse(&text).map_err(|message| ModelError::Config {
-            path: path.into(),
-            message,
-        })
+        read_file(path, Self::parse)
     }
 
     /// Parses a `config.json`, as [`read`](Self::read) does.
