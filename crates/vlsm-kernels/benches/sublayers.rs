@@ -6,8 +6,8 @@ use burn::backend::Dispatch;
 use burn::tensor::{Device, Distribution, Tensor};
 use divan::{Bencher, black_box};
 use vlsm_kernels::{
-    Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, LinearWeights,
-    MlpWeights, Normalisation, compose,
+    Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, Connection,
+    LinearWeights, MlpWeights, Normalisation, compose,
 };
 
 const TOKENS: usize = 485;
@@ -19,8 +19,10 @@ const ATTENTION: AttentionConfig = AttentionConfig {
     causal: false,
 };
 const ADAPTER: AdapterConfig = AdapterConfig {
+    activation: Activation::Relu,
     rectified: false,
-    residual: true,
+    scale: 1.0,
+    connection: Connection::Sequential,
 };
 
 fn main() {

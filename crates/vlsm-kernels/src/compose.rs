@@ -5,8 +5,8 @@ use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
 use crate::{
-    Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, Kernels, LinearWeights,
-    MlpWeights, Normalisation,
+    Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, Connection, Kernels,
+    LinearWeights, MlpWeights, Normalisation,
 };
 
 /// The slope of the sigmoid in quick-GELU.
@@ -154,11 +154,11 @@ pub fn attention_sublayer<B: Kernels>(
     };
     let query = split(linear::<B>(x.clone(), weights.query));
     let key = split(linear::<B>(x.clone(), weights.key));
-    let value = split(linear::<B>(x, weights.value));
+    let value = split(linear::<B>(x.clone(), weights.value));
     let mixed = B::softmax_attention(query, key, value, config.causal);
     let mixed = B::float_reshape(B::float_swap_dims(mixed, 1, 2), shape);
     let output = linear::<B>(mixed, weights.output);
-    B::float_add(residual, adapted::<B>(output, adapter))
+    B::float_add(residual, adapted::<B>(x, output, adapter))
 }
 
 /// See [`mlp_sublayer`](crate::mlp_sublayer).
@@ -170,15 +170,25 @@ pub fn mlp_sublayer<B: Kernels>(
     activation: Activation,
 ) -> FloatTensor<B> {
     let residual = x.clone();
-    let hidden = linear::<B>(normalised::<B>(x, norm), weights.expand);
+    let x = normalised::<B>(x, norm);
+    let output = perceptron::<B>(x.clone(), weights, activation);
+    B::float_add(residual, adapted::<B>(x, output, adapter))
+}
+
+/// `contract(activation(expand(x)))`.
+fn perceptron<B: Kernels>(
+    x: FloatTensor<B>,
+    weights: MlpWeights<B>,
+    activation: Activation,
+) -> FloatTensor<B> {
+    let hidden = linear::<B>(x, weights.expand);
     let hidden = match activation {
         Activation::QuickGelu => B::quick_gelu(hidden),
         Activation::Gelu => B::gelu(hidden),
         Activation::GeluTanh => gelu_tanh::<B>(hidden),
         Activation::Relu => B::relu(hidden),
     };
-    let output = linear::<B>(hidden, weights.contract);
-    B::float_add(residual, adapted::<B>(output, adapter))
+    linear::<B>(hidden, weights.contract)
 }
 
 /// See [`adapter_block`](crate::adapter_block).
@@ -187,31 +197,33 @@ pub fn adapter_block<B: Kernels>(
     weights: MlpWeights<B>,
     config: AdapterConfig,
 ) -> FloatTensor<B> {
-    let hidden = B::relu(linear::<B>(x.clone(), weights.expand));
-    let change = linear::<B>(hidden, weights.contract);
+    let change = perceptron::<B>(x.clone(), weights, config.activation);
     let change = if config.rectified {
         B::relu(change)
     } else {
         change
     };
-    if config.residual {
-        B::float_add(x, change)
-    } else {
-        change
+    let change = B::float_mul_scalar(change, config.scale.into());
+    match config.connection {
+        Connection::Sequential => B::float_add(x, change),
+        Connection::Parallel => change,
     }
 }
 
-/// What the adapter of a sublayer makes of its output.
-fn adapted<B: Kernels>(x: FloatTensor<B>, adapter: Adapter<B>) -> FloatTensor<B> {
+/// What the adapter of a sublayer makes of its output, given what it has read.
+fn adapted<B: Kernels>(
+    input: FloatTensor<B>,
+    output: FloatTensor<B>,
+    adapter: Adapter<B>,
+) -> FloatTensor<B> {
     match adapter {
-        Adapter::None => x,
-        Adapter::Block { weights, rectified } => {
-            let config = AdapterConfig {
-                rectified,
-                residual: true,
-            };
-            adapter_block::<B>(x, weights, config)
-        }
+        Adapter::None => output,
+        Adapter::Block { weights, config } => match config.connection {
+            Connection::Sequential => adapter_block::<B>(output, weights, config),
+            Connection::Parallel => {
+                B::float_add(output, adapter_block::<B>(input, weights, config))
+            }
+        },
     }
 }
 

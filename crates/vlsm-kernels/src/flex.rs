@@ -12,8 +12,8 @@ use crate::compose::{self, SLOPE};
 use crate::cpu::{exp, exp_wide};
 use crate::sublayer::{self, Tape};
 use crate::{
-    Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, Kernels, MlpWeights,
-    Normalisation, attention, layer_norm, quick_gelu,
+    Activation, AdamW, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, Kernels,
+    MlpWeights, Normalisation, adamw, attention, layer_norm, quick_gelu,
 };
 
 impl<B: Tape, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
@@ -69,7 +69,7 @@ impl<B: Tape, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
 }
 
 /// Values that one thread works on at a time.
-const CHUNK: usize = 16 * 1024;
+pub(crate) const CHUNK: usize = 16 * 1024;
 
 impl Kernels for Flex {
     fn attention_sublayer(
@@ -98,6 +98,16 @@ impl Kernels for Flex {
         config: AdapterConfig,
     ) -> FlexTensor {
         sublayer::adapter(x, weights, config)
+    }
+
+    fn adamw(
+        value: FlexTensor,
+        gradient: FlexTensor,
+        first: FlexTensor,
+        second: FlexTensor,
+        rule: AdamW,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        adamw::on_slices(value, gradient, first, second, rule)
     }
 
     fn quick_gelu(x: FlexTensor) -> FlexTensor {

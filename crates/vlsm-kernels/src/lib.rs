@@ -4,6 +4,7 @@
 //! little besides its inputs, and its gradient is computed in one pass. On the CPU backend they
 //! run on slices; elsewhere the bodies in [`compose`] apply.
 
+mod adamw;
 pub mod allocator;
 mod attention;
 pub mod compose;
@@ -14,13 +15,14 @@ mod peak;
 mod quick_gelu;
 mod sublayer;
 
+pub use adamw::AdamW;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 pub use peak::multiply_add_peak;
 pub use sublayer::{
-    Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, LinearWeights,
-    MlpWeights, Normalisation, Tape, recompute_activations,
+    Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, Connection,
+    LinearWeights, MlpWeights, Normalisation, Tape, recompute_activations,
 };
 
 /// What a backend does for this crate; every operation has a default body.
@@ -89,6 +91,17 @@ pub trait Kernels: Backend {
         causal: bool,
     ) -> FloatTensor<Self> {
         compose::attention::<Self>(query, key, value, causal)
+    }
+
+    /// See [`adamw`].
+    fn adamw(
+        value: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        rule: AdamW,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        adamw::composed::<Self>(value, gradient, first, second, rule)
     }
 
     /// See [`attention_sublayer`].
@@ -161,7 +174,7 @@ pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, causal: boo
 }
 
 /// The attention sublayer of a transformer: `x + adapter(attention(norm(x)))`, the attention with its projections to queries,
-/// keys and values and that of the output.
+/// keys and values and that of the output. With a parallel adapter it is `x + attention(norm(x)) + change(norm(x))`.
 ///
 /// `x` is `[batch, tokens, width]`, as is the result. On the CPU it is one node on the tape, which keeps `x`, the projections,
 /// two numbers for each query of a head, and the adapter's input and hidden units.
@@ -181,10 +194,11 @@ pub fn attention_sublayer(
     ))
 }
 
-/// The MLP sublayer of a transformer: `x + adapter(contract(activation(expand(norm(x)))))`.
+/// The MLP sublayer of a transformer: `x + adapter(contract(activation(expand(norm(x)))))`; with a parallel adapter see
+/// [`attention_sublayer`].
 ///
-/// `x` is `[batch, tokens, width]`, as is the result. On the CPU, unless with GELU by tanh, it is one node on the tape, which
-/// keeps `x`, the slopes of the activation, in 16 bits, and the adapter's input and hidden units.
+/// `x` is `[batch, tokens, width]`, as is the result. On the CPU it is one node on the tape, which keeps `x`, the slopes of the
+/// activation, in 16 bits, and the adapter's input and hidden units.
 pub fn mlp_sublayer(
     x: Tensor<3>,
     norm: Normalisation<Dispatch>,
@@ -208,4 +222,21 @@ pub fn adapter_block(
     config: AdapterConfig,
 ) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::adapter_block(x.into_dispatch(), weights, config))
+}
+
+/// A step of AdamW for a parameter: its new value, and its first and second moment. All are of one shape; before the first step
+/// the moments are 0.
+///
+/// On the CPU it is one pass, in place where nothing else holds the value or a moment.
+pub fn adamw<const D: usize>(
+    value: Tensor<D>,
+    gradient: Tensor<D>,
+    moments: [Tensor<D>; 2],
+    rule: AdamW,
+) -> (Tensor<D>, [Tensor<D>; 2]) {
+    let [first, second] = moments.map(Tensor::into_dispatch);
+    let (value, gradient) = (value.into_dispatch(), gradient.into_dispatch());
+    let (value, first, second) = Dispatch::adamw(value, gradient, first, second, rule);
+    let moments = [first, second].map(Tensor::from_dispatch);
+    (Tensor::from_dispatch(value), moments)
 }

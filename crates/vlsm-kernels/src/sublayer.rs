@@ -77,7 +77,7 @@ pub struct MlpWeights<B: Backend> {
     pub contract: LinearWeights<B>,
 }
 
-/// The adapter block behind a sublayer (Houlsby et al. 2019): `y + contract(relu(expand(y)))`.
+/// The adapter block of a sublayer (Houlsby et al. 2019).
 #[derive(Debug, Clone, ExtensionType)]
 pub enum Adapter<B: Backend> {
     /// There is none.
@@ -87,8 +87,8 @@ pub enum Adapter<B: Backend> {
         /// Its parameters.
         #[extension_type]
         weights: MlpWeights<B>,
-        /// Whether what it adds is `max(.., 0)`.
-        rectified: bool,
+        /// How it is run.
+        config: AdapterConfig,
     },
 }
 
@@ -114,13 +114,26 @@ pub struct AttentionConfig {
     pub causal: bool,
 }
 
-/// How an adapter block that stands alone is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How an adapter block is run: its change is `scale * contract(activation(expand(y)))`.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdapterConfig {
-    /// Whether the change is `max(.., 0)`.
+    /// Between expansion and contraction.
+    pub activation: Activation,
+    /// Whether what the contraction gives is `max(.., 0)`.
     pub rectified: bool,
-    /// Whether the change is added to the input, or is all of the result.
-    pub residual: bool,
+    /// What the change is multiplied by.
+    pub scale: f32,
+    /// What the block reads and adds to.
+    pub connection: Connection,
+}
+
+/// What an adapter block reads and adds to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// It stands behind: reads the output of a sublayer and adds its change to that. Alone, it adds to its input.
+    Sequential,
+    /// It stands beside (He et al. 2022): reads what the sublayer reads, normalised where that is. Alone, its result is the change.
+    Parallel,
 }
 
 /// What a backend does with sublayers on the tape. The default is to put each of the operations there that they are composed of.
@@ -184,7 +197,7 @@ impl Kind for AttentionConfig {
     }
 }
 
-impl Kind for cpu::Activation {
+impl Kind for Activation {
     type Kept = <cpu::Mlp<'static> as Core>::Kept;
     type Core<'a> = cpu::Mlp<'a>;
 
@@ -210,8 +223,7 @@ impl Kind for AdapterConfig {
         cpu::Adapter {
             expand: linear(&layers[0]),
             contract: linear(&layers[1]),
-            rectified: self.rectified,
-            residual: self.residual,
+            config: *self,
         }
     }
 }
@@ -224,8 +236,8 @@ struct Sublayer<K> {
     norm: Option<(FlexTensor, FlexTensor, f64)>,
     /// Of the core, in order.
     layers: Vec<LinearWeights<Flex>>,
-    /// Expansion and contraction, and whether the change is rectified.
-    adapter: Option<([LinearWeights<Flex>; 2], bool)>,
+    /// Expansion and contraction, and how they are run.
+    adapter: Option<([LinearWeights<Flex>; 2], AdapterConfig)>,
 }
 
 impl<K: Kind> Sublayer<K> {
@@ -248,9 +260,7 @@ impl<K: Kind> Sublayer<K> {
             layers: layers.into_iter().map(in_order).collect(),
             adapter: match adapter {
                 Adapter::None => None,
-                Adapter::Block { weights, rectified } => {
-                    Some((weights.list().map(in_order), rectified))
-                }
+                Adapter::Block { weights, config } => Some((weights.list().map(in_order), config)),
             },
         }
     }
@@ -266,11 +276,10 @@ impl<K: Kind> Sublayer<K> {
             adapter: self
                 .adapter
                 .as_ref()
-                .map(|([expand, contract], rectified)| cpu::Adapter {
+                .map(|([expand, contract], config)| cpu::Adapter {
                     expand: linear(expand),
                     contract: linear(contract),
-                    rectified: *rectified,
-                    residual: true,
+                    config: *config,
                 }),
             residual: K::RESIDUAL,
         }
@@ -385,11 +394,10 @@ pub(crate) fn mlp(
     adapter: Adapter<Flex>,
     activation: Activation,
 ) -> FlexTensor {
-    match cpu_activation(activation) {
-        Some(activation) if fits(&x) => {
-            Sublayer::new(activation, norm, weights.list(), adapter).run(x)
-        }
-        _ => compose::mlp_sublayer::<Flex>(x, norm, weights, adapter, activation),
+    if fits(&x) {
+        Sublayer::new(activation, norm, weights.list(), adapter).run(x)
+    } else {
+        compose::mlp_sublayer::<Flex>(x, norm, weights, adapter, activation)
     }
 }
 
@@ -402,16 +410,6 @@ pub(crate) fn adapter(
         Sublayer::new(config, Normalisation::None, weights.list(), Adapter::None).run(x)
     } else {
         compose::adapter_block::<Flex>(x, weights, config)
-    }
-}
-
-/// The activation's body on slices, if there is one.
-fn cpu_activation(activation: Activation) -> Option<cpu::Activation> {
-    match activation {
-        Activation::QuickGelu => Some(cpu::Activation::QuickGelu),
-        Activation::Gelu => Some(cpu::Activation::Gelu),
-        Activation::Relu => Some(cpu::Activation::Relu),
-        Activation::GeluTanh => None,
     }
 }
 
@@ -434,12 +432,12 @@ impl<K: Kind, const N: usize> Backward<Flex, N> for SublayerStep<K> {
         let (at_core, rest) = rest.split_at(2 * sublayer.layers.len());
         let adapter = sublayer.adapter.iter().flat_map(|(layers, _)| layers);
         let (at_adapter, at_norm) = rest.split_at(2 * adapter.clone().count());
-        let wanted = |parents: &[Option<_>]| parents.iter().any(Option::is_some);
+        let any = |parents: &[Option<_>]| parents.iter().any(Option::is_some);
         let wanted = Wanted {
-            rows: wanted(at_rows),
-            parameters: wanted(at_core),
-            adapter: wanted(at_adapter),
-            norm: wanted(at_norm),
+            rows: any(at_rows),
+            layers: std::array::from_fn(|layer| at_core.chunks(2).nth(layer).is_some_and(any)),
+            adapter: any(at_adapter),
+            norm: any(at_norm),
         };
         let shape = rows(&x.shape());
         let result = (sublayer.kernel()).backward(values(&x), &kept, values(&grad), shape, wanted);
@@ -501,13 +499,13 @@ impl Tape for Flex {
         adapter: Adapter<Autodiff<Self, C>>,
         activation: Activation,
     ) -> FloatTensor<Autodiff<Self, C>> {
-        match cpu_activation(activation) {
-            Some(activation) if fits(&x) => {
-                let (x, norm, layers, adapter, nodes) = apart(x, norm, weights.list(), adapter);
-                Sublayer::new(activation, norm, layers, adapter).on_tape::<C>(x, nodes)
-            }
-            _ => compose::mlp_sublayer::<Autodiff<Self, C>>(x, norm, weights, adapter, activation),
+        if !fits(&x) {
+            return compose::mlp_sublayer::<Autodiff<Self, C>>(
+                x, norm, weights, adapter, activation,
+            );
         }
+        let (x, norm, layers, adapter, nodes) = apart(x, norm, weights.list(), adapter);
+        Sublayer::new(activation, norm, layers, adapter).on_tape::<C>(x, nodes)
     }
 
     fn adapter_on_tape<C: CheckpointStrategy>(
@@ -562,12 +560,12 @@ fn apart<C: CheckpointStrategy, const N: usize>(
     let layers = layers.map(&mut layer);
     let adapter = match adapter {
         Adapter::None => Adapter::None,
-        Adapter::Block { weights, rectified } => Adapter::Block {
+        Adapter::Block { weights, config } => Adapter::Block {
             weights: MlpWeights {
                 expand: layer(weights.expand),
                 contract: layer(weights.contract),
             },
-            rectified,
+            config,
         },
     };
     let norm = match norm {

@@ -11,7 +11,7 @@ use crate::hub::OPEN_CLIP_CONFIG;
 use crate::preprocess::Preprocessing;
 use crate::tensor_file::HostTensor;
 
-/// The activation between the two layers of a transformer MLP.
+/// The activation between the two layers of a transformer's MLP or of an adapter block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -24,6 +24,17 @@ pub enum Activation {
     GeluNew,
     /// `max(x, 0)`.
     Relu,
+}
+
+impl From<Activation> for vlsm_kernels::Activation {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::QuickGelu => Self::QuickGelu,
+            Activation::Gelu => Self::Gelu,
+            Activation::GeluNew => Self::GeluTanh,
+            Activation::Relu => Self::Relu,
+        }
+    }
 }
 
 /// The vision tower: a vision transformer.

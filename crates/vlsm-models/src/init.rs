@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
 use crate::config::ClipSegConfig;
-use crate::method::Profile;
+use crate::method::AdapterInit;
 use crate::tensor_file::HostTensor;
 use crate::weights::{self, for_each_parameter};
 
@@ -149,9 +149,8 @@ pub(crate) fn uniform(count: usize, fan_in: usize, rng: &mut ChaCha8Rng) -> Vec<
         .collect()
 }
 
-/// Adapters at their start: PyTorch's default for linear layers; in the `default` profile the
-/// second layer is zero, so that every block starts as the identity.
-pub(crate) fn adapters<M: Module>(adapters: M, profile: Profile, seed: u64) -> M {
+/// Adapters at their start.
+pub(crate) fn adapters<M: Module>(adapters: M, init: AdapterInit, seed: u64) -> M {
     let mut fan_ins = BTreeMap::new();
     for_each_parameter(&adapters, |name, shape| {
         if let Some(layer) = name.strip_suffix(".weight") {
@@ -161,12 +160,29 @@ pub(crate) fn adapters<M: Module>(adapters: M, profile: Profile, seed: u64) -> M
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     weights::fill(adapters, |name, shape| {
         let count = shape.iter().product();
-        let (layer, _) = name.rsplit_once('.')?;
-        let values = uniform(count, *fan_ins.get(layer)?, &mut rng);
-        Some(if profile == Profile::Default && layer.ends_with("fc2") {
+        let (layer, field) = name.rsplit_once('.')?;
+        // Of a block, or of a low-rank change.
+        let last = layer.ends_with(".fc2") || layer.ends_with(".b");
+        let values = match (init, field) {
+            (AdapterInit::NearZero, "bias") => vec![0.0; count],
+            (AdapterInit::NearZero, _) => near_zero(count, &mut rng),
+            _ => uniform(count, *fan_ins.get(layer)?, &mut rng),
+        };
+        Some(if init == AdapterInit::Zero && last {
             vec![0.0; count]
         } else {
             values
         })
     })
+}
+
+/// N(0, 0.01^2), cut at two deviations.
+fn near_zero(count: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut draw = || loop {
+        let value: f32 = StandardNormal.sample(rng);
+        if value.abs() <= 2.0 {
+            return 0.01 * value;
+        }
+    };
+    (0..count).map(|_| draw()).collect()
 }

@@ -32,7 +32,10 @@ pub use clip::TokenBatch;
 pub use config::ClipSegConfig;
 pub use cris::CrisConfig;
 pub use error::{ModelError, Result};
-pub use method::{MethodConfig, MethodKind, Profile, Towers};
+pub use method::{
+    AdapterInit, Bottleneck, Connection, MethodConfig, MethodKind, Profile, Projection, Sublayers,
+    Towers,
+};
 pub use model::{Model, SegmentationModel, States};
 pub use network_config::NetworkConfig;
 pub use preprocess::Preprocessing;

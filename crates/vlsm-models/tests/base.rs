@@ -9,8 +9,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
-    AdapterFile, Base, ClipSegConfig, MethodConfig, MethodKind, Model, Network, Profile,
-    SegmentationModel, States, Towers, init, model::select,
+    AdapterFile, Base, Bottleneck, ClipSegConfig, MethodConfig, MethodKind, Model, Network,
+    Profile, SegmentationModel, States, Towers, init, model::select,
 };
 
 fn folder(path: &str) -> PathBuf {
@@ -117,7 +117,7 @@ fn adapters_go_back_on_their_base_only() {
     let (one, two) = (load(&one).unwrap(), load(&two).unwrap());
     let method = MethodConfig {
         towers: Towers::Vl,
-        bottleneck: Some(5),
+        bottleneck: Some(Bottleneck::All(5)),
         ..MethodConfig::default()
     };
     let model = Model::new(&one, method.clone(), 7).unwrap();
@@ -153,7 +153,7 @@ fn adapters_go_back_on_their_base_only() {
     let bare = AdapterFile::read(&path).unwrap();
     assert_eq!(bare.method.kind, MethodKind::Dense);
     assert_eq!(bare.method.towers, Towers::Vl);
-    assert_eq!(bare.method.bottleneck, Some(5));
+    assert_eq!(bare.method.bottleneck, Some(Bottleneck::All(5)));
     assert_eq!(bare.method.profile, Profile::Paper);
     let error = Model::with_adapter(&one, bare).unwrap_err().to_string();
     assert!(
@@ -243,6 +243,7 @@ fn frozen_towers_do_not_see_what_is_trained() {
     for kind in [
         MethodKind::Dense,
         MethodKind::Shallow,
+        MethodKind::Lora,
         MethodKind::Decoder,
         MethodKind::Full,
         MethodKind::ZeroShot,

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use vlsm_data::synth::Domain;
 use vlsm_data::{Dataset, PromptChoice, Split};
-use vlsm_models::{AdapterFile, Base, MethodConfig, MethodKind, Model, SegmentationModel, Towers};
+use vlsm_models::{
+    AdapterFile, Base, Bottleneck, MethodConfig, MethodKind, Model, SegmentationModel, Towers,
+};
 
 use crate::device::device;
 use crate::error::Result;
@@ -78,7 +80,7 @@ pub fn recipe(kind: MethodKind) -> Recipe {
     recipe.method.config = MethodConfig {
         kind,
         towers: Towers::Vlc,
-        bottleneck: Some(if dense { 112 } else { 64 }),
+        bottleneck: Some(Bottleneck::All(if dense { 112 } else { 64 })),
         cond_bottleneck: 32,
         ..MethodConfig::default()
     };
@@ -86,7 +88,7 @@ pub fn recipe(kind: MethodKind) -> Recipe {
     recipe.optim.lr = match kind {
         MethodKind::Full => 1e-3,
         MethodKind::Decoder | MethodKind::Shallow => 2e-3,
-        MethodKind::Dense | MethodKind::ZeroShot => 6e-3,
+        MethodKind::Dense | MethodKind::Lora | MethodKind::ZeroShot => 6e-3,
     };
     recipe.optim.muon = dense;
     recipe.optim.schedule = ScheduleKind::Cosine;

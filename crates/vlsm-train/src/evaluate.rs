@@ -18,7 +18,7 @@ use vlsm_models::{Preprocessing, Profile, SegmentationModel, Tokenizer};
 use crate::batch::{PromptEncoder, PromptStates, Truth};
 use crate::error::{Result, TrainError};
 use crate::feature_cache::{FeatureCache, encode_images};
-use crate::loss::dice_ce;
+use crate::loss::{LossConfig, dice_ce};
 use crate::recipe::Recipe;
 
 /// A prompt for every sample, under a name.
@@ -95,6 +95,8 @@ pub struct EvalConfig<'a> {
     pub preprocessing: &'a Preprocessing,
     /// Whose loss is reported.
     pub profile: Profile,
+    /// Weights of its terms.
+    pub loss: LossConfig,
     /// Images of one pass of the vision tower, and prompts of one pass of the decoder.
     pub batch_size: usize,
     /// Decoding threads.
@@ -121,6 +123,7 @@ impl<'a> EvalConfig<'a> {
             tokenizer,
             preprocessing,
             profile: recipe.method.config.profile,
+            loss: recipe.loss,
             batch_size: recipe.trainer.eval_batch_size,
             workers: recipe.data.config.workers,
             ignore: dataset.ignore,
@@ -303,7 +306,8 @@ pub fn evaluate<M: SegmentationModel>(
             let text = encoder.encode(model, &texts)?;
             let logits = model.decode(&select(&features, &places), text);
             let truth = Truth::new(&chunk, &device);
-            let loss = dice_ce(logits.clone(), truth.target, truth.valid, config.profile);
+            let (target, valid) = (truth.target, truth.valid);
+            let loss = dice_ce(logits.clone(), target, valid, config.profile, config.loss);
             evaluation.loss += f64::from(loss.into_scalar::<f32>()) * pairs.len() as f64;
             let masks = threshold(logits);
             let scores: Vec<Result<Scores>> = masks

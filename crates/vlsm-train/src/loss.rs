@@ -1,12 +1,30 @@
-//! DiceCE: `1.5 * Dice + 1.0 * CE`, the published loss, in both profiles.
+//! DiceCE, `1.5 * Dice + 1.0 * CE` as published, in both profiles.
 
 use burn::tensor::{Tensor, activation};
+use serde::{Deserialize, Serialize};
 use vlsm_models::Profile;
 
-/// Weight of the Dice term.
-const DICE: f64 = 1.5;
 /// Keeps the Dice of two empty masks defined; MONAI's default.
 const SMOOTH: f64 = 1e-5;
+
+/// `[loss]`: weights of the loss's terms; by default VLSM-Adapter's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LossConfig {
+    /// Weight of the Dice term.
+    pub dice: f64,
+    /// Weight of the cross entropy.
+    pub cross_entropy: f64,
+}
+
+impl Default for LossConfig {
+    fn default() -> Self {
+        Self {
+            dice: 1.5,
+            cross_entropy: 1.0,
+        }
+    }
+}
 
 /// The loss of logits `[batch, side, side]` against `target` of the same shape (0 or 1), a scalar
 /// `[1]`. Pixels where `valid` is 0 count in neither term.
@@ -20,6 +38,7 @@ pub fn dice_ce(
     target: Tensor<3>,
     valid: Option<Tensor<3>>,
     profile: Profile,
+    weights: LossConfig,
 ) -> Tensor<1> {
     let [batch, height, width] = logits.dims();
     // Sums run over one sample at a time: their order, and so their last bits, do not depend on
@@ -48,7 +67,7 @@ pub fn dice_ce(
         Some(valid) => per_sample(valid.clone()).sum().clamp_min(1.0),
         None => Tensor::from_floats([(batch * height * width) as f32], &entropy.device()),
     };
-    dice.mean() * DICE + entropy.sum() / pixels
+    dice.mean() * weights.dice + entropy.sum() / pixels * weights.cross_entropy
 }
 
 /// `max(x, 0) - x t + ln(1 + exp(-|x|))`, the stable form of binary cross entropy with logits.
@@ -68,7 +87,9 @@ mod tests {
         let tensor = |values: &[f32]| {
             Tensor::<3>::from_data(TensorData::new(values.to_vec(), [1, side, 2]), &device)
         };
-        dice_ce(tensor(logits), tensor(target), valid.map(tensor), profile).into_scalar::<f32>()
+        let weights = LossConfig::default();
+        let (logits, target, valid) = (tensor(logits), tensor(target), valid.map(tensor));
+        dice_ce(logits, target, valid, profile, weights).into_scalar::<f32>()
     }
 
     /// By hand: p = 1/2 everywhere, two of four pixels foreground, so Dice = 1 - 2/4 = 1/2 and
@@ -81,6 +102,19 @@ mod tests {
         let ce = ((1.0 + (-0.5f32).exp()).ln() + (1.0 + 0.5f32.exp()).ln()) / 2.0;
         let expected = 1.5 * 0.5 + ce;
         assert!((loss(&logits, &target, None, Profile::Paper) - expected).abs() < 1e-5);
+    }
+
+    #[test]
+    fn terms_have_their_weights() {
+        let logits = Tensor::<3>::zeros([1, 2, 2], &Device::flex());
+        let target = Tensor::from_floats([[[1.0, 1.0], [0.0, 0.0]]], &Device::flex());
+        let weights = LossConfig {
+            dice: 1.0,
+            cross_entropy: 0.2,
+        };
+        let loss = dice_ce(logits, target, None, Profile::Default, weights);
+        let expected = 0.5 + 0.2 * 2f32.ln();
+        assert!((loss.into_scalar::<f32>() - expected).abs() < 1e-5);
     }
 
     #[test]

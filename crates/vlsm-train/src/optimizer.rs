@@ -5,21 +5,21 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{
-    AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, AdjustLrFn, Muon, MuonConfig, Optimizer,
-};
+use burn::optim::{AdjustLrFn, Muon, MuonConfig, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
+use vlsm_kernels::AdamW;
 use vlsm_models::tensor_file::HostTensor;
 use vlsm_models::weights::{self, Gradients, to_host};
 
 use crate::recipe::OptimConfig;
 
-/// AdamW (Loshchilov and Hutter 2019), Burn's rule, and, where the recipe says so, Muon (Jordan et al. 2024) for the
+/// AdamW (Loshchilov and Hutter 2019), PyTorch's rule, and, where the recipe says so, Muon (Jordan et al. 2024) for the
 /// matrices of transformer layers and adapters. Moments are kept by parameter name so that they can be saved and put back.
 pub struct Rules {
     adamw: AdamW,
-    moments: BTreeMap<String, AdamWState<1>>,
+    /// The first and the second of each parameter.
+    moments: BTreeMap<String, [Tensor<1>; 2]>,
     muon: Option<Muon>,
     velocities: BTreeMap<String, Tensor<1>>,
 }
@@ -38,15 +38,17 @@ impl Rules {
         };
         let muon = MuonConfig::new()
             .with_momentum(none)
-            .with_weight_decay(Some(WeightDecayConfig::new(config.weight_decay)))
+            .with_weight_decay(Some(WeightDecayConfig::new(config.weight_decay as f32)))
             .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW);
         Self {
-            adamw: AdamWConfig::new()
-                .with_beta_1(config.betas[0])
-                .with_beta_2(config.betas[1])
-                .with_epsilon(config.eps)
-                .with_weight_decay(config.weight_decay)
-                .build(),
+            adamw: AdamW {
+                lr: config.lr,
+                betas: config.betas,
+                epsilon: config.eps,
+                weight_decay: config.weight_decay,
+                gradient_scale: 1.0,
+                step: 0,
+            },
             moments: BTreeMap::new(),
             muon: config.muon.then(|| muon.build()),
             velocities: BTreeMap::new(),
@@ -55,6 +57,8 @@ impl Rules {
 
     /// One step; parameters without a gradient stay as they are.
     pub fn step<M: Module>(&mut self, model: M, mut gradients: Gradients, lr: f64) -> M {
+        self.adamw.lr = lr;
+        self.adamw.step += 1;
         let mut turned = BTreeMap::new();
         let model = match self.muon.take() {
             Some(muon) => {
@@ -85,11 +89,10 @@ impl Rules {
                 return Some(value);
             }
             let gradient = gradients.remove(name)?;
-            let state = self.moments.remove(name);
-            let (value, state) = self.adamw.step(lr, value, gradient.flat, state);
-            if let Some(state) = state {
-                self.moments.insert(name.to_owned(), state);
-            }
+            let moments = self.moments.remove(name);
+            let moments = moments.unwrap_or_else(|| [(); 2].map(|()| value.zeros_like()));
+            let (value, moments) = vlsm_kernels::adamw(value, gradient.flat, moments, self.adamw);
+            self.moments.insert(name.to_owned(), moments);
             Some(value)
         })
     }
@@ -107,21 +110,19 @@ impl Rules {
     /// The moments, `m.NAME`, `v.NAME` and Muon's `velocity.NAME`, flat, and the number of steps taken.
     pub fn state(&self) -> (BTreeMap<String, HostTensor>, usize) {
         let mut tensors = BTreeMap::new();
-        let mut steps = 0;
         let mut add = |kind: &str, name: &str, tensor: &Tensor<1>| {
             let data = to_host(tensor.clone());
             let shape = vec![data.len()];
             tensors.insert(format!("{kind}.{name}"), HostTensor { shape, data });
         };
-        for (name, state) in &self.moments {
-            steps = state.momentum.time;
-            add("m", name, &state.momentum.moment_1);
-            add("v", name, &state.momentum.moment_2);
+        for (name, [first, second]) in &self.moments {
+            add("m", name, first);
+            add("v", name, second);
         }
         for (name, velocity) in &self.velocities {
             add("velocity", name, velocity);
         }
-        (tensors, steps)
+        (tensors, self.adamw.step)
     }
 
     /// Puts back what [`state`](Self::state) returned.
@@ -131,6 +132,7 @@ impl Rules {
         steps: usize,
         device: &Device,
     ) {
+        self.adamw.step = steps;
         let mut firsts = BTreeMap::new();
         let mut seconds = BTreeMap::new();
         for (name, tensor) in std::mem::take(tensors) {
@@ -148,8 +150,7 @@ impl Rules {
         }
         for (name, first) in firsts {
             if let Some(second) = seconds.remove(&name) {
-                let momentum = AdaptiveMomentumState::new(steps, first, second);
-                self.moments.insert(name, AdamWState::new(momentum));
+                self.moments.insert(name, [first, second]);
             }
         }
     }

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use vlsm_data::DataConfig;
-use vlsm_models::{MethodConfig, Preprocessing};
+use vlsm_models::{AdapterInit, Bottleneck, MethodConfig, Preprocessing};
 
 use crate::error::{Result, TrainError};
 use crate::feature_cache::CacheDtype;
+use crate::loss::LossConfig;
 
 /// A recipe. Every key has a default but `model.base` and `data.root` (or `data.pool`).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -19,6 +20,8 @@ pub struct Recipe {
     pub method: MethodSection,
     /// Samples and prompts.
     pub data: DataSection,
+    /// Weights of the loss's terms.
+    pub loss: LossConfig,
     /// The optimiser and its schedule.
     pub optim: OptimConfig,
     /// The loop.
@@ -91,13 +94,13 @@ pub struct OptimConfig {
     /// Learning rate.
     pub lr: f64,
     /// Decoupled weight decay.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
     /// Greatest global norm of the gradients; 0 turns clipping off.
     pub clip: f64,
     /// Decay of the first and of the second moment.
-    pub betas: [f32; 2],
+    pub betas: [f64; 2],
     /// Added to the root of the second moment.
-    pub eps: f32,
+    pub eps: f64,
     /// Whether matrices of transformer layers and adapters are stepped by Muon (Jordan et al. 2024; momentum 0.95, and a
     /// learning rate that moves them as far as AdamW does) rather than by AdamW.
     pub muon: bool,
@@ -254,8 +257,12 @@ fn every_key() -> toml::Table {
     let path = || Some(PathBuf::from("x"));
     recipe.model.image_size = Some(1);
     recipe.method.init_from = path();
-    recipe.method.config.bottleneck = Some(1);
-    recipe.method.config.layers = Some(vec![]);
+    let method = &mut recipe.method.config;
+    method.bottleneck = Some(Bottleneck::All(1));
+    method.text_bottleneck = Some(Bottleneck::All(1));
+    method.layers = Some(vec![]);
+    method.text_layers = Some(vec![]);
+    method.init = Some(AdapterInit::Zero);
     recipe.data.eval_limit = Some(1);
     let data = &mut recipe.data.config;
     data.pool = vec![PathBuf::new()];
@@ -364,11 +371,13 @@ impl Recipe {
             }
         }
         let not_negative = [
-            ("optim.weight_decay", f64::from(optim.weight_decay)),
+            ("optim.weight_decay", optim.weight_decay),
             ("optim.clip", optim.clip),
             ("optim.min_lr", optim.min_lr),
-            ("optim.eps", f64::from(optim.eps)),
+            ("optim.eps", optim.eps),
             ("optim.plateau_factor", optim.plateau_factor),
+            ("loss.dice", self.loss.dice),
+            ("loss.cross_entropy", self.loss.cross_entropy),
             ("cache.max_gb", self.cache.max_gb),
         ];
         for (key, value) in not_negative {
@@ -534,6 +543,9 @@ mod tests {
             ("optim.betas=[0.9]", "optim.betas"),
             ("cache.dtype=f64", "cache.dtype"),
             ("cache.max_gb=-1", "cache.max_gb"),
+            ("loss.dice=-1", "loss.dice"),
+            ("method.bottleneck=wide", "a width, or a list"),
+            ("method.activation=swish", "swish"),
         ] {
             let error = parse(LEAST, &[key]).unwrap_err();
             assert!(error.contains(named), "{error}");

@@ -515,7 +515,13 @@ fn gradients<M: SegmentationModel>(
     let logits = model.decode(&features, text);
     let truth = Truth::new(part, &model.device());
     let profile = setup.recipe.method.config.profile;
-    let loss = dice_ce(logits, truth.target, truth.valid, profile);
+    let loss = dice_ce(
+        logits,
+        truth.target,
+        truth.valid,
+        profile,
+        setup.recipe.loss,
+    );
     let value = f64::from(loss.clone().inner().into_scalar::<f32>());
     if !value.is_finite() {
         return Ok((value, Gradients::new()));

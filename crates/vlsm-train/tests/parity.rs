@@ -6,20 +6,22 @@
 //! What is held is what the numbers can bear. The model `tiny` is ill-conditioned: run once more in
 //! PyTorch, the published arithmetic of `dense_v` is off these numbers by 1.6e-3 of a gradient's
 //! norm (`shallow_vlc`: 5e-3), by 5e-5 in the last losses and by 0.25 in the logits after ten steps;
-//! in f64 by 6e-3, 9e-5 and 0.21. (`tiny_refined`: 6e-4, 1e-5 and 0.006.) So the first logits are
-//! held to 1e-4 and the first two losses to 1e-5 everywhere, all else to a few times PyTorch's own
-//! distance.
+//! in f64 by 6e-3, 9e-5 and 0.21. (`tiny_refined`: 6e-4, 1e-5 and 0.006.) The first logits of `shallow_vl` are
+//! 2.2e-4 from those in f64, from which ours are 1.2e-4 on one processor and less on another. So the first two losses are held
+//! to 1e-5 everywhere, the first logits to 1e-4 or, where it is more, twice PyTorch's own distance from f64, and all else to a few
+//! times PyTorch's own distance.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{AdapterFile, Base, MethodConfig, MethodKind, Model, Profile, SegmentationModel};
-use vlsm_train::loss::dice_ce;
+use vlsm_train::loss::{LossConfig, dice_ce};
 use vlsm_train::optimizer::{Rules, clip, global_norm};
 use vlsm_train::recipe::OptimConfig;
 
@@ -85,21 +87,40 @@ impl Fixture {
         model.decode(&model.encode_image(self.pixels.clone()), text)
     }
 
+    /// Logits computed in f64.
+    fn exact_logits(&self, model: &Model) -> Tensor<3> {
+        struct Wide;
+        impl ModuleMapper for Wide {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                Param::initialized(param.id, param.val().cast(FloatDType::F64))
+            }
+        }
+        let model = model.clone().map(&mut Wide);
+        let text = model.encode_text(&model.tokens(&self.prompts).unwrap());
+        let pixels = self.pixels.clone().cast(FloatDType::F64);
+        model.decode(&model.encode_image(pixels), text)
+    }
+
     /// Checks the start and ten steps of a method.
     fn check_training(&self, name: &str, model: Model) {
         let expected = self.expected(name);
         let tolerance = Tolerance::of(&self.folder);
         let report = &self.report[name];
         let lr = report["lr"].as_f64().unwrap();
-        let mut model = model.for_training();
         if let Some(logits) = expected.get("logits") {
-            assert_close(name, &self.logits(&model), logits);
+            let exact = self.exact_logits(&model);
+            let own = furthest(&to_host(exact), &logits.data);
+            // Ours in f64, and theirs: the same arithmetic.
+            assert!(own < 5e-4, "{name}: {own}");
+            assert_within(name, &self.logits(&model), logits, (2.0 * own).max(1e-4));
         }
+        let mut model = model.for_training();
         let config = OptimConfig::default();
         let mut optimizer = Rules::new(&config);
         let losses = report["losses"].as_array().unwrap();
         for (step, expected_loss) in losses.iter().enumerate() {
-            let loss = dice_ce(self.logits(&model), self.mask.clone(), None, Profile::Paper);
+            let (logits, mask) = (self.logits(&model), self.mask.clone());
+            let loss = dice_ce(logits, mask, None, Profile::Paper, LossConfig::default());
             let value = f64::from(loss.clone().inner().into_scalar::<f32>());
             let expected_loss = expected_loss.as_f64().unwrap();
             let bound = if step < 2 { 1e-5 } else { tolerance.late_loss };
@@ -187,24 +208,20 @@ fn distance(a: &[f32], b: &[f32]) -> (f64, f64) {
     (distance.sqrt(), norm.sqrt())
 }
 
-fn assert_close<const D: usize>(what: &str, tensor: &Tensor<D>, expected: &HostTensor) {
-    assert_within(what, tensor, expected, 1e-4);
-}
-
 fn assert_within<const D: usize>(
     what: &str,
     tensor: &Tensor<D>,
     expected: &HostTensor,
     bound: f32,
 ) {
-    let values = to_host(tensor.clone().inner());
-    assert_eq!(values.len(), expected.data.len(), "{what}");
-    let worst = values
-        .iter()
-        .zip(&expected.data)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0, f32::max);
+    let worst = furthest(&to_host(tensor.clone().inner()), &expected.data);
     assert!(worst < bound, "{what}: off by {worst}");
+}
+
+fn furthest(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let pairs = a.iter().zip(b);
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
 #[test]
@@ -262,6 +279,7 @@ fn full_trains_everything_end_to_end() {
         fixture.mask.clone(),
         None,
         Profile::Default,
+        LossConfig::default(),
     );
     let value = loss.clone().inner().into_scalar::<f32>();
     assert!((value - expected["loss"].data[0]).abs() < 1e-5);

@@ -16,7 +16,7 @@ use vlsm::models::{
     Towers, model::select,
 };
 use vlsm::train::batch::{PromptEncoder, PromptStates, Truth, pixels};
-use vlsm::train::loss::dice_ce;
+use vlsm::train::loss::{LossConfig, dice_ce};
 use vlsm::train::optimizer::{Rules, clip, global_norm};
 use vlsm::train::{device, peak_memory, recipe::OptimConfig};
 use vlsm_kernels::allocator::{self, MiMalloc};
@@ -152,7 +152,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     PromptEncoder::training(&base.tokenizer).with_states(PromptStates::of(&model));
                 let text = encoder.encode(&model, &prompts)?;
                 let logits = model.decode(&model.encode_image(pixels), text);
-                let loss = dice_ce(logits, truth.target, truth.valid, Profile::Paper);
+                let (target, valid, weights) = (truth.target, truth.valid, LossConfig::default());
+                let loss = dice_ce(logits, target, valid, Profile::Paper, weights);
                 losses.push(loss.clone().inner().into_scalar::<f32>());
                 let gradients = take_gradients(&model, &mut loss.backward());
                 let norm = global_norm(&gradients);
@@ -201,11 +202,14 @@ fn dense_operations(config: &ClipSegConfig, side: usize) -> f64 {
     let projections = 2.0 * tokens * 4.0 * width * width;
     let attention = 4.0 * tokens * tokens * width;
     let mlp = 2.0 * tokens * 2.0 * width * hidden;
-    let block = 2.0 * tokens * 2.0 * width * method.bottleneck() as f64;
-    let blocks = 2.0 * method.layers(config).len() as f64;
-    let forward = layers * (projections + attention + mlp) + blocks * block;
-    let backward =
-        (layers - 1.0) * (projections + 2.0 * attention) + layers * mlp + 2.0 * blocks * block;
+    let hidden_units: usize = method
+        .vision_places(config)
+        .iter()
+        .map(|(_, units)| units)
+        .sum();
+    let blocks = 2.0 * 2.0 * tokens * 2.0 * width * hidden_units as f64;
+    let forward = layers * (projections + attention + mlp) + blocks;
+    let backward = (layers - 1.0) * (projections + 2.0 * attention) + layers * mlp + 2.0 * blocks;
     forward + backward
 }
 

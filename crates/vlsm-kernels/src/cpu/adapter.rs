@@ -1,20 +1,18 @@
-//! The adapter block: expansion, ReLU, contraction, behind a sublayer or alone.
+//! The adapter block: expansion, activation, contraction; behind a sublayer, beside it, or alone.
 
 use super::gradient;
-use super::mlp::relu;
+use super::mlp::{Slopes, relu};
 use super::panels::{LANES, Lane, Panels};
 use super::product::{BLOCK, Linear, Product};
 use super::sublayer::{Core, Wanted, Work};
+use crate::{AdapterConfig, Connection};
 
 /// An adapter block.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Adapter<'a> {
     pub(crate) expand: Linear<'a>,
     pub(crate) contract: Linear<'a>,
-    /// Whether the change is rectified.
-    pub(crate) rectified: bool,
-    /// Whether the change is added to the input.
-    pub(crate) residual: bool,
+    pub(crate) config: AdapterConfig,
 }
 
 /// What the backward pass needs of the forward pass.
@@ -22,29 +20,31 @@ pub(crate) struct Adapter<'a> {
 pub(crate) struct AdapterKept {
     input: Panels,
     hidden: Panels,
+    slopes: Slopes,
     /// A bit for each token of a lane whose change is above 0; empty unless it is rectified.
     above: Vec<u16>,
 }
 
 impl Adapter<'_> {
-    /// Panels to panels of the same blocks, with so many threads.
-    pub(crate) fn forward(&self, input: Panels, threads: usize) -> (Panels, AdapterKept) {
-        let hidden = Product {
-            terms: &[(self.expand.weights, &input)],
-            bias: Some(self.expand.bias),
-            block: BLOCK,
-            threads,
-        }
-        .run(|_, part| relu(part));
+    /// Panels to panels in blocks of [`BLOCK`], as the input must be if the change is added to it, with so many threads. What is kept serves only if `keep` says that it will be
+    /// needed.
+    pub(crate) fn forward(
+        &self,
+        input: Panels,
+        threads: usize,
+        keep: bool,
+    ) -> (Panels, AdapterKept) {
+        let config = self.config;
+        let (hidden, slopes) = (self.expand).activated(&input, config.activation, threads, keep);
         let mut above = Vec::new();
-        let beside = self.rectified.then(|| {
+        let beside = config.rectified.then(|| {
             above.resize(input.data.len() / LANES, 0);
             &mut above[..]
         });
         let output = Product {
             terms: &[(self.contract.weights, &hidden)],
             bias: Some(self.contract.bias),
-            block: input.block,
+            block: BLOCK,
             threads,
         }
         .run_beside(beside, |place, part, above| {
@@ -55,7 +55,12 @@ impl Adapter<'_> {
                 }
                 relu(part);
             }
-            if self.residual {
+            if config.scale != 1.0 {
+                for y in part.iter_mut() {
+                    *y *= config.scale;
+                }
+            }
+            if config.connection == Connection::Sequential {
                 let input = input.panel(place.block, place.panel);
                 for (y, x) in part.iter_mut().zip(input) {
                     *y += x;
@@ -65,6 +70,7 @@ impl Adapter<'_> {
         let kept = AdapterKept {
             input,
             hidden,
+            slopes,
             above,
         };
         (output, kept)
@@ -79,32 +85,25 @@ impl Adapter<'_> {
         parameters: bool,
         threads: usize,
     ) -> (Option<Panels>, Vec<Vec<f32>>) {
+        let config = self.config;
         let mut change = grad;
-        let grad = self.residual.then(|| change.clone());
-        if self.rectified {
+        let grad = (config.connection == Connection::Sequential).then(|| change.clone());
+        if config.scale != 1.0 {
+            for y in &mut change.data {
+                *y *= config.scale;
+            }
+        }
+        if config.rectified {
             let (lanes, _) = change.data.as_chunks_mut();
             for (lane, above) in lanes.iter_mut().zip(&kept.above) {
                 mask(lane, *above);
             }
         }
-        let hidden = Product {
-            terms: &[(self.contract.weights.transposed(), &change)],
-            bias: None,
-            block: BLOCK,
-            threads,
-        }
-        .run(|place, part| {
-            let hidden = kept.hidden.panel(place.block, place.panel);
-            for (grad, x) in part.iter_mut().zip(hidden) {
-                *grad = if *x > 0.0 { *grad } else { 0.0 };
-            }
-        });
+        let hidden = (self.contract).activated_backward(&change, &kept.slopes, threads);
         let mut at_parameters = Vec::new();
         if parameters {
-            at_parameters.push(gradient::matrix(&kept.input, &hidden));
-            at_parameters.push(gradient::bias(&hidden));
-            at_parameters.push(gradient::matrix(&kept.hidden, &change));
-            at_parameters.push(gradient::bias(&change));
+            at_parameters.extend(gradient::layer(&kept.input, &hidden, true));
+            at_parameters.extend(gradient::layer(&kept.hidden, &change, true));
         }
         let block = change.block;
         drop(change);
@@ -132,8 +131,8 @@ impl Core for Adapter<'_> {
 
     const TOKENS_ALONE: bool = true;
 
-    fn forward(&self, x: Panels, work: Work, _keep: bool) -> (Panels, AdapterKept) {
-        self.forward(x, work.threads)
+    fn forward(&self, x: Panels, work: Work, keep: bool) -> (Panels, AdapterKept) {
+        self.forward(x, work.threads, keep)
     }
 
     fn backward(
@@ -144,7 +143,7 @@ impl Core for Adapter<'_> {
         work: Work,
         wanted: Wanted,
     ) -> (Option<Panels>, Vec<Vec<f32>>) {
-        let (input, parameters) = (wanted.core_input(), wanted.parameters);
+        let (input, parameters) = (wanted.core_input(), wanted.parameters());
         self.backward(kept, grad, input, parameters, work.threads)
     }
 }

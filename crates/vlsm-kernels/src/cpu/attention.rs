@@ -76,16 +76,15 @@ impl Core for Attention<'_> {
         let grads = self.attend_backward(&kept.projected, &kept.softmax, &at_mixed, work.shape);
         drop(at_mixed);
         let mut at_parameters = Vec::new();
-        if wanted.parameters {
+        if wanted.parameters() {
             let x = x();
-            for grad in &grads {
-                at_parameters.push(gradient::matrix(&x, grad));
-                at_parameters.push(gradient::bias(grad));
+            for (grad, wanted) in grads.iter().zip(wanted.layers) {
+                at_parameters.extend(gradient::layer(&x, grad, wanted));
             }
             // Mixed again rather than kept: a thirtieth of the work of a step.
-            let (mixed, _) = self.attend(&kept.projected, work.shape);
-            at_parameters.push(gradient::matrix(&mixed, &grad));
-            at_parameters.push(gradient::bias(&grad));
+            let mixed = wanted.layers[3].then(|| self.attend(&kept.projected, work.shape).0);
+            let mixed = mixed.as_ref().unwrap_or(&x);
+            at_parameters.extend(gradient::layer(mixed, &grad, wanted.layers[3]));
         }
         drop(grad);
         let at_input = wanted.core_input().then(|| {

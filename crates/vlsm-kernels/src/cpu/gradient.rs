@@ -15,7 +15,7 @@ const ROWS: usize = 16 * TILE;
 
 /// The gradient at a matrix `[input, output]`, given its inputs and the gradient at its outputs, which is 0 behind the last
 /// token of an image. Rows are summed in one order, whatever the number of threads.
-pub(crate) fn matrix(x: &Panels, grad: &Panels) -> Vec<f32> {
+fn matrix(x: &Panels, grad: &Panels) -> Vec<f32> {
     let (inputs, outputs) = (x.width, grad.width);
     let tokens = x.count * LANES;
     // `[tile of inputs][token][input]` and `[16 outputs][token][output]`: the tiles' operands go along tokens.
@@ -31,6 +31,15 @@ pub(crate) fn matrix(x: &Panels, grad: &Panels) -> Vec<f32> {
             }
         });
     result
+}
+
+/// The gradients at a layer's matrix and bias, as for [`matrix`]; empty unless they are wanted.
+pub(crate) fn layer(x: &Panels, grad: &Panels, wanted: bool) -> [Vec<f32>; 2] {
+    if wanted {
+        [matrix(x, grad), bias(grad)]
+    } else {
+        [Vec::new(), Vec::new()]
+    }
 }
 
 /// The sums of each feature.

@@ -6,8 +6,9 @@ use multiversion::target::selected_target;
 use super::exp::{exp, fuses, multiply_add};
 use super::gradient;
 use super::panels::{LANES, Panels, zeros};
-use super::product::{BLOCK, Linear, Product, Weights};
+use super::product::{BLOCK, Linear, Product};
 use super::sublayer::{Core, Wanted, Work};
+use crate::Activation;
 use crate::compose::SLOPE;
 
 /// An MLP.
@@ -19,19 +20,12 @@ pub(crate) struct Mlp<'a> {
     pub(crate) activation: Activation,
 }
 
-/// The activations that there are bodies for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Activation {
-    QuickGelu,
-    Gelu,
-    Relu,
-}
-
 impl Activation {
     fn forward(self, values: &mut [f32]) {
         match self {
             Self::QuickGelu => quick_gelu(values),
             Self::Gelu => gelu(values),
+            Self::GeluTanh => gelu_tanh(values),
             Self::Relu => relu(values),
         }
     }
@@ -41,6 +35,7 @@ impl Activation {
         match self {
             Self::QuickGelu => quick_gelu_and_slope(values, slopes),
             Self::Gelu => gelu_and_slope(values, slopes),
+            Self::GeluTanh => gelu_tanh_and_slope(values, slopes),
             Self::Relu => relu_and_slope(values, slopes),
         }
     }
@@ -60,26 +55,66 @@ fn quantised(slope: f32) -> u16 {
     (slope / SLOPE_STEP + SLOPE_ZERO + ROUND).to_bits() as u16
 }
 
-/// What the backward pass needs of the forward pass, besides the input.
+/// The [slopes](quantised) of an activation, as the hidden units lie; none where they are not kept.
 #[derive(Debug)]
-pub(crate) struct MlpKept {
-    /// The [slopes](quantised) of the activation, as the hidden units lie.
-    slopes: Vec<[u16; LANES]>,
-}
+pub(super) struct Slopes(Vec<[u16; LANES]>);
 
-impl Mlp<'_> {
-    fn expansion<'a>(
-        &'a self,
-        terms: &'a [(Weights<'a>, &'a Panels)],
+impl Linear<'_> {
+    /// The hidden units of the layer's outputs, and their slopes if `keep` says so.
+    pub(super) fn activated(
+        &self,
+        x: &Panels,
+        activation: Activation,
         threads: usize,
-    ) -> Product<'a> {
+        keep: bool,
+    ) -> (Panels, Slopes) {
+        let mut slopes = Vec::new();
+        let expansion = Product {
+            terms: &[(self.weights, x)],
+            bias: Some(self.bias),
+            block: BLOCK,
+            threads,
+        };
+        let hidden = if keep {
+            slopes = zeros(self.weights.outputs * x.count);
+            expansion.run_beside(Some(&mut slopes), |_, part, slopes| {
+                let slopes = slopes.unwrap_or_default().as_flattened_mut();
+                activation.forward_and_slope(part, slopes);
+            })
+        } else {
+            expansion.run(|_, part| activation.forward(part))
+        };
+        (hidden, Slopes(slopes))
+    }
+
+    /// The gradient at the inputs of the hidden units that this layer contracts, given that at its outputs.
+    pub(super) fn activated_backward(
+        &self,
+        grad: &Panels,
+        slopes: &Slopes,
+        threads: usize,
+    ) -> Panels {
+        let count = grad.count;
         Product {
-            terms,
-            bias: Some(self.expand.bias),
+            terms: &[(self.weights.transposed(), grad)],
+            bias: None,
             block: BLOCK,
             threads,
         }
+        .run(|place, part| {
+            let start = place.block * BLOCK * count + place.panel * part.len() / LANES;
+            let slopes = slopes.0[start..].as_flattened();
+            for (grad, slope) in part.iter_mut().zip(slopes) {
+                *grad *= (f32::from(*slope) - SLOPE_ZERO) * SLOPE_STEP;
+            }
+        })
     }
+}
+
+/// What the backward pass needs of the forward pass, besides the input.
+#[derive(Debug)]
+pub(crate) struct MlpKept {
+    slopes: Slopes,
 }
 
 impl Core for Mlp<'_> {
@@ -88,18 +123,8 @@ impl Core for Mlp<'_> {
     const TOKENS_ALONE: bool = true;
 
     fn forward(&self, x: Panels, work: Work, keep: bool) -> (Panels, MlpKept) {
-        let mut slopes = Vec::new();
-        let terms = [(self.expand.weights, &x)];
-        let expansion = self.expansion(&terms, work.threads);
-        let hidden = if keep {
-            slopes = zeros(self.expand.weights.outputs * x.count);
-            expansion.run_beside(Some(&mut slopes), |_, part, slopes| {
-                let slopes = slopes.unwrap_or_default().as_flattened_mut();
-                self.activation.forward_and_slope(part, slopes);
-            })
-        } else {
-            expansion.run(|_, part| self.activation.forward(part))
-        };
+        let threads = work.threads;
+        let (hidden, slopes) = (self.expand).activated(&x, self.activation, threads, keep);
         drop(x);
         let output = Product {
             terms: &[(self.contract.weights, &hidden)],
@@ -119,31 +144,19 @@ impl Core for Mlp<'_> {
         work: Work,
         wanted: Wanted,
     ) -> (Option<Panels>, Vec<Vec<f32>>) {
-        let count = grad.count;
-        let hidden_grad = Product {
-            terms: &[(self.contract.weights.transposed(), &grad)],
-            bias: None,
-            block: BLOCK,
-            threads: work.threads,
-        }
-        .run(|place, part| {
-            let start = place.block * BLOCK * count + place.panel * part.len() / LANES;
-            let slopes = kept.slopes[start..].as_flattened();
-            for (grad, slope) in part.iter_mut().zip(slopes) {
-                *grad *= (f32::from(*slope) - SLOPE_ZERO) * SLOPE_STEP;
-            }
-        });
+        let threads = work.threads;
+        let hidden_grad = (self.contract).activated_backward(&grad, &kept.slopes, threads);
         let mut at_parameters = Vec::new();
-        if wanted.parameters {
+        if wanted.parameters() {
             let x = x();
-            at_parameters.push(gradient::matrix(&x, &hidden_grad));
-            at_parameters.push(gradient::bias(&hidden_grad));
+            at_parameters.extend(gradient::layer(&x, &hidden_grad, wanted.layers[0]));
             // The hidden units are computed again: a sixth of the work of a step for a quarter of its memory.
-            let hidden = self
-                .expansion(&[(self.expand.weights, &x)], work.threads)
-                .run(|_, part| self.activation.forward(part));
-            at_parameters.push(gradient::matrix(&hidden, &grad));
-            at_parameters.push(gradient::bias(&grad));
+            let hidden = wanted.layers[1].then(|| {
+                let (hidden, _) = (self.expand).activated(&x, self.activation, threads, false);
+                hidden
+            });
+            let hidden = hidden.as_ref().unwrap_or(&x);
+            at_parameters.extend(gradient::layer(hidden, &grad, wanted.layers[1]));
         }
         drop(grad);
         let at_input = wanted.core_input().then(|| {
@@ -226,6 +239,36 @@ fn gelu_and_slope(values: &mut [f32], slopes: &mut [u16]) {
         let [below, density] = normal::<FMA>(*x);
         *slope = quantised(below + *x * density);
         *x *= below;
+    }
+}
+
+/// `sigmoid(2 u)` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`, which is `(1 + tanh(u)) / 2`, and the slope of `2 u`.
+#[inline(always)]
+fn by_tanh<const FMA: bool>(x: f32) -> [f32; 2] {
+    // 2 sqrt(2 / pi)
+    const SCALE: f32 = 1.595_769;
+    const CUBE: f32 = 0.044_715;
+    let square = x * x;
+    let gate = 1.0 / (1.0 + exp::<FMA>(-SCALE * x * multiply_add::<FMA>(CUBE, square, 1.0)));
+    [gate, SCALE * multiply_add::<FMA>(3.0 * CUBE, square, 1.0)]
+}
+
+#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+fn gelu_tanh(values: &mut [f32]) {
+    const FMA: bool = fuses(selected_target!());
+    for x in values {
+        let [gate, _] = by_tanh::<FMA>(*x);
+        *x *= gate;
+    }
+}
+
+#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
+fn gelu_tanh_and_slope(values: &mut [f32], slopes: &mut [u16]) {
+    const FMA: bool = fuses(selected_target!());
+    for (x, slope) in values.iter_mut().zip(slopes) {
+        let [gate, steepness] = by_tanh::<FMA>(*x);
+        *slope = quantised(gate + *x * gate * (1.0 - gate) * steepness);
+        *x *= gate;
     }
 }
 

@@ -14,7 +14,7 @@ mod sublayer;
 pub(crate) use adapter::Adapter;
 pub(crate) use attention::Attention;
 pub(crate) use exp::{exp, exp_wide, fuses, multiply_add};
-pub(crate) use mlp::{Activation, Mlp};
+pub(crate) use mlp::Mlp;
 pub(crate) use norm::Norm;
 pub(crate) use panels::Rows;
 pub(crate) use product::{Linear, Weights};

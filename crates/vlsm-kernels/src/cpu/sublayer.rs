@@ -1,4 +1,4 @@
-//! What all sublayers share: normalisation before, an adapter block behind, the residual, and groups of images side by side.
+//! What all sublayers share: normalisation before, an adapter block behind or beside, the residual, and groups of images side by side.
 
 use std::fmt::Debug;
 
@@ -8,8 +8,9 @@ use super::adapter::{Adapter, AdapterKept};
 use super::norm::Norm;
 use super::panels::{Panels, Rows, copied, zeros};
 use super::product::BLOCK;
+use crate::Connection;
 
-/// A sublayer: `x + adapter(core(norm(x)))`.
+/// A sublayer: `x + adapter(core(norm(x)))`, or with a parallel adapter `x + core(norm(x)) + change(norm(x))`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sublayer<'a, C> {
     pub(crate) norm: Option<Norm<'a>>,
@@ -55,8 +56,8 @@ pub(crate) struct Work {
 pub(crate) struct Wanted {
     /// That at the input.
     pub(crate) rows: bool,
-    /// Those at the core's weights and biases.
-    pub(crate) parameters: bool,
+    /// Those at weight and bias of each of the core's layers.
+    pub(crate) layers: [bool; 4],
     /// Those at the adapter's.
     pub(crate) adapter: bool,
     /// Those at scale and shift.
@@ -67,6 +68,11 @@ impl Wanted {
     /// Whether the gradient at the core's input is needed.
     pub(crate) fn core_input(self) -> bool {
         self.rows || self.norm
+    }
+
+    /// Whether any of the core's parameters has a gradient.
+    pub(crate) fn parameters(self) -> bool {
+        self.layers.contains(&true)
     }
 }
 
@@ -130,16 +136,23 @@ impl<C: Core> Sublayer<'_, C> {
         work: Work,
         keep: bool,
     ) -> (Panels, Option<Kept<C::Kept>>) {
-        let (y, core) = self.core.forward(self.input(rows, work), work, keep);
-        let core = keep.then_some(core);
-        let (y, adapter) = match &self.adapter {
-            Some(adapter) => {
-                let (y, kept) = adapter.forward(y, work.threads);
-                (y, keep.then_some(kept))
+        let x = self.input(rows, work);
+        let beside = match &self.adapter {
+            Some(adapter) if adapter.config.connection == Connection::Parallel => {
+                Some(adapter.forward(x.clone(), work.threads, keep))
             }
-            None => (y, None),
+            _ => None,
         };
-        (y, core.map(|core| Kept { core, adapter }))
+        let (y, core) = self.core.forward(x, work, keep);
+        let (y, adapter) = match (&self.adapter, beside) {
+            (_, Some((change, kept))) => (plus(y, &change), Some(kept)),
+            (Some(adapter), None) => {
+                let (y, kept) = adapter.forward(y, work.threads, keep);
+                (y, Some(kept))
+            }
+            (None, None) => (y, None),
+        };
+        (y, keep.then_some(Kept { core, adapter }))
     }
 
     /// The gradients that are asked for, given that at the output. What the forward pass did not keep is computed again.
@@ -199,13 +212,22 @@ impl<C: Core> Sublayer<'_, C> {
     ) -> ParameterGrads {
         let mut grads = ParameterGrads::default();
         let grad = Panels::pack(grad, work.shape, BLOCK);
-        let core = wanted.core_input() || wanted.parameters;
+        let core = wanted.core_input() || wanted.parameters();
+        let mut beside = None;
         let grad = match (&self.adapter, &kept.adapter) {
             (Some(adapter), Some(kept)) => {
-                let (grad, at_adapter) =
-                    adapter.backward(kept, grad, core, wanted.adapter, work.threads);
+                let parallel = adapter.config.connection == Connection::Parallel;
+                let at_output = (parallel && core).then(|| grad.clone());
+                let input = if parallel { wanted.core_input() } else { core };
+                let (at_input, at_adapter) =
+                    adapter.backward(kept, grad, input, wanted.adapter, work.threads);
                 grads.adapter = at_adapter;
-                grad
+                if parallel {
+                    beside = at_input;
+                    at_output
+                } else {
+                    at_input
+                }
             }
             _ => core.then_some(grad),
         };
@@ -217,6 +239,10 @@ impl<C: Core> Sublayer<'_, C> {
         (at_input, grads.core) = self.core.backward(input, &kept.core, grad, work, wanted);
         let Some(grad) = at_input else {
             return grads;
+        };
+        let grad = match beside {
+            Some(beside) => plus(grad, &beside),
+            None => grad,
         };
         if let (Some(norm), true) = (self.norm, wanted.norm) {
             grads.norm = norm.parameters_backward(rows, &grad, work.shape);
@@ -270,6 +296,14 @@ impl ParameterGrads {
             }
         }
     }
+}
+
+/// The sum of two with the same blocks.
+fn plus(mut sum: Panels, other: &Panels) -> Panels {
+    for (y, x) in sum.data.iter_mut().zip(&other.data) {
+        *y += x;
+    }
+    sum
 }
 
 /// How the images of a batch are divided: by as many that a thread can go through a sublayer with them alone. It depends on

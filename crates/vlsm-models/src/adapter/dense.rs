@@ -1,20 +1,11 @@
-//! Dense adapters: two blocks in each of the towers' layers.
+//! Dense adapters: blocks in the towers' layers, two in each as published.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::{AdapterBlock, blocks, conditional_block};
+use super::{AdapterBlock, LayerAdapters, conditional_block};
 use crate::config::ClipSegConfig;
-use crate::method::MethodConfig;
-
-/// The blocks in one layer of a tower, each before a residual addition.
-#[derive(Debug, Clone, Copy)]
-pub struct LayerAdapters<'a> {
-    /// Works on the output of the attention.
-    pub attention: &'a AdapterBlock,
-    /// Works on the output of the MLP.
-    pub output: &'a AdapterBlock,
-}
+use crate::method::{MethodConfig, Sublayers};
 
 /// Blocks inside the towers, and one on the projected text embedding; field names as published.
 #[derive(Module, Debug)]
@@ -26,47 +17,46 @@ pub struct DenseAdapters {
     cond_adapter: Option<AdapterBlock>,
     #[module(skip)]
     layers: Vec<usize>,
+    #[module(skip)]
+    text_layers: Vec<usize>,
 }
 
 impl DenseAdapters {
     pub(super) fn new(method: &MethodConfig, base: &ClipSegConfig, device: &Device) -> Self {
-        let layers = method.layers(base);
-        let make = |wanted: bool, width| {
-            let count = if wanted { layers.len() } else { 0 };
-            blocks(method, count, width, device)
-        };
         let (text, vision) = (base.text_config.hidden_size, base.vision_config.hidden_size);
+        let make = |sublayer, places: &[(usize, usize)], width| {
+            let wanted = [Sublayers::Both, sublayer].contains(&method.sublayers);
+            let places = if wanted { places } else { &[] };
+            let blocks = places.iter().map(|(_, bottleneck)| {
+                let block = AdapterBlock::new(width, *bottleneck, method, device);
+                block.connected(method.connection)
+            });
+            blocks.collect()
+        };
+        let (attention, mlp) = (Sublayers::Attention, Sublayers::Mlp);
+        let places = method.vision_places(base);
+        let text_places = method.text_places(base);
         Self {
-            v_attn_adapters: make(true, vision),
-            v_out_adapters: make(true, vision),
-            l_attn_adapters: make(method.towers.text(), text),
-            l_out_adapters: make(method.towers.text(), text),
+            v_attn_adapters: make(attention, &places, vision),
+            v_out_adapters: make(mlp, &places, vision),
+            l_attn_adapters: make(attention, &text_places, text),
+            l_out_adapters: make(mlp, &text_places, text),
             cond_adapter: conditional_block(method, base, device),
-            layers,
+            layers: places.into_iter().map(|(layer, _)| layer).collect(),
+            text_layers: text_places.into_iter().map(|(layer, _)| layer).collect(),
         }
     }
 
     /// The blocks in layer `index` of the vision tower.
-    pub fn vision_layer(&self, index: usize) -> Option<LayerAdapters<'_>> {
-        self.layer(index, &self.v_attn_adapters, &self.v_out_adapters)
+    pub fn vision_layer(&self, index: usize) -> LayerAdapters<'_> {
+        let (attention, output) = (&self.v_attn_adapters, &self.v_out_adapters);
+        layer(index, &self.layers, attention, output)
     }
 
     /// The blocks in layer `index` of the text tower.
-    pub fn text_layer(&self, index: usize) -> Option<LayerAdapters<'_>> {
-        self.layer(index, &self.l_attn_adapters, &self.l_out_adapters)
-    }
-
-    fn layer<'a>(
-        &self,
-        index: usize,
-        attention: &'a [AdapterBlock],
-        output: &'a [AdapterBlock],
-    ) -> Option<LayerAdapters<'a>> {
-        let place = self.layers.iter().position(|layer| *layer == index)?;
-        Some(LayerAdapters {
-            attention: attention.get(place)?,
-            output: output.get(place)?,
-        })
+    pub fn text_layer(&self, index: usize) -> LayerAdapters<'_> {
+        let (attention, output) = (&self.l_attn_adapters, &self.l_out_adapters);
+        layer(index, &self.text_layers, attention, output)
     }
 
     /// The projected text embedding, `[prompts, projection]`.
@@ -75,5 +65,19 @@ impl DenseAdapters {
             Some(adapter) => adapter.forward(embedding),
             None => embedding,
         }
+    }
+}
+
+fn layer<'a>(
+    index: usize,
+    layers: &[usize],
+    attention: &'a [AdapterBlock],
+    output: &'a [AdapterBlock],
+) -> LayerAdapters<'a> {
+    let place = layers.iter().position(|layer| *layer == index);
+    LayerAdapters {
+        attention: place.and_then(|place| attention.get(place)),
+        output: place.and_then(|place| output.get(place)),
+        lora: None,
     }
 }

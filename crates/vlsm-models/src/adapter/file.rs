@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::fingerprint;
 use crate::error::{ModelError, Result};
-use crate::method::{MethodConfig, MethodKind, Profile, Towers};
+use crate::method::{Bottleneck, MethodConfig, MethodKind, Profile, Towers};
 use crate::tensor_file::{self, HostTensor};
 
 /// Which base parameters were trained on.
@@ -249,9 +249,9 @@ fn infer(tensors: &BTreeMap<String, HostTensor>) -> std::result::Result<MethodCo
     Ok(MethodConfig {
         kind,
         towers,
-        bottleneck: hidden(&format!("{list}.0")),
+        bottleneck: hidden(&format!("{list}.0")).map(Bottleneck::All),
         cond_bottleneck: hidden("cond_adapter").unwrap_or(256),
         profile: Profile::Paper,
-        layers: None,
+        ..MethodConfig::default()
     })
 }

@@ -3,19 +3,32 @@
 mod block;
 mod dense;
 mod file;
+mod lora;
 mod shallow;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-pub use block::{AdapterBlock, AdapterBlockConfig};
-pub use dense::{DenseAdapters, LayerAdapters};
+pub use block::AdapterBlock;
+pub use dense::DenseAdapters;
 pub use file::{AdapterFile, BaseIdentity};
+pub use lora::{LoraAdapters, LoraLayer, LowRank};
 pub use shallow::ShallowAdapters;
 
 use crate::config::ClipSegConfig;
 use crate::error::Result;
 use crate::method::{MethodConfig, MethodKind};
+
+/// The adapters in one layer of a tower.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LayerAdapters<'a> {
+    /// The block of the attention.
+    pub attention: Option<&'a AdapterBlock>,
+    /// The block of the MLP.
+    pub output: Option<&'a AdapterBlock>,
+    /// Changes of the layer's matrices.
+    pub lora: Option<&'a LoraLayer>,
+}
 
 /// The adapters of a method.
 #[derive(Module, Debug)]
@@ -25,6 +38,8 @@ pub enum Adapters {
     Dense(DenseAdapters),
     /// Blocks between the towers and the decoder.
     Shallow(ShallowAdapters),
+    /// Changes of the matrices in the towers' layers.
+    Lora(LoraAdapters),
 }
 
 impl Adapters {
@@ -42,23 +57,26 @@ impl Adapters {
         Ok(match method.kind {
             MethodKind::Dense => Some(Self::Dense(DenseAdapters::new(method, base, device))),
             MethodKind::Shallow => Some(Self::Shallow(ShallowAdapters::new(method, base, device))),
+            MethodKind::Lora => Some(Self::Lora(LoraAdapters::new(method, base, device))),
             MethodKind::Decoder | MethodKind::Full | MethodKind::ZeroShot => None,
         })
     }
 
-    /// The blocks in layer `index` of the vision tower.
-    pub fn vision_layer(&self, index: usize) -> Option<LayerAdapters<'_>> {
+    /// The adapters in layer `index` of the vision tower.
+    pub fn vision_layer(&self, index: usize) -> LayerAdapters<'_> {
         match self {
             Self::Dense(dense) => dense.vision_layer(index),
-            Self::Shallow(_) => None,
+            Self::Lora(lora) => lora.vision_layer(index),
+            Self::Shallow(_) => LayerAdapters::default(),
         }
     }
 
-    /// The blocks in layer `index` of the text tower.
-    pub fn text_layer(&self, index: usize) -> Option<LayerAdapters<'_>> {
+    /// The adapters in layer `index` of the text tower.
+    pub fn text_layer(&self, index: usize) -> LayerAdapters<'_> {
         match self {
             Self::Dense(dense) => dense.text_layer(index),
-            Self::Shallow(_) => None,
+            Self::Lora(lora) => lora.text_layer(index),
+            Self::Shallow(_) => LayerAdapters::default(),
         }
     }
 
@@ -66,7 +84,7 @@ impl Adapters {
     pub fn adapt_taps(&self, tapped: Vec<Tensor<3>>) -> Vec<Tensor<3>> {
         match self {
             Self::Shallow(shallow) => shallow.adapt_taps(tapped),
-            Self::Dense(_) => tapped,
+            Self::Dense(_) | Self::Lora(_) => tapped,
         }
     }
 
@@ -74,7 +92,7 @@ impl Adapters {
     pub fn text_taps(&self) -> &[usize] {
         match self {
             Self::Shallow(shallow) => shallow.text_taps(),
-            Self::Dense(_) => &[],
+            Self::Dense(_) | Self::Lora(_) => &[],
         }
     }
 
@@ -83,15 +101,10 @@ impl Adapters {
     pub fn adapt_text(&self, embedding: Tensor<2>, tapped: Vec<Tensor<2>>) -> Tensor<2> {
         match self {
             Self::Dense(dense) => dense.adapt_text(embedding),
+            Self::Lora(lora) => lora.adapt_text(embedding),
             Self::Shallow(shallow) => shallow.adapt_text(embedding, tapped),
         }
     }
-}
-
-/// A block of a method for each of `count` places.
-fn blocks(method: &MethodConfig, count: usize, width: usize, device: &Device) -> Vec<AdapterBlock> {
-    let config = AdapterBlockConfig::new(width, method.bottleneck(), method.profile);
-    (0..count).map(|_| config.init(device)).collect()
 }
 
 /// The block on the projected text embedding, where a method has it.
@@ -100,7 +113,7 @@ fn conditional_block(
     base: &ClipSegConfig,
     device: &Device,
 ) -> Option<AdapterBlock> {
-    let config =
-        AdapterBlockConfig::new(base.projection_dim, method.cond_bottleneck, method.profile);
-    method.towers.conditional().then(|| config.init(device))
+    let (width, bottleneck) = (base.projection_dim, method.cond_bottleneck);
+    let wanted = method.towers.conditional();
+    wanted.then(|| AdapterBlock::new(width, bottleneck, method, device))
 }

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::{AdapterBlock, blocks, conditional_block};
+use super::{AdapterBlock, conditional_block};
 use crate::config::ClipSegConfig;
 use crate::method::MethodConfig;
 
@@ -23,22 +23,23 @@ pub struct ShallowAdapters {
 
 impl ShallowAdapters {
     pub(super) fn new(method: &MethodConfig, base: &ClipSegConfig, device: &Device) -> Self {
-        let taps = method.layers(base);
-        let make = |count, width| blocks(method, count, width, device);
-        let text_taps = if method.towers.text() {
-            taps.clone()
-        } else {
-            Vec::new()
+        let taps = method.vision_places(base);
+        let text_taps = method.text_places(base);
+        let make = |taps: &[(usize, usize)], width| {
+            let widths = taps.iter().map(|(_, bottleneck)| *bottleneck);
+            widths
+                .map(|bottleneck| AdapterBlock::new(width, bottleneck, method, device))
+                .collect()
         };
         Self {
-            vision_extract_adapters: make(taps.len(), base.vision_config.hidden_size),
-            text_extract_adapters: make(text_taps.len(), base.text_config.hidden_size),
+            vision_extract_adapters: make(&taps, base.vision_config.hidden_size),
+            text_extract_adapters: make(&text_taps, base.text_config.hidden_size),
             cond_adapter: conditional_block(method, base, device),
             places: taps
                 .iter()
-                .filter_map(|tap| base.extract_layers.iter().position(|layer| layer == tap))
+                .filter_map(|(tap, _)| base.extract_layers.iter().position(|layer| layer == tap))
                 .collect(),
-            text_taps,
+            text_taps: text_taps.into_iter().map(|(tap, _)| tap).collect(),
         }
     }
 

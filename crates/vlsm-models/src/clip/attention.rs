@@ -4,8 +4,10 @@ use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, activation};
-use vlsm_kernels::{Adapter, AttentionConfig, AttentionWeights, Normalisation};
+use vlsm_kernels::{AttentionConfig, AttentionWeights, Normalisation};
 
+use super::encoder::kernel;
+use crate::adapter::LayerAdapters;
 use crate::linear;
 
 /// Configuration of [`SelfAttention`].
@@ -49,15 +51,17 @@ impl SelfAttention {
         &self,
         x: Tensor<3>,
         norm: Normalisation<Dispatch>,
-        adapter: Adapter<Dispatch>,
+        adapters: LayerAdapters<'_>,
         causal: bool,
     ) -> Tensor<3> {
+        let lora = adapters.lora;
         let weights = AttentionWeights {
-            query: linear::weights(&self.q_proj),
-            key: linear::weights(&self.k_proj),
-            value: linear::weights(&self.v_proj),
-            output: linear::weights(&self.out_proj),
+            query: linear::changed(&self.q_proj, lora.and_then(|lora| lora.q_proj.as_ref())),
+            key: linear::changed(&self.k_proj, lora.and_then(|lora| lora.k_proj.as_ref())),
+            value: linear::changed(&self.v_proj, lora.and_then(|lora| lora.v_proj.as_ref())),
+            output: linear::changed(&self.out_proj, lora.and_then(|lora| lora.out_proj.as_ref())),
         };
+        let adapter = kernel(adapters.attention);
         let config = AttentionConfig {
             heads: self.heads,
             causal,

@@ -45,7 +45,7 @@ impl BertTower {
     }
 
     /// Encodes prompts; `taps` are the layers whose states at the first token are wanted too, `adapters` gives a layer's
-    /// dense adapters. The pooled state is that of the projection's hidden units.
+    /// adapters. The pooled state is that of the projection's hidden units.
     ///
     /// Padding would have to be hidden from every token. Instead, prompts of one length are encoded together and those of
     /// another apart: nothing is computed for padding, and a prompt's states do not depend on the prompts beside it.
@@ -53,7 +53,7 @@ impl BertTower {
         &self,
         tokens: &TokenBatch,
         taps: &[usize],
-        adapters: impl Fn(usize) -> Option<LayerAdapters<'a>>,
+        adapters: impl Fn(usize) -> LayerAdapters<'a>,
     ) -> TextStates {
         let mut lengths: Vec<usize> = tokens.prompts().map(<[i64]>::len).collect();
         lengths.sort_unstable();
@@ -96,7 +96,7 @@ impl BertTower {
         ids: Vec<i64>,
         length: usize,
         taps: &[usize],
-        adapters: impl Fn(usize) -> Option<LayerAdapters<'a>>,
+        adapters: impl Fn(usize) -> LayerAdapters<'a>,
     ) -> Vec<Tensor<2>> {
         let positions = self.embeddings.position_embedding.weight.val();
         let types = self.embeddings.token_type_embedding.weight.val();

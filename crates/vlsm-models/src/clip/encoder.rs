@@ -4,10 +4,10 @@ use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use vlsm_kernels::{Adapter, Normalisation};
+use vlsm_kernels::{Adapter, MlpWeights, Normalisation};
 
 use super::{LayerNorm, SelfAttention, SelfAttentionConfig};
-use crate::adapter::LayerAdapters;
+use crate::adapter::{AdapterBlock, LayerAdapters};
 use crate::config::{Activation, TextConfig, VisionConfig};
 use crate::linear;
 
@@ -48,16 +48,15 @@ impl Mlp {
         &self,
         x: Tensor<3>,
         norm: Normalisation<Dispatch>,
-        adapter: Adapter<Dispatch>,
+        adapters: LayerAdapters<'_>,
     ) -> Tensor<3> {
-        let weights = linear::mlp_weights(&self.fc1, &self.fc2);
-        let activation = match self.activation {
-            Activation::QuickGelu => vlsm_kernels::Activation::QuickGelu,
-            Activation::Gelu => vlsm_kernels::Activation::Gelu,
-            Activation::GeluNew => vlsm_kernels::Activation::GeluTanh,
-            Activation::Relu => vlsm_kernels::Activation::Relu,
+        let lora = adapters.lora;
+        let weights = MlpWeights {
+            expand: linear::changed(&self.fc1, lora.and_then(|lora| lora.fc1.as_ref())),
+            contract: linear::changed(&self.fc2, lora.and_then(|lora| lora.fc2.as_ref())),
         };
-        vlsm_kernels::mlp_sublayer(x, norm, weights, adapter, activation)
+        let adapter = kernel(adapters.output);
+        vlsm_kernels::mlp_sublayer(x, norm, weights, adapter, self.activation.into())
     }
 }
 
@@ -109,18 +108,13 @@ impl EncoderLayerConfig {
 }
 
 impl EncoderLayer {
-    /// `[batch, tokens, width]` to the same shape; dense adapters work on the output of the
-    /// attention and of the MLP, each before the residual addition.
-    pub fn forward(
-        &self,
-        x: Tensor<3>,
-        causal: bool,
-        adapters: Option<LayerAdapters<'_>>,
-    ) -> Tensor<3> {
-        let (attention, output) = kernels(adapters);
+    /// `[batch, tokens, width]` to the same shape; dense adapters work on the attention and on the MLP, each before the
+    /// residual addition.
+    pub fn forward(&self, x: Tensor<3>, causal: bool, adapters: LayerAdapters<'_>) -> Tensor<3> {
         let norm = self.layer_norm1.of_sublayer();
-        let x = self.self_attn.forward(x, norm, attention, causal);
-        self.mlp.forward(x, self.layer_norm2.of_sublayer(), output)
+        let x = self.self_attn.forward(x, norm, adapters, causal);
+        let norm = self.layer_norm2.of_sublayer();
+        self.mlp.forward(x, norm, adapters)
     }
 
     /// A layer for tokens that read and are not read: each attends to itself and to `memory`, the input of this layer,
@@ -138,32 +132,24 @@ impl EncoderLayer {
         let y = self
             .self_attn
             .read(norm.forward(tokens.clone()), norm.forward(memory), bias);
-        self.mlp
-            .forward(tokens + y, self.layer_norm2.of_sublayer(), Adapter::None)
+        let norm = self.layer_norm2.of_sublayer();
+        self.mlp.forward(tokens + y, norm, LayerAdapters::default())
     }
 
     /// The post-norm order of CLIPSeg's decoder and of BERT. `[batch, tokens, width]` to the same shape; adapters as in
     /// [`forward`](Self::forward).
-    pub fn forward_post_norm(
-        &self,
-        x: Tensor<3>,
-        adapters: Option<LayerAdapters<'_>>,
-    ) -> Tensor<3> {
-        let (attention, output) = kernels(adapters);
+    pub fn forward_post_norm(&self, x: Tensor<3>, adapters: LayerAdapters<'_>) -> Tensor<3> {
         let none = Normalisation::None;
-        let x = self.self_attn.forward(x, none, attention, false);
+        let x = self.self_attn.forward(x, none, adapters, false);
         let x = self.layer_norm1.forward(x);
-        let x = self.mlp.forward(x, Normalisation::None, output);
+        let x = self.mlp.forward(x, Normalisation::None, adapters);
         self.layer_norm2.forward(x)
     }
 }
 
-/// The blocks behind attention and MLP.
-fn kernels(adapters: Option<LayerAdapters<'_>>) -> (Adapter<Dispatch>, Adapter<Dispatch>) {
-    match adapters {
-        Some(LayerAdapters { attention, output }) => (attention.kernel(), output.kernel()),
-        None => (Adapter::None, Adapter::None),
-    }
+/// A sublayer's block, as a part of it.
+pub(super) fn kernel(block: Option<&AdapterBlock>) -> Adapter<Dispatch> {
+    block.map_or(Adapter::None, AdapterBlock::kernel)
 }
 
 /// Configuration of an [`Encoder`].

@@ -188,7 +188,7 @@ impl TextModel {
         &self,
         tokens: &TokenBatch,
         taps: &[usize],
-        adapters: impl Fn(usize) -> Option<LayerAdapters<'a>>,
+        adapters: impl Fn(usize) -> LayerAdapters<'a>,
     ) -> TextStates {
         match self {
             Self::Clip(tower) => tower.forward(tokens, taps, adapters),
@@ -209,12 +209,12 @@ pub struct TextStates {
 
 impl TextTower {
     /// Encodes prompts; `taps` are the layers whose states are wanted too, `adapters` gives a
-    /// layer's dense adapters.
+    /// layer's adapters.
     pub fn forward<'a>(
         &self,
         tokens: &TokenBatch,
         taps: &[usize],
-        adapters: impl Fn(usize) -> Option<LayerAdapters<'a>>,
+        adapters: impl Fn(usize) -> LayerAdapters<'a>,
     ) -> TextStates {
         let (last, tapped) = self.layers(tokens, taps, adapters);
         TextStates {
@@ -226,7 +226,7 @@ impl TextTower {
     /// The normalised last states of all tokens, `[prompts, tokens, width]`, and those at the end-of-text token,
     /// `[prompts, width]`.
     pub fn words(&self, tokens: &TokenBatch) -> (Tensor<3>, Tensor<2>) {
-        let (last, _) = self.layers(tokens, &[], |_| None);
+        let (last, _) = self.layers(tokens, &[], |_| LayerAdapters::default());
         let words = self.final_layer_norm.forward(last);
         (words.clone(), at_end(words, tokens))
     }
@@ -236,7 +236,7 @@ impl TextTower {
         &self,
         tokens: &TokenBatch,
         taps: &[usize],
-        adapters: impl Fn(usize) -> Option<LayerAdapters<'a>>,
+        adapters: impl Fn(usize) -> LayerAdapters<'a>,
     ) -> (Tensor<3>, Vec<Tensor<2>>) {
         let (prompts, length) = (tokens.len(), tokens.length);
         let positions = self.embeddings.position_embedding.weight.val();

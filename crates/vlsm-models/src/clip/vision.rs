@@ -109,13 +109,13 @@ impl VisionTower {
     }
 
     /// The outputs of the tapped layers, in the order of `taps`, each
-    /// `[batch, 1 + grid * grid, width]`. `adapters` gives a layer's dense adapters. Layers
+    /// `[batch, 1 + grid * grid, width]`. `adapters` gives a layer's adapters. Layers
     /// behind the last tap are not run.
     pub fn forward<'a>(
         &self,
         pixels: Tensor<4>,
         taps: &[usize],
-        adapters: impl Fn(usize) -> Option<LayerAdapters<'a>>,
+        adapters: impl Fn(usize) -> LayerAdapters<'a>,
     ) -> Vec<Tensor<3>> {
         let last = taps.iter().copied().max().unwrap_or(0);
         let mut tapped = vec![None; taps.len()];

@@ -5,6 +5,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
 use super::Upsample;
+use crate::adapter::LayerAdapters;
 use crate::clip::{EncoderLayer, EncoderLayerConfig};
 use crate::config::{Activation, ClipSegConfig};
 
@@ -74,7 +75,7 @@ impl Decoder {
                     .unsqueeze_dim::<3>(1);
                 y = y * scale + shift;
             }
-            x = Some(layer.forward_post_norm(y, None));
+            x = Some(layer.forward_post_norm(y, LayerAdapters::default()));
         }
         let Some(x) = x else {
             // The configuration has at least one tap.

@@ -4,11 +4,11 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::ClipSeg;
-use crate::adapter::Adapters;
+use crate::adapter::{Adapters, LayerAdapters};
 use crate::clip::{TextStates, TokenBatch};
 use crate::error::Result;
 use crate::init;
-use crate::method::{MethodConfig, MethodKind, Profile};
+use crate::method::{MethodConfig, Profile};
 use crate::model::{SegmentationModel, States};
 use crate::preprocess::check_image_size;
 use crate::weights;
@@ -33,9 +33,7 @@ impl AdaptedClipSeg {
         if let (Profile::Paper, Some(taps)) = (method.profile, &clipseg.config.published_taps) {
             clipseg.config.extract_layers.clone_from(taps);
         }
-        if clipseg.config.fresh_decoder
-            && matches!(method.kind, MethodKind::Decoder | MethodKind::Full)
-        {
+        if clipseg.config.fresh_decoder && method.trains_decoder() {
             let decoder = init::decoder(&clipseg.config, seed);
             clipseg = weights::import(clipseg, decoder, |name| name.starts_with("decoder.")).0;
         }
@@ -48,7 +46,7 @@ impl AdaptedClipSeg {
         let adapters = Adapters::new(&method, &clipseg.config, &device)?;
         Ok(Self {
             clipseg,
-            adapters: init::adapters(adapters, method.profile, seed),
+            adapters: init::adapters(adapters, method.init(), seed),
             method,
         })
     }
@@ -62,7 +60,8 @@ impl SegmentationModel for AdaptedClipSeg {
     fn vision_states(&self, pixels: Tensor<4>) -> States {
         let tower = &self.clipseg.clip.vision_model;
         tower.forward(pixels, &self.clipseg.config.extract_layers, |layer| {
-            self.adapters.as_ref()?.vision_layer(layer)
+            let adapters = self.adapters.as_ref();
+            adapters.map_or_else(LayerAdapters::default, |all| all.vision_layer(layer))
         })
     }
 
@@ -94,7 +93,8 @@ impl SegmentationModel for AdaptedClipSeg {
         let clip = &self.clipseg.clip;
         let taps = self.adapters.as_ref().map_or(&[][..], Adapters::text_taps);
         let TextStates { pooled, tapped } = clip.text_model.forward(tokens, taps, |layer| {
-            self.adapters.as_ref()?.text_layer(layer)
+            let adapters = self.adapters.as_ref();
+            adapters.map_or_else(LayerAdapters::default, |all| all.text_layer(layer))
         });
         let mut states = vec![clip.text_projection.forward(pooled)];
         states.extend(tapped);

@@ -314,7 +314,7 @@ pub fn trains(kind: MethodKind, name: &str) -> bool {
     match kind {
         MethodKind::Full => name != "backbone.logit_scale" && !is_statistic(name),
         MethodKind::Decoder => !name.starts_with("backbone.") && !is_statistic(name),
-        MethodKind::Dense | MethodKind::Shallow | MethodKind::ZeroShot => false,
+        MethodKind::Dense | MethodKind::Shallow | MethodKind::Lora | MethodKind::ZeroShot => false,
     }
 }
 

@@ -58,6 +58,7 @@ pub use side::{FusionLayer, SideNetwork};
 pub use templates::TEMPLATES;
 
 use self::recognition::{recognise, unit_length};
+use crate::adapter::LayerAdapters;
 use crate::clip::{TextTower, TokenBatch, VisionTower};
 use crate::error::{ModelError, Result};
 use crate::method::Profile;
@@ -230,7 +231,7 @@ impl San {
                 states.push(x.clone());
             }
             if wanted.iter().any(|state| *state > index) {
-                x = layer.forward(x, false, None);
+                x = layer.forward(x, false, LayerAdapters::default());
             }
         }
         states
@@ -293,7 +294,10 @@ impl San {
 
     /// Tokens to CLIP's embeddings `[prompts, projection]`, not normalised.
     pub fn encode_text(&self, tokens: &TokenBatch) -> Tensor<2> {
-        let states = self.clip.text_model.forward(tokens, &[], |_| None);
+        let states = self
+            .clip
+            .text_model
+            .forward(tokens, &[], |_| LayerAdapters::default());
         self.clip.text_projection.forward(states.pooled)
     }
 

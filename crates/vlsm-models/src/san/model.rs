@@ -112,7 +112,9 @@ impl SegmentationModel for AdaptedSan {
         match self.method.kind {
             MethodKind::Decoder => name.strip_prefix("san.").is_some_and(San::is_side),
             MethodKind::Full => !dead.contains(&name),
-            MethodKind::Dense | MethodKind::Shallow | MethodKind::ZeroShot => false,
+            MethodKind::Dense | MethodKind::Shallow | MethodKind::Lora | MethodKind::ZeroShot => {
+                false
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor};
 use super::config::{Fusion, SanConfig, SideConfig};
 use super::mask_decoder::MaskDecoder;
 use super::resize::bilinear;
+use crate::adapter::LayerAdapters;
 use crate::clip::{Encoder, EncoderConfig, EncoderLayerConfig, LayerNorm, resize_positions};
 use crate::config::Activation;
 
@@ -136,7 +137,7 @@ impl SideNetwork {
             if block == 0 {
                 x = fuse(x, 0);
             }
-            x = fuse(layer.forward(x, false, None), block + 1);
+            x = fuse(layer.forward(x, false, LayerAdapters::default()), block + 1);
         }
         [
             x.clone().narrow(1, 0, queries),

@@ -14,6 +14,7 @@ pub fn method_name(method: &MethodConfig) -> String {
     match method.kind {
         MethodKind::Dense => format!("dense adapters ({towers})"),
         MethodKind::Shallow => format!("shallow adapters ({towers})"),
+        MethodKind::Lora => format!("LoRA ({towers})"),
         MethodKind::Decoder => "decoder".into(),
         MethodKind::Full => "full fine-tuning".into(),
         MethodKind::ZeroShot => "zero-shot".into(),
@@ -42,8 +43,10 @@ pub fn recipe_facts(
     let (data, optim, trainer) = (&recipe.data.config, &recipe.optim, &recipe.trainer);
     let method = &recipe.method.config;
     let mut in_words = method_name(method);
-    if matches!(method.kind, MethodKind::Dense | MethodKind::Shallow) {
-        in_words += &format!(", bottleneck {}", method.bottleneck());
+    if method.has_adapters() {
+        for (key, value) in method.form() {
+            in_words += &format!(", {} {value}", key.replace('_', " "));
+        }
     }
     let mut epochs = format!("at most {}", trainer.epochs);
     if let Some(steps) = trainer.max_steps {

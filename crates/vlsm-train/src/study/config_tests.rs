@@ -1,5 +1,7 @@
 //! Tests of reading studies.
 
+use vlsm_models::Bottleneck;
+
 use super::*;
 
 const STUDY: &str = r#"
@@ -68,7 +70,7 @@ fn cells_are_the_grid() {
     let recipe = &cell.recipe;
     assert_eq!((recipe.optim.lr, recipe.trainer.epochs), (1e-3, 2));
     assert_eq!(recipe.trainer.seed, 41);
-    assert_eq!(recipe.method.config.bottleneck, Some(8));
+    assert_eq!(recipe.method.config.bottleneck, Some(Bottleneck::All(8)));
     assert_eq!(study.cells[6].recipe.optim.lr, 1e-5);
     assert_eq!(study.methods[1].title, "dense adapters");
     assert_eq!(study.cells[8].members, ["kvasir_polyp", "endoscopy"]);

@@ -257,3 +257,55 @@ fn a_biomedclipseg_goes_through_all_commands() {
     assert_eq!(run["prompts"], merged["prompts"]);
     assert!(!run["prompts"].is_null(), "{run}");
 }
+
+/// LoRA and the decoder, trained together: described, measured, and merged into a base that scores the same.
+#[test]
+fn lora_is_merged_into_its_base() {
+    let shop = Workshop::new();
+    let train = |run: &str, towers: &str| {
+        shop.ok(&[
+            "train",
+            "recipe.toml",
+            "--out",
+            run,
+            "--set",
+            "method.kind=lora",
+            "--set",
+            towers,
+            "--set",
+            "method.train_decoder=true",
+            "--set",
+            "method.bottleneck=[1, 2, 4]",
+            "--set",
+            "method.projections=[\"query\", \"fc2\"]",
+        ])
+    };
+    train("run", "method.towers=vl");
+    let adapter = "run/adapter.safetensors";
+    let info = shop.ok(&["model", "info", adapter]);
+    for part in [
+        "bottleneck [1, 2, 4]",
+        "projections [query, fc2]",
+        "train_decoder true",
+        "v_lora",
+        "l_lora",
+    ] {
+        assert!(info.contains(part), "{info}");
+    }
+    let report = String::from_utf8(shop.read("run/report.html")).unwrap();
+    assert!(report.contains("train decoder true"));
+    let merge = |adapter, out| ["model", "merge", adapter, "--base", "base", "-o", out];
+    shop.ok(&merge(adapter, "merged"));
+    let scores = |arguments: &[&str]| -> Value {
+        let eval = ["eval", "--data", "data", "--json", "--base"];
+        serde_json::from_str(&shop.ok(&[&eval[..], arguments].concat())).unwrap()
+    };
+    let beside = scores(&["base", "--adapter", adapter]);
+    assert_eq!(beside["prompts"], scores(&["merged"])["prompts"]);
+    assert_ne!(beside["prompts"], scores(&["base"])["prompts"]);
+
+    train("blocks", "method.towers=vlc");
+    let error = shop.fails(&merge("blocks/adapter.safetensors", "never"));
+    assert!(error.contains("\"vl\" none"), "{error}");
+    assert!(!shop.path("never").exists());
+}

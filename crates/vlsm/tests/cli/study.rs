@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use vlsm::models::Profile;
+use vlsm::models::{ClipSegConfig, Profile};
 use vlsm::train::Study;
 
 use crate::support::Workshop;
@@ -266,6 +266,12 @@ fn those_that_ship_can_be_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../studies");
     let cells = |name: &str, profile: Profile| {
         let study = Study::read(&folder.join(format!("{name}.toml")), &[]).unwrap();
+        for cell in &study.cells {
+            if cell.recipe.model.base.starts_with("CIDAS/") {
+                let method = &cell.recipe.method.config;
+                method.validate(&ClipSegConfig::rd64_refined()).unwrap();
+            }
+        }
         let own = |cell: &vlsm::train::study::Cell| cell.recipe.method.config.profile;
         assert!(
             study.cells.iter().all(|cell| own(cell) == profile),
@@ -273,12 +279,16 @@ fn those_that_ship_can_be_read() {
         );
         study.cells.len()
     };
-    assert_eq!(cells("table1", Profile::Paper), 8 * 3 * 3);
-    assert_eq!(cells("medvlsm", Profile::Paper), 4 * 10 * 2);
+    assert_eq!(cells("table1", Profile::Paper), 8 * 5 * 3);
+    assert_eq!(cells("medvlsm", Profile::Paper), 4 * 10 * (3 + 4));
     assert_eq!(cells("adapters_bottleneck", Profile::Default), 2 * 8 * 3);
     assert_eq!(cells("adapters_towers", Profile::Default), 2 * 6 * 3);
     assert_eq!(cells("adapters_layers", Profile::Default), 2 * 6 * 3);
+    assert_eq!(cells("adapters_placement", Profile::Default), 2 * 8 * 3);
+    assert_eq!(cells("adapters_form", Profile::Default), 2 * 5 * 3);
+    assert_eq!(cells("adapters_depth", Profile::Default), 2 * 4 * 3);
+    assert_eq!(cells("adapters_lora", Profile::Default), 2 * 7 * 3);
     assert_eq!(cells("builtin", Profile::Default), 3 * (4 * 3 + 1));
     assert_eq!(cells("phantoms", Profile::Default), 2 * 5);
-    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 7);
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 11);
 }

@@ -77,7 +77,7 @@ fn a_run_learns_and_leaves_its_files() {
 #[test]
 fn two_runs_are_the_same_to_the_bit() {
     let shop = Workshop::new();
-    for kind in ["dense", "shallow", "decoder"] {
+    for kind in ["dense", "shallow", "lora", "decoder"] {
         let kind = format!("method.kind={kind}");
         let set = ["--set", &kind, "--set", "trainer.epochs=2"];
         for run in ["a", "b"] {

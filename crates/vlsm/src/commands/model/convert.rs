@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use vlsm_models::{AdapterFile, Base, Model, Profile};
+use vlsm_models::{AdapterFile, Base, Model};
 
 use crate::commands::make_parent;
 use crate::output::{note, print, thousands};
@@ -56,12 +56,10 @@ pub(crate) struct ExportArgs {
 impl ExportArgs {
     pub(super) fn run(self) -> Result<()> {
         let adapter = AdapterFile::read(&self.adapter)?;
-        if adapter.method.has_adapters()
-            && (adapter.method.profile != Profile::Paper || adapter.method.layers.is_some())
-        {
+        if adapter.method.has_adapters() && !adapter.method.as_published() {
             note(
-                "note: this adapter was not trained as published (profile or layers differ); the \
-                 published code computes something else with these parameters",
+                "note: this adapter was not trained as published (profile, layers or form differ); \
+                 the published code computes something else with these parameters",
             );
         }
         make_parent(&self.out)?;

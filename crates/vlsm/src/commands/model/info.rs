@@ -236,14 +236,9 @@ impl AdapterInfo {
         ];
         if method.has_adapters() {
             rows.push(("towers", word(&method.towers)));
-            let mut bottleneck = method.bottleneck().to_string();
-            if method.towers.conditional() {
-                bottleneck += &format!(", conditional {}", method.cond_bottleneck);
-            }
-            rows.push(("bottleneck", bottleneck));
-            let layers = method.layers.as_ref();
-            let layers = layers.map_or("the method's own".into(), |layers| format!("{layers:?}"));
-            rows.push(("layers", layers));
+            let form = method.form();
+            let form = form.iter().map(|(key, value)| format!("{key} {value}"));
+            rows.push(("adapters", form.collect::<Vec<_>>().join(", ")));
         }
         match &self.base {
             Some(base) => {

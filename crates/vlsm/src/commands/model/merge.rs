@@ -6,20 +6,20 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use vlsm_data::write_atomic_bytes;
 use vlsm_models::tensor_file::{self, WrittenAs};
-use vlsm_models::{AdapterFile, Base, NetworkConfig, Profile, weights};
+use vlsm_models::{AdapterFile, Base, MethodKind, NetworkConfig, Profile, weights};
 
 use crate::commands::{make_folder, to_json};
 use crate::output::{print, thousands};
 
-/// Make a base of a base and of what methods `full` or `decoder` trained of it.
+/// Make a base of a base and of what methods `full`, `decoder` or `lora` trained of it.
 ///
 /// Writes the files that `vlsm model init` does, in the format of Hugging Face or open_clip.
-/// Adapters stay beside their base: they are no part of a CLIPSeg.
+/// Blocks of adapters stay beside their base: they are no part of a CLIPSeg.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   vlsm model merge runs/base_scenes/adapter.safetensors --base bases/tiny --half -o bases/trained")]
 pub(crate) struct Args {
-    /// What a run with method `full` or `decoder` trained.
+    /// What a run with method `full`, `decoder` or `lora` trained.
     trained: PathBuf,
     /// The base it was trained from: a folder, a name on the hub, or builtin:tiny.
     #[arg(long)]
@@ -37,12 +37,19 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let trained = AdapterFile::read(&self.trained)?;
-        if trained.method.has_adapters() {
+        let mut trained = AdapterFile::read(&self.trained)?;
+        let lora = trained.method.kind == MethodKind::Lora;
+        let blocks = trained.method.has_adapters() && !lora;
+        if blocks || lora && trained.method.towers.conditional() {
             bail!(
-                "`{}` holds adapters, which are no part of a CLIPSeg; keep it beside its base and \
-                 name both (--base, --adapter)",
-                self.trained.display()
+                "`{}` holds adapter blocks, which are no part of a CLIPSeg{}; keep it beside its \
+                 base and name both (--base, --adapter)",
+                self.trained.display(),
+                if lora {
+                    " (LoRA with `towers = \"vlc\"` has one on the text embedding, with \"vl\" none)"
+                } else {
+                    ""
+                }
             );
         }
         let base = Base::load(&self.base, &vlsm_train::device("cpu")?)?;
@@ -67,6 +74,9 @@ impl Args {
         }
         let mut tensors = weights::export(&base.network, |_| true);
         let count = trained.tensors.len();
+        if let (NetworkConfig::ClipSeg(config), true) = (&config, lora) {
+            trained.fold_lora(config, &mut tensors)?;
+        }
         for (name, tensor) in trained.tensors {
             let there = name
                 .strip_prefix(base.network.prefix())

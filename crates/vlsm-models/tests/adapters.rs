@@ -1,0 +1,365 @@
+//! Where adapters sit and of what form they are.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use vlsm_models::config::Activation;
+use vlsm_models::tensor_file::{self, HostTensor};
+use vlsm_models::weights::{self, to_host};
+use vlsm_models::{
+    AdapterFile, AdapterInit, Base, Bottleneck, ClipSegConfig, Connection, MethodConfig,
+    MethodKind, Model, Network, Profile, Projection, SegmentationModel, Sublayers, Towers, init,
+};
+
+/// A base of a few thousand parameters, of which all kinds of adapters can be made.
+fn base(folder: &Path) -> Base {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/odd_base/config.json");
+    let mut config = ClipSegConfig::read(&path).unwrap();
+    config.projection_dim = config.text_config.hidden_size;
+    write(folder, &config, &init::base(&config, 3))
+}
+
+fn write(folder: &Path, config: &ClipSegConfig, tensors: &BTreeMap<String, HostTensor>) -> Base {
+    std::fs::write(folder.join("config.json"), config.to_json().to_string()).unwrap();
+    let path = folder.join("model.safetensors");
+    tensor_file::write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
+    Base::load(folder.to_str().unwrap(), &Device::flex()).unwrap()
+}
+
+fn config(base: &Base) -> &ClipSegConfig {
+    let Network::ClipSeg(clipseg) = &base.network else {
+        panic!("not a CLIPSeg");
+    };
+    &clipseg.config
+}
+
+fn wave(shape: &[usize], step: f32) -> TensorData {
+    let values = (0..shape.iter().product()).map(|at: usize| (at as f32 * step).sin());
+    TensorData::new(values.collect::<Vec<f32>>(), shape.to_vec())
+}
+
+/// Logits of two images and prompts.
+fn logits(model: &Model) -> Tensor<3> {
+    let pixels = Tensor::<4>::from_data(wave(&[2, 3, 32, 32], 0.37), &Device::flex());
+    let tokens = model.tokens(&[[60, 4, 63], [60, 9, 63]]).unwrap();
+    model.decode(&model.encode_image(pixels), model.encode_text(&tokens))
+}
+
+/// A model whose adapters are away from their start.
+fn moved(base: &Base, method: &MethodConfig) -> Model {
+    let model = Model::new(base, method.clone(), 1).unwrap();
+    let mut step = 0.1;
+    weights::update(model, |name, value| {
+        step += 0.01;
+        let [count] = value.dims();
+        let change = Tensor::from_data(wave(&[count], step), &Device::flex()) * 0.1;
+        method.trains(name, config(base)).then(|| value + change)
+    })
+}
+
+fn of(kind: MethodKind, change: impl Fn(&mut MethodConfig)) -> MethodConfig {
+    let mut method = MethodConfig {
+        kind,
+        bottleneck: Some(Bottleneck::All(3)),
+        cond_bottleneck: 5,
+        ..MethodConfig::default()
+    };
+    change(&mut method);
+    method
+}
+
+/// Every setting, with the number of trained parameters in blocks and changes of the two towers.
+fn forms(config: &ClipSegConfig) -> Vec<(MethodConfig, usize)> {
+    use MethodKind::{Dense, Lora, Shallow};
+    let (vision, text) = (&config.vision_config, &config.text_config);
+    let layers = config.last_tap() + 1;
+    let taps = config.extract_layers.len();
+    let (v, l) = (vision.hidden_size, text.hidden_size);
+    let (v_hidden, l_hidden) = (vision.intermediate_size, text.intermediate_size);
+    let block = |width: usize, units: usize| 2 * width * units + width + units;
+    let both = |units: usize| block(v, units) + block(l, units);
+    let growing: Vec<usize> = (1..=layers).collect();
+    let grown: usize = growing.iter().map(|units| 2 * both(*units)).sum();
+    let decoder: usize = init::decoder(config, 0)
+        .values()
+        .map(|tensor| tensor.data.len())
+        .sum();
+    vec![
+        (of(Dense, |_| {}), layers * 2 * both(3)),
+        (
+            of(Dense, |m| m.sublayers = Sublayers::Attention),
+            layers * both(3),
+        ),
+        (
+            of(Dense, |m| {
+                m.sublayers = Sublayers::Mlp;
+                m.connection = Connection::Parallel;
+                m.scale = 4.0;
+            }),
+            layers * both(3),
+        ),
+        (
+            of(Dense, |m| {
+                m.connection = Connection::Parallel;
+                m.activation = Activation::Gelu;
+                m.init = Some(AdapterInit::Random);
+            }),
+            layers * 2 * both(3),
+        ),
+        (
+            of(Dense, |m| {
+                m.bottleneck = Some(Bottleneck::Each(growing.clone()));
+            }),
+            grown,
+        ),
+        (
+            of(Dense, |m| {
+                m.text_layers = Some(vec![1]);
+                m.text_bottleneck = Some(Bottleneck::Each(vec![7]));
+                m.init = Some(AdapterInit::NearZero);
+            }),
+            layers * 2 * block(v, 3) + 2 * block(l, 7),
+        ),
+        (
+            of(Dense, |m| m.train_decoder = true),
+            layers * 2 * both(3) + decoder,
+        ),
+        (
+            of(Shallow, |m| {
+                m.activation = Activation::QuickGelu;
+                m.scale = 0.5;
+            }),
+            taps * both(3),
+        ),
+        (of(Lora, |_| {}), layers * 2 * 2 * 3 * (v + l)),
+        (
+            of(Lora, |m| {
+                m.projections = vec![
+                    Projection::Key,
+                    Projection::Output,
+                    Projection::Fc1,
+                    Projection::Fc2,
+                ];
+                m.bottleneck = Some(Bottleneck::Each(growing.clone()));
+                m.text_bottleneck = Some(Bottleneck::All(2));
+                m.scale = 2.0;
+                m.train_decoder = true;
+            }),
+            growing.iter().sum::<usize>() * (2 * 2 * v + 2 * (v + v_hidden))
+                + layers * 2 * (2 * 2 * l + 2 * (l + l_hidden))
+                + decoder,
+        ),
+    ]
+}
+
+#[test]
+fn all_forms_train_what_they_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = base(folder.path());
+    let config = config(&base);
+    let projection = config.projection_dim;
+    for (method, expected) in forms(config) {
+        let model = Model::new(&base, method.clone(), 1).unwrap();
+        let parameters = weights::export(&model, |name| model.trains(name));
+        let count: usize = parameters.values().map(|tensor| tensor.data.len()).sum();
+        let conditional = 2 * projection * 5 + projection + 5;
+        assert_eq!(count, expected + conditional, "{method:?}");
+        let mut first = parameters
+            .iter()
+            .filter(|(name, _)| name.ends_with(".a.weight"));
+        assert!(first.all(|(_, a)| a.data.iter().any(|x| *x != 0.0)));
+        let as_it_was = method.init() == AdapterInit::Zero;
+        let plain = Model::new(&base, MethodConfig::zero_shot(), 1).unwrap();
+        let same = to_host(logits(&model)) == to_host(logits(&plain));
+        assert_eq!(same, as_it_was, "{method:?}");
+    }
+}
+
+/// What is written comes back, and computes the same.
+#[test]
+fn all_forms_go_through_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = base(folder.path());
+    for (method, _) in forms(config(&base)) {
+        let model = moved(&base, &method);
+        let path = folder.path().join("adapter.safetensors");
+        AdapterFile {
+            path: PathBuf::new(),
+            tensors: weights::export(&model, |name| model.trains(name)),
+            method: method.clone(),
+            base: Some(base.identity.clone()),
+            image_size: None,
+        }
+        .write(&path)
+        .unwrap();
+        let again = Model::with_adapter(&base, AdapterFile::read(&path).unwrap()).unwrap();
+        assert_eq!(*again.method(), method);
+        assert_eq!(
+            to_host(logits(&again)),
+            to_host(logits(&model)),
+            "{method:?}"
+        );
+    }
+}
+
+/// The change of a sum of logits along the gradient is what the gradient says.
+#[test]
+fn all_forms_have_gradients() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = base(folder.path());
+    let forms = forms(config(&base)).into_iter().map(|(method, _)| method);
+    let paper = of(MethodKind::Dense, |m| m.profile = Profile::Paper);
+    for method in forms.chain([paper]) {
+        let model = moved(&base, &method).for_training();
+        let output = logits(&model);
+        let factors = Tensor::<3>::from_data(wave(&output.dims(), 0.11), &Device::flex());
+        let sum = |logits: Tensor<3>| (logits * factors.clone()).sum();
+        let mut gradients = sum(output).backward();
+        let gradients = weights::take_gradients(&model, &mut gradients);
+        let mut square = 0.0;
+        weights::for_each_parameter(&model, |name, _| {
+            if model.trains(name) {
+                let values = gradients[name].to_file().data;
+                let own: f32 = values.iter().map(|x| x * x).sum();
+                // A rectified unit may be off.
+                let off = method.activation == Activation::Relu && name.contains("adapter");
+                assert!(own > 0.0 || off, "{name} {method:?}");
+                square += own;
+            }
+        });
+        assert!(gradients.keys().all(|name| model.trains(name)));
+        let step = 2e-4 / square.sqrt();
+        let along = |step: f32| {
+            let model = weights::update(model.clone(), |name, value| {
+                let gradient = gradients.get(name)?;
+                Some(value.inner() + gradient.flat.clone() * step)
+            });
+            to_host(logits(&model))
+                .iter()
+                .zip(to_host(factors.clone()))
+                .map(|(x, factor)| f64::from(*x) * f64::from(factor))
+                .sum::<f64>()
+        };
+        let found = (along(step) - along(-step)) / f64::from(2.0 * step);
+        let off = (found / f64::from(square) - 1.0).abs();
+        assert!(off < 0.01, "{found} for {square}: {method:?}");
+    }
+}
+
+/// A base with LoRA's changes in its matrices computes what it did with them beside.
+#[test]
+fn lora_folds_into_the_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = base(folder.path());
+    let method = of(MethodKind::Lora, |m| {
+        m.towers = Towers::Vl;
+        m.scale = 1.5;
+        m.text_layers = Some(vec![1]);
+        m.projections = vec![
+            Projection::Query,
+            Projection::Key,
+            Projection::Value,
+            Projection::Output,
+            Projection::Fc1,
+            Projection::Fc2,
+        ];
+    });
+    let model = moved(&base, &method);
+    let mut file = AdapterFile {
+        path: PathBuf::new(),
+        tensors: weights::export(&model, |name| model.trains(name)),
+        method,
+        base: None,
+        image_size: None,
+    };
+    let mut tensors = weights::export(&base.network, |_| true);
+    file.clone().fold_lora(config(&base), &mut tensors).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let folded = write(other.path(), config(&base), &tensors);
+    let folded = Model::new(&folded, MethodConfig::zero_shot(), 1).unwrap();
+    let plain = Model::new(&base, MethodConfig::zero_shot(), 1).unwrap();
+    let [changed, folded, plain] = [&model, &folded, &plain].map(|model| to_host(logits(model)));
+    let apart = |a: &[f32], b: &[f32]| {
+        let pairs = a.iter().zip(b);
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    assert!(apart(&changed, &folded) < 1e-4 * apart(&changed, &plain));
+
+    file.tensors.remove("l_lora.0.fc2.b.weight");
+    let error = file.fold_lora(config(&base), &mut tensors).unwrap_err();
+    assert!(error.to_string().contains("`l_lora.0.fc2`"), "{error}");
+}
+
+#[test]
+fn forms_that_do_not_fit_say_why() {
+    use MethodKind::{Dense, Lora, Shallow};
+    let base = ClipSegConfig::rd64_refined();
+    let cases: [(MethodConfig, &str); 14] = [
+        (of(Shallow, |m| m.sublayers = Sublayers::Mlp), "`sublayers`"),
+        (
+            of(Shallow, |m| m.connection = Connection::Parallel),
+            "`connection`",
+        ),
+        (
+            of(Lora, |m| m.activation = Activation::Gelu),
+            "`activation`",
+        ),
+        (
+            of(Dense, |m| m.projections = vec![Projection::Key]),
+            "`projections`",
+        ),
+        (
+            of(Lora, |m| m.projections = Vec::new()),
+            "`projections` must name",
+        ),
+        (
+            of(Lora, |m| m.projections = vec![Projection::Key; 2]),
+            "each once",
+        ),
+        (of(Dense, |m| m.scale = 0.0), "`scale` is 0"),
+        (of(Dense, |m| m.scale = f64::NAN), "`scale` is NaN"),
+        (
+            of(Dense, |m| {
+                m.profile = Profile::Paper;
+                m.activation = Activation::Gelu;
+            }),
+            "`activation` is not as published",
+        ),
+        (
+            of(Dense, |m| {
+                m.profile = Profile::Paper;
+                m.init = Some(AdapterInit::Zero);
+            }),
+            "`init` is not as published",
+        ),
+        (
+            of(Dense, |m| m.bottleneck = Some(Bottleneck::Each(vec![1, 2]))),
+            "`bottleneck` has 2 widths for 10 layers",
+        ),
+        (
+            of(Dense, |m| {
+                m.bottleneck = Some(Bottleneck::Each(vec![1; 10]));
+                m.text_layers = Some(vec![9, 10, 11]);
+            }),
+            "`text_bottleneck` has 10 widths for 3 layers",
+        ),
+        (
+            of(Dense, |m| m.text_layers = Some(vec![12])),
+            "other `text_layers`",
+        ),
+        (
+            of(Lora, |m| m.bottleneck = Some(Bottleneck::All(0))),
+            "at least 1",
+        ),
+    ];
+    for (method, part) in cases {
+        let error = method.validate(&base).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    // What does not matter without adapters is no error, so that studies can share it.
+    let decoder = of(MethodKind::Decoder, |m| m.activation = Activation::Gelu);
+    assert!(decoder.validate(&base).is_ok());
+}
