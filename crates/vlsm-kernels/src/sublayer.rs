@@ -12,7 +12,7 @@ use burn::backend::{Autodiff, Backend, ExtensionType, Flex, TensorMetadata};
 use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
 
-use crate::cpu::{self, Core, Kept, Linear, Norm, ParameterGrads, Rows, Wanted, Weights};
+use crate::cpu::{self, Core, Keep, Kept, Linear, Norm, ParameterGrads, Rows, Wanted, Weights};
 use crate::flex::tensor;
 use crate::{Kernels, compose};
 
@@ -287,7 +287,9 @@ impl<K: Kind> Sublayer<K> {
 
     fn run(&self, x: FlexTensor) -> FlexTensor {
         let x = x.to_contiguous();
-        let (output, _) = self.kernel().forward(values(&x), rows(&x.shape()), false);
+        let (output, _) = self
+            .kernel()
+            .forward(values(&x), rows(&x.shape()), Keep::Nothing);
         tensor(output, x.shape())
     }
 
@@ -296,10 +298,10 @@ impl<K: Kind> Sublayer<K> {
     fn on_tape<C: CheckpointStrategy>(
         self,
         x: FlexTensor,
-        nodes: Vec<NodeGuard>,
+        nodes: Nodes,
     ) -> FloatTensor<Autodiff<Flex, C>> {
         // Two to six layers, with normalisation or without.
-        match nodes.len() {
+        match nodes.all.len() {
             5 => self.step::<C, 5>(x, nodes),
             7 => self.step::<C, 7>(x, nodes),
             9 => self.step::<C, 9>(x, nodes),
@@ -312,16 +314,19 @@ impl<K: Kind> Sublayer<K> {
     fn step<C: CheckpointStrategy, const N: usize>(
         self,
         x: FlexTensor,
-        nodes: Vec<NodeGuard>,
+        Nodes { all, trained }: Nodes,
     ) -> FloatTensor<Autodiff<Flex, C>> {
-        let Ok(nodes) = <[NodeGuard; N]>::try_from(nodes) else {
+        let Ok(nodes) = <[NodeGuard; N]>::try_from(all) else {
             unreachable!("a sublayer has two to six layers");
         };
         let step = SublayerStep::<K>(std::marker::PhantomData);
         match step.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
                 let x = x.to_contiguous();
-                let keep = !RECOMPUTE.load(Ordering::Relaxed);
+                let keep = match RECOMPUTE.load(Ordering::Relaxed) {
+                    true => Keep::Nothing,
+                    false => Keep::All { trained },
+                };
                 let (output, kept) = self.kernel().forward(values(&x), rows(&x.shape()), keep);
                 let output = tensor(output, x.shape());
                 prepared.finish((x, Arc::new(self), Arc::new(kept)), output)
@@ -534,6 +539,19 @@ impl<B: Backend> MlpWeights<B> {
     }
 }
 
+/// Whether a tensor is a parameter with a gradient.
+fn is_trained<B: Backend>(tensor: &FloatTensor<B>) -> bool {
+    B::float_is_require_grad(tensor)
+}
+
+/// What goes into a sublayer, by its places on the tape.
+struct Nodes {
+    /// In the order of [`Sublayer::on_tape`].
+    all: Vec<NodeGuard>,
+    /// The layers of the core whose matrices are trained.
+    trained: [bool; 4],
+}
+
 /// What goes into a sublayer, without the tape, and its places there in the order of [`Sublayer::on_tape`].
 #[allow(clippy::type_complexity)]
 fn apart<C: CheckpointStrategy, const N: usize>(
@@ -546,8 +564,12 @@ fn apart<C: CheckpointStrategy, const N: usize>(
     Normalisation<Flex>,
     [LinearWeights<Flex>; N],
     Adapter<Flex>,
-    Vec<NodeGuard>,
+    Nodes,
 ) {
+    let mut trained = [false; 4];
+    for (trained, layer) in trained.iter_mut().zip(&layers) {
+        *trained = is_trained::<Autodiff<Flex, C>>(&layer.weight);
+    }
     let mut nodes = vec![x.node()];
     let mut off = |tensor: FloatTensor<Autodiff<Flex, C>>| {
         nodes.push(tensor.node());
@@ -579,6 +601,10 @@ fn apart<C: CheckpointStrategy, const N: usize>(
             beta: off(beta),
             epsilon,
         },
+    };
+    let nodes = Nodes {
+        all: nodes,
+        trained,
     };
     (x.into_primitive(), norm, layers, adapter, nodes)
 }

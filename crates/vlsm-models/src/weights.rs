@@ -239,14 +239,13 @@ pub fn take_gradients<M: Module>(module: &M, gradients: &mut burn::tensor::Gradi
 }
 
 /// Gives parameters new values: `update(name, value)` gets the flattened value in the module's
-/// layout and returns the new one, or nothing where the parameter stays as it is. Whether a
-/// parameter is tracked for gradients does not change.
-pub fn update<M: Module>(module: M, update: impl FnMut(&str, Tensor<1>) -> Option<Tensor<1>>) -> M {
+/// layout and returns the new one. Whether a parameter is tracked for gradients does not change.
+pub fn update<M: Module>(module: M, update: impl FnMut(&str, Tensor<1>) -> Tensor<1>) -> M {
     struct Update<F> {
         path: Path,
         update: F,
     }
-    impl<F: FnMut(&str, Tensor<1>) -> Option<Tensor<1>>> ModuleMapper for Update<F> {
+    impl<F: FnMut(&str, Tensor<1>) -> Tensor<1>> ModuleMapper for Update<F> {
         fn enter_module(&mut self, name: &str, container: &str) {
             self.path.enter(name, container);
         }
@@ -254,12 +253,11 @@ pub fn update<M: Module>(module: M, update: impl FnMut(&str, Tensor<1>) -> Optio
             self.path.exit();
         }
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let value = param.val();
+            // Nobody but the update holds the value then, if nobody else holds the module, so that it can be changed in place.
+            let (id, value, _) = param.consume();
             let (tracked, shape) = (value.is_require_grad(), value.shape());
-            match (self.update)(&self.path.name(), value.inner().reshape([-1])) {
-                Some(value) => with_tracking(param.id, value.reshape(shape), tracked),
-                None => param,
-            }
+            let value = (self.update)(&self.path.name(), value.inner().reshape([-1]));
+            with_tracking(id, value.reshape(shape), tracked)
         }
     }
     module.map(&mut Update {

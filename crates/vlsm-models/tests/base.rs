@@ -256,7 +256,8 @@ fn frozen_towers_do_not_see_what_is_trained() {
             };
             let before = Model::new(&base, method.clone(), 1).unwrap();
             let moved = weights::update(before.clone(), |name, value| {
-                method.trains(name, config(&base)).then(|| value + 0.1)
+                let trained = method.trains(name, config(&base));
+                if trained { value + 0.1 } else { value }
             });
             let tokens = before.tokens(&[[60, 4, 63]]).unwrap();
             let text = [&before, &moved].map(|model| values(model.text_states(&tokens)));

@@ -191,7 +191,10 @@ fn vision_states_are_clips() {
         let states = san.vision_states(tensor(pixels));
         let shapes = san.vision_state_shapes(pixels.shape[3]);
         assert_eq!(states.len(), shapes.len());
-        let moved = weights::update(san, |name, value| San::is_side(name).then(|| value + 0.1));
+        let moved = weights::update(san, |name, value| {
+            let trained = San::is_side(name);
+            if trained { value + 0.1 } else { value }
+        });
         let again = moved.vision_states(tensor(pixels));
         for ((state, again), [tokens, width]) in states.into_iter().zip(again).zip(shapes) {
             assert_eq!(state.dims(), [pixels.shape[0], tokens, width]);

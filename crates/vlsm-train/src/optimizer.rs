@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 use vlsm_kernels::AdamW;
 use vlsm_models::tensor_file::HostTensor;
-use vlsm_models::weights::{self, Gradients, to_host};
+use vlsm_models::weights::{self, AnyRank, Gradients, to_host};
 
 use crate::recipe::OptimConfig;
 
@@ -55,7 +55,7 @@ impl Rules {
         }
     }
 
-    /// One step; parameters without a gradient stay as they are.
+    /// One step; parameters without a gradient stay as they are. Values are changed in place where the model is held by nobody else.
     pub fn step<M: Module>(&mut self, model: M, mut gradients: Gradients, lr: f64) -> M {
         self.adamw.lr = lr;
         self.adamw.step += 1;
@@ -64,13 +64,16 @@ impl Rules {
             Some(muon) => {
                 let mut matrices = Vec::new();
                 let model = weights::update(model, |name, value| {
-                    if let Some(shape) = gradients.get(name)?.matrix()
-                        && (name.contains(".layers.") || name.contains("adapter"))
+                    let shape = gradients.get(name).and_then(AnyRank::matrix);
+                    let turned = [".layers.", "adapter", "_lora."];
+                    let turned = turned.iter().any(|part| name.contains(part));
+                    if let (Some(shape), true) = (shape, turned)
+                        && let Some(gradient) = gradients.remove(name)
                     {
-                        let ahead = self.look_ahead(name, gradients.remove(name)?.flat);
-                        matrices.push((name.to_owned(), shape, value, ahead));
+                        let ahead = self.look_ahead(name, gradient.flat);
+                        matrices.push((name.to_owned(), shape, value.clone(), ahead));
                     }
-                    None
+                    value
                 });
                 // Each is too small to be shared out among cores.
                 let stepped = matrices.into_par_iter().map(|(name, shape, value, ahead)| {
@@ -86,14 +89,16 @@ impl Rules {
         };
         weights::update(model, |name, value| {
             if let Some(value) = turned.remove(name) {
-                return Some(value);
+                return value;
             }
-            let gradient = gradients.remove(name)?;
+            let Some(gradient) = gradients.remove(name) else {
+                return value;
+            };
             let moments = self.moments.remove(name);
             let moments = moments.unwrap_or_else(|| [(); 2].map(|()| value.zeros_like()));
             let (value, moments) = vlsm_kernels::adamw(value, gradient.flat, moments, self.adamw);
             self.moments.insert(name.to_owned(), moments);
-            Some(value)
+            value
         })
     }
 

@@ -98,7 +98,8 @@ struct EpochLine {
 /// A model in training.
 pub struct Trainer<'a, M> {
     setup: &'a Setup<'a>,
-    model: M,
+    /// `None` within a step, which changes parameters in place and must be alone in holding them.
+    model: Option<M>,
     optimizer: Rules,
     progress: Progress,
     metrics: std::fs::File,
@@ -157,7 +158,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             val,
             setup,
             prompt_states: PromptStates::of(&model),
-            model,
+            model: Some(model),
             optimizer,
             progress,
             metrics,
@@ -195,7 +196,17 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         if self.progress.best_dice.is_none() {
             self.save_adapter(&self.setup.folder.adapter())?;
         }
-        Ok((self.model, self.progress, self.pace))
+        match self.model {
+            Some(model) => Ok((model, self.progress, self.pace)),
+            None => unreachable!("a step gives the model back"),
+        }
+    }
+
+    fn model(&self) -> &M {
+        match &self.model {
+            Some(model) => model,
+            None => unreachable!("a step gives the model back"),
+        }
     }
 
     /// The rest of the current epoch, as far as `total` steps allow, and its validation.
@@ -306,8 +317,9 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         } else {
             gradients
         };
-        let model = self.model.clone();
-        self.model = self.optimizer.step(model, gradients, lr);
+        if let Some(model) = self.model.take() {
+            self.model = Some(self.optimizer.step(model, gradients, lr));
+        }
         self.progress.step += 1;
         self.progress.position += examples.len();
         self.progress.loss_sum += loss * examples.len() as f64;
@@ -357,7 +369,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         let parts = batch.chunks(batch.len().div_ceil(encoders.len()));
         if self.pools.is_empty() {
             let work = parts.zip(encoders).map(|(part, encoder)| {
-                let result = gradients(setup, &self.model, samples, part, encoder);
+                let result = gradients(setup, self.model(), samples, part, encoder);
                 (part.len(), result)
             });
             return work.collect();
@@ -367,7 +379,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             let started: Vec<_> = work
                 .map(|((part, encoder), pool)| {
                     // Leaves of its own keep each part's tape apart from the others'.
-                    let model = weights::update(self.model.clone(), |_, value| Some(value));
+                    let model = weights::update(self.model().clone(), |_, value| value);
                     let work = move || gradients(setup, &model, samples, part, encoder);
                     (part.len(), scope.spawn(|| pool.install(work)))
                 })
@@ -403,7 +415,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
                 ..self.setup.eval_config()
             };
             let sets = std::slice::from_ref(&self.val_prompts);
-            let model = self.model.valid();
+            let model = self.model().valid();
             let evaluation = evaluate(&model, self.val, sets, &config, |done| {
                 line.validating(done, self.val.len());
             })?;
@@ -470,7 +482,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     fn save_adapter(&self, path: &Path) -> Result<()> {
         let adapter = AdapterFile {
             path: path.into(),
-            tensors: weights::export(&self.model, |name| self.model.trains(name)),
+            tensors: weights::export(self.model(), |name| self.model().trains(name)),
             method: self.setup.recipe.method.config.clone(),
             base: Some(self.setup.base.clone()),
             image_size: Some(self.setup.preprocessing.image_size),
@@ -489,7 +501,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         let (moments, moment_steps) = self.optimizer.state();
         let checkpoint = Checkpoint {
             progress: self.progress.clone(),
-            parameters: weights::export(&self.model, |name| self.model.trains(name)),
+            parameters: weights::export(self.model(), |name| self.model().trains(name)),
             moments,
             moment_steps,
         };

@@ -4,7 +4,7 @@ use super::gradient;
 use super::mlp::{Slopes, relu};
 use super::panels::{LANES, Lane, Panels};
 use super::product::{BLOCK, Linear, Product};
-use super::sublayer::{Core, Wanted, Work};
+use super::sublayer::{Core, Keep, Wanted, Work};
 use crate::{AdapterConfig, Connection};
 
 /// An adapter block.
@@ -131,8 +131,8 @@ impl Core for Adapter<'_> {
 
     const TOKENS_ALONE: bool = true;
 
-    fn forward(&self, x: Panels, work: Work, keep: bool) -> (Panels, AdapterKept) {
-        self.forward(x, work.threads, keep)
+    fn forward(&self, x: Panels, work: Work, keep: Keep) -> (Panels, AdapterKept) {
+        self.forward(x, work.threads, keep.anything())
     }
 
     fn backward(

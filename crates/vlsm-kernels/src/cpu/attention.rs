@@ -6,7 +6,7 @@ use super::gradient;
 use super::heads::{Head, Scratch, Softmax, Strip, StripMut};
 use super::panels::{LANES, Panels, Part, Rows};
 use super::product::{BLOCK, Linear, Product};
-use super::sublayer::{Core, Wanted, Work};
+use super::sublayer::{Core, Keep, Wanted, Work};
 
 /// Self-attention.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +25,8 @@ pub(crate) struct AttentionKept {
     projected: [Panels; 3],
     /// `[block][image][head of the block][panel]`.
     softmax: Vec<Softmax>,
+    /// The mixed values, where the projection of the output is trained.
+    mixed: Option<Panels>,
 }
 
 /// One head of one image.
@@ -44,7 +46,7 @@ impl Core for Attention<'_> {
 
     const TOKENS_ALONE: bool = false;
 
-    fn forward(&self, x: Panels, work: Work, _keep: bool) -> (Panels, AttentionKept) {
+    fn forward(&self, x: Panels, work: Work, keep: Keep) -> (Panels, AttentionKept) {
         let projected = self.project(&x, work.threads);
         drop(x);
         let (mixed, softmax) = self.attend(&projected, work.shape);
@@ -55,7 +57,12 @@ impl Core for Attention<'_> {
             threads: work.threads,
         }
         .run(|_, _| {});
-        (output, AttentionKept { projected, softmax })
+        let kept = AttentionKept {
+            projected,
+            softmax,
+            mixed: keep.input_of(3).then_some(mixed),
+        };
+        (output, kept)
     }
 
     fn backward(
@@ -81,9 +88,15 @@ impl Core for Attention<'_> {
             for (grad, wanted) in grads.iter().zip(wanted.layers) {
                 at_parameters.extend(gradient::layer(&x, grad, wanted));
             }
-            // Mixed again rather than kept: a thirtieth of the work of a step.
-            let mixed = wanted.layers[3].then(|| self.attend(&kept.projected, work.shape).0);
-            let mixed = mixed.as_ref().unwrap_or(&x);
+            let again;
+            let mixed = match &kept.mixed {
+                None if wanted.layers[3] => {
+                    (again, _) = self.attend(&kept.projected, work.shape);
+                    &again
+                }
+                None => &x,
+                Some(mixed) => mixed,
+            };
             at_parameters.extend(gradient::layer(mixed, &grad, wanted.layers[3]));
         }
         drop(grad);

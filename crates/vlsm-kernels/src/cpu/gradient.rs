@@ -11,7 +11,7 @@ use super::product::{TILE, tile};
 /// Tokens that a tile goes through at a time.
 const DEPTH: usize = 256;
 /// Rows of a task.
-const ROWS: usize = 16 * TILE;
+const ROWS: usize = 8 * TILE;
 
 /// The gradient at a matrix `[input, output]`, given its inputs and the gradient at its outputs, which is 0 behind the last
 /// token of an image. Rows are summed in one order, whatever the number of threads.

@@ -18,4 +18,4 @@ pub(crate) use mlp::Mlp;
 pub(crate) use norm::Norm;
 pub(crate) use panels::Rows;
 pub(crate) use product::{Linear, Weights};
-pub(crate) use sublayer::{Core, Kept, ParameterGrads, Sublayer, Wanted};
+pub(crate) use sublayer::{Core, Keep, Kept, ParameterGrads, Sublayer, Wanted};
