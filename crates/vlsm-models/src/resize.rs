@@ -28,11 +28,8 @@ pub(crate) fn resize(x: Tensor<4>, to: [usize; 2], filter: Filter, corners: Corn
     // Along the last axis, which then trades places with the one before it; twice.
     let along = |x: Tensor<4>, to: usize| {
         let [batch, channels, rows, from] = x.dims();
-        let values: Vec<f32> = matrix(from, to, filter, corners)
-            .into_iter()
-            .map(|weight| weight as f32)
-            .collect();
-        let weights = Tensor::<2>::from_data(TensorData::new(values, [to, from]), &device);
+        let weights = TensorData::new(matrix(from, to, filter, corners), [to, from]);
+        let weights = Tensor::<2>::from_data(weights, (&device, x.dtype()));
         x.reshape([batch * channels * rows, from])
             .matmul(weights.transpose())
             .reshape([batch, channels, rows, to])

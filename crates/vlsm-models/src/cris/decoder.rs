@@ -72,10 +72,11 @@ impl Decoder {
     pub(super) fn forward(&self, map: Tensor<4>, text: &TextFeatures, pass: Pass<'_>) -> Tensor<4> {
         let shape @ [batch, width, rows, columns] = map.dims();
         let device = map.device();
-        let places = positions_2d(width, rows, columns, &device).unsqueeze::<3>();
-        let x = map.reshape([batch, width, rows * columns]).swap_dims(1, 2);
+        let placed = |positions: Tensor<2>| positions.cast(map.dtype()).unsqueeze::<3>();
+        let places = placed(positions_2d(width, rows, columns, &device));
         let [_, length, _] = text.words.dims();
-        let keys = text.words.clone() + positions_1d(width, length, &device).unsqueeze::<3>();
+        let keys = text.words.clone() + placed(positions_1d(width, length, &device));
+        let x = map.reshape([batch, width, rows * columns]).swap_dims(1, 2);
         let x = self.layers.iter().fold(x, |x, layer| {
             layer.forward(x, &places, keys.clone(), text, pass)
         });

@@ -267,7 +267,10 @@ impl Cris {
         let mask: Vec<f32> = hidden.into_iter().map(added).collect();
         let device = words.device().without_autodiff();
         TextFeatures {
-            mask: Tensor::from_data(TensorData::new(mask, [tokens.len(), length]), &device),
+            mask: Tensor::from_data(
+                TensorData::new(mask, [tokens.len(), length]),
+                (&device, words.dtype()),
+            ),
             state: self.backbone.text_projection.forward(pooled),
             words,
         }

@@ -31,7 +31,7 @@ impl CoordConv {
         let along = |count: usize| -> Tensor<1> {
             let step = 2.0 / count.saturating_sub(1).max(1) as f32;
             let values: Vec<f32> = (0..count).map(|index| index as f32 * step - 1.0).collect();
-            Tensor::from_data(values.as_slice(), &device)
+            Tensor::from_data(values.as_slice(), (&device, x.dtype()))
         };
         let shape = [batch, 1, rows, columns];
         let column = along(columns).reshape([1, 1, 1, columns]).expand(shape);
