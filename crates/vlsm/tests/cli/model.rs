@@ -32,6 +32,12 @@ fn forward_agrees_with_the_published_code() {
         "shallow_vlc",
     ];
     for fixture in fixtures() {
+        // The numbers of `tiny` are themselves up to 2.2e-4 from f64 (vlsm-train/tests/parity.rs, which holds each to its own).
+        let bound = if fixture.ends_with("tiny") {
+            5e-4
+        } else {
+            1e-4
+        };
         let batch = fixture.join("batch.safetensors");
         let forward = [
             "model",
@@ -51,7 +57,7 @@ fn forward_agrees_with_the_published_code() {
             shop.ok(&[&forward[..], &["--adapter", text(&init)]].concat());
             let expected = fixture.join(format!("{name}.expected.safetensors"));
             let found = difference(&shop.path("out.safetensors"), &expected);
-            assert!(found < 1e-4, "{}: {name}: {found}", fixture.display());
+            assert!(found < bound, "{}: {name}: {found}", fixture.display());
         }
     }
 }
