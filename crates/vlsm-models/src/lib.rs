@@ -33,8 +33,8 @@ pub use config::ClipSegConfig;
 pub use cris::CrisConfig;
 pub use error::{ModelError, Result};
 pub use method::{
-    AdapterInit, Bottleneck, Connection, MethodConfig, MethodKind, Profile, Projection, Sublayers,
-    Towers,
+    AdapterInit, Bottleneck, Connection, MethodConfig, MethodKind, Profile, Projection, Statistics,
+    Sublayers, Towers,
 };
 pub use model::{Model, SegmentationModel, States};
 pub use network_config::NetworkConfig;

@@ -116,6 +116,16 @@ pub enum AdapterInit {
     Random,
 }
 
+/// What batch normalisations take in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Statistics {
+    /// The statistics of the batch, which move the running ones; and dropout works. As published.
+    Batch,
+    /// The base's running statistics, which stay as they are; without dropout.
+    Running,
+}
+
 /// A matrix of an encoder layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -189,6 +199,9 @@ pub struct MethodConfig {
     pub projections: Vec<Projection>,
     /// Whether the decoder is trained along with adapters.
     pub train_decoder: bool,
+    /// CRIS: what normalisations take in training; by default `batch` in profile `paper`, else `running`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<Statistics>,
 }
 
 impl Default for MethodConfig {
@@ -209,6 +222,7 @@ impl Default for MethodConfig {
             scale: 1.0,
             projections: vec![Projection::Query, Projection::Value],
             train_decoder: false,
+            statistics: None,
         }
     }
 }
@@ -258,6 +272,29 @@ impl MethodConfig {
             (Profile::Paper, MethodKind::Dense | MethodKind::Shallow) => AdapterInit::Random,
             _ => AdapterInit::Zero,
         })
+    }
+
+    /// What batch normalisations take in training.
+    pub fn statistics(&self) -> Statistics {
+        self.statistics.unwrap_or(match self.profile {
+            Profile::Paper => Statistics::Batch,
+            Profile::Default => Statistics::Running,
+        })
+    }
+
+    /// Refuses what is for a model with batch normalisations alone.
+    ///
+    /// # Errors
+    /// If `statistics` is set.
+    pub(crate) fn expect_no_statistics(&self) -> Result<()> {
+        match self.statistics {
+            Some(_) => error(
+                "`statistics` is for models with batch normalisation (CRIS), which this is not; \
+                 leave it out"
+                    .into(),
+            ),
+            None => Ok(()),
+        }
     }
 
     /// The layers of the text tower that have adapters if any do, shallowest first.

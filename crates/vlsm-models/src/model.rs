@@ -122,6 +122,27 @@ pub trait SegmentationModel: Module {
     /// Whether the parameter of that name is trained.
     fn trains(&self, name: &str) -> bool;
 
+    /// Whether the parameter of that name belongs in a file of what was trained: those that are trained, and what training
+    /// changes besides.
+    fn saves(&self, name: &str) -> bool {
+        self.trains(name)
+    }
+
+    /// Whether passes of a training step leave something behind, so that they cannot run side by side.
+    fn notes_batches(&self) -> bool {
+        false
+    }
+
+    /// The model as the passes of a training step run it, whose random numbers depend on `seed` alone.
+    fn begin_step(self, _seed: u64) -> Self {
+        self
+    }
+
+    /// The model behind a training step, with what its passes have left behind.
+    fn end_step(self) -> Self {
+        self
+    }
+
     /// The device that inputs belong on, without autodiff.
     fn device(&self) -> Device {
         let device = self.devices().first().cloned().unwrap_or_default();
@@ -170,7 +191,7 @@ pub trait SegmentationModel: Module {
                 ),
             });
         }
-        let (model, misfits) = weights::import(self.clone(), tensors, |name| self.trains(name));
+        let (model, misfits) = weights::import(self.clone(), tensors, |name| self.saves(name));
         if misfits.is_empty() {
             Ok(model)
         } else {
@@ -291,6 +312,30 @@ impl SegmentationModel for Model {
 
     fn trains(&self, name: &str) -> bool {
         of_each!(self, model => model.trains(name))
+    }
+
+    fn saves(&self, name: &str) -> bool {
+        of_each!(self, model => model.saves(name))
+    }
+
+    fn notes_batches(&self) -> bool {
+        of_each!(self, model => model.notes_batches())
+    }
+
+    fn begin_step(self, seed: u64) -> Self {
+        match self {
+            Self::ClipSeg(model) => Self::ClipSeg(model.begin_step(seed)),
+            Self::San(model) => Self::San(model.begin_step(seed)),
+            Self::Cris(model) => Self::Cris(model.begin_step(seed)),
+        }
+    }
+
+    fn end_step(self) -> Self {
+        match self {
+            Self::ClipSeg(model) => Self::ClipSeg(model.end_step()),
+            Self::San(model) => Self::San(model.end_step()),
+            Self::Cris(model) => Self::Cris(model.end_step()),
+        }
     }
 }
 

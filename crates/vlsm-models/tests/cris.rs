@@ -14,7 +14,7 @@ use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
     Base, CrisConfig, MethodConfig, MethodKind, Model, Network, Profile, SegmentationModel,
-    TokenBatch,
+    Statistics, TokenBatch,
 };
 
 type Tensors = BTreeMap<String, HostTensor>;
@@ -380,6 +380,63 @@ fn weights_come_from_checkpoints_and_from_clip() {
         error.contains("missing `backbone.text_projection`"),
         "{error}"
     );
+}
+
+/// The same behind the door for models, as the trainer makes a step.
+#[test]
+fn a_step_takes_and_moves_statistics() {
+    let reference = Reference::small();
+    let base = Base::load(reference.folder.to_str().unwrap(), &Device::flex()).unwrap();
+    let expected = reference.expected("train");
+    let model = |kind, statistics| {
+        let method = MethodConfig {
+            kind,
+            statistics,
+            ..MethodConfig::default()
+        };
+        Model::new(&base, method, 0).unwrap().for_training()
+    };
+    let logits = |model: &Model| {
+        let text = model.encode_text(&reference.tokens("masked_ids"));
+        let features = model.encode_image(reference.pixels());
+        model.decode(&features, text)
+    };
+    let statistics = |model: &Model| {
+        let name = |name: &str| name.strip_prefix("cris.").is_some_and(cris::is_statistic);
+        weights::export(model, name)
+    };
+    let batch = Some(Statistics::Batch);
+    let stepping = model(MethodKind::Full, batch).begin_step(1);
+    let distance = off(to_host(logits(&stepping)), &expected["logits"]);
+    assert!(distance < 1e-4, "{distance}");
+    let before = statistics(&stepping);
+    let done = stepping.end_step();
+    for (name, tensor) in statistics(&done) {
+        assert!(done.saves(&name) && !done.trains(&name));
+        let expected = &expected[name.strip_prefix("cris.").unwrap()];
+        for (x, y) in tensor.data.iter().zip(&expected.data) {
+            assert!((x - y).abs() < 1e-5 * (1.0 + y.abs()), "{name}: {x} {y}");
+        }
+    }
+    // Behind a step it is evaluated again, with what has been moved.
+    assert!(off(to_host(logits(&done)), &expected["logits"]) > 1e-2);
+
+    // A frozen CLIP stays in evaluation.
+    let stepping = model(MethodKind::Decoder, batch).begin_step(1);
+    logits(&stepping);
+    let done = stepping.end_step();
+    for (name, tensor) in statistics(&done) {
+        let moved = !name.starts_with("cris.backbone.");
+        assert_eq!(tensor != before[&name], moved, "{name}");
+        assert_eq!(done.saves(&name), moved, "{name}");
+    }
+
+    // The base's own, and nothing noted.
+    let stepping = model(MethodKind::Full, None).begin_step(1);
+    logits(&stepping);
+    let done = stepping.end_step();
+    assert_eq!(statistics(&done), before);
+    assert!(before.keys().all(|name| !done.saves(name)));
 }
 
 /// The published size, against a folder of `make_cris.py --full`: VLSM_CRIS_REFERENCE. Prints what is to be reported.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use vlsm_data::DataConfig;
-use vlsm_models::{AdapterInit, Bottleneck, MethodConfig, Preprocessing};
+use vlsm_models::{AdapterInit, Bottleneck, MethodConfig, Preprocessing, Statistics};
 
 use crate::error::{Result, TrainError};
 use crate::feature_cache::CacheDtype;
@@ -263,6 +263,7 @@ fn every_key() -> toml::Table {
     method.layers = Some(vec![]);
     method.text_layers = Some(vec![]);
     method.init = Some(AdapterInit::Zero);
+    method.statistics = Some(Statistics::Running);
     recipe.data.eval_limit = Some(1);
     let data = &mut recipe.data.config;
     data.pool = vec![PathBuf::new()];

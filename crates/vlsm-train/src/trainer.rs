@@ -135,7 +135,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             let mut checkpoint = Checkpoint::read(&path)?;
             let (restored, misfits) =
                 weights::import(model.clone(), checkpoint.parameters, |name| {
-                    model.trains(name)
+                    model.saves(name)
                 });
             model = restored;
             if !misfits.is_empty() {
@@ -302,6 +302,8 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     ) -> Result<f64> {
         let optim = &self.setup.recipe.optim;
         let lr = self.progress.schedule.lr(optim, self.progress.step, total);
+        let seed = self.setup.recipe.trainer.seed.rotate_left(32) ^ self.progress.step as u64;
+        self.model = self.model.take().map(|model| model.begin_step(seed));
         let (loss, gradients) = self.gradients(examples, encoders)?;
         let norm = optimizer::global_norm(&gradients);
         if !loss.is_finite() || !norm.is_finite() {
@@ -318,7 +320,8 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             gradients
         };
         if let Some(model) = self.model.take() {
-            self.model = Some(self.optimizer.step(model, gradients, lr));
+            let model = self.optimizer.step(model, gradients, lr);
+            self.model = Some(model.end_step());
         }
         self.progress.step += 1;
         self.progress.position += examples.len();
@@ -482,7 +485,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     fn save_adapter(&self, path: &Path) -> Result<()> {
         let adapter = AdapterFile {
             path: path.into(),
-            tensors: weights::export(self.model(), |name| self.model().trains(name)),
+            tensors: weights::export(self.model(), |name| self.model().saves(name)),
             method: self.setup.recipe.method.config.clone(),
             base: Some(self.setup.base.clone()),
             image_size: Some(self.setup.preprocessing.image_size),
@@ -501,7 +504,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         let (moments, moment_steps) = self.optimizer.state();
         let checkpoint = Checkpoint {
             progress: self.progress.clone(),
-            parameters: weights::export(self.model(), |name| self.model().trains(name)),
+            parameters: weights::export(self.model(), |name| self.model().saves(name)),
             moments,
             moment_steps,
         };

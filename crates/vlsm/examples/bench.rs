@@ -61,6 +61,7 @@ enum Case {
 enum Method {
     Dense,
     Shallow,
+    Lora,
     Decoder,
     Full,
 }
@@ -110,6 +111,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 kind: match args.method {
                     Method::Dense => MethodKind::Dense,
                     Method::Shallow => MethodKind::Shallow,
+                    Method::Lora => MethodKind::Lora,
                     Method::Decoder => MethodKind::Decoder,
                     Method::Full => MethodKind::Full,
                 },

@@ -29,6 +29,7 @@ impl AdaptedClipSeg {
     /// # Errors
     /// If the method does not go with the base.
     pub fn new(clipseg: &ClipSeg, method: MethodConfig, seed: u64) -> Result<Self> {
+        method.expect_no_statistics()?;
         let mut clipseg = clipseg.clone();
         if let (Profile::Paper, Some(taps)) = (method.profile, &clipseg.config.published_taps) {
             clipseg.config.extract_layers.clone_from(taps);

@@ -1,30 +1,33 @@
 //! A CRIS with a method.
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::{Cris, ImageFeatures, Pass, TextFeatures, trains};
+use super::{
+    Cris, ImageFeatures, Pass, TextFeatures, TrainingPass, is_statistic, trains, update_statistics,
+};
 use crate::clip::TokenBatch;
 use crate::error::{ModelError, Result};
-use crate::method::{MethodConfig, MethodKind};
+use crate::method::{MethodConfig, MethodKind, Statistics};
 use crate::model::{SegmentationModel, States};
 
 /// A CRIS, of which a method trains all but CLIP (`decoder`), everything (`full`, as in the papers), or nothing. Names of its
 /// parameters start with `cris.`.
 ///
-/// Training runs as evaluation does: normalisations take their running statistics, which stay what they are in the base, and
-/// there is no dropout. The published programs normalise by the batch's own statistics (see [`Cris`]) and drop out; the
-/// network can ([`Pass::Training`](super::Pass::Training)), but what a step makes of the statistics has no way through this
-/// door yet. Scales and shifts of normalisations are trained.
+/// With [`Statistics::Batch`] a training step normalises by the batch's own statistics, which then move the running ones, and
+/// drops out, as the published programs do; a CLIP that is not trained is left in evaluation. With [`Statistics::Running`]
+/// training runs as evaluation does. Scales and shifts of normalisations are trained in both.
 #[derive(Module, Debug)]
 pub struct AdaptedCris {
     cris: Cris,
     #[module(skip)]
     method: MethodConfig,
+    /// That of a training step under way.
+    #[module(skip)]
+    step: Option<Arc<TrainingPass>>,
 }
-
-/// The one way that this model is run.
-const PASS: Pass<'static> = Pass::Evaluation;
 
 impl AdaptedCris {
     /// A CRIS with the masking of the method's profile; what was not in the base's files is initialised by `seed`.
@@ -40,7 +43,17 @@ impl AdaptedCris {
             ));
         }
         let cris = cris.clone().restarted(seed);
-        Ok(Self { cris, method })
+        Ok(Self {
+            cris,
+            method,
+            step: None,
+        })
+    }
+
+    fn pass(&self) -> Pass<'_> {
+        self.step
+            .as_deref()
+            .map_or(Pass::Evaluation, Pass::Training)
     }
 
     fn trains_clip(&self) -> bool {
@@ -55,7 +68,12 @@ impl SegmentationModel for AdaptedCris {
 
     /// The maps C3, C4 and C5.
     fn vision_states(&self, pixels: Tensor<4>) -> States {
-        self.cris.vision_states(pixels, PASS).map(flat).into()
+        let pass = if self.trains_clip() {
+            self.pass()
+        } else {
+            Pass::Evaluation
+        };
+        self.cris.vision_states(pixels, pass).map(flat).into()
     }
 
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
@@ -68,7 +86,7 @@ impl SegmentationModel for AdaptedCris {
         let Ok(states) = <[Tensor<3>; 3]>::try_from(states) else {
             return States::new();
         };
-        let ImageFeatures { low, middle, high } = self.cris.features(states.map(map), PASS);
+        let ImageFeatures { low, middle, high } = self.cris.features(states.map(map), self.pass());
         [low, middle, high].map(flat).into()
     }
 
@@ -119,7 +137,7 @@ impl SegmentationModel for AdaptedCris {
                 .zeros_like()
                 .mask_fill(seen.equal_elem(0.0), f32::NEG_INFINITY),
         };
-        self.cris.decode(&features, &text, PASS)
+        self.cris.decode(&features, &text, self.pass())
     }
 
     fn output_size(&self, image_size: usize) -> Result<usize> {
@@ -129,6 +147,34 @@ impl SegmentationModel for AdaptedCris {
     fn trains(&self, name: &str) -> bool {
         name.strip_prefix("cris.")
             .is_some_and(|name| trains(self.method.kind, name))
+    }
+
+    fn saves(&self, name: &str) -> bool {
+        let moves = |name: &str| {
+            self.notes_batches()
+                && is_statistic(name)
+                && (self.trains_clip() || !name.starts_with("backbone."))
+        };
+        self.trains(name) || name.strip_prefix("cris.").is_some_and(moves)
+    }
+
+    fn notes_batches(&self) -> bool {
+        let trained = matches!(self.method.kind, MethodKind::Full | MethodKind::Decoder);
+        trained && self.method.statistics() == Statistics::Batch
+    }
+
+    fn begin_step(mut self, seed: u64) -> Self {
+        self.step = self
+            .notes_batches()
+            .then(|| Arc::new(TrainingPass::new(seed)));
+        self
+    }
+
+    fn end_step(mut self) -> Self {
+        match self.step.take() {
+            Some(step) => update_statistics(self, &step),
+            None => self,
+        }
     }
 }
 

@@ -25,6 +25,7 @@ impl AdaptedSan {
     /// # Errors
     /// If the method is one of adapters, or trains CLIP in profile `paper`.
     pub fn new(san: &San, method: MethodConfig, seed: u64) -> Result<Self> {
+        method.expect_no_statistics()?;
         if method.has_adapters() {
             return Err(ModelError::Method(
                 "SAN's side network is its adapter; set `method.kind` to \"decoder\", which \

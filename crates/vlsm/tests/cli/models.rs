@@ -28,9 +28,9 @@ const CRIS: &str = r#"{
     "vision_config": {"layers": [1, 1, 1, 1], "width": 4, "image_size": 64, "heads": 2}
 }"#;
 
-/// Makes a base of a configuration, trains part of it, stops and goes on, measures it, asks it, and merges it; gives what is
+/// Makes a base of a configuration, trains part of it by a method with some settings more, stops and goes on, measures it, asks it, and merges it; gives what is
 /// said of it.
-fn goes_through_all_commands(shop: &Workshop, config: &str) -> Value {
+fn goes_through_all_commands(shop: &Workshop, config: &str, method: &[&str]) -> Value {
     shop.write("other.json", config);
     shop.ok(&["model", "init", "--config", "other.json", "-o", "other"]);
     let json = |arguments: &[&str]| -> Value {
@@ -46,13 +46,9 @@ fn goes_through_all_commands(shop: &Workshop, config: &str) -> Value {
         "{text}"
     );
 
-    let set = [
-        "--set",
-        "model.base=other",
-        "--set",
-        "trainer.epochs=2",
-        "--set",
-    ];
+    let mut set = vec!["--set", "model.base=other", "--set", "trainer.epochs=2"];
+    set.extend(method.iter().flat_map(|one| ["--set", *one]));
+    set.push("--set");
     let train = |run: &str, more: &[&str]| {
         let train = ["train", "recipe.toml", "--out", run];
         shop.ok(&[&train[..], &set, &["method.kind=decoder"], more].concat());
@@ -75,7 +71,13 @@ fn goes_through_all_commands(shop: &Workshop, config: &str) -> Value {
     let adapter = "run/adapter.safetensors";
     let trained = json(&["model", "info", adapter]);
     let summary = shop.json("run/summary.json");
-    assert_eq!(trained["total_parameters"], summary["trainable_parameters"]);
+    // Running statistics are in the file too, where they are moved.
+    let [saved, trained] = [
+        &trained["total_parameters"],
+        &summary["trainable_parameters"],
+    ];
+    let moved = method.iter().any(|one| one.contains("statistics"));
+    assert_eq!(saved != trained, moved, "{saved} {trained}");
     let eval = ["eval", "--base", "other", "--data", "data"];
     let scores = json(&[&eval[..], &["--adapter", adapter]].concat());
     assert!(!scores["prompts"].is_null(), "{scores}");
@@ -110,7 +112,7 @@ fn goes_through_all_commands(shop: &Workshop, config: &str) -> Value {
 #[test]
 fn a_san_goes_through_all_commands() {
     let shop = Workshop::new();
-    let info = goes_through_all_commands(&shop, SAN);
+    let info = goes_through_all_commands(&shop, SAN, &[]);
     assert_eq!(info["architecture"], "SAN");
     assert_eq!(info["side_layers"], 2);
     assert_eq!(info["context_length"], 77);
@@ -148,7 +150,7 @@ fn a_san_goes_through_all_commands() {
 #[test]
 fn a_cris_goes_through_all_commands() {
     let shop = Workshop::new();
-    let info = goes_through_all_commands(&shop, CRIS);
+    let info = goes_through_all_commands(&shop, CRIS, &[]);
     assert_eq!(info["architecture"], "CRIS");
     assert_eq!(info["decoder_width"], 32);
     assert_eq!(info["fresh_decoder"], false);
@@ -176,4 +178,45 @@ fn a_cris_goes_through_all_commands() {
     assert_eq!(alone["image_size"], 416);
     assert_eq!(alone["fingerprint"], info["fingerprint"]);
     assert_eq!(alone["parameters"], info["parameters"]);
+}
+
+/// With the statistics of batches, which move the running ones; with dropout, from the step's number.
+#[test]
+fn a_cris_takes_the_statistics_of_batches() {
+    let shop = Workshop::new();
+    let batch = "method.statistics=batch";
+    goes_through_all_commands(&shop, CRIS, &[batch]);
+    let file = read(&shop.path("run/adapter.safetensors")).unwrap();
+    let before = read(&shop.path("other/model.safetensors")).unwrap();
+    let moved = file
+        .tensors
+        .iter()
+        .filter(|(name, _)| name.ends_with("running_mean"));
+    let mut count = 0;
+    for (name, tensor) in moved {
+        count += 1;
+        assert_ne!(tensor, &before.tensors[name.strip_prefix("cris.").unwrap()]);
+    }
+    assert!(count > 0);
+    let train = [
+        "train",
+        "recipe.toml",
+        "--out",
+        "never",
+        "--set",
+        "model.base=other",
+    ];
+    let set = [
+        "--set",
+        "method.kind=decoder",
+        "--set",
+        batch,
+        "--set",
+        "trainer.parts=2",
+    ];
+    let error = shop.fails(&[train, set].concat());
+    assert!(error.contains("`trainer.parts` must be 1"), "{error}");
+    let set = ["--set", batch, "--set", "model.base=base"];
+    let error = shop.fails(&[&train[..], &set].concat());
+    assert!(error.contains("`statistics` is for models"), "{error}");
 }
