@@ -337,8 +337,24 @@ impl Recipe {
     /// As there.
     pub(crate) fn from_table(table: toml::Table) -> std::result::Result<Self, String> {
         expect_known(&table)?;
-        let recipe: Self = serde_path_to_error::deserialize(toml::Value::Table(table))
-            .map_err(|error| format!("`{}`: {}", error.path(), error.inner().message()))?;
+        let read = |table: toml::Table| -> std::result::Result<Self, (String, String)> {
+            serde_path_to_error::deserialize(toml::Value::Table(table))
+                .map_err(|error| (error.path().to_string(), error.inner().message().to_owned()))
+        };
+        let recipe = read(table.clone()).map_err(|(path, message)| {
+            // Of a section that is read as a whole the path names no key: the one that cannot be read alone is meant.
+            let alone = |key: &String, value: &toml::Value| {
+                let section = toml::Table::from_iter([(key.clone(), value.clone())]);
+                let section = toml::Value::Table(section);
+                read(toml::Table::from_iter([(path.clone(), section)])).err()
+            };
+            let section = table.get(&path).and_then(toml::Value::as_table);
+            let found = section.into_iter().flatten().find_map(|(key, value)| {
+                let (_, message) = alone(key, value)?;
+                Some(format!("`{path}.{key}`: {message}"))
+            });
+            found.unwrap_or_else(|| format!("`{path}`: {message}"))
+        })?;
         recipe.validate()?;
         Ok(recipe)
     }
@@ -540,13 +556,17 @@ mod tests {
             ("optim.lr=fast", "optim.lr"),
             ("trainer.batch_size=0", "trainer.batch_size"),
             ("trainer.batch_size=-1", "trainer.batch_size"),
-            ("method.kind=denser", "method"),
+            ("method.kind=denser", "`method.kind`"),
             ("optim.betas=[0.9]", "optim.betas"),
             ("cache.dtype=f64", "cache.dtype"),
             ("cache.max_gb=-1", "cache.max_gb"),
             ("loss.dice=-1", "loss.dice"),
-            ("method.bottleneck=wide", "a width, or a list"),
-            ("method.activation=swish", "swish"),
+            (
+                "method.bottleneck=wide",
+                "`method.bottleneck`: expected a width, or a list",
+            ),
+            ("method.activation=swish", "`method.activation`"),
+            ("data.workers=many", "`data.workers`"),
         ] {
             let error = parse(LEAST, &[key]).unwrap_err();
             assert!(error.contains(named), "{error}");
