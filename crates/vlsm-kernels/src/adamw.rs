@@ -20,8 +20,6 @@ pub struct AdamW {
     pub epsilon: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// What the gradient is multiplied by first.
-    pub gradient_scale: f64,
     /// The number of this step, from 1.
     pub step: usize,
 }
@@ -29,7 +27,6 @@ pub struct AdamW {
 /// The factors of a step in the parameter's own precision, each computed in f64 as PyTorch does.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Factors {
-    pub(crate) scale: f32,
     pub(crate) decay: f32,
     /// What the first moment moves by towards the gradient.
     pub(crate) move_1: f32,
@@ -46,7 +43,6 @@ impl AdamW {
         let [beta_1, beta_2] = self.betas;
         let correction = |beta: f64| 1.0 - beta.powf(self.step as f64);
         Factors {
-            scale: self.gradient_scale as f32,
             decay: (1.0 - self.lr * self.weight_decay) as f32,
             move_1: (1.0 - beta_1) as f32,
             beta_2: beta_2 as f32,
@@ -68,7 +64,6 @@ pub(crate) fn composed<B: Backend>(
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let by = rule.factors();
     let times = |x: FloatTensor<B>, factor: f32| B::float_mul_scalar(x, factor.into());
-    let gradient = times(gradient, by.scale);
     let away = B::float_sub(gradient.clone(), first.clone());
     let first = B::float_add(first, times(away, by.move_1));
     let square = B::float_mul(gradient.clone(), gradient);
@@ -118,7 +113,6 @@ fn step(
 ) {
     let moments = firsts.iter_mut().zip(seconds);
     for ((value, gradient), (first, second)) in values.iter_mut().zip(gradients).zip(moments) {
-        let gradient = gradient * by.scale;
         *first += (gradient - *first) * by.move_1;
         *second = *second * by.beta_2 + gradient * gradient * by.rate_2;
         let change = *first / (second.sqrt() / by.root + by.epsilon);

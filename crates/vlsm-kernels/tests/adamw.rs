@@ -24,9 +24,14 @@ fn rule(step: usize) -> AdamW {
         betas: [0.9, 0.999],
         epsilon: 1e-8,
         weight_decay: 0.1,
-        gradient_scale: 0.3,
         step,
     }
+}
+
+/// The gradient of a step.
+fn slope(step: usize) -> Vec<f64> {
+    let values = wave(0.11 * step as f64).into_iter();
+    values.map(|x| f64::from((0.3 * x) as f32)).collect()
 }
 
 /// Five steps by the formula.
@@ -34,9 +39,9 @@ fn expected() -> Vec<f64> {
     let mut values = wave(0.37);
     let (mut first, mut second) = (vec![0.0; COUNT], vec![0.0; COUNT]);
     for step in 1..=5 {
-        let gradients = wave(0.11 * step as f64);
+        let gradients = slope(step as usize);
         for at in 0..COUNT {
-            let gradient = 0.3 * gradients[at];
+            let gradient = gradients[at];
             first[at] = 0.9 * first[at] + 0.1 * gradient;
             second[at] = 0.999 * second[at] + 0.001 * gradient * gradient;
             let mean = first[at] / (1.0 - 0.9f64.powi(step));
@@ -57,7 +62,7 @@ fn is_the_rule() {
         let mut value = start.clone();
         let mut moments = [(); 2].map(|()| value.zeros_like());
         for step in 1..=5 {
-            let gradient = tensor(&wave(0.11 * step as f64), dtype);
+            let gradient = tensor(&slope(step), dtype);
             (value, moments) = vlsm_kernels::adamw(value, gradient, moments, rule(step));
         }
         let found = value.into_data().iter::<f64>().collect::<Vec<_>>();

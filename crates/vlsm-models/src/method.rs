@@ -1,7 +1,5 @@
 //! What of a model is trained, and how.
 
-use std::fmt::{self, Display, Formatter};
-
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Activation, ClipSegConfig};
@@ -71,15 +69,6 @@ pub enum Bottleneck {
     All(usize),
     /// One for each layer that has blocks, the shallowest first (Mishra et al. 2025 let them grow with depth).
     Each(Vec<usize>),
-}
-
-impl Display for Bottleneck {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::All(width) => write!(f, "{width}"),
-            Self::Each(widths) => write!(f, "{widths:?}"),
-        }
-    }
 }
 
 /// Which sublayers of an encoder layer have dense blocks.
@@ -248,7 +237,7 @@ impl MethodConfig {
     }
 
     /// The same of the text tower.
-    pub fn text_bottleneck(&self) -> Bottleneck {
+    fn text_bottleneck(&self) -> Bottleneck {
         let own = self.text_bottleneck.clone();
         own.unwrap_or_else(|| self.bottleneck())
     }

@@ -46,7 +46,6 @@ impl Rules {
                 betas: config.betas,
                 epsilon: config.eps,
                 weight_decay: config.weight_decay,
-                gradient_scale: 1.0,
                 step: 0,
             },
             moments: BTreeMap::new(),
@@ -65,9 +64,9 @@ impl Rules {
                 let mut matrices = Vec::new();
                 let model = weights::update(model, |name, value| {
                     let shape = gradients.get(name).and_then(AnyRank::matrix);
-                    let turned = [".layers.", "adapter", "_lora."];
-                    let turned = turned.iter().any(|part| name.contains(part));
-                    if let (Some(shape), true) = (shape, turned)
+                    let inside = [".layers.", "adapter", "_lora."];
+                    if let Some(shape) = shape
+                        && inside.iter().any(|part| name.contains(part))
                         && let Some(gradient) = gradients.remove(name)
                     {
                         let ahead = self.look_ahead(name, gradient.flat);

@@ -337,23 +337,9 @@ impl Recipe {
     /// As there.
     pub(crate) fn from_table(table: toml::Table) -> std::result::Result<Self, String> {
         expect_known(&table)?;
-        let read = |table: toml::Table| -> std::result::Result<Self, (String, String)> {
-            serde_path_to_error::deserialize(toml::Value::Table(table))
-                .map_err(|error| (error.path().to_string(), error.inner().message().to_owned()))
-        };
         let recipe = read(table.clone()).map_err(|(path, message)| {
-            // Of a section that is read as a whole the path names no key: the one that cannot be read alone is meant.
-            let alone = |key: &String, value: &toml::Value| {
-                let section = toml::Table::from_iter([(key.clone(), value.clone())]);
-                let section = toml::Value::Table(section);
-                read(toml::Table::from_iter([(path.clone(), section)])).err()
-            };
-            let section = table.get(&path).and_then(toml::Value::as_table);
-            let found = section.into_iter().flatten().find_map(|(key, value)| {
-                let (_, message) = alone(key, value)?;
-                Some(format!("`{path}.{key}`: {message}"))
-            });
-            found.unwrap_or_else(|| format!("`{path}`: {message}"))
+            let (path, message) = within(&table, &path).unwrap_or((path, message));
+            format!("`{path}`: {message}")
         })?;
         recipe.validate()?;
         Ok(recipe)
@@ -427,6 +413,24 @@ impl Recipe {
         keys.retain(|key| get(&a, key) != get(&b, key));
         keys
     }
+}
+
+/// The recipe of a table, or the path of what is wrong in it and why.
+fn read(table: toml::Table) -> std::result::Result<Recipe, (String, String)> {
+    serde_path_to_error::deserialize(toml::Value::Table(table))
+        .map_err(|error| (error.path().to_string(), error.inner().message().to_owned()))
+}
+
+/// The key of a section that is wrong, and why. Of a section that is read as a whole an error's path names none: it is the one
+/// that cannot be read alone.
+fn within(table: &toml::Table, section: &str) -> Option<(String, String)> {
+    let keys = table.get(section)?.as_table()?;
+    keys.iter().find_map(|(key, value)| {
+        let alone = toml::Table::from_iter([(key.clone(), value.clone())]);
+        let alone = toml::Table::from_iter([(section.to_owned(), toml::Value::Table(alone))]);
+        let (_, message) = read(alone).err()?;
+        Some((format!("{section}.{key}"), message))
+    })
 }
 
 fn get<'a>(table: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {

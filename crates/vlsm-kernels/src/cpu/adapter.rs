@@ -26,8 +26,8 @@ pub(crate) struct AdapterKept {
 }
 
 impl Adapter<'_> {
-    /// Panels to panels in blocks of [`BLOCK`], as the input must be if the change is added to it, with so many threads. What is kept serves only if `keep` says that it will be
-    /// needed.
+    /// Panels to panels in blocks of [`BLOCK`], as the input must be if the change is added to it, with so many threads. What is
+    /// kept serves only if `keep` says that it will be needed.
     pub(crate) fn forward(
         &self,
         input: Panels,

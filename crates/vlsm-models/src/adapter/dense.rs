@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::{AdapterBlock, LayerAdapters, conditional_block};
+use super::{AdapterBlock, LayerAdapters, conditional_block, conditioned};
 use crate::config::ClipSegConfig;
 use crate::method::{MethodConfig, Sublayers};
 
@@ -61,10 +61,7 @@ impl DenseAdapters {
 
     /// The projected text embedding, `[prompts, projection]`.
     pub fn adapt_text(&self, embedding: Tensor<2>) -> Tensor<2> {
-        match &self.cond_adapter {
-            Some(adapter) => adapter.forward(embedding),
-            None => embedding,
-        }
+        conditioned(&self.cond_adapter, embedding)
     }
 }
 

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
-use super::{AdapterBlock, AdapterFile, LayerAdapters, conditional_block};
+use super::{AdapterBlock, AdapterFile, LayerAdapters, conditional_block, conditioned};
 use crate::config::ClipSegConfig;
 use crate::error::{ModelError, Result};
 use crate::method::{MethodConfig, Projection};
@@ -119,10 +119,7 @@ impl LoraAdapters {
 
     /// The projected text embedding, `[prompts, projection]`.
     pub fn adapt_text(&self, embedding: Tensor<2>) -> Tensor<2> {
-        match &self.cond_adapter {
-            Some(adapter) => adapter.forward(embedding),
-            None => embedding,
-        }
+        conditioned(&self.cond_adapter, embedding)
     }
 }
 

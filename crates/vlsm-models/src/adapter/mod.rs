@@ -117,3 +117,11 @@ fn conditional_block(
     let wanted = method.towers.conditional();
     wanted.then(|| AdapterBlock::new(width, bottleneck, method, device))
 }
+
+/// The projected text embedding, `[prompts, projection]`, behind the block on it, if there is one.
+fn conditioned(block: &Option<AdapterBlock>, embedding: Tensor<2>) -> Tensor<2> {
+    match block {
+        Some(block) => block.forward(embedding),
+        None => embedding,
+    }
+}

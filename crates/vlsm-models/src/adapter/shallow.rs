@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::{AdapterBlock, conditional_block};
+use super::{AdapterBlock, conditional_block, conditioned};
 use crate::config::ClipSegConfig;
 use crate::method::MethodConfig;
 
@@ -58,10 +58,7 @@ impl ShallowAdapters {
 
     /// The projected text embedding, `[prompts, projection]`, given the tapped text states.
     pub fn adapt_text(&self, embedding: Tensor<2>, tapped: Vec<Tensor<2>>) -> Tensor<2> {
-        let embedding = match &self.cond_adapter {
-            Some(adapter) => adapter.forward(embedding),
-            None => embedding,
-        };
+        let embedding = conditioned(&self.cond_adapter, embedding);
         self.text_extract_adapters
             .iter()
             .zip(tapped)

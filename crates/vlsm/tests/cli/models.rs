@@ -28,8 +28,8 @@ const CRIS: &str = r#"{
     "vision_config": {"layers": [1, 1, 1, 1], "width": 4, "image_size": 64, "heads": 2}
 }"#;
 
-/// Makes a base of a configuration, trains part of it by a method with some settings more, stops and goes on, measures it, asks it, and merges it; gives what is
-/// said of it.
+/// Makes a base of a configuration, trains part of it by a method with some settings more, stops and goes on, measures it, asks
+/// it, and merges it; gives what is said of it.
 fn goes_through_all_commands(shop: &Workshop, config: &str, method: &[&str]) -> Value {
     shop.write("other.json", config);
     shop.ok(&["model", "init", "--config", "other.json", "-o", "other"]);
