@@ -63,7 +63,7 @@ def measure(case: Case, program: str, args: argparse.Namespace) -> dict[str, flo
     common += ["--batch", case.batch, "--prompts", case.prompts]
     if program == "vlsm":
         method = [] if case.kind == "infer" else ["--method", case.method]
-        command = [args.target / "examples" / "bench", *common, *method]
+        command = [args.target / "vlsm-bench", *common, *method]
     else:
         command = [sys.executable, "bench/peer/bench.py", "--way", program, "--method", case.method, *common]
         command += ["--image", args.image] if case.kind == "first-mask" else []
@@ -203,9 +203,9 @@ def main() -> None:
     parser.add_argument("--target", type=Path, default=ROOT / "target/debug", help="folder of the built programs")
     parser.add_argument("--raw", type=Path, default=ROOT / "bench/results.json", help="all measurements; gone on with")
     args = parser.parse_args()
-    for program in (args.target / "vlsm", args.target / "examples/bench"):
+    for program in (args.target / "vlsm", args.target / "vlsm-bench"):
         if not program.exists():
-            parser.error(f"{program} is not there; run `cargo build --bins --examples`, or name its folder by --target")
+            parser.error(f"{program} is not there; run `cargo build --bins`, or name its folder by --target")
     where = machine()
     done: dict[str, Measurements] = json.loads(args.raw.read_text()) if args.raw.exists() else {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,11 @@
 //! Sets an image once and asks several prompts.
 //!
 //! ```text
-//! cargo run --example segment -- BASE IMAGE PROMPT...
-//! cargo run --example segment -- CIDAS/clipseg-rd64-refined street.jpg "a car" "the sky"
+//! cargo run -p vlsm --example segment -- BASE IMAGE PROMPT...
+//! cargo run -p vlsm --example segment -- CIDAS/clipseg-rd64-refined street.jpg "a car" "the sky"
 //! ```
+
+#![allow(clippy::print_stdout)]
 
 use std::path::Path;
 

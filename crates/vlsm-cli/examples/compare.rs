@@ -1,7 +1,9 @@
 //! Compares runs in one page:
-//! `cargo run --example compare -- report.html runs/dense runs/shallow`.
+//! `cargo run -p vlsm-cli --example compare -- report.html runs/dense runs/shallow`.
 //!
 //! All are evaluated on the test split of the first run's data set, under all of its prompts.
+
+#![allow(clippy::print_stderr)]
 
 use std::path::PathBuf;
 

@@ -10,7 +10,7 @@ use vlsm_data::synth::Domain;
 use vlsm_train::demo::{Demo, DemoResult};
 use vlsm_train::evaluate::MeanStd;
 
-use super::make_folder;
+use super::shared::make_folder;
 use crate::output::{note, print, table, thousands};
 
 /// See the whole method work in a minute or two, without a model hub or a data set.

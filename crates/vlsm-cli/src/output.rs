@@ -20,7 +20,7 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Prints an error with its causes.
-pub(crate) fn complain(error: &anyhow::Error) {
+pub(crate) fn print_error(error: &anyhow::Error) {
     note(&format!("error: {}", describe(error)));
 }
 
@@ -112,7 +112,7 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// Names and values, one pair a line, the values in one column.
-pub(crate) fn pairs(rows: &[(&str, String)]) -> String {
+pub(crate) fn key_value_table(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.chars().count()).max();
     let width = width.unwrap_or(0);
     rows.iter()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use vlsm_models::{AdapterFile, Base, Model};
 
-use crate::commands::make_parent;
+use crate::commands::shared::make_parent;
 use crate::output::{note, print, thousands};
 
 /// Make an adapter file of a checkpoint of the published code (PyTorch Lightning's .ckpt).
@@ -34,7 +34,7 @@ impl ImportArgs {
         }
         make_parent(&self.out)?;
         adapter.write(&self.out)?;
-        told(&adapter, &self.out)
+        print_summary(&adapter, &self.out)
     }
 }
 
@@ -64,11 +64,11 @@ impl ExportArgs {
         }
         make_parent(&self.out)?;
         adapter.write_bare(&self.out)?;
-        told(&adapter, &self.out)
+        print_summary(&adapter, &self.out)
     }
 }
 
-fn told(adapter: &AdapterFile, path: &std::path::Path) -> Result<()> {
+fn print_summary(adapter: &AdapterFile, path: &std::path::Path) -> Result<()> {
     let parameters = adapter.tensors.values().map(|tensor| tensor.data.len());
     print(&format!(
         "{}: {} tensors, {} parameters\n",

@@ -1,56 +1,13 @@
-//! The commands, one file each.
-
-mod cache;
-mod data;
-mod demo;
-mod eval;
-mod eval_report;
-mod model;
-mod predict;
-mod study;
-mod train;
+//! What several commands need.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::Subcommand;
 use vlsm::Segmenter;
 use vlsm_train::Recipe;
 
-/// The commands.
-#[derive(Subcommand)]
-pub(crate) enum Command {
-    Demo(demo::Args),
-    Train(train::Args),
-    Eval(eval::Args),
-    Predict(predict::Args),
-    Study(study::Args),
-    #[command(subcommand)]
-    Data(data::Command),
-    #[command(subcommand)]
-    Model(model::Command),
-    Cache(cache::Args),
-}
-
-impl Command {
-    /// Runs the command.
-    pub(crate) fn run(self) -> Result<ExitCode> {
-        match self {
-            Self::Demo(args) => args.run(),
-            Self::Train(args) => args.run(),
-            Self::Eval(args) => args.run(),
-            Self::Predict(args) => args.run(),
-            Self::Study(args) => args.run(),
-            Self::Data(command) => command.run(),
-            Self::Model(command) => command.run(),
-            Self::Cache(args) => args.run(),
-        }
-    }
-}
-
 /// A base with or without an adapter, for inputs of a size, on a device.
-fn segmenter(
+pub(super) fn segmenter(
     base: &str,
     adapter: Option<&Path>,
     image_size: Option<usize>,
@@ -68,7 +25,7 @@ fn segmenter(
 
 /// A recipe for no more than its `[data]` section: the defaults for the data set at `root`, and
 /// overrides of keys that start with `data.`.
-fn data_recipe(base: &str, root: &Path, overrides: &[String]) -> Result<Recipe> {
+pub(super) fn data_recipe(base: &str, root: &Path, overrides: &[String]) -> Result<Recipe> {
     only_data(overrides)?;
     let mut recipe = Recipe::default();
     recipe.model.base = base.to_owned();
@@ -77,7 +34,7 @@ fn data_recipe(base: &str, root: &Path, overrides: &[String]) -> Result<Recipe> 
 }
 
 /// Refuses overrides of anything but data.
-fn only_data(overrides: &[String]) -> Result<()> {
+pub(super) fn only_data(overrides: &[String]) -> Result<()> {
     match overrides.iter().find(|text| !text.starts_with("data.")) {
         Some(text) => bail!(
             "--set {text}: only keys of `data` can be set here, such as data.eval_prompt=p1; the \
@@ -88,7 +45,7 @@ fn only_data(overrides: &[String]) -> Result<()> {
 }
 
 /// Makes the folder that a file will be written into.
-fn make_parent(file: &Path) -> Result<()> {
+pub(super) fn make_parent(file: &Path) -> Result<()> {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => make_folder(folder),
         _ => Ok(()),
@@ -96,18 +53,18 @@ fn make_parent(file: &Path) -> Result<()> {
 }
 
 /// Makes a folder and those above it.
-fn make_folder(folder: &Path) -> Result<()> {
+pub(super) fn make_folder(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot make folder `{}`", folder.display()))
 }
 
 /// A value as JSON, on several lines, with a line break at the end.
-fn to_json(value: &impl serde::Serialize) -> Result<String> {
+pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
 /// Paths, one a line.
-fn listed(paths: &[PathBuf]) -> String {
+pub(super) fn bullet_list(paths: &[PathBuf]) -> String {
     let line = |path: &PathBuf| format!("  {}\n", path.display());
     paths.iter().map(line).collect()
 }

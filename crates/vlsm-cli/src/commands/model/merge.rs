@@ -8,7 +8,7 @@ use vlsm_data::write_atomic_bytes;
 use vlsm_models::tensor_file::{self, WrittenAs};
 use vlsm_models::{AdapterFile, Base, MethodKind, NetworkConfig, Profile, weights};
 
-use crate::commands::{make_folder, to_json};
+use crate::commands::shared::{make_folder, to_json};
 use crate::output::{print, thousands};
 
 /// Make a base of a base and of what methods `full`, `decoder` or `lora` trained of it.

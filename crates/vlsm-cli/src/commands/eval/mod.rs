@@ -1,5 +1,7 @@
 //! `vlsm eval`.
 
+mod report;
+mod scores;
 mod semantic;
 
 use std::path::{Path, PathBuf};
@@ -7,17 +9,17 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use serde::Serialize;
 use vlsm::Segmenter;
 use vlsm_data::{Dataset, PromptChoice, Sample, Split};
 use vlsm_models::SegmentationModel;
 use vlsm_train::RunFolder;
-use vlsm_train::evaluate::{MeanStd, file_name};
-use vlsm_train::{EvalConfig, Evaluation, Metrics, PromptSet, Recipe, evaluate, write_scores};
+use vlsm_train::evaluate::file_name;
+use vlsm_train::{EvalConfig, Evaluation, PromptSet, Recipe, evaluate, write_scores};
 
-use super::eval_report::Evaluated;
-use super::{data_recipe, make_folder, make_parent, only_data, segmenter, to_json};
-use crate::output::{Counter, note, print, table};
+use self::report::Evaluated;
+use self::scores::{SetResult, json_text, table_text};
+use super::shared::{data_recipe, make_folder, make_parent, only_data, segmenter};
+use crate::output::{Counter, note, print};
 
 /// Measure a base, with or without an adapter, on a data set.
 ///
@@ -138,9 +140,9 @@ impl Args {
             .map(|set| SetResult::new(&set.name, &evaluation))
             .collect();
         print(&if self.json {
-            json(&evaluation, samples.len(), &results)?
+            json_text(&evaluation, samples.len(), &results)?
         } else {
-            report(&results)
+            table_text(&results)
         })?;
         let Some(file) = self.report_file() else {
             return Ok(ExitCode::SUCCESS);
@@ -319,91 +321,4 @@ fn check_folders(sets: &[PromptSet]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The metrics under one prompt set.
-struct SetResult<'a> {
-    name: &'a str,
-    metrics: Metrics,
-    /// Those of each group, where samples are of several.
-    groups: Vec<(&'a str, Metrics)>,
-}
-
-impl<'a> SetResult<'a> {
-    fn new(name: &'a str, evaluation: &'a Evaluation) -> Self {
-        let mut groups = evaluation.groups();
-        if groups.len() == 1 {
-            groups.clear();
-        }
-        let of_group = |group| (group, evaluation.of_group(name, group));
-        Self {
-            name,
-            metrics: evaluation.of_set(name),
-            groups: groups.into_iter().map(of_group).collect(),
-        }
-    }
-}
-
-fn report(results: &[SetResult<'_>]) -> String {
-    let value = |metric: &MeanStd, digits: usize| {
-        format!("{:.digits$} ± {:.digits$}", metric.mean, metric.std)
-    };
-    let row = |name: String, metrics: &Metrics| {
-        vec![
-            name,
-            metrics.samples.to_string(),
-            value(&metrics.dice, 4),
-            value(&metrics.iou, 4),
-            value(&metrics.hd95, 2),
-            metrics.one_empty.to_string(),
-        ]
-    };
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    for result in results {
-        rows.push(row(result.name.to_owned(), &result.metrics));
-        for (group, metrics) in &result.groups {
-            rows.push(row(format!("  {group}"), metrics));
-        }
-    }
-    let header = ["prompt", "n", "Dice", "IoU", "HD95", "one empty"];
-    table(&header, &rows)
-        + "Mean ± standard deviation over samples, at the masks' own size; HD95 in pixels.\n\
-           one empty: samples where prediction or truth, but not both, has no foreground; their \
-           HD95 is the image's diagonal.\n"
-}
-
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Json {
-    /// Samples, whatever the number of prompts.
-    samples: usize,
-    dice: MeanStd,
-    iou: MeanStd,
-    hd95: MeanStd,
-    one_empty: usize,
-    prompts: serde_json::Map<String, serde_json::Value>,
-}
-
-fn json(evaluation: &Evaluation, samples: usize, results: &[SetResult<'_>]) -> Result<String> {
-    let overall = evaluation.overall();
-    let mut prompts = serde_json::Map::new();
-    for result in results {
-        let mut value = serde_json::to_value(&result.metrics)?;
-        if let (Some(object), false) = (value.as_object_mut(), result.groups.is_empty()) {
-            let groups = result.groups.iter();
-            let groups: serde_json::Map<String, serde_json::Value> = groups
-                .map(|(group, metrics)| Ok(((*group).to_owned(), serde_json::to_value(metrics)?)))
-                .collect::<Result<_>>()?;
-            object.insert("groups".to_owned(), groups.into());
-        }
-        prompts.insert(result.name.to_owned(), value);
-    }
-    to_json(&Json {
-        samples,
-        dice: overall.dice,
-        iou: overall.iou,
-        hd95: overall.hd95,
-        one_empty: overall.one_empty,
-        prompts,
-    })
 }

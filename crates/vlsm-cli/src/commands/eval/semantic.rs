@@ -11,8 +11,8 @@ use vlsm_data::{Dataset, Sample, write_atomic_bytes};
 use vlsm_train::{EvalConfig, Recipe, SemanticEvaluation, SemanticMetrics, evaluate_semantic};
 
 use super::Args;
-use crate::commands::eval_report::Evaluated;
-use crate::commands::to_json;
+use super::report::Evaluated;
+use crate::commands::shared::to_json;
 use crate::output::{Counter, print, table, thousands};
 
 impl Args {

@@ -9,7 +9,7 @@ use vlsm_models::SegmentationModel;
 use vlsm_models::tensor_file::{self, HostTensor, IntTensor, TensorFile};
 use vlsm_models::weights::to_host;
 
-use crate::commands::{make_parent, segmenter};
+use crate::commands::shared::{make_parent, segmenter};
 use crate::output::print;
 
 /// Run a model on prepared tensors, to compare it with another implementation.

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use vlsm_data::prepare::{Prepared, PublicSet, SplitBy, prepare};
 use vlsm_data::{Split, SplitConfig};
 
-use crate::output::{Counter, pairs, print, table};
+use crate::output::{Counter, key_value_table, print, table};
 
 /// Bring the download of a public data set into the format that is trained on.
 ///
@@ -86,7 +86,7 @@ impl Args {
             (Some(SetName(set)), ..) => instructions(set),
             (None, ..) => {
                 let row = |set: &&PublicSet| (set.name, set.title.to_owned());
-                pairs(&PublicSet::ALL.iter().map(row).collect::<Vec<_>>())
+                key_value_table(&PublicSet::ALL.iter().map(row).collect::<Vec<_>>())
             }
         };
         print(&text)?;

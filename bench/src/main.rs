@@ -1,7 +1,9 @@
 //! One measurement of this project, for `bench/run.py`, which runs the same in PyTorch beside it:
-//! `cargo run --release --example bench -- --base DIR --case train --method dense --batch 4`.
+//! `cargo run -p vlsm-bench -- --base DIR --case train --method dense --batch 4`.
 //!
 //! One process is one measurement, so that the peak memory is that of the case. Prints one line of JSON.
+
+#![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;
 use std::sync::Arc;

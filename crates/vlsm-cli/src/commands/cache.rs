@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use vlsm_train::feature_cache::{bytes_text, clear, default_folder, usage};
 
-use crate::output::{pairs, print};
+use crate::output::{key_value_table, print};
 
 /// Show or delete the features of images that trainings keep for later epochs and other runs.
 #[derive(clap::Args)]
@@ -40,7 +40,7 @@ impl Args {
             None => ("images", usage(&folder).with_context(named)?),
             Some(Action::Clear) => ("images deleted", clear(&folder).with_context(named)?),
         };
-        print(&pairs(&[
+        print(&key_value_table(&[
             ("folder", folder.display().to_string()),
             (what, usage.images.to_string()),
             ("size", bytes_text(usage.bytes)),

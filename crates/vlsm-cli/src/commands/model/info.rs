@@ -8,8 +8,8 @@ use vlsm_models::weights::for_each_parameter;
 use vlsm_models::{AdapterFile, Base, BaseIdentity, MethodConfig, base};
 
 use super::network::{NetworkInfo, TextInfo, describe};
-use crate::commands::to_json;
-use crate::output::{pairs, print, thousands};
+use crate::commands::shared::to_json;
+use crate::output::{key_value_table, print, thousands};
 
 /// Say what a base or an adapter is, with parameter counts per part.
 #[derive(clap::Args)]
@@ -171,7 +171,7 @@ impl BaseInfo {
         let tokenizer = format!("{} ({} tokens)", self.tokenizer, self.vocabulary);
         rows.push(("tokenizer", tokenizer));
         rows.push(("parameters", thousands(self.total_parameters)));
-        pairs(&rows) + &counts(&self.parameters)
+        key_value_table(&rows) + &counts(&self.parameters)
     }
 }
 
@@ -248,7 +248,7 @@ impl AdapterInfo {
             None => rows.push(("base", "the file does not say".into())),
         }
         rows.push(("parameters", thousands(self.total_parameters)));
-        pairs(&rows) + &counts(&self.parameters)
+        key_value_table(&rows) + &counts(&self.parameters)
     }
 }
 
@@ -262,5 +262,5 @@ fn counts(parts: &Counts) -> String {
         .iter()
         .map(|(name, count)| (name.as_str(), format!("{count:>12}")))
         .collect();
-    pairs(&rows)
+    key_value_table(&rows)
 }

@@ -8,7 +8,7 @@ use vlsm_train::RunFolder;
 use vlsm_train::evaluate::MeanStd;
 use vlsm_train::{Recipe, RunSummary};
 
-use crate::output::{pairs, print, thousands};
+use crate::output::{key_value_table, print, thousands};
 
 /// Fine-tune a base on a data set, as a recipe says.
 ///
@@ -95,5 +95,5 @@ fn report(summary: &RunSummary, folder: &RunFolder) -> String {
     if let Some(report) = &summary.report {
         rows.push(("report", report.display().to_string()));
     }
-    pairs(&rows)
+    key_value_table(&rows)
 }

@@ -13,8 +13,8 @@ use vlsm_data::{
     write_annotations,
 };
 
-use crate::commands::{data_recipe, make_folder};
-use crate::output::{Counter, pairs, print, table};
+use crate::commands::shared::{data_recipe, make_folder};
+use crate::output::{Counter, key_value_table, print, table};
 
 /// How many words of a kind the summary shows.
 const SHOWN: usize = 6;
@@ -166,7 +166,7 @@ fn summary(out: &Path, class: &str, annotations: &[Vec<Annotated>; 3]) -> String
     let single = |word: fn(&Description) -> Option<&'static str>| commonest(all().filter_map(word));
     format!("annotations of \"{class}\" in {}\n", out.display())
         + &table(&["split", "images", "empty masks"], &rows)
-        + &pairs(&[
+        + &key_value_table(&[
             (
                 "number",
                 commonest(all().map(|d| d.count).filter(|&n| n > 0)),

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 use vlsm_data::{CheckReport, Format, Severity, check};
 
-use crate::commands::{data_recipe, to_json};
+use crate::commands::shared::{data_recipe, to_json};
 use crate::output::{print, table};
 
 /// Find all that is wrong with a data set, in one pass.

@@ -9,7 +9,7 @@ use vlsm_models::san::SanConfig;
 use vlsm_models::tokenizer::wordpiece;
 use vlsm_models::{ClipSegConfig, CrisConfig, NetworkConfig, Preprocessing, tensor_file};
 
-use crate::commands::{make_folder, to_json};
+use crate::commands::shared::{make_folder, to_json};
 use crate::output::{print, thousands};
 
 /// Input side of `CIDAS/clipseg-rd64-refined`, whose position embeddings are for 224 pixels.

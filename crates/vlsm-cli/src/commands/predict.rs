@@ -9,8 +9,8 @@ use vlsm::{ClassList, Prediction, Segmenter, overlay, overlay_labels};
 use vlsm_data::{ClassMap, RgbImage, read_image, write_png_gray, write_png_mask, write_png_rgb};
 use vlsm_train::evaluate::file_name;
 
-use super::{listed, make_folder, segmenter};
-use crate::output::{complain, is_closed_pipe, note, print, table};
+use super::shared::{bullet_list, make_folder, segmenter};
+use crate::output::{print_error, is_closed_pipe, note, print, table};
 
 /// Segment images by prompts.
 ///
@@ -82,7 +82,7 @@ impl Args {
             match done {
                 Err(error) if is_closed_pipe(&error) => return Err(error),
                 Err(error) => {
-                    complain(&error);
+                    print_error(&error);
                     failed += 1;
                 }
                 Ok(()) => {}
@@ -133,7 +133,7 @@ impl Args {
             "{}:\n{}{}",
             path.display(),
             shares(&labels, classes),
-            listed(&paths)
+            bullet_list(&paths)
         ))
         .map_err(Into::into)
     }
@@ -150,7 +150,7 @@ impl Args {
             print(&format!(
                 "{}: `{prompt}` covers {share:.2} % of the image\n{}",
                 path.display(),
-                listed(&paths)
+                bullet_list(&paths)
             ))?;
         }
         Ok(())

@@ -1,0 +1,98 @@
+//! How `vlsm eval` prints the scores of masks: as a table or as JSON.
+
+use anyhow::Result;
+use serde::Serialize;
+use vlsm_train::evaluate::MeanStd;
+use vlsm_train::{Evaluation, Metrics};
+
+use crate::commands::shared::to_json;
+use crate::output::table;
+
+/// The metrics under one prompt set.
+pub(super) struct SetResult<'a> {
+    name: &'a str,
+    metrics: Metrics,
+    /// Those of each group, where samples are of several.
+    groups: Vec<(&'a str, Metrics)>,
+}
+
+impl<'a> SetResult<'a> {
+    pub(super) fn new(name: &'a str, evaluation: &'a Evaluation) -> Self {
+        let mut groups = evaluation.groups();
+        if groups.len() == 1 {
+            groups.clear();
+        }
+        let of_group = |group| (group, evaluation.of_group(name, group));
+        Self {
+            name,
+            metrics: evaluation.of_set(name),
+            groups: groups.into_iter().map(of_group).collect(),
+        }
+    }
+}
+
+/// The table of scores, one row a prompt.
+pub(super) fn table_text(results: &[SetResult<'_>]) -> String {
+    let value = |metric: &MeanStd, digits: usize| {
+        format!("{:.digits$} ± {:.digits$}", metric.mean, metric.std)
+    };
+    let row = |name: String, metrics: &Metrics| {
+        vec![
+            name,
+            metrics.samples.to_string(),
+            value(&metrics.dice, 4),
+            value(&metrics.iou, 4),
+            value(&metrics.hd95, 2),
+            metrics.one_empty.to_string(),
+        ]
+    };
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for result in results {
+        rows.push(row(result.name.to_owned(), &result.metrics));
+        for (group, metrics) in &result.groups {
+            rows.push(row(format!("  {group}"), metrics));
+        }
+    }
+    let header = ["prompt", "n", "Dice", "IoU", "HD95", "one empty"];
+    table(&header, &rows)
+        + "Mean ± standard deviation over samples, at the masks' own size; HD95 in pixels.\n\
+           one empty: samples where prediction or truth, but not both, has no foreground; their \
+           HD95 is the image's diagonal.\n"
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Json {
+    /// Samples, whatever the number of prompts.
+    samples: usize,
+    dice: MeanStd,
+    iou: MeanStd,
+    hd95: MeanStd,
+    one_empty: usize,
+    prompts: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The scores as one JSON object.
+pub(super) fn json_text(evaluation: &Evaluation, samples: usize, results: &[SetResult<'_>]) -> Result<String> {
+    let overall = evaluation.overall();
+    let mut prompts = serde_json::Map::new();
+    for result in results {
+        let mut value = serde_json::to_value(&result.metrics)?;
+        if let (Some(object), false) = (value.as_object_mut(), result.groups.is_empty()) {
+            let groups = result.groups.iter();
+            let groups: serde_json::Map<String, serde_json::Value> = groups
+                .map(|(group, metrics)| Ok(((*group).to_owned(), serde_json::to_value(metrics)?)))
+                .collect::<Result<_>>()?;
+            object.insert("groups".to_owned(), groups.into());
+        }
+        prompts.insert(result.name.to_owned(), value);
+    }
+    to_json(&Json {
+        samples,
+        dice: overall.dice,
+        iou: overall.iou,
+        hd95: overall.hd95,
+        one_empty: overall.one_empty,
+        prompts,
+    })
+}

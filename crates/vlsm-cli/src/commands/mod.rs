@@ -1,0 +1,47 @@
+//! The commands, one file each.
+
+mod cache;
+mod data;
+mod demo;
+mod eval;
+mod model;
+mod predict;
+mod shared;
+mod study;
+mod train;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// The commands.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Demo(demo::Args),
+    Train(train::Args),
+    Eval(eval::Args),
+    Predict(predict::Args),
+    Study(study::Args),
+    #[command(subcommand)]
+    Data(data::Command),
+    #[command(subcommand)]
+    Model(model::Command),
+    Cache(cache::Args),
+}
+
+impl Command {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Demo(args) => args.run(),
+            Self::Train(args) => args.run(),
+            Self::Eval(args) => args.run(),
+            Self::Predict(args) => args.run(),
+            Self::Study(args) => args.run(),
+            Self::Data(command) => command.run(),
+            Self::Model(command) => command.run(),
+            Self::Cache(args) => args.run(),
+        }
+    }
+}
