@@ -4,7 +4,7 @@
 //! that may not be copied, and their tests say that they were skipped.
 
 // Clippy's leave for tests covers test functions, not their helpers.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 

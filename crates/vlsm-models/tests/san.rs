@@ -2,7 +2,7 @@
 //!
 //! The fixture is small; `SAN_FIXTURE` names the folder of another one, such as `make_san.py --full` makes.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@
 //! `VLSM_BIOMEDCLIPSEG=FOLDER cargo test -p vlsm-train --test biomedclipseg` holds the full size to what the script wrote
 //! with `--full`.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
