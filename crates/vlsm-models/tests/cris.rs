@@ -1,6 +1,11 @@
 //! CRIS against numbers of the published code (`fixtures/cris`, made by `scripts/reference/make_cris.py`).
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

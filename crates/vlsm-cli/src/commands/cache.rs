@@ -8,19 +8,20 @@ use vlsm_train::feature_cache::{bytes_text, clear, default_folder, usage};
 
 use crate::output::{key_value_table, print};
 
-/// Show or delete the features of images that trainings keep for later epochs and other runs.
+/// Show or delete the cached image features that training reuses in later epochs and other runs.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm cache
   vlsm cache clear
   vlsm cache clear --dir scratch/features
 
-Without --dir the folder is `features` in $VLSM_CACHE, else in `vlsm` in the user's cache folder.
-A training that uses features while they are deleted computes them anew.")]
+Without --dir the folder is $VLSM_CACHE/features if that variable is set, else
+vlsm/features in the user's cache folder. Deleting features during a training
+run is safe: they are computed again.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Option<Action>,
-    /// The folder, if the recipe names one by `cache.dir`.
+    /// The folder, if the recipe sets `cache.dir`.
     #[arg(long, value_name = "FOLDER", global = true)]
     dir: Option<PathBuf>,
 }
@@ -34,7 +35,7 @@ enum Action {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let folder = self.dir.or_else(default_folder);
-        let folder = folder.context("there is no home folder; give a folder by --dir")?;
+        let folder = folder.context("there is no home folder; name the cache folder with --dir")?;
         let named = || format!("feature cache `{}`", folder.display());
         let (what, usage) = match self.action {
             None => ("images", usage(&folder).with_context(named)?),

@@ -13,28 +13,28 @@ use vlsm_train::evaluate::MeanStd;
 use super::shared::make_folder;
 use crate::output::{note, print, table, thousands};
 
-/// See the whole method work in a minute or two, without a model hub or a data set.
+/// Show the whole method in a minute or two, without a download or a data set.
 ///
-/// Draws a phantom domain that the builtin base has never seen, measures the base on it as it is
-/// (zero-shot), trains dense adapters, shallow adapters and, to compare, the decoder, measures each
-/// on images of its own, and writes a report with curves, metrics and pictures. A demo that was
-/// interrupted goes on where it was.
+/// Draws images of a domain that the builtin base has never seen and evaluates the base on them
+/// (zero-shot). Then trains dense adapters, shallow adapters and, for comparison, the decoder, and
+/// evaluates each on separate test images. Writes a report with curves, metrics and pictures. An
+/// interrupted demo resumes where it stopped.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm demo
   vlsm demo --domain ultrasound
   vlsm demo --quick")]
 pub(crate) struct Args {
-    /// What is drawn.
+    /// The kind of images to draw.
     #[arg(long, value_enum, default_value_t = Phantom::Endoscopy)]
     domain: Phantom,
-    /// Fewer images and epochs, for a first look in half a minute.
+    /// Use fewer images and epochs; takes half a minute.
     #[arg(long)]
     quick: bool,
-    /// Determines images, adapters and order.
+    /// Seed of the images, the adapters and the order of the images.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The demo's folder [default: runs/demo-DOMAIN, with -quick behind it].
+    /// Folder of the demo [default: runs/demo-DOMAIN, or runs/demo-DOMAIN-quick].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

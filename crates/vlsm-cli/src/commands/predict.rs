@@ -10,23 +10,28 @@ use vlsm_data::{ClassMap, RgbImage, read_image, write_png_gray, write_png_mask, 
 use vlsm_train::evaluate::file_name;
 
 use super::shared::{bullet_list, make_folder, segmenter};
-use crate::output::{print_error, is_closed_pipe, note, print, table};
+use crate::output::{is_closed_pipe, note, print, print_error, table};
 
-/// Segment images by prompts.
+/// Segment images by text prompts.
 ///
-/// Per image and prompt three PNG files of the image's own size are written: IMAGE.PROMPT.mask.png
-/// (0 or 255), IMAGE.PROMPT.prob.png (the probability, 0 to 255) and IMAGE.PROMPT.overlay.png (the
-/// image with the mask tinted and outlined).
+/// Writes three PNG files per image and prompt, at the image's own size: IMAGE.PROMPT.mask.png (0
+/// or 255), IMAGE.PROMPT.prob.png (the probability, scaled to 0 to 255) and
+/// IMAGE.PROMPT.overlay.png (the image with the mask tinted and outlined).
 ///
-/// With --classes, or with --semantic for the prompts, all classes are asked of an image and each
-/// pixel gets the likeliest: IMAGE.labels.png holds the ids, IMAGE.labels-overlay.png shows them in
-/// colours with a legend.
+/// With --classes, or with --semantic and prompts, each pixel gets its most likely class:
+/// IMAGE.labels.png holds the class ids, IMAGE.labels-overlay.png shows them in colour with a
+/// legend.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  vlsm predict --base CIDAS/clipseg-rd64-refined --prompt \"a car\" --prompt \"the sky\" street.jpg -o out
-  vlsm predict --base CIDAS/clipseg-rd64-refined --adapter runs/polyp/adapter.safetensors --prompt \"a polyp\" *.jpg -o out
-  vlsm predict --base builtin:tiny --adapter runs/camvid/adapter.safetensors --classes data/camvid/classes.json street.jpg -o out
-  vlsm predict --base CIDAS/clipseg-rd64-refined --prompt car --prompt sky --prompt road --semantic street.jpg -o out")]
+  vlsm predict --base CIDAS/clipseg-rd64-refined \\
+      --prompt \"a car\" --prompt \"the sky\" street.jpg -o out
+  vlsm predict --base CIDAS/clipseg-rd64-refined \\
+      --adapter runs/polyp/adapter.safetensors \\
+      --prompt \"a polyp\" *.jpg -o out
+  vlsm predict --base builtin:tiny --adapter runs/camvid/adapter.safetensors \\
+      --classes data/camvid/classes.json street.jpg -o out
+  vlsm predict --base CIDAS/clipseg-rd64-refined \\
+      --prompt car --prompt sky --prompt road --semantic street.jpg -o out")]
 pub(crate) struct Args {
     /// The images.
     #[arg(required = true, value_name = "IMAGE")]
@@ -34,30 +39,30 @@ pub(crate) struct Args {
     /// The base: a folder, or a name on the hub.
     #[arg(long)]
     base: String,
-    /// An adapter file; without one the base itself answers (zero-shot).
+    /// An adapter file; without one the base is used as it is (zero-shot).
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
-    /// What to segment; may be given several times.
+    /// What to segment; can be given several times.
     #[arg(long, required_unless_present = "classes", value_name = "TEXT")]
     prompt: Vec<String>,
-    /// Label whole images with the classes of this file, {"classes": ["Sky", ...]}: a class's id is
-    /// its place in the list.
+    /// Label whole images with the classes of this file, {"classes": ["Sky", ...]}. The class id is
+    /// the index in the list.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     classes: Option<PathBuf>,
-    /// Label whole images with the prompts: the first has id 0.
+    /// Label whole images with the prompts as classes; the first has id 0.
     #[arg(long)]
     semantic: bool,
-    /// Probability that a class must be above to be a pixel's label; 0: the likeliest always is
-    /// [default: 0 where every id of --classes has a name, else 0.5].
+    /// Minimum probability for a pixel to get a class; 0 always picks the most likely class
+    /// [default: 0 if every id of --classes has a name, else 0.5].
     #[arg(long, value_name = "P")]
     background: Option<f32>,
-    /// The folder for the results.
+    /// The folder to write the results to.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// Side of the square input, in pixels [default: the adapter's, else the base's].
+    /// Side of the square input, in pixels [default: that of the adapter, else of the base].
     #[arg(long, value_name = "N")]
     image_size: Option<usize>,
-    /// Where to compute: cpu, or what this build has (vulkan, metal, webgpu, cuda, rocm).
+    /// Device: cpu, or one that this build supports (vulkan, metal, webgpu, cuda, rocm).
     #[arg(long, default_value = "cpu")]
     device: String,
 }
@@ -103,7 +108,9 @@ impl Args {
             Some(file) => ClassList::read(file)?,
             None if self.semantic => ClassList::of_prompts(&self.prompt)?,
             None if self.background.is_some() => {
-                bail!("--background is for labels of whole images; add --semantic or --classes")
+                bail!(
+                    "--background only applies to labels of whole images; add --semantic or --classes"
+                )
             }
             None => return Ok(None),
         };

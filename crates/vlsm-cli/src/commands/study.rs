@@ -9,25 +9,25 @@ use vlsm_train::study::{Plan, State};
 
 use crate::output::{note, print};
 
-/// Run a grid of models, methods, data sets, training prompts and seeds, and make its tables.
+/// Run a grid of models, methods, data sets, training prompts and seeds, and write its tables.
 ///
-/// Every run has a folder of its own, OUT/runs/DATA/MODEL/METHOD/PROMPT/SEED, as `vlsm train` makes
-/// it. A study that was killed goes on where it was when it is started again: complete runs are
-/// kept, one that was begun is resumed. Several processes may be started on one study and share its
-/// runs. A run that fails does not stop the others.
+/// Every run has its own folder, OUT/runs/DATA/MODEL/METHOD/PROMPT/SEED, with the files that `vlsm
+/// train` writes. Start an interrupted study again to resume it: finished runs are kept, and an
+/// unfinished run continues. Several processes can work on one study and share its runs. A run that
+/// fails does not stop the others.
 ///
-/// At the end, and by --table at any time, OUT has results.csv (one line for each test sample,
-/// prompt and run), table.md, table.tex and table.html (scores by data set and method, by prompt,
-/// and paired tests) and tests.csv.
+/// At the end, and at any time with --table, OUT gets results.csv (one line per test sample, prompt
+/// and run), table.md, table.tex and table.html (scores by data set and method, by prompt, and
+/// paired tests) and tests.csv.
 #[derive(clap::Args)]
-#[command(after_help = "A study's file:
+#[command(after_help = "A study file:
   seeds = [41, 42, 43]
-  prompts = [\"random\"]            # training prompts [default: the recipe's]
+  prompts = [\"random\"]            # training prompts; default: the recipe's
 
-  [recipe.trainer]                # what all runs share: any section of a recipe
+  [recipe.trainer]                # any section of a recipe; all runs share it
   epochs = 20
 
-  [[model]]                       # an entry is a name and any keys of a recipe
+  [[model]]                       # each entry: a name and any keys of a recipe
   name = \"clipseg\"
   model.base = \"CIDAS/clipseg-rd64-refined\"
 
@@ -41,32 +41,33 @@ use crate::output::{note, print};
 
   [[data]]
   name = \"kvasir\"
-  title = \"Kvasir-SEG\"            # the words for it in tables
+  title = \"Kvasir-SEG\"            # shown in tables
   data.root = \"data/kvasir_polyp\"
 
   [[data]]
-  name = \"polyps\"                 # trained on together, scored on each
+  name = \"polyps\"                 # trained on all, scored separately
   data.pool = [\"data/kvasir_polyp\", \"data/bkai_polyp\"]
 
 Examples:
   vlsm study studies/builtin.toml --dry-run
   vlsm study studies/builtin.toml --set data.kvasir.data.root=PATH/kvasir_polyp
-  vlsm study studies/builtin.toml --set 'seeds=[41]' --set recipe.trainer.epochs=2 --out runs/look
+  vlsm study studies/builtin.toml --set 'seeds=[41]' \\
+      --set recipe.trainer.epochs=2 --out runs/look
   vlsm study studies/builtin.toml --table")]
 pub(crate) struct Args {
-    /// The study, a TOML file.
+    /// The study file, in TOML.
     study: PathBuf,
     /// Set a key of the file, of the shared recipe (recipe.optim.lr=3e-4), or of an entry by its
-    /// name (data.kvasir.data.root=PATH); may be given several times.
+    /// name (data.kvasir.data.root=PATH); can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The study's folder [default: what the file says, else runs/ and the study's name].
+    /// The study's folder [default: `out` of the file, else runs/ and the study's name].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Print the runs, where they stand and how long the rest will take, and do nothing.
+    /// List the runs, their state and the estimated time left, without running anything.
     #[arg(long, conflicts_with = "table")]
     dry_run: bool,
-    /// Make the tables of what is done, and train nothing.
+    /// Write the tables of the finished runs, without training.
     #[arg(long)]
     table: bool,
 }
@@ -75,7 +76,7 @@ impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let mut set = self.set;
         if let Some(out) = &self.out {
-            // The last word, whatever characters the path has.
+            // Set last so that it wins; quoted because a path may hold any character.
             let out = toml_string(&out.display().to_string());
             set.push(format!("out={out}"));
         }
@@ -107,7 +108,7 @@ impl Args {
     }
 }
 
-/// A text as TOML has it between quotes.
+/// A text as a quoted TOML string.
 fn toml_string(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

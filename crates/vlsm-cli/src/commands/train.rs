@@ -10,26 +10,27 @@ use vlsm_train::{Recipe, RunSummary};
 
 use crate::output::{key_value_table, print, thousands};
 
-/// Fine-tune a base on a data set, as a recipe says.
+/// Fine-tune a base on a data set, as described in a recipe.
 ///
-/// Everything goes into the run's folder: the recipe as run, `metrics.jsonl` (one line a step and
-/// one an epoch), `adapter.safetensors` (the best epoch), `adapter_last.safetensors`,
-/// `checkpoint/`, `summary.json` and `report.html`, the page to look at.
+/// Everything is written to the run's folder: the recipe with all defaults filled in,
+/// `metrics.jsonl` (one line per step and per epoch), `adapter.safetensors` (the best epoch),
+/// `adapter_last.safetensors`, `checkpoint/`, `summary.json` and `report.html`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm train recipes/clipseg_dense_vlc.toml
-  vlsm train recipes/clipseg_dense_vlc.toml --set optim.lr=3e-4 --set trainer.seed=41 --out runs/seed41
+  vlsm train recipes/clipseg_dense_vlc.toml --set optim.lr=3e-4 \\
+      --set trainer.seed=41 --out runs/seed41
   vlsm train recipes/clipseg_dense_vlc.toml --resume")]
 pub(crate) struct Args {
     /// The recipe, a TOML file.
     recipe: PathBuf,
-    /// Set a key of the recipe, such as optim.lr=3e-4; may be given several times.
+    /// Set a key of the recipe, such as optim.lr=3e-4; can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// The run's folder [default: runs/ and the recipe's name].
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
-    /// Go on with a run that was interrupted, or that is to have more epochs or steps.
+    /// Continue a run that was interrupted, or that should get more epochs or steps.
     #[arg(long)]
     resume: bool,
 }

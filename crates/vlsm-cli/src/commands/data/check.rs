@@ -10,22 +10,23 @@ use vlsm_data::{CheckReport, Format, Severity, check};
 use crate::commands::shared::{data_recipe, to_json};
 use crate::output::{print, table};
 
-/// Find all that is wrong with a data set, in one pass.
+/// Report every problem of a data set in one pass.
 ///
-/// Files that are missing or cannot be read, masks of another size than their image, malformed
-/// annotations, empty masks and splits, images in several splits. The exit code is 1 where there
-/// are errors; warnings alone give 0.
+/// Finds files that are missing or cannot be read, masks whose size differs from their image,
+/// malformed annotations, empty masks and splits, and images in several splits. The exit code is 1
+/// if there are errors; warnings alone give 0.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm data check data/kvasir_polyp
-  vlsm data check scans --format folder --set data.prompt=\"a lesion\" --set data.masks=labels")]
+  vlsm data check scans --format folder --set data.prompt=\"a lesion\" \\
+      --set data.masks=labels")]
 pub(crate) struct Args {
     /// The data set's folder.
     root: PathBuf,
-    /// How it is laid out: auto, annotations, folder or classes.
+    /// Its layout: auto, annotations, folder or classes.
     #[arg(long)]
     format: Option<Format>,
-    /// Set a key of the recipe's `data` section; may be given several times.
+    /// Set a key of the recipe's `data` section; can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Print one JSON object.
@@ -44,7 +45,7 @@ struct Json<'a> {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        // The base plays no part here, but a recipe has one.
+        // The base is not used, but a recipe must name one.
         let mut config = data_recipe("-", &self.root, &self.set)?.data.config;
         config.format = self.format.unwrap_or(config.format);
         let report = check(&config);

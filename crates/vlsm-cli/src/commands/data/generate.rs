@@ -13,33 +13,35 @@ use crate::output::{Counter, print};
 
 /// Draw a data set and write it in the published format.
 ///
-/// Scenes hold objects of different shape, colour, size, place and texture, and prompts that pick
-/// some of them; builtin:tiny is trained on such. The others are phantoms that look like what it is
-/// adapted to, with prompts p0 to p6. The same drawings come without files where a recipe or
-/// `vlsm eval` names builtin:scenes, builtin:endoscopy, builtin:ultrasound or builtin:street as data.
+/// Scenes hold objects of different shape, colour, size, position and texture, with prompts that
+/// pick some of them; builtin:tiny was trained on such scenes. The other domains are phantoms that
+/// imitate real images, with prompts p0 to p6. To use the same drawings without writing files, give
+/// builtin:scenes, builtin:endoscopy, builtin:ultrasound or builtin:street as the data set.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  vlsm data generate endoscopy -o data/endoscopy --train 100 --val 20 --test 50
-  vlsm data generate scenes --seed 9 --train 0 --val 0 --test 200 -o data/scenes")]
+  vlsm data generate endoscopy -o data/endoscopy \\
+      --train 100 --val 20 --test 50
+  vlsm data generate scenes --seed 9 --train 0 --val 0 --test 200 \\
+      -o data/scenes")]
 pub(crate) struct Args {
-    /// What is drawn.
+    /// What to draw.
     domain: DomainName,
-    /// The data set's folder, which must be empty or not there.
+    /// The folder to write the data set to; it must be empty or not exist.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// Everything drawn depends on this alone.
+    /// Seed of the drawings.
     #[arg(long, default_value_t = GenerateConfig::default().seed)]
     seed: u64,
     /// Side of the square images, in pixels.
     #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().side)]
     side: usize,
-    /// Training images.
+    /// Number of training images.
     #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().train)]
     train: usize,
-    /// Validation images.
+    /// Number of validation images.
     #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().val)]
     val: usize,
-    /// Test images.
+    /// Number of test images.
     #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().test)]
     test: usize,
 }
@@ -52,10 +54,10 @@ impl ValueEnum for DomainName {
     fn value_variants<'a>() -> &'a [Self] {
         const ALL: [DomainName; Domain::ALL.len()] = {
             let mut all = [DomainName(Domain::Scenes); Domain::ALL.len()];
-            let mut place = 0;
-            while place < all.len() {
-                all[place] = DomainName(Domain::ALL[place]);
-                place += 1;
+            let mut index = 0;
+            while index < all.len() {
+                all[index] = DomainName(Domain::ALL[index]);
+                index += 1;
             }
             all
         };
@@ -69,8 +71,8 @@ impl ValueEnum for DomainName {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let there = std::fs::read_dir(&self.out).is_ok_and(|mut files| files.next().is_some());
-        if there {
+        let occupied = std::fs::read_dir(&self.out).is_ok_and(|mut files| files.next().is_some());
+        if occupied {
             bail!(
                 "`{}` is not empty; choose another folder, or remove it",
                 self.out.display()

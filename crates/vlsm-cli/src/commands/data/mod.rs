@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
-/// Check data sets, bring public ones into the right form, and make prompts.
+/// Check data sets, prepare public ones, draw phantoms, and write prompts.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Check(check::Args),

@@ -10,37 +10,36 @@ use vlsm_data::{Split, SplitConfig};
 
 use crate::output::{Counter, key_value_table, print, table};
 
-/// Bring the download of a public data set into the format that is trained on.
+/// Convert a downloaded public data set to a format that vlsm can train on.
 ///
-/// Polyps, skin, feet, ultrasound and X-rays become annotations: images/, masks/ and anns/, with
-/// prompts p0 to p6 as `vlsm data prompts` makes them (p1 is the class, the others are oracle
-/// prompts), and the image names of each split in splits/. Street scenes become masks of class ids
-/// with classes.json. Images are taken as they are; masks are PNGs of the image's size.
+/// Medical data sets become annotations: images/, masks/ and anns/ with prompts p0 to p6 as in
+/// `vlsm data prompts`, and the image names of each split in splits/. Street scenes become masks of
+/// class ids with classes.json. Images are copied unchanged; masks become PNGs of the image's size.
 ///
-/// Splits are the official ones where the download has them, else a shuffle in the published
-/// proportions. Without a name, lists the data sets; with a name alone, tells where its files are
-/// downloaded and how they must lie.
+/// Official splits are used if the download has them, else a random split in the published
+/// proportions. Without a name, lists the data sets. With a name alone, prints where to download
+/// the files and which folders they must be in.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  vlsm data prepare                                               # what there is
-  vlsm data prepare busi                                          # where BUSI is downloaded
+  vlsm data prepare                # list the data sets
+  vlsm data prepare busi           # where to download BUSI, and its layout
   vlsm data prepare busi --from Downloads/Dataset_BUSI_with_GT -o data/busi
   vlsm data prepare camvid --from Downloads/CamVid -o data/camvid")]
 pub(crate) struct Args {
-    /// The data set.
+    /// The name of the data set.
     #[arg(hide_possible_values = true)]
     name: Option<SetName>,
-    /// The folder that its archives are unpacked in.
+    /// The folder with the unpacked download.
     #[arg(long, value_name = "DIR", requires = "name", requires = "out")]
     from: Option<PathBuf>,
-    /// The new folder of the prepared data set.
+    /// The folder to write the prepared data set to.
     #[arg(short, long, value_name = "DIR", requires = "from")]
     out: Option<PathBuf>,
-    /// Of the shuffle before the split, where there are no official splits.
+    /// Seed for the random split, used if the data set has no official one.
     #[arg(long, default_value_t = SplitConfig::default().seed)]
     seed: u64,
-    /// Split by the lists in a folder instead: train.txt, val.txt and test.txt with one image's
-    /// name or stem a line, as in the splits/ of a prepared data set.
+    /// Folder with your own split: train.txt, val.txt and test.txt with one image name or stem per
+    /// line, as in splits/ of a prepared data set.
     #[arg(long, value_name = "DIR", requires = "from", conflicts_with = "seed")]
     splits: Option<PathBuf>,
     /// List the data sets.
@@ -56,10 +55,10 @@ impl ValueEnum for SetName {
     fn value_variants<'a>() -> &'a [Self] {
         const ALL: [SetName; PublicSet::ALL.len()] = {
             let mut all = [SetName(PublicSet::ALL[0]); PublicSet::ALL.len()];
-            let mut place = 0;
-            while place < all.len() {
-                all[place] = SetName(PublicSet::ALL[place]);
-                place += 1;
+            let mut index = 0;
+            while index < all.len() {
+                all[index] = SetName(PublicSet::ALL[index]);
+                index += 1;
             }
             all
         };
@@ -109,7 +108,7 @@ fn summary(prepared: &Prepared) -> String {
 
 fn instructions(set: &PublicSet) -> String {
     format!(
-        "{}\ndownload: {}\nunpacked it lies like this:\n{}\nthen: vlsm data prepare {} --from DIR -o OUT\n",
+        "{}\ndownload: {}\nlayout after unpacking:\n{}\nthen: vlsm data prepare {} --from DIR -o OUT\n",
         set.title, set.download, set.layout, set.name
     )
 }

@@ -16,40 +16,41 @@ use vlsm_data::{
 use crate::commands::shared::{data_recipe, make_folder};
 use crate::output::{Counter, key_value_table, print, table};
 
-/// How many words of a kind the summary shows.
+/// How many words of a kind the summary lists.
 const SHOWN: usize = 6;
 
-/// Make prompts for a folder of images and masks, and write its annotations.
+/// Write prompts for a folder of images and masks, as annotation files.
 ///
-/// Prompts p0 to p6 of the published format, such as "one medium yellow round polyp, located in
-/// right of the image". The class is yours; number, size, shape and place are read from the mask,
-/// the colour from the image under it. So p2 to p6 tell what nobody knows before the mask is
-/// there, and each entry's field `oracle` lists it; p1, the class alone, tells no more than a user
-/// can. The masks are binary; all samples have all prompts, which for an empty mask are the class
-/// alone.
+/// Writes prompts p0 to p6 of the published format, such as "one medium yellow round polyp, located
+/// in right of the image". You give the class; number, size, shape and position are read from the
+/// mask, and the colour from the image under it. p2 to p6 are oracle prompts: they use the
+/// ground-truth mask and are unavailable at inference time; the field `oracle` of each entry lists
+/// the words they use. p1 is the class name only. Masks are binary; for an empty mask every prompt
+/// is the class name.
 ///
-/// With ROOT/anns/train.json, val.json and test.json the data set has the format `annotations`;
-/// its splits are those that `data.split` makes, or the folders train, val and test.
+/// The files ROOT/anns/train.json, val.json and test.json turn the data set into one of format
+/// `annotations`. Its splits come from `data.split`, or from the folders train, val and test.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm data prompts scans --class polyp
-  vlsm data prompts scans --class \"foot ulcer\" --set data.masks=labels --set data.split.test=0.2
-  vlsm data prompts scans --class polyp --force                   # the folder has changed
-  vlsm data prompts kvasir_polyp --class polyp --set data.format=annotations -o anns_own
-                                                                  # the splits of the annotations")]
+  vlsm data prompts scans --class \"foot ulcer\" \\
+      --set data.masks=labels --set data.split.test=0.2
+  vlsm data prompts scans --class polyp --force       # the folder has changed
+  vlsm data prompts kvasir_polyp --class polyp \\
+      --set data.format=annotations -o anns_own   # keep its splits")]
 pub(crate) struct Args {
     /// The data set's folder.
     root: PathBuf,
-    /// What the masks show, as prompts shall call it.
+    /// What the masks show, as the prompts should name it.
     #[arg(long, value_name = "WORD")]
     class: String,
-    /// Where to put the annotation files [default: ROOT/anns].
+    /// The folder to write the annotation files to [default: ROOT/anns].
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Replace annotation files that are there; those of splits that are now empty go.
+    /// Replace existing annotation files; those of splits that are now empty are deleted.
     #[arg(long)]
     force: bool,
-    /// Set a key of the recipe's `data` section; may be given several times.
+    /// Set a key of the recipe's `data` section; can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -58,22 +59,22 @@ impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let class = self.class.trim();
         if class.is_empty() {
-            bail!("--class is empty; give the word that prompts shall use, such as polyp");
+            bail!("--class is empty; give the word that the prompts should use, such as polyp");
         }
         let config = self.config(class)?;
         let out = self.out.clone().unwrap_or_else(|| self.root.join("anns"));
         let file = |split: Split| out.join(format!("{split}.json"));
-        if let Some(there) = Split::ALL.map(file).iter().find(|file| file.exists())
+        if let Some(file) = Split::ALL.map(file).iter().find(|file| file.exists())
             && !self.force
         {
             bail!(
-                "`{}` is there already; choose another folder by --out, or replace the annotations \
-                 by --force",
-                there.display()
+                "`{}` already exists; choose another folder with --out, or replace the annotations \
+                 with --force",
+                file.display()
             );
         }
         let dataset = Dataset::open(&config)?;
-        // All are made before the first file is replaced.
+        // All are computed before the first file is replaced.
         let annotations = annotate_all(&config, &dataset, class)?;
         make_folder(&out)?;
         for (split, annotations) in Split::ALL.into_iter().zip(&annotations) {
@@ -91,9 +92,9 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Where the samples are. What annotations are there does not matter unless they are asked for.
+    /// Where the samples are. Existing annotations are ignored unless the format names them.
     fn config(&self, class: &str) -> Result<DataConfig> {
-        // The base plays no part here, but a recipe has one.
+        // The base is not used, but a recipe must name one.
         let mut config = data_recipe("-", &self.root, &self.set)?.data.config;
         let has_classes = config.classes.is_some() || self.root.join("classes.json").is_file();
         config.format = match config.format {
@@ -103,8 +104,8 @@ impl Args {
         };
         if config.format == Format::Classes {
             bail!(
-                "`{}`: its masks hold class ids, and the names of the classes are the prompts \
-                 already; if the masks are binary, add --set data.format=folder",
+                "`{}`: its masks hold class ids, so the class names are already its prompts; if the \
+                 masks are binary, add --set data.format=folder",
                 self.root.display()
             );
         }
@@ -114,10 +115,10 @@ impl Args {
     }
 }
 
-/// An entry of an annotation file and what it was made of.
+/// An entry of an annotation file, and the description it was made from.
 type Annotated = (Annotation, Description);
 
-/// The annotations of the three splits, made on all cores.
+/// The annotations of the three splits, computed on all cores.
 fn annotate_all(
     config: &DataConfig,
     dataset: &Dataset,
@@ -137,7 +138,7 @@ fn annotate_all(
                 annotation
             })
             .collect();
-        // Of several faults it is always the first in the order of the split that is told.
+        // Reports the first error in the order of the split, whichever thread met one first.
         *annotations = made.into_iter().collect::<vlsm_data::Result<_>>()?;
     }
     Ok(all)
@@ -179,7 +180,7 @@ fn summary(out: &Path, class: &str, annotations: &[Vec<Annotated>; 3]) -> String
         + "these words are read from the masks: p2 to p6 are oracle prompts, p1 is not\n"
 }
 
-/// The commonest words and how often each occurs: `round 312, oval 120, ...`; of equals the first in the alphabet.
+/// The most frequent words with their counts: `round 312, oval 120, ...`; ties in alphabetical order.
 fn commonest<W: ToString>(words: impl Iterator<Item = W>) -> String {
     let mut counts: HashMap<String, usize> = HashMap::new();
     for word in words {

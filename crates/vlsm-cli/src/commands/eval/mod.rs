@@ -21,33 +21,36 @@ use self::scores::{SetResult, json_text, table_text};
 use super::shared::{data_recipe, make_folder, make_parent, only_data, segmenter};
 use crate::output::{Counter, note, print};
 
-/// Measure a base, with or without an adapter, on a data set.
+/// Evaluate a base, with or without an adapter, on a data set.
 ///
-/// Dice, IoU and HD95 are taken per image, at the mask's own size, and averaged. Several prompts
-/// in one call cost little more than one: an image goes through the vision tower once.
+/// Dice, IoU and HD95 are computed per image, at the mask's own size, and averaged. Several prompts
+/// in one call cost little more than one, because each image goes through the vision tower once.
 ///
-/// With --semantic, whole images are labelled: all classes of a data set of class ids (format
-/// `classes`) are asked of an image, each pixel gets the likeliest, and IoU is taken over the data
-/// set, per class and in the mean (mIoU).
+/// With --semantic, whole images are labelled: each pixel gets the most likely class of a data set
+/// with class ids (format `classes`). IoU is computed over the whole data set, per class and as
+/// their mean (mIoU).
 ///
-/// With a run, the results are also laid out in RUN/eval.html, with the best, the median and the
-/// worst image under the first prompt; `--report` names another file.
+/// With a run, also writes a report to RUN/eval.html, with the best, the median and the worst image
+/// under the first prompt; --report names another file.
 #[derive(clap::Args)]
 #[command(override_usage = "vlsm eval RUN [OPTIONS]
        vlsm eval --base BASE --data ROOT [OPTIONS]")]
 #[command(after_help = "Examples:
   vlsm eval runs/clipseg_dense_vlc
-  vlsm eval runs/clipseg_dense_vlc --prompt p1 --prompt p6 --prompt \"a polyp\" --csv rows.csv
-  vlsm eval --base CIDAS/clipseg-rd64-refined --data data/kvasir_polyp --prompt p1
-  vlsm eval --base CIDAS/clipseg-rd64-refined --data data/camvid --semantic --csv pixels.csv")]
+  vlsm eval runs/clipseg_dense_vlc \\
+      --prompt p1 --prompt p6 --prompt \"a polyp\" --csv rows.csv
+  vlsm eval --base CIDAS/clipseg-rd64-refined --data data/kvasir_polyp \\
+      --prompt p1
+  vlsm eval --base CIDAS/clipseg-rd64-refined --data data/camvid \\
+      --semantic --csv pixels.csv")]
 pub(crate) struct Args {
-    /// A run's folder: base, adapter, data, prompts and input size come from there, unless given.
+    /// A run's folder. Base, adapter, data, prompts and input size are taken from it, unless given.
     #[arg(required_unless_present_all = ["base", "data"])]
     run: Option<PathBuf>,
     /// The base: a folder, or a name on the hub.
     #[arg(long)]
     base: Option<String>,
-    /// An adapter file; without one, and without a run, the base itself is measured (zero-shot).
+    /// An adapter file; without one, and without a run, the base is evaluated as it is (zero-shot).
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
     /// The data set's folder.
@@ -56,47 +59,47 @@ pub(crate) struct Args {
     /// The split: train, val or test.
     #[arg(long, default_value = "test")]
     split: Split,
-    /// A prompt by its name in the data set (p0, p1, ...), or a text for all samples; may be given
-    /// several times [default: p6 where there is one, else the richest].
+    /// A prompt by its name in the data set (p0, p1, ...), or a text for all samples; can be given
+    /// several times [default: p6 if the data set has it, else the most detailed].
     #[arg(long, value_name = "CHOICE")]
     prompt: Vec<PromptChoice>,
-    /// Measure labels of whole images: mIoU. The prompts are the class names.
+    /// Label whole images and compute mIoU. The prompts are the class names.
     #[arg(long, conflicts_with = "prompt")]
     semantic: bool,
-    /// Probability that a class must be above to be a pixel's label; 0: the likeliest always is
-    /// [default: 0 where every id of the data set has a name, else 0.5].
+    /// Minimum probability for a pixel to get a class; 0 always picks the most likely class
+    /// [default: 0 if every id of the data set has a name, else 0.5].
     #[arg(long, value_name = "P", requires = "semantic")]
     background: Option<f32>,
-    /// Side of the square input, in pixels [default: the run's, else the adapter's, else the base's].
+    /// Side of the square input, in pixels [default: that of the run, else of the adapter, else of the base].
     #[arg(long, value_name = "N")]
     image_size: Option<usize>,
-    /// Images of one pass of the vision tower, and prompts of one pass of the decoder
-    /// [default: the run's, else 8].
+    /// Number of images per pass of the vision tower, and of prompts per pass of the decoder
+    /// [default: that of the run, else 8].
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Where to compute: cpu, or what this build has (vulkan, metal, webgpu, cuda, rocm)
-    /// [default: the run's, else cpu].
+    /// Device: cpu, or one that this build supports (vulkan, metal, webgpu, cuda, rocm)
+    /// [default: that of the run, else cpu].
     #[arg(long)]
     device: Option<String>,
-    /// At most this many samples (images with --semantic), the first ones.
+    /// Use only the first N samples (images with --semantic).
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Print one JSON object instead of the table.
     #[arg(long)]
     json: bool,
-    /// Write the metrics of every sample and prompt to this CSV file; with --semantic the pixels of
-    /// every image and class.
+    /// Write the metrics of every sample and prompt to this CSV file; with --semantic, the pixel
+    /// counts of every image and class.
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Write the predicted masks into this folder, as PROMPT/SAMPLE.png at the masks' own size; with
-    /// --semantic the predicted ids, as IMAGE.png.
+    /// Write the predicted masks to this folder, as PROMPT/SAMPLE.png at the masks' own size; with
+    /// --semantic, the predicted class ids, as IMAGE.png.
     #[arg(long, value_name = "DIR")]
     masks: Option<PathBuf>,
-    /// Write the page of this evaluation to this file [default: eval.html in the run's folder;
-    /// without a run, none is written].
+    /// Write the report to this file [default: eval.html in the run's folder; without a run, no
+    /// report is written].
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Set a key of the recipe's `data` section, such as data.format=folder; may be given several
+    /// Set a key of the recipe's `data` section, such as data.format=folder; can be given several
     /// times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -109,7 +112,7 @@ impl Args {
             return self.run_semantic(&recipe);
         }
         let choices = self.choices();
-        // Texts stand for prompts that samples lack.
+        // A text prompt also replaces prompts that the samples lack.
         let text = choices
             .iter()
             .find(|choice| matches!(choice, PromptChoice::Text(_)));
@@ -156,11 +159,11 @@ impl Args {
             adapter: adapter.as_deref(),
             seconds,
         };
-        self.tell_report(evaluated.write_report(evaluation, &file), &file)?;
+        self.print_report_path(evaluated.write_report(evaluation, &file), &file)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Makes the folders that results go into.
+    /// Creates the folders of the output files.
     fn make_folders(&self) -> Result<()> {
         for file in self.csv.iter().chain(&self.report) {
             make_parent(file)?;
@@ -171,7 +174,7 @@ impl Args {
         Ok(())
     }
 
-    /// What is measured, and the adapter file on it.
+    /// The model to evaluate, and its adapter file.
     fn segmenter(&self, recipe: &Recipe) -> Result<(Segmenter, Option<PathBuf>)> {
         let adapter = self.adapter.clone().or_else(|| {
             let path = self.run.clone()?;
@@ -186,7 +189,7 @@ impl Args {
         Ok((segmenter, adapter))
     }
 
-    /// Where the page goes, if one is written.
+    /// Where to write the report, if at all.
     fn report_file(&self) -> Option<PathBuf> {
         self.report.clone().or_else(|| {
             let path = self.run.clone()?;
@@ -194,12 +197,12 @@ impl Args {
         })
     }
 
-    /// Says where the page is. The numbers are what was asked for; a page that only comes with them
-    /// may fail.
-    fn tell_report(&self, written: Result<()>, file: &Path) -> Result<()> {
+    /// Prints where the report is. An error is fatal only if the user asked for the report: the
+    /// scores are already printed.
+    fn print_report_path(&self, written: Result<()>, file: &Path) -> Result<()> {
         match written {
             Err(error) if self.report.is_none() => {
-                note(&format!("no report is written: {error:#}"));
+                note(&format!("the report was not written: {error:#}"));
             }
             Err(error) => return Err(error),
             Ok(()) if self.json => {}
@@ -208,7 +211,7 @@ impl Args {
         Ok(())
     }
 
-    /// What to evaluate: the run's recipe, or one made of the options.
+    /// The run's recipe, or one made from the options, with the overrides of the options.
     fn recipe(&self) -> Result<Recipe> {
         only_data(&self.set)?;
         let mut recipe = match &self.run {
@@ -217,13 +220,13 @@ impl Args {
                 if !file.is_file() {
                     bail!(
                         "`{}` is not a run's folder: it has no recipe.toml; give a folder that \
-                         `vlsm train` made, or --base and --data",
+                         `vlsm train` wrote, or --base and --data",
                         path.display()
                     );
                 }
                 Recipe::read(&file, &self.set)?
             }
-            // clap wants both where there is no run.
+            // clap requires both if there is no run.
             None => data_recipe(
                 self.base.as_deref().unwrap_or_default(),
                 self.data.as_deref().unwrap_or(Path::new("")),
@@ -254,7 +257,7 @@ impl Args {
         Ok(recipe)
     }
 
-    /// The prompts asked for, each once.
+    /// The prompts given, without repetitions.
     fn choices(&self) -> Vec<PromptChoice> {
         let mut choices: Vec<PromptChoice> = Vec::new();
         for choice in &self.prompt {
@@ -291,7 +294,7 @@ impl Args {
     }
 }
 
-/// The prompt of every sample for each choice, or what the recipe says where there is none.
+/// The prompt of every sample for each choice; without a choice, those of the recipe.
 fn prompt_sets(
     choices: &[PromptChoice],
     recipe: &Recipe,
@@ -304,7 +307,7 @@ fn prompt_sets(
     Ok(sets.collect::<vlsm_train::Result<_>>()?)
 }
 
-/// Refuses prompts whose masks would go into one folder.
+/// An error if the masks of two prompts would go into the same folder.
 fn check_folders(sets: &[PromptSet]) -> Result<()> {
     for (index, set) in sets.iter().enumerate() {
         let folder = file_name(&set.name);

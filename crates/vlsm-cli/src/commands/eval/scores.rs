@@ -73,7 +73,11 @@ struct Json {
 }
 
 /// The scores as one JSON object.
-pub(super) fn json_text(evaluation: &Evaluation, samples: usize, results: &[SetResult<'_>]) -> Result<String> {
+pub(super) fn json_text(
+    evaluation: &Evaluation,
+    samples: usize,
+    results: &[SetResult<'_>],
+) -> Result<String> {
     let overall = evaluation.overall();
     let mut prompts = serde_json::Map::new();
     for result in results {

@@ -16,7 +16,7 @@ use crate::commands::shared::to_json;
 use crate::output::{Counter, print, table, thousands};
 
 impl Args {
-    /// Measures labels of whole images.
+    /// Evaluates labels of whole images.
     pub(super) fn run_semantic(&self, recipe: &Recipe) -> Result<ExitCode> {
         let dataset = Dataset::open(&recipe.data.config)?;
         let mut classes = ClassList::of_dataset(&dataset)?;
@@ -63,12 +63,12 @@ impl Args {
                 adapter: adapter.as_deref(),
                 seconds,
             };
-            self.tell_report(evaluated.write_semantic_report(metrics, &file), &file)?;
+            self.print_report_path(evaluated.write_semantic_report(metrics, &file), &file)?;
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The images to label.
+    /// The images to label: those with labels, at most `eval_limit`.
     fn images<'a>(&self, recipe: &Recipe, dataset: &'a Dataset) -> Result<&'a [Sample]> {
         let images = dataset.labelled(self.split);
         if images.is_empty() {
@@ -105,15 +105,15 @@ fn report(metrics: &SemanticMetrics) -> String {
     let header = ["class", "id", "IoU", "accuracy", "pixels"];
     let none = if metrics.background > 0.0 {
         let background = metrics.background;
-        format!("A pixel where no class is above a probability of {background} is none of them.\n")
+        format!("Pixels where no class reaches a probability of {background} get no class.\n")
     } else {
         String::new()
     };
     table(&header, &rows)
         + &format!(
             "mIoU {:.4}, pixel accuracy {:.4}, mean class accuracy {:.4} on {} images.\n\
-             IoU and accuracy are of the pixels of all images together, at the masks' own size; ignored pixels count \
-             nowhere.\n{none}",
+             IoU and accuracy are computed over the pixels of all images, at the masks' own size, without ignored \
+             pixels.\n{none}",
             metrics.miou, metrics.pixel_accuracy, metrics.mean_accuracy, metrics.images
         )
 }
@@ -123,11 +123,11 @@ fn report(metrics: &SemanticMetrics) -> String {
 struct Json<'a> {
     #[serde(flatten)]
     metrics: &'a SemanticMetrics,
-    /// For each true id the pixels by predicted id, and at the end those of none.
+    /// For each true id, the pixels by predicted id; the last entry counts pixels without a class.
     confusion: Vec<&'a [u64]>,
 }
 
-/// A line for each image and each class that is in its truth or its prediction.
+/// Writes one line per image and class that occurs in its labels or its prediction.
 fn write_csv(path: &Path, evaluation: &SemanticEvaluation) -> Result<()> {
     let mut table = csv::Writer::from_writer(Vec::new());
     table.write_record(["image", "id", "class", "truth", "predicted", "both", "iou"])?;
@@ -147,6 +147,6 @@ fn write_csv(path: &Path, evaluation: &SemanticEvaluation) -> Result<()> {
             ])?;
         }
     }
-    let bytes = table.into_inner().context("the table was not finished")?;
+    let bytes = table.into_inner().context("cannot finish the CSV table")?;
     Ok(write_atomic_bytes(path, &bytes)?)
 }

@@ -8,18 +8,19 @@ use vlsm_models::{AdapterFile, Base, Model};
 use crate::commands::shared::make_parent;
 use crate::output::{note, print, thousands};
 
-/// Make an adapter file of a checkpoint of the published code (PyTorch Lightning's .ckpt).
+/// Convert a checkpoint of the published code (a .ckpt of PyTorch Lightning) to an adapter file.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  vlsm model import epoch=12.ckpt --base CIDAS/clipseg-rd64-refined -o adapter.safetensors")]
+  vlsm model import epoch=12.ckpt --base CIDAS/clipseg-rd64-refined \\
+      -o adapter.safetensors")]
 pub(crate) struct ImportArgs {
-    /// The checkpoint.
+    /// The checkpoint file.
     checkpoint: PathBuf,
-    /// The adapter file.
+    /// The adapter file to write.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
-    /// The base it belongs to: a folder, or a name on the hub. The parameters are then held against
-    /// it, and the file will say that it belongs to this base.
+    /// The base it was trained on: a folder, or a name on the hub. With it, the parameters are
+    /// checked against the base, and the adapter file records the base.
     #[arg(long)]
     base: Option<String>,
 }
@@ -38,17 +39,18 @@ impl ImportArgs {
     }
 }
 
-/// Write an adapter's parameters alone, under their published names, for PyTorch.
+/// Write an adapter's parameters for PyTorch, under their published names and without metadata.
 ///
-/// The file is what `safetensors.torch.load_file` and the published code's `load_state_dict(...,
-/// strict=False)` take.
+/// Load the file with `safetensors.torch.load_file`, and the result into the published code with
+/// `load_state_dict(..., strict=False)`.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  vlsm model export runs/clipseg_dense_vlc/adapter.safetensors -o for_pytorch.safetensors")]
+  vlsm model export runs/clipseg_dense_vlc/adapter.safetensors \\
+      -o for_pytorch.safetensors")]
 pub(crate) struct ExportArgs {
     /// The adapter file.
     adapter: PathBuf,
-    /// The bare file.
+    /// The file to write.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
 }

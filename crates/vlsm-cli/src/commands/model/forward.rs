@@ -15,13 +15,13 @@ use crate::output::print;
 /// Run a model on prepared tensors, to compare it with another implementation.
 ///
 /// Reads `pixel_values` [batch, 3, side, side] (normalised) and `input_ids` [batch, length] (token
-/// ids), writes `logits` [batch, 1, side, side] as the published code returns them. An
-/// `attention_mask` is not needed and not read: CLIP's attention over text is causal and a prompt is
-/// taken at its end-of-text token, so that padding behind it changes nothing; BERT's padding is told
-/// by its id.
+/// ids). Writes `logits` [batch, 1, side, side] as the published code returns them. An
+/// `attention_mask` is ignored: CLIP's text attention is causal and the prompt is read at its
+/// end-of-text token, so the padding after it has no effect; BERT's padding is found by its token id.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  vlsm model forward --base bases/tiny --batch batch.safetensors --out logits.safetensors")]
+  vlsm model forward --base bases/tiny --batch batch.safetensors \\
+      --out logits.safetensors")]
 pub(crate) struct Args {
     /// The base: a folder, or a name on the hub.
     #[arg(long)]
@@ -29,13 +29,13 @@ pub(crate) struct Args {
     /// An adapter file.
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
-    /// The safetensors file with the inputs.
+    /// The safetensors file to read the inputs from.
     #[arg(long, value_name = "FILE")]
     batch: PathBuf,
-    /// The safetensors file for the logits.
+    /// The safetensors file to write the logits to.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Where to compute: cpu, or what this build has (vulkan, metal, webgpu, cuda, rocm).
+    /// Device: cpu, or one that this build supports (vulkan, metal, webgpu, cuda, rocm).
     #[arg(long, default_value = "cpu")]
     device: String,
 }

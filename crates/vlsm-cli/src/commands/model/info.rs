@@ -11,7 +11,7 @@ use super::network::{NetworkInfo, TextInfo, describe};
 use crate::commands::shared::to_json;
 use crate::output::{key_value_table, print, thousands};
 
-/// Say what a base or an adapter is, with parameter counts per part.
+/// Describe a base or an adapter, with the number of parameters of each part.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm model info CIDAS/clipseg-rd64-refined

@@ -17,9 +17,10 @@ const RD64_REFINED_SIZE: usize = 352;
 
 /// Make a base with random weights, in Hugging Face format.
 ///
-/// It knows nothing; it serves tests and measurements, and training from nothing with method
-/// `full`. Writes config.json, preprocessor_config.json and model.safetensors; of a BiomedCLIPSeg
-/// open_clip_config.json, open_clip_model.safetensors and tokenizer.json, whose vocabulary is letters.
+/// Use it for tests, for benchmarks, and to train from scratch with method `full`. Writes
+/// config.json, preprocessor_config.json and model.safetensors. A BiomedCLIPSeg gets
+/// open_clip_config.json, open_clip_model.safetensors and a tokenizer.json with a vocabulary of
+/// single letters.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm model init --config clipseg-rd64-refined --seed 1 -o bases/random
@@ -28,17 +29,17 @@ const RD64_REFINED_SIZE: usize = 352;
   vlsm model init --config cris -o bases/cris
   vlsm model init --config my/config.json -o bases/mine")]
 pub(crate) struct Args {
-    /// clipseg-rd64-refined, tiny, biomedclipseg, san, cris, the config.json of a CLIPSeg, a SAN or
-    /// a CRIS, or the open_clip_config.json of a BiomedCLIP.
+    /// clipseg-rd64-refined, tiny, biomedclipseg, san, cris, or a file: the config.json of a CLIPSeg,
+    /// SAN or CRIS, or the open_clip_config.json of a BiomedCLIP.
     #[arg(long)]
     config: String,
-    /// The weights depend on this and on the configuration alone.
+    /// Seed of the random weights.
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// The base's folder.
+    /// The folder to write the base to.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// Write over a base that is there.
+    /// Overwrite an existing base.
     #[arg(long)]
     force: bool,
 }

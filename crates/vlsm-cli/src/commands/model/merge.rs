@@ -11,26 +11,27 @@ use vlsm_models::{AdapterFile, Base, MethodKind, NetworkConfig, Profile, weights
 use crate::commands::shared::{make_folder, to_json};
 use crate::output::{print, thousands};
 
-/// Make a base of a base and of what methods `full`, `decoder` or `lora` trained of it.
+/// Merge weights trained with `full`, `decoder` or `lora` into their base and save a new base.
 ///
-/// Writes the files that `vlsm model init` does, in the format of Hugging Face or open_clip.
-/// Blocks of adapters stay beside their base: they are no part of a CLIPSeg.
+/// Writes the same files as `vlsm model init`, in the format of Hugging Face or open_clip. Adapter
+/// blocks cannot be merged: CLIPSeg has no layers for them, so they stay in their own file.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  vlsm model merge runs/base_scenes/adapter.safetensors --base bases/tiny --half -o bases/trained")]
+  vlsm model merge runs/base_scenes/adapter.safetensors --base bases/tiny \\
+      --half -o bases/trained")]
 pub(crate) struct Args {
-    /// What a run with method `full`, `decoder` or `lora` trained.
+    /// The adapter file of a run with method `full`, `decoder` or `lora`.
     trained: PathBuf,
     /// The base it was trained from: a folder, a name on the hub, or builtin:tiny.
     #[arg(long)]
     base: String,
-    /// The new base's folder.
+    /// The folder to write the new base to.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// Write weights in half precision: half the size, three digits.
+    /// Write the weights in half precision: half the size, about three significant digits.
     #[arg(long)]
     half: bool,
-    /// Write over a base that is there.
+    /// Overwrite an existing base.
     #[arg(long)]
     force: bool,
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
-/// Make, describe, run and convert models and adapters.
+/// Create, describe, run and convert models and adapters.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Init(init::Args),
