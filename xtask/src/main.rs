@@ -1,0 +1,90 @@
+//! The few routines of this repository: `cargo xtask ROUTINE`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+mod files;
+mod lexer;
+mod lines;
+mod modules;
+mod paths;
+mod words;
+
+const HELP: &str = "\
+Usage: cargo xtask ROUTINE
+
+  check             everything that CI runs (.ci/run)
+  modules [FOLDER]  import cycles between the top-level modules of each crate
+  lines             Rust files above 400 lines that do not say why
+  words [--deny]    words that STYLE.md replaces; --deny makes any an error
+  paths             paths in the documentation that do not exist
+  docs              write docs/recipe.md from the types' doc comments
+  bench             the kernels' benchmark
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match run(&args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a routine; `false` if a check failed, which it has reported.
+fn run(args: &[&str]) -> Result<bool> {
+    let root = root()?;
+    match args {
+        ["check"] => shell(&root, "bash", &[".ci/run"]),
+        ["modules"] => modules::check(&root.join("crates")),
+        ["modules", folder] => modules::check(Path::new(folder)),
+        ["lines"] => lines::check(&root),
+        ["words"] => words::check(&root, false),
+        ["words", "--deny"] => words::check(&root, true),
+        ["paths"] => paths::check(&root),
+        ["docs"] => docs(&root),
+        ["bench"] => shell(
+            &root,
+            "cargo",
+            &["bench", "--package", "vlsm-kernels", "--profile", "dev"],
+        ),
+        ["help" | "--help" | "-h"] | [] => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        _ => bail!("unknown routine `{}`\n\n{HELP}", args.join(" ")),
+    }
+}
+
+/// The test that compares docs/recipe.md with the types writes it instead.
+fn docs(root: &Path) -> Result<bool> {
+    let status = Command::new("cargo")
+        .args(["test", "--package", "vlsm-train", "--test", "recipe_page"])
+        .env("VLSM_WRITE_DOCS", "1")
+        .current_dir(root)
+        .status()
+        .context("cannot start cargo")?;
+    Ok(status.success())
+}
+
+fn shell(root: &Path, program: &str, args: &[&str]) -> Result<bool> {
+    let status = Command::new(program)
+        .args(args)
+        .current_dir(root)
+        .status()
+        .with_context(|| format!("cannot start {program}"))?;
+    Ok(status.success())
+}
+
+/// The repository's root: the parent of this package.
+fn root() -> Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = here.parent().context("xtask is not in a folder")?;
+    Ok(root.to_owned())
+}

@@ -1,0 +1,4 @@
+use super::*;
+use crate::ground;
+
+pub struct Above(First, ground::Ground);
