@@ -12,15 +12,16 @@ use std::time::Instant;
 use clap::{Parser, ValueEnum};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use vlsm::data::{Example, Mask, RgbImage};
+use vlsm::models::predict::{PromptEncoder, PromptStates};
 use vlsm::models::weights::take_gradients;
 use vlsm::models::{
     Base, ClipSegConfig, MethodConfig, MethodKind, Model, Network, Profile, SegmentationModel,
-    Towers, model::select,
+    Towers, device, model::select,
 };
-use vlsm::train::batch::{PromptEncoder, PromptStates, Truth, pixels};
 use vlsm::train::loss::{LossConfig, dice_ce};
 use vlsm::train::optimizer::{Rules, clip, global_norm};
-use vlsm::train::{device, peak_memory, recipe::OptimConfig};
+use vlsm::train::targets::Targets;
+use vlsm::train::{peak_memory, recipe::OptimConfig};
 use vlsm_kernels::allocator::{self, MiMalloc};
 
 #[global_allocator]
@@ -93,7 +94,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let prompts = &texts[..args.prompts];
             let run = || -> Result<f64, Box<dyn std::error::Error>> {
                 let started = Instant::now();
-                let pixels = pixels(&[&image], &base.preprocessing, &model.device());
+                let pixels = base.preprocessing.tensor(&[&image], &model.device())?;
                 let features = model.encode_image(pixels);
                 let text = PromptEncoder::frozen(&base.tokenizer).encode(&model, prompts)?;
                 let features = select(&features, &vec![0; prompts.len()]);
@@ -149,15 +150,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     .iter()
                     .filter_map(|one| one.image.as_deref())
                     .collect();
-                let pixels = pixels(&images, &base.preprocessing, &model.device());
-                let truth = Truth::new(&examples, &model.device());
+                let pixels = base.preprocessing.tensor(&images, &model.device())?;
+                let Targets { target, valid } = Targets::new(&examples, &model.device());
                 // A step of a first epoch: no prompt has been seen yet.
                 let mut encoder =
                     PromptEncoder::training(&base.tokenizer).with_states(PromptStates::of(&model));
                 let text = encoder.encode(&model, &prompts)?;
                 let logits = model.decode(&model.encode_image(pixels), text);
-                let (target, valid, weights) = (truth.target, truth.valid, LossConfig::default());
-                let loss = dice_ce(logits, target, valid, Profile::Paper, weights);
+                let loss = dice_ce(logits, target, valid, Profile::Paper, LossConfig::default());
                 losses.push(loss.clone().inner().into_scalar::<f32>());
                 let gradients = take_gradients(&model, &mut loss.backward());
                 let norm = global_norm(&gradients);

@@ -69,6 +69,17 @@ pub enum ModelError {
         /// What is wrong.
         message: String,
     },
+    /// A device that this build or machine does not have.
+    #[error("device `{name}`: {message}")]
+    Device {
+        /// The name given.
+        name: String,
+        /// Why it cannot be used, and the fix.
+        message: String,
+    },
+    /// An image that cannot be encoded.
+    #[error("image: {0}")]
+    Image(String),
     /// A prompt that the text tower cannot take.
     #[error("prompt tokens: {0}")]
     Tokens(String),

@@ -19,6 +19,7 @@ mod linear;
 pub mod method;
 pub mod model;
 mod network_config;
+pub mod predict;
 pub mod preprocess;
 mod resize;
 pub mod san;
@@ -38,5 +39,6 @@ pub use method::{
 };
 pub use model::{Model, SegmentationModel, States};
 pub use network_config::NetworkConfig;
+pub use predict::device;
 pub use preprocess::Preprocessing;
 pub use tokenizer::Tokenizer;

@@ -1,7 +1,9 @@
 //! How images become a model's input.
 
+use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use vlsm_data::{IMAGENET_MEAN, IMAGENET_STD};
+use vlsm_data::{IMAGENET_MEAN, IMAGENET_STD, RgbImage, normalize, resize_image};
 
 use crate::config::ClipSegConfig;
 use crate::error::{ModelError, Result};
@@ -61,6 +63,35 @@ impl Preprocessing {
         }
     }
 
+    /// Images of any size as a model's input, `[images, 3, image_size, image_size]`: each resized to the square
+    /// as torchvision does ([`resize_image`]), scaled to 0..1 and normalised.
+    ///
+    /// # Errors
+    /// If there are no images, or the data of one is not as long as its width and height say.
+    pub fn tensor(&self, images: &[&RgbImage], device: &Device) -> Result<Tensor<4>> {
+        if images.is_empty() {
+            return Err(ModelError::Image("there is none; give at least one".into()));
+        }
+        for image in images {
+            check_image(image)?;
+        }
+        let side = self.image_size;
+        let mut data = vec![0.0; images.len() * 3 * side * side];
+        images
+            .par_iter()
+            .zip(data.par_chunks_mut((3 * side * side).max(1)))
+            .for_each(|(image, out)| {
+                let (mean, std) = (self.mean, self.std);
+                if (image.width, image.height) == (side, side) {
+                    normalize(image, mean, std, out);
+                } else {
+                    normalize(&resize_image(image, side), mean, std, out);
+                }
+            });
+        let data = TensorData::new(data, [images.len(), 3, side, side]);
+        Ok(Tensor::from_data(data, device))
+    }
+
     /// Parses a `preprocessor_config.json`; what it does not say is as in `default`.
     ///
     /// # Errors
@@ -99,6 +130,22 @@ impl Preprocessing {
             "size": { "height": self.image_size, "width": self.image_size },
         })
     }
+}
+
+/// Checks that an image has pixels, and as much data as its width and height say.
+///
+/// # Errors
+/// If it does not.
+pub(crate) fn check_image(image: &RgbImage) -> Result<()> {
+    let (width, height, values) = (image.width, image.height, image.data.len());
+    let wanted = width.checked_mul(height).and_then(|n| n.checked_mul(3));
+    if values == 0 || wanted != Some(values) {
+        return Err(ModelError::Image(format!(
+            "`data` has {values} values, but {width} x {height} pixels of 3 channels are wanted; \
+             neither side may be 0"
+        )));
+    }
+    Ok(())
 }
 
 /// The double that prints as the single does.

@@ -7,9 +7,9 @@ use vlsm_data::synth::Domain;
 use vlsm_data::{Dataset, PromptChoice, Split};
 use vlsm_models::{
     AdapterFile, Base, Bottleneck, MethodConfig, MethodKind, Model, SegmentationModel, Towers,
+    device,
 };
 
-use crate::device::device;
 use crate::error::Result;
 use crate::evaluate::{Metrics, Row};
 use crate::feature_cache::clear;

@@ -67,14 +67,6 @@ pub enum TrainError {
         /// The learning rate of the step.
         lr: f64,
     },
-    /// A device that this build or machine does not have.
-    #[error("device `{name}`: {message}")]
-    Device {
-        /// As asked for.
-        name: String,
-        /// Why not.
-        message: String,
-    },
     /// Features that cannot be kept as asked for.
     #[error("feature cache: {0}")]
     Cache(String),

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
 use rayon::prelude::*;
 use serde::Serialize;
 use vlsm_data::{
@@ -12,14 +11,14 @@ use vlsm_data::{
     Scores, Summary, resize_mask, score, write_png_mask,
 };
 use vlsm_models::model::select;
-use vlsm_models::weights::to_host;
+use vlsm_models::predict::{PromptEncoder, PromptStates, threshold};
 use vlsm_models::{Preprocessing, Profile, SegmentationModel, Tokenizer};
 
-use crate::batch::{PromptEncoder, PromptStates, Truth};
 use crate::error::{Result, TrainError};
 use crate::feature_cache::{FeatureCache, encode_images};
 use crate::loss::{LossConfig, dice_ce};
 use crate::recipe::Recipe;
+use crate::targets::Targets;
 
 /// A prompt for every sample, under a name.
 #[derive(Debug, Clone, PartialEq)]
@@ -305,8 +304,7 @@ pub fn evaluate<M: SegmentationModel>(
             let places: Vec<usize> = pairs.iter().map(|(example, _)| images[*example]).collect();
             let text = encoder.encode(model, &texts)?;
             let logits = model.decode(&select(&features, &places), text);
-            let truth = Truth::new(&chunk, &device);
-            let (target, valid) = (truth.target, truth.valid);
+            let Targets { target, valid } = Targets::new(&chunk, &device);
             let loss = dice_ce(logits.clone(), target, valid, config.profile, config.loss);
             evaluation.loss += f64::from(loss.into_scalar::<f32>()) * pairs.len() as f64;
             let masks = threshold(logits);
@@ -431,18 +429,4 @@ pub fn file_name(text: &str) -> String {
         "" => "empty".into(),
         name => name.into(),
     }
-}
-
-/// Binary masks of logits `[batch, side, side]`: foreground where the probability is above half,
-/// as published.
-pub fn threshold(logits: Tensor<3>) -> Vec<Mask> {
-    let [_, height, width] = logits.dims();
-    to_host(logits)
-        .chunks(height * width)
-        .map(|logits| Mask {
-            width,
-            height,
-            data: logits.iter().map(|logit| u8::from(*logit > 0.0)).collect(),
-        })
-        .collect()
 }

@@ -4,10 +4,8 @@
 //! labels of whole images; a [`Study`] is a grid of runs and its tables.
 //! The loop knows models by [`SegmentationModel`](vlsm_models::SegmentationModel) alone.
 
-pub mod batch;
 pub mod checkpoint;
 pub mod demo;
-mod device;
 mod error;
 pub mod evaluate;
 pub mod feature_cache;
@@ -23,10 +21,10 @@ pub mod schedule;
 mod scores;
 pub mod semantic;
 pub mod study;
+pub mod targets;
 pub mod trainer;
 mod zero_shot;
 
-pub use device::device;
 pub use error::{Result, TrainError};
 pub use evaluate::{EvalConfig, Evaluation, Metrics, PromptSet, Row, evaluate};
 pub use feature_cache::FeatureCache;

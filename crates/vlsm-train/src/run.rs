@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use serde::Serialize;
 use vlsm_data::{ClassList, Dataset, Format, Split, write_atomic_bytes};
-use vlsm_models::{AdapterFile, Base, MethodKind, Model, SegmentationModel};
+use vlsm_models::{AdapterFile, Base, MethodKind, Model, SegmentationModel, device};
 
-use crate::device::device;
 use crate::error::{Result, TrainError};
 use crate::evaluate::{Evaluation, Metrics, PromptSet, Row, evaluate};
 use crate::feature_cache::{CacheDtype, FeatureCache};

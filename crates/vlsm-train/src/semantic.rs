@@ -1,17 +1,12 @@
 //! Evaluation of whole-image labels: all classes are asked of an image, each pixel gets the likeliest, and IoU is taken
 //! over the data set.
 
-use burn::tensor::Tensor;
 use rayon::prelude::*;
 use serde::Serialize;
-use vlsm_data::{
-    ArgMax, ClassList, ClassMap, ClassPixels, Confusion, Example, Sample, write_png_gray,
-};
+use vlsm_data::{ClassList, ClassMap, ClassPixels, Confusion, Example, Sample, write_png_gray};
 use vlsm_models::SegmentationModel;
-use vlsm_models::model::select;
-use vlsm_models::weights::to_host;
+use vlsm_models::predict::{PromptEncoder, label_images};
 
-use crate::batch::PromptEncoder;
 use crate::error::{Result, TrainError};
 use crate::evaluate::{EvalConfig, examples, file_names, make_parent};
 use crate::feature_cache::encode_images;
@@ -168,37 +163,6 @@ pub fn evaluate_semantic<M: SegmentationModel>(
         }
         progress(evaluation.images.len());
     }
-}
-
-/// Labels of a batch of images, each at its width and height, from the features of the images. The decoder answers one
-/// class for all images, then the next, so that no more than one class's logits are kept.
-///
-/// # Errors
-/// If a class name cannot be encoded.
-pub fn label_images<M: SegmentationModel>(
-    model: &M,
-    features: &[Tensor<3>],
-    sizes: &[(usize, usize)],
-    classes: &ClassList,
-    encoder: &mut PromptEncoder<'_>,
-) -> Result<Vec<ClassMap>> {
-    let new = |(width, height): &(usize, usize)| {
-        ArgMax::new(*width, *height, classes.none(), classes.background())
-    };
-    let mut labels: Vec<ArgMax> = sizes.iter().map(new).collect();
-    let (ids, names): (Vec<u8>, Vec<&str>) = classes.targets().unzip();
-    let texts = encoder.encode(model, &names)?;
-    for (place, id) in ids.into_iter().enumerate() {
-        let text = select(&texts, &vec![place; sizes.len()]);
-        let logits = model.decode(features, text);
-        let [_, height, width] = logits.dims();
-        let logits = to_host(logits);
-        labels
-            .par_iter_mut()
-            .zip(logits.par_chunks(height * width))
-            .for_each(|(labels, logits)| labels.add(id, logits, width, height));
-    }
-    Ok(labels.into_iter().map(ArgMax::into_labels).collect())
 }
 
 fn labels_of<'a>(example: &'a Example, samples: &[Sample]) -> Result<&'a ClassMap> {

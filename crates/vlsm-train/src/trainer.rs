@@ -12,10 +12,10 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use vlsm_data::{Dataset, Example, Loader, LoaderConfig, Request, Sample};
 use vlsm_models::model::select;
+use vlsm_models::predict::{PromptEncoder, PromptStates};
 use vlsm_models::weights::{self, Gradients};
 use vlsm_models::{AdapterFile, BaseIdentity, Preprocessing, SegmentationModel, Tokenizer};
 
-use crate::batch::{PromptEncoder, PromptStates, Truth, distinct_images};
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::error::{Result, TrainError};
 use crate::evaluate::{EvalConfig, PromptSet, evaluate};
@@ -25,6 +25,7 @@ use crate::optimizer::{self, Rules};
 use crate::progress::ProgressLine;
 use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
+use crate::targets::{Targets, distinct_images};
 
 /// What a run is made of, besides the model.
 pub struct Setup<'a> {
@@ -522,21 +523,15 @@ fn gradients<M: SegmentationModel>(
 ) -> Result<(f64, Gradients)> {
     let prompts: Vec<&str> = part.iter().map(|one| one.prompt.as_str()).collect();
     let text = encoder.encode(model, &prompts)?;
-    let (images, places) = distinct_images(part, samples);
+    let (images, indices) = distinct_images(part, samples);
     let mut features = encode_images(model, &images, samples, setup.preprocessing, setup.features)?;
     if images.len() < part.len() {
-        features = select(&features, &places);
+        features = select(&features, &indices);
     }
     let logits = model.decode(&features, text);
-    let truth = Truth::new(part, &model.device());
+    let Targets { target, valid } = Targets::new(part, &model.device());
     let profile = setup.recipe.method.config.profile;
-    let loss = dice_ce(
-        logits,
-        truth.target,
-        truth.valid,
-        profile,
-        setup.recipe.loss,
-    );
+    let loss = dice_ce(logits, target, valid, profile, setup.recipe.loss);
     let value = f64::from(loss.clone().inner().into_scalar::<f32>());
     if !value.is_finite() {
         return Ok((value, Gradients::new()));

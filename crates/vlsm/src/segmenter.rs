@@ -4,17 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, activation::sigmoid};
-use vlsm_data::{
-    ClassList, ClassMap, Mask, RgbImage, read_image, resize_image, resize_map, resize_mask,
-};
+use vlsm_data::{ClassList, ClassMap, Mask, RgbImage, read_image, resize_map, resize_mask};
+use vlsm_models::predict::{PromptEncoder, label_images, threshold};
 use vlsm_models::weights::to_host;
 use vlsm_models::{
     AdapterFile, Base, MethodConfig, Model, Preprocessing, SegmentationModel, States, Tokenizer,
-    model::select,
+    device, model::select,
 };
-use vlsm_train::batch::{PromptEncoder, pixels};
-use vlsm_train::evaluate::threshold;
-use vlsm_train::semantic::label_images;
 
 use crate::error::{Error, Result};
 
@@ -88,10 +84,10 @@ impl Segmenter {
     /// # Errors
     /// If it cannot be found, a file is malformed, or a tensor is missing, extra or mis-shaped.
     pub fn from_pretrained(name: &str) -> Result<Self> {
-        Self::from_pretrained_on(name, &vlsm_train::device("cpu")?)
+        Self::from_pretrained_on(name, &device("cpu")?)
     }
 
-    /// As [`from_pretrained`](Self::from_pretrained), on a device; [`vlsm_train::device`] gives
+    /// As [`from_pretrained`](Self::from_pretrained), on a device; [`vlsm_models::device`] gives
     /// one by its name.
     ///
     /// # Errors
@@ -151,8 +147,7 @@ impl Segmenter {
     /// If the model cannot take inputs of the size that its base asks for.
     pub fn set_image(&self, image: &RgbImage) -> Result<EncodedImage> {
         self.model.output_size(self.preprocessing.image_size)?;
-        let input = resize_image(image, self.preprocessing.image_size);
-        let input = pixels(&[&input], &self.preprocessing, &self.model.device());
+        let input = self.preprocessing.tensor(&[image], &self.model.device())?;
         Ok(EncodedImage {
             features: self.model.encode_image(input),
             width: image.width,
@@ -255,7 +250,7 @@ fn answers(logits: Tensor<3>, prompts: &[&str], image: &EncodedImage) -> Vec<Pre
     let (width, height) = image.size();
     let masks = threshold(logits.clone());
     let probabilities = to_host(sigmoid(logits));
-    let maps = probabilities.chunks(rows * columns);
+    let maps = probabilities.chunks((rows * columns).max(1));
     masks
         .iter()
         .zip(maps)

@@ -13,7 +13,7 @@ pub(super) fn segmenter(
     image_size: Option<usize>,
     device: &str,
 ) -> Result<Segmenter> {
-    let mut segmenter = Segmenter::from_pretrained_on(base, &vlsm_train::device(device)?)?;
+    let mut segmenter = Segmenter::from_pretrained_on(base, &vlsm_models::device(device)?)?;
     if let Some(adapter) = adapter {
         segmenter = segmenter.with_adapter(adapter)?;
     }

@@ -16,14 +16,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
-use vlsm_data::{Dataset, Example, ImageSource, RgbImage, Sample, resize_image};
+use vlsm_data::{Dataset, Example, ImageSource, RgbImage, Sample};
 use vlsm_models::weights::to_host;
 use vlsm_models::{BaseIdentity, Preprocessing, SegmentationModel, States};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 pub use store::{CacheDtype, Usage, bytes_text, clear, default_folder, usage};
 
-use crate::batch::pixels;
 use crate::error::{Result, TrainError};
 use crate::recipe::{CacheConfig, CacheMode, Recipe};
 use crate::trainer::limited;
@@ -97,7 +96,7 @@ impl FeatureCache {
                 &[]
             };
             cache.digests = digests(dataset.train.iter().chain(val))?;
-            let name = cache.name(model, &trainer.device, base);
+            let name = cache.name(model, &trainer.device, base)?;
             match cache.attach(config, &name) {
                 Ok(note) => eprintln!("feature cache: {note}"),
                 Err(reason) => eprintln!("no feature cache: {reason}"),
@@ -156,7 +155,12 @@ impl FeatureCache {
     }
 
     /// The name of a folder for all that the values depend on besides the image's bytes.
-    fn name<M: SegmentationModel>(&self, model: &M, device: &str, base: &BaseIdentity) -> String {
+    fn name<M: SegmentationModel>(
+        &self,
+        model: &M,
+        device: &str,
+        base: &BaseIdentity,
+    ) -> Result<String> {
         let Preprocessing {
             image_size,
             mean,
@@ -171,8 +175,7 @@ impl FeatureCache {
         // What other kernels, another processor or another number of threads change shows here. A GPU may choose its
         // kernels anew in each process, so that nothing would ever be found again.
         if device == "cpu" {
-            let probe = resize_image(&probe(), *image_size);
-            let probe = pixels(&[&probe], &self.preprocessing, &model.device());
+            let probe = self.preprocessing.tensor(&[&probe()], &model.device())?;
             let mut values = Vec::new();
             for state in model.vision_states(probe) {
                 CacheDtype::F32.append(&to_host(state), &mut values);
@@ -183,7 +186,7 @@ impl FeatureCache {
             hash.update(format!("{:?}", model.method().profile).as_bytes());
         }
         let dtype = self.dtype.name();
-        format!("{image_size}-{dtype}-{:032x}", hash.digest128())
+        Ok(format!("{image_size}-{dtype}-{:032x}", hash.digest128()))
     }
 
     /// The vision states of samples' images, each `[images, tokens, width]`: read where they are there, else computed
@@ -232,12 +235,11 @@ impl FeatureCache {
             let source = sample.image_source();
             let bytes = source.bytes()?;
             let digest = xxh3_128(&bytes);
-            let image = resize_image(&source.decode(bytes)?, self.preprocessing.image_size);
-            Ok((digest, image))
+            Ok((digest, source.decode(bytes)?))
         });
         let read: Vec<(u128, RgbImage)> = read.collect::<Result<_>>()?;
         let images: Vec<&RgbImage> = read.iter().map(|(_, image)| image).collect();
-        let states = model.vision_states(pixels(&images, &self.preprocessing, &model.device()));
+        let states = model.vision_states(self.preprocessing.tensor(&images, &model.device())?);
         let states: Vec<Vec<f32>> = states.into_iter().map(to_host).collect();
         let work = missing.into_par_iter().zip(&read).enumerate();
         work.try_for_each(|(place, ((sample, mut row), (digest, _)))| {
@@ -300,7 +302,7 @@ pub(crate) fn encode_images<M: SegmentationModel>(
         .iter()
         .filter_map(|one| one.image.as_deref())
         .collect();
-    Ok(model.encode_image(pixels(&images, preprocessing, &model.device())))
+    Ok(model.encode_image(preprocessing.tensor(&images, &model.device())?))
 }
 
 /// Digests of the distinct images of samples.

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use vlsm_data::{Mask, RgbImage, Sample, dice, resize_image, resize_mask};
+use vlsm_data::{Mask, RgbImage, Sample, dice, resize_mask};
+use vlsm_models::predict::{PromptEncoder, threshold};
 use vlsm_models::{Preprocessing, SegmentationModel, Tokenizer};
 
 use super::ReportRun;
-use crate::batch::{PromptEncoder, pixels};
 use crate::error::{Result, TrainError};
-use crate::evaluate::{Row, threshold};
+use crate::evaluate::Row;
 
 /// Why a sample is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,8 +126,7 @@ pub fn predict_cases<M: SegmentationModel>(
 ) -> Result<()> {
     let mut encoder = PromptEncoder::frozen(tokenizer);
     for case in cases {
-        let input = resize_image(&case.image, preprocessing.image_size);
-        let input = pixels(&[&input], preprocessing, &model.device());
+        let input = preprocessing.tensor(&[&case.image], &model.device())?;
         let features = model.encode_image(input);
         let text = encoder.encode(model, &[&case.prompt])?;
         for mask in threshold(model.decode(&features, text)) {

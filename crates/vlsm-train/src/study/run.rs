@@ -4,11 +4,10 @@ use std::fs::{File, TryLockError};
 use std::time::Duration;
 
 use vlsm_data::{Dataset, write_atomic_bytes};
-use vlsm_models::Base;
+use vlsm_models::{Base, device};
 
 use super::plan::State;
 use super::{Cell, Study};
-use crate::device::device;
 use crate::error::{Result, TrainError};
 use crate::run::train;
 use crate::scores::write_scores;

@@ -29,7 +29,7 @@ impl ImportArgs {
     pub(super) fn run(self) -> Result<()> {
         let mut adapter = AdapterFile::read(&self.checkpoint)?;
         if let Some(name) = &self.base {
-            let base = Base::load(name, &vlsm_train::device("cpu")?)?;
+            let base = Base::load(name, &vlsm_models::device("cpu")?)?;
             Model::with_adapter(&base, adapter.clone())?;
             adapter.base = Some(base.identity);
         }

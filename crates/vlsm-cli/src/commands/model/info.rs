@@ -125,7 +125,7 @@ struct BaseInfo {
 
 impl BaseInfo {
     fn load(name: &str) -> Result<Self> {
-        let base = Base::load(name, &vlsm_train::device("cpu")?)?;
+        let base = Base::load(name, &vlsm_models::device("cpu")?)?;
         let mut parameters = Counts::default();
         for_each_parameter(&base.network, |name, shape| {
             parameters.add(part(name), shape.iter().product());

@@ -53,7 +53,7 @@ impl Args {
                 }
             );
         }
-        let base = Base::load(&self.base, &vlsm_train::device("cpu")?)?;
+        let base = Base::load(&self.base, &vlsm_models::device("cpu")?)?;
         trained.check_base(&base.identity)?;
         let mut preprocessing = base.preprocessing.clone();
         preprocessing.image_size = trained.image_size.unwrap_or(preprocessing.image_size);

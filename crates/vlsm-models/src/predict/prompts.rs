@@ -1,79 +1,13 @@
-//! From examples and prompts to tensors.
+//! Prompts to what the decoder takes of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::tensor::{Device, Tensor, TensorData};
-use vlsm_data::{Example, Mask, RgbImage, Sample, normalize};
-use vlsm_models::model::{concatenate, select};
-use vlsm_models::{ModelError, Preprocessing, SegmentationModel, States, Tokenizer};
+use burn::tensor::Tensor;
 
 use crate::error::Result;
-
-/// Masks as the loss takes them.
-pub struct Truth {
-    /// `[batch, side, side]`, 0 or 1.
-    pub target: Tensor<3>,
-    /// `[batch, side, side]`, 0 where a pixel does not count; `None` if all do.
-    pub valid: Option<Tensor<3>>,
-}
-
-/// For each distinct image of examples the first example that shows it, and for each example the place of its image
-/// among them. `samples` are what the examples are of.
-pub fn distinct_images<'a>(
-    examples: &'a [Example],
-    samples: &[Sample],
-) -> (Vec<&'a Example>, Vec<usize>) {
-    let mut distinct: Vec<&Example> = Vec::with_capacity(examples.len());
-    let mut places = Vec::with_capacity(examples.len());
-    for example in examples {
-        let image = |example: &Example| &samples[example.sample].image;
-        let known = distinct.iter().position(|one| image(one) == image(example));
-        places.push(known.unwrap_or(distinct.len()));
-        if known.is_none() {
-            distinct.push(example);
-        }
-    }
-    (distinct, places)
-}
-
-impl Truth {
-    /// Puts the masks of examples of one size together.
-    pub fn new(examples: &[Example], device: &Device) -> Self {
-        let masks: Vec<&Mask> = examples.iter().map(|one| one.mask.as_ref()).collect();
-        let (height, width) = masks
-            .first()
-            .map_or((0, 0), |mask| (mask.height, mask.width));
-        let tensor = |value: fn(u8) -> f32| {
-            let data: Vec<f32> = masks
-                .iter()
-                .flat_map(|mask| mask.data.iter().map(|pixel| value(*pixel)))
-                .collect();
-            Tensor::from_data(TensorData::new(data, [masks.len(), height, width]), device)
-        };
-        let ignores = masks.iter().any(|mask| mask.data.contains(&Mask::IGNORE));
-        Self {
-            target: tensor(|pixel| f32::from(u8::from(pixel == 1))),
-            valid: ignores.then(|| tensor(|pixel| f32::from(u8::from(pixel != Mask::IGNORE)))),
-        }
-    }
-}
-
-/// Images of one size, normalised, `[batch, 3, height, width]`.
-pub fn pixels(images: &[&RgbImage], preprocessing: &Preprocessing, device: &Device) -> Tensor<4> {
-    let (height, width) = images
-        .first()
-        .map_or((0, 0), |image| (image.height, image.width));
-    let one = 3 * height * width;
-    let mut data = vec![0.0; images.len() * one];
-    for (image, out) in images.iter().zip(data.chunks_mut(one.max(1))) {
-        normalize(image, preprocessing.mean, preprocessing.std, out);
-    }
-    Tensor::from_data(
-        TensorData::new(data, [images.len(), 3, height, width]),
-        device,
-    )
-}
+use crate::model::{SegmentationModel, States, concatenate, select};
+use crate::tokenizer::Tokenizer;
 
 /// The text tower's states of the prompts seen so far, a row each: kept for a whole training if nothing in the tower
 /// is trained, and shared by all that encode prompts in it.
@@ -171,9 +105,7 @@ fn text_states<M: SegmentationModel>(
     let ids = prompts
         .iter()
         .map(|prompt| tokenizer.encode(prompt, model.context_length()));
-    let ids: Vec<Vec<u32>> = ids
-        .collect::<std::result::Result<_, _>>()
-        .map_err(ModelError::from)?;
+    let ids: Vec<Vec<u32>> = ids.collect::<std::result::Result<_, _>>()?;
     Ok(model.text_states(&model.tokens(&ids)?))
 }
 

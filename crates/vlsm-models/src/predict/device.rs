@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use crate::error::{Result, TrainError};
+use crate::error::{ModelError, Result};
 
 /// The device of a name: `cpu`, or, in builds with the feature of that name, `vulkan`, `metal`,
 /// `webgpu`, `cuda` or `rocm`.
@@ -24,13 +24,13 @@ pub fn device(name: &str) -> Result<Device> {
         "cuda" => Ok(Device::cuda(0)),
         #[cfg(feature = "rocm")]
         "rocm" => Ok(Device::rocm(0)),
-        "vulkan" | "metal" | "webgpu" | "cuda" | "rocm" => Err(TrainError::Device {
+        "vulkan" | "metal" | "webgpu" | "cuda" | "rocm" => Err(ModelError::Device {
             name: name.into(),
             message: format!(
                 "this build does not have it; build with `--features {name}` or use `cpu`"
             ),
         }),
-        _ => Err(TrainError::Device {
+        _ => Err(ModelError::Device {
             name: name.into(),
             message: "is not one of cpu, vulkan, metal, webgpu, cuda, rocm".into(),
         }),
