@@ -82,11 +82,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = clipseg.config.clone();
     let mut rng = SmallRng::seed_from_u64(1);
     let side = base.preprocessing.image_size;
-    let image = |rng: &mut SmallRng| RgbImage {
-        width: side,
-        height: side,
-        data: (0..3 * side * side).map(|_| rng.random()).collect(),
-    };
+    let image = |rng: &mut SmallRng| RgbImage::from_fn(side, side, |_, _| rng.random());
     let (seconds, losses, steps) = match args.case {
         Case::Infer => {
             let model = Model::new(&base, MethodConfig::zero_shot(), 0)?.for_inference();
@@ -129,11 +125,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     sample: index,
                     prompt: texts[index % texts.len()].to_owned(),
                     image: Some(Arc::new(image(&mut rng))),
-                    mask: Arc::new(Mask {
-                        width: out,
-                        height: out,
-                        data: (0..out * out).map(|_| rng.random_range(0..2)).collect(),
-                    }),
+                    mask: Arc::new(Mask::from_fn(out, out, |_, _| rng.random_range(0..2))),
                     original: None,
                     labels: None,
                 })

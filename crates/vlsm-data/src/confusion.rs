@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result};
-use crate::picture::ClassMap;
+use vlsm_image::ClassMap;
 
 /// Pixels by true and predicted class id, summed over images.
 ///

@@ -1,11 +1,7 @@
 use super::*;
 
 fn map(width: usize, data: Vec<u8>) -> ClassMap {
-    ClassMap {
-        width,
-        height: data.len() / width.max(1),
-        data,
-    }
+    ClassMap::new(width, data.len() / width.max(1), data).unwrap()
 }
 
 fn close(a: f64, b: f64) {

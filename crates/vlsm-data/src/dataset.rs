@@ -8,13 +8,14 @@ use std::str::FromStr;
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use vlsm_image::{
+    ClassList, Mask, RgbImage, decode_image, read_bytes, read_class_map, read_image, read_mask,
+};
 
 use crate::config::{DataConfig, Format};
-use crate::decode::{decode_image, read_bytes, read_class_map, read_image, read_mask};
 use crate::error::{DataError, Result};
 use crate::formats::generated::Generated;
 use crate::formats::{self, Listing};
-use crate::picture::{Mask, RgbImage};
 use crate::pool;
 use crate::prompt::Prompts;
 use crate::synth::DrawingId;
@@ -118,7 +119,7 @@ impl ImageSource {
     /// If the file cannot be read.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         match self {
-            Self::File(path) => read_bytes(path),
+            Self::File(path) => Ok(read_bytes(path)?),
             Self::Drawing(id) => Ok(id.draw().image.data),
         }
     }
@@ -129,8 +130,8 @@ impl ImageSource {
     /// If they are corrupt, truncated, or of an unknown format.
     pub fn decode(&self, bytes: Vec<u8>) -> Result<RgbImage> {
         match self {
-            Self::File(path) => decode_image(path, &bytes),
-            Self::Drawing(id) => RgbImage::new(id.side, id.side, bytes),
+            Self::File(path) => Ok(decode_image(path, &bytes)?),
+            Self::Drawing(id) => Ok(RgbImage::new(id.side, id.side, bytes)?),
         }
     }
 }
@@ -333,6 +334,25 @@ impl Dataset {
             return Err(empty_split(&self.root, self.format, split));
         }
         Ok(samples)
+    }
+
+    /// The classes of whole-image labels.
+    ///
+    /// # Errors
+    /// If the masks do not hold class ids, or the names cannot be told apart.
+    pub fn class_list(&self) -> Result<ClassList> {
+        if self.classes.is_empty() {
+            return Err(DataError::Config {
+                field: "data.format",
+                reason: format!(
+                    "the masks of `{}` are binary (format {}); whole-image labels need masks of class ids and a \
+                     `classes.json` that names them",
+                    self.root.display(),
+                    self.format
+                ),
+            });
+        }
+        Ok(ClassList::new(self.classes.clone(), self.ignore)?)
     }
 
     fn expect_prompts(&self, config: &DataConfig) -> Result<()> {

@@ -2,9 +2,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use tempfile::TempDir;
+use vlsm_image::write_png_gray;
 
 use super::*;
-use crate::encode::write_png_gray;
 use crate::{PromptChoice, SplitConfig};
 
 fn image(path: &Path, levels: &[u8]) {
@@ -419,7 +419,7 @@ fn every_image_has_labels_whether_it_shows_a_class_or_not() {
     assert_eq!(mask.foreground(), 6);
     let binary = Dataset::open(&with_text(folder_of(3).path())).unwrap();
     assert!(binary.labelled(Split::Train).is_empty());
-    let error = crate::ClassList::of_dataset(&binary).unwrap_err();
+    let error = binary.class_list().unwrap_err();
     assert!(
         error.to_string().contains("are binary (format folder)"),
         "{error}"

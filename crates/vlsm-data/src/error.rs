@@ -1,8 +1,8 @@
 //! What can be wrong with a data set, said so that the reader knows which file it is and what to do about it.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+
+use vlsm_image::ImageError;
 
 use crate::dataset::Split;
 
@@ -16,32 +16,9 @@ pub type Result<T, E = DataError> = std::result::Result<T, E>;
 #[derive(thiserror::Error, Debug, Clone)]
 #[non_exhaustive]
 pub enum DataError {
-    /// A file or folder could not be read at all.
-    #[error("cannot read `{path}`: {source}; check that it exists and that you may read it")]
-    Read {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the operating system said.
-        source: Arc<io::Error>,
-    },
-    /// A file could not be written. What stood under its name before still does.
-    #[error("cannot write `{path}`: {source}; {mend} (nothing half-written was left behind)")]
-    Write {
-        /// The final name of the file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: Arc<io::Error>,
-        /// What to do about it.
-        mend: &'static str,
-    },
-    /// An image or mask cannot be decoded: corrupt, truncated, or of a kind that is not supported.
-    #[error("cannot decode `{path}`: {reason}; replace the file or drop it from the data set")]
-    Image {
-        /// The image or mask.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// A fault of a single file or array.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// Image and mask of a pair differ in size (width, height).
     #[error(
         "mask `{mask}` is {}x{} but image `{image}` is {}x{}; resize the mask or drop the pair",
@@ -56,16 +33,6 @@ pub enum DataError {
         mask: PathBuf,
         /// Its width and height.
         mask_size: (usize, usize),
-    },
-    /// A mask that should hold class ids does not.
-    #[error("`{path}` cannot be read as class ids: {reason}; {mend}")]
-    ClassMap {
-        /// The mask.
-        path: PathBuf,
-        /// What it holds instead.
-        reason: String,
-        /// What to do about it.
-        mend: &'static str,
     },
     /// A mask holds a class id that has no name.
     #[error(
@@ -82,32 +49,6 @@ pub enum DataError {
         classes: PathBuf,
         /// How many names there are.
         named: usize,
-    },
-    /// A file is not JSON, or not JSON of the expected form.
-    #[error("`{path}`, line {line}, column {column}: {reason}; mend the JSON there")]
-    Json {
-        /// The JSON file.
-        path: PathBuf,
-        /// Line, from 1.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
-        /// What the parser said.
-        reason: String,
-    },
-    /// A text file is not UTF-8.
-    #[error(
-        "`{path}`, line {line}, column {column}: byte 0x{byte:02x} is not UTF-8; save the file in UTF-8 encoding"
-    )]
-    Encoding {
-        /// The text file.
-        path: PathBuf,
-        /// Line, from 1.
-        line: usize,
-        /// Column in bytes, from 1.
-        column: usize,
-        /// The first byte that does not belong.
-        byte: u8,
     },
     /// A field of an annotation entry is missing or wrong.
     #[error("`{path}`, entry {entry}: field `{field}` {reason}; add or correct it")]
@@ -257,33 +198,17 @@ pub enum DataError {
         /// How many samples there are.
         samples: usize,
     },
-    /// A decoder panicked on a file.
-    #[error(
-        "decoding `{path}` failed inside the decoder: {reason}; replace the file and report it as a bug"
-    )]
-    Worker {
-        /// The image or mask.
-        path: PathBuf,
+    /// A source of samples panicked.
+    #[error("reading `{name}` failed: {reason}; report it as a bug of the program that reads it")]
+    Panic {
+        /// Id of the image or mask.
+        name: String,
         /// The panic's message.
         reason: String,
     },
 }
 
 impl DataError {
-    pub(crate) fn read(path: &Path, source: io::Error) -> Self {
-        Self::Read {
-            path: path.to_path_buf(),
-            source: Arc::new(source),
-        }
-    }
-
-    pub(crate) fn image(path: &Path, reason: impl Into<String>) -> Self {
-        Self::Image {
-            path: path.to_path_buf(),
-            reason: reason.into(),
-        }
-    }
-
     /// The same error, naming `sample` where it speaks of a sample's prompts.
     pub(crate) fn in_sample(mut self, name: &str) -> Self {
         if let Self::NoPrompts { sample, .. } | Self::PromptName { sample, .. } = &mut self {
@@ -295,16 +220,10 @@ impl DataError {
     /// The file that is at fault, where there is one.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Read { path, .. }
-            | Self::Write { path, .. }
-            | Self::Image { path, .. }
-            | Self::ClassMap { path, .. }
-            | Self::Json { path, .. }
-            | Self::Encoding { path, .. }
-            | Self::Field { path, .. }
-            | Self::Layout { path, .. }
-            | Self::List { path, .. }
-            | Self::Worker { path, .. } => Some(path),
+            Self::Image(fault) => fault.path(),
+            Self::Field { path, .. } | Self::Layout { path, .. } | Self::List { path, .. } => {
+                Some(path)
+            }
             Self::SizeMismatch { mask, .. } | Self::UnnamedClass { mask, .. } => Some(mask),
             Self::MissingFile { file, .. } => Some(file),
             Self::Ambiguous { second, .. } => Some(second),
@@ -317,7 +236,8 @@ impl DataError {
             | Self::RandomEval
             | Self::Config { .. }
             | Self::Shape { .. }
-            | Self::Request { .. } => None,
+            | Self::Request { .. }
+            | Self::Panic { .. } => None,
         }
     }
 }

@@ -34,52 +34,29 @@
 //! # }
 //! ```
 
-mod arg_max;
-mod binarise;
 pub mod check;
-mod class_list;
 mod config;
 pub mod confusion;
 mod dataset;
-mod decode;
 mod describe;
 mod edt;
-mod encode;
 mod error;
 mod formats;
-pub mod fs;
-mod label_overlay;
 mod loader;
 pub mod metrics;
-mod overlay;
-mod picture;
 mod pool;
 pub mod prepare;
-pub mod preprocess;
 mod prompt;
-mod raw_png;
-mod resample;
 pub mod synth;
 
-pub use arg_max::ArgMax;
 pub use check::{CheckReport, Finding, FindingKind, Severity, SplitCounts, check};
-pub use class_list::ClassList;
 pub use config::{DataConfig, Format, GenerateConfig, SplitConfig};
 pub use confusion::{ClassPixels, Confusion};
 pub use dataset::{Dataset, ImageSource, Sample, Split, Target};
-pub use decode::{read_class_map, read_image, read_mask, read_size};
 pub use describe::{Annotation, Description, annotate, describe, write_annotations};
-pub use encode::{jpeg, write_png_gray, write_png_mask, write_png_rgb};
 pub use error::{DataError, Result};
-pub use fs::{write_atomic, write_atomic_bytes};
-pub use label_overlay::{class_colour, overlay_labels};
 pub use loader::{Example, Loader, LoaderConfig, Request};
 pub use metrics::{Scores, Summary, dice, hausdorff, score};
-pub use overlay::overlay;
-pub use picture::{ClassMap, Mask, RgbImage};
 pub use pool::{pool_names, pool_sample};
-pub use preprocess::{
-    IMAGENET_MEAN, IMAGENET_STD, fit_image, normalize, resize_class_map, resize_image, resize_map,
-    resize_mask,
-};
 pub use prompt::{PromptChoice, Prompts};
+pub use vlsm_image::*;

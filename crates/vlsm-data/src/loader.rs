@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use vlsm_image::{
+    ClassMap, Mask, RgbImage, catch_panic, read_class_map, read_image, read_mask, read_size,
+    resize_class_map, resize_image, resize_mask,
+};
+
 use crate::dataset::{Sample, Target};
-use crate::decode::{guarded, read_class_map, read_image, read_mask, read_size};
 use crate::error::{DataError, Result};
-use crate::picture::{ClassMap, Mask, RgbImage};
-use crate::preprocess::{resize_class_map, resize_image, resize_mask};
 use crate::synth::DrawingId;
 
 /// One use of a sample, with the prompt that was chosen for it.
@@ -321,7 +323,12 @@ impl Shared {
     fn load(&self, job: usize) -> Result<Loaded> {
         let job = &self.jobs[job];
         self.decodes.fetch_add(1, Ordering::Relaxed);
-        guarded(&job.path, || self.decode(job))
+        catch_panic(|| self.decode(job)).unwrap_or_else(|reason| {
+            Err(DataError::Panic {
+                name: job.path.display().to_string(),
+                reason,
+            })
+        })
     }
 
     fn decode(&self, Job { path, kind, .. }: &Job) -> Result<Loaded> {

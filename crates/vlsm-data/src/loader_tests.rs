@@ -2,8 +2,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::encode::{write_png_gray, write_png_mask, write_png_rgb};
 use crate::prompt::Prompts;
+use vlsm_image::{write_png_gray, write_png_mask, write_png_rgb};
 
 fn sample(root: &Path, image: usize, mask: &str, target: Target) -> Sample {
     Sample {
@@ -20,17 +20,9 @@ fn sample(root: &Path, image: usize, mask: &str, target: Target) -> Sample {
 /// `count` flat images of level `i` with masks whose first pixel is foreground.
 fn data(root: &Path, count: usize) -> Arc<[Sample]> {
     for i in 0..count {
-        let image = RgbImage {
-            width: 8,
-            height: 6,
-            data: vec![i as u8; 8 * 6 * 3],
-        };
+        let image = RgbImage::filled(8, 6, [i as u8; 3]);
         write_png_rgb(&root.join(format!("{i}.png")), &image).unwrap();
-        let mut mask = Mask {
-            width: 8,
-            height: 6,
-            data: vec![0; 48],
-        };
+        let mut mask = Mask::empty(8, 6);
         mask.data[0] = 1;
         write_png_mask(&root.join(format!("{i}_mask.png")), &mask).unwrap();
     }
@@ -130,15 +122,7 @@ fn faults_come_at_their_place_and_the_pass_goes_on() {
     let root = folder.path();
     let mut samples = data(root, 4).to_vec();
     std::fs::write(&samples[1].image, b"not an image").unwrap();
-    write_png_mask(
-        &samples[2].mask,
-        &Mask {
-            width: 5,
-            height: 6,
-            data: vec![1; 30],
-        },
-    )
-    .unwrap();
+    write_png_mask(&samples[2].mask, &Mask::from_fn(5, 6, |_, _| 1)).unwrap();
     samples[3].mask = root.join("absent.png");
     for workers in [0, 2] {
         let requests = requests([0, 1, 2, 3, 1, 9, 0]);
@@ -163,11 +147,7 @@ fn without_images_their_sizes_are_still_compared() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let samples = data(root, 2);
-    let narrow = Mask {
-        width: 5,
-        height: 6,
-        data: vec![1; 30],
-    };
+    let narrow = Mask::from_fn(5, 6, |_, _| 1);
     write_png_mask(&samples[1].mask, &narrow).unwrap();
     let config = LoaderConfig {
         images: false,

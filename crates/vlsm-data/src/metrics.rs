@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::edt::squared_distances;
 use crate::error::{DataError, Result};
-use crate::picture::Mask;
+use vlsm_image::Mask;
 
 /// The percentile of HD95.
 pub const HD95: f64 = 95.0;

@@ -4,11 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 
 fn mask(width: usize, data: Vec<u8>) -> Mask {
-    Mask {
-        width,
-        height: data.len() / width,
-        data,
-    }
+    Mask::new(width, data.len() / width, data).unwrap()
 }
 
 /// HD by its definition: every edge pixel against every edge pixel, sorted, `numpy.percentile` by hand.

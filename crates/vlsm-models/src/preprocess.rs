@@ -3,11 +3,15 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use vlsm_data::{IMAGENET_MEAN, IMAGENET_STD, RgbImage, normalize, resize_image};
+use vlsm_image::{RgbImage, normalize, resize_image};
 
 use crate::config::ClipSegConfig;
 use crate::error::{ModelError, Result};
 
+/// ImageNet's mean of red, green and blue, of values in 0..1 (CLIPSeg's `preprocessor_config.json`).
+pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// ImageNet's standard deviation of red, green and blue, of values in 0..1.
+pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 /// CLIP's mean of each channel (Radford et al. 2021), of values in 0..1.
 pub const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 /// CLIP's standard deviation of each channel.

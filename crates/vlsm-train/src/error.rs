@@ -76,6 +76,9 @@ pub enum TrainError {
     /// Data.
     #[error(transparent)]
     Data(#[from] vlsm_data::DataError),
+    /// A fault of a file or an image.
+    #[error(transparent)]
+    Image(#[from] vlsm_image::ImageError),
     /// Models.
     #[error(transparent)]
     Model(#[from] vlsm_models::ModelError),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use serde::Serialize;
-use vlsm_data::{ClassList, Dataset, Format, Split, write_atomic_bytes};
+use vlsm_data::{Dataset, Format, Split, write_atomic_bytes};
 use vlsm_models::{AdapterFile, Base, MethodKind, Model, SegmentationModel, device};
 
 use crate::error::{Result, TrainError};
@@ -297,7 +297,7 @@ fn label_test_images(setup: &Setup<'_>, model: &Model) -> Result<Option<Semantic
     if images.is_empty() {
         return Ok(None);
     }
-    let classes = match ClassList::of_dataset(setup.dataset) {
+    let classes = match setup.dataset.class_list() {
         Ok(classes) => classes,
         Err(error) => {
             eprintln!("no labels of whole images: {error}");

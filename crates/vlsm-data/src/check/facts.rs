@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::config::Format;
-use crate::decode::{decode_class_map, decode_image, decode_mask, read_bytes};
 use crate::error::Result;
 use crate::formats::{Listing, Pair};
+use vlsm_image::{decode_class_map, decode_image, decode_mask, read_bytes};
 
 /// What is known of an image: its size and a digest of the file's bytes.
 pub(super) struct ImageFacts {

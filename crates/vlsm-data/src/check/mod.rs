@@ -120,7 +120,7 @@ fn check_pair<'a>(
             Some(classes),
         ) => {
             let mut faults = Vec::new();
-            let samples = classes.targets(&pair.mask, ids, &mut faults).len();
+            let samples = formats::classes::targets(classes, &pair.mask, ids, &mut faults).len();
             if first {
                 if samples == 0 && faults.is_empty() {
                     let message = format!(

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::config::Format;
 use crate::error::DataError;
+use vlsm_image::ImageError;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -180,14 +181,15 @@ impl Findings {
 
 fn kind_of(fault: &DataError) -> FindingKind {
     match fault {
-        DataError::Read { .. }
-        | DataError::Write { .. }
-        | DataError::Image { .. }
-        | DataError::ClassMap { .. }
-        | DataError::Worker { .. } => FindingKind::Unreadable,
+        DataError::Image(ImageError::Json { .. } | ImageError::Encoding { .. }) => {
+            FindingKind::Malformed
+        }
+        DataError::Image(ImageError::Classes { .. } | ImageError::Shape { .. }) => {
+            FindingKind::Config
+        }
+        DataError::Image(_) | DataError::Panic { .. } => FindingKind::Unreadable,
         DataError::SizeMismatch { .. } => FindingKind::SizeMismatch,
         DataError::UnnamedClass { .. } => FindingKind::UnnamedClass,
-        DataError::Json { .. } | DataError::Encoding { .. } => FindingKind::Malformed,
         DataError::Field { .. } | DataError::List { .. } => FindingKind::Entry,
         DataError::MissingFile { .. } => FindingKind::MissingFile,
         DataError::Layout { .. } | DataError::Download { .. } => FindingKind::Layout,

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::encode::write_png_gray;
+use vlsm_image::write_png_gray;
 
 fn kinds(report: &CheckReport, kind: FindingKind) -> Vec<&Finding> {
     report.findings.iter().filter(|f| f.kind == kind).collect()

@@ -5,14 +5,13 @@ use std::io::{BufWriter, Write};
 use std::path::{Component, Path};
 
 use serde::Serialize;
+use vlsm_image::{read_image, read_mask, write_atomic};
 
 use super::{Description, describe};
 use crate::config::DataConfig;
 use crate::dataset::{Sample, Split};
-use crate::decode::{read_image, read_mask};
 use crate::error::{DataError, Result};
 use crate::formats::annotations::folders;
-use crate::fs::write_atomic;
 use crate::prompt::Prompts;
 
 /// An entry of an annotation file, as it is written.
@@ -84,7 +83,7 @@ pub fn annotate(
 /// from the ground truth ([`Description::oracle`]). One object a line.
 ///
 /// # Errors
-/// [`DataError::Write`]; what stood under `path` is then still there.
+/// [`vlsm_image::ImageError::Write`]; what stood under `path` is then still there.
 pub fn write_annotations(path: &Path, annotations: &[Annotation]) -> Result<()> {
     write_atomic(path, |file| {
         let mut file = BufWriter::new(file);
@@ -95,7 +94,8 @@ pub fn write_annotations(path: &Path, annotations: &[Annotation]) -> Result<()> 
         }
         file.write_all(b"\n]\n")?;
         file.flush()
-    })
+    })?;
+    Ok(())
 }
 
 /// The path of `file` below `folder` as a JSON string can hold it on every system.

@@ -1,7 +1,8 @@
+use vlsm_image::{Mask, RgbImage};
+
 use super::*;
 use crate::config::Format;
 use crate::dataset::Dataset;
-use crate::picture::{Mask, RgbImage};
 use crate::{check, write_png_mask, write_png_rgb};
 
 /// Writes a red square of four pixels on grey, or nothing but the grey.

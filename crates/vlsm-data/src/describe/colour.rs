@@ -1,7 +1,7 @@
 //! The colour of an object in words.
 
 use super::components::Component;
-use crate::picture::RgbImage;
+use vlsm_image::RgbImage;
 
 /// Chroma below which a colour has no hue to speak of: white, grey or black.
 const NEUTRAL: f64 = 0.035;
@@ -105,7 +105,7 @@ fn oklch(rgb: [u8; 3]) -> (f64, f64, f64) {
 mod tests {
     use super::super::components::{Neighbours, components};
     use super::*;
-    use crate::picture::Mask;
+    use vlsm_image::Mask;
 
     #[test]
     fn oklch_is_that_of_its_author() {

@@ -1,6 +1,6 @@
 //! Connected components of a mask, as runs of pixels.
 
-use crate::picture::Mask;
+use vlsm_image::Mask;
 
 /// Pixels of one row that touch: `x0..x1` in row `y`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,16 +88,11 @@ impl Component {
         let [x0, y0, x1, y1] = self.bbox;
         // A frame of one pixel joins all that lies outside.
         let (width, height) = (x1 - x0 + 2, y1 - y0 + 2);
-        let mut data = vec![1; width * height];
+        let mut outside = Mask::from_fn(width, height, |_, _| 1);
         for run in &self.runs {
             let row = (run.y - y0 + 1) * width + 1;
-            data[row + run.x0 - x0..row + run.x1 - x0].fill(0);
+            outside.data[row + run.x0 - x0..row + run.x1 - x0].fill(0);
         }
-        let outside = Mask {
-            width,
-            height,
-            data,
-        };
         // Pixels that touch by a corner are joined in the foreground, so they part the background.
         let holes = components(&outside, Neighbours::Four)
             .into_iter()

@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 
 pub use annotate::{Annotation, annotate, write_annotations};
 
-use crate::picture::{Mask, RgbImage};
 use crate::prompt::Prompts;
 use components::{Component, Neighbours, components, union};
+use vlsm_image::{Mask, RgbImage};
 
 /// Share of the image below which a component is a speck, if it is also small beside the largest one.
 const SPECK_OF_IMAGE: f64 = 1e-4;

@@ -1,6 +1,6 @@
 use super::super::components::{Neighbours, components};
 use super::*;
-use crate::picture::Mask;
+use vlsm_image::Mask;
 
 /// The largest component of what `inside` says of pixel middles, seen from the middle of the picture, turned by `angle`
 /// degrees.

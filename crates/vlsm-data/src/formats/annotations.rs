@@ -8,9 +8,9 @@
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value};
+use vlsm_image::read_json;
 
 use super::folder::has_split_folders;
-use super::json::read_json;
 use super::{Pair, flat_stem};
 use crate::config::DataConfig;
 use crate::dataset::{PROMPT_MEND, Split};
@@ -66,7 +66,7 @@ fn read_split(
     let entries: Vec<Value> = match read_json(file) {
         Ok(entries) => entries,
         Err(fault) => {
-            faults.push(fault);
+            faults.push(fault.into());
             return Vec::new();
         }
     };

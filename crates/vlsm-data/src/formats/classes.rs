@@ -1,101 +1,47 @@
 //! Masks of class ids with class names: each class present in an image becomes a sample with its name as prompt.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
-use serde::Deserialize;
+use vlsm_image::{ClassNames, read_class_map};
 
-use super::json::read_json;
 use super::{Pair, unique};
 use crate::config::DataConfig;
 use crate::dataset::{Sample, Target};
-use crate::decode::read_class_map;
 use crate::error::{DataError, Result};
 use crate::prompt::Prompts;
 
-/// The content of `classes.json`.
-pub(crate) struct ClassNames {
-    pub(crate) path: PathBuf,
-    /// Names by id; `None` is a class that is no target.
-    names: Vec<Option<String>>,
-    pub(crate) ignore: Option<u8>,
+/// Reads the class names of the file that the recipe names, or of `ROOT/classes.json`.
+pub(crate) fn read_names(config: &DataConfig) -> Result<ClassNames> {
+    let path = match &config.classes {
+        Some(path) => config.resolve(path),
+        None => config.root.join("classes.json"),
+    };
+    Ok(ClassNames::read(&path)?)
 }
 
-/// `classes.json` as it is written.
-#[derive(Deserialize)]
-struct ClassFile {
-    classes: Vec<Option<String>>,
-    #[serde(default)]
-    ignore_index: Option<u8>,
-}
-
-impl ClassNames {
-    /// Reads the file that the recipe names, or `ROOT/classes.json`.
-    pub(crate) fn read(config: &DataConfig) -> Result<Self> {
-        let path = match &config.classes {
-            Some(path) => config.resolve(path),
-            None => config.root.join("classes.json"),
-        };
-        Self::read_file(&path)
-    }
-
-    /// Reads a file.
-    pub(crate) fn read_file(path: &Path) -> Result<Self> {
-        let file: ClassFile = read_json(path)?;
-        if file.classes.len() > 256 {
-            let reason = format!(
-                "`{}` names {} classes; masks hold ids up to 255",
-                path.display(),
-                file.classes.len()
-            );
-            return Err(DataError::Config {
-                field: "data.classes",
-                reason,
-            });
+/// The classes of a mask that become samples, with their names. Ids without a name are faults.
+pub(crate) fn targets<'a>(
+    classes: &'a ClassNames,
+    mask: &Path,
+    ids: &[u8],
+    faults: &mut Vec<DataError>,
+) -> Vec<(u8, &'a str)> {
+    let mut targets = Vec::new();
+    for &id in ids.iter().filter(|&&id| Some(id) != classes.ignore) {
+        match classes.names.get(usize::from(id)) {
+            Some(Some(name)) => targets.push((id, name.as_str())),
+            Some(None) => {}
+            None => faults.push(DataError::UnnamedClass {
+                mask: mask.to_path_buf(),
+                id,
+                classes: classes.path.clone(),
+                named: classes.names.len(),
+            }),
         }
-        let names = file
-            .classes
-            .into_iter()
-            .map(|name| name.filter(|name| !name.is_empty()))
-            .collect();
-        Ok(Self {
-            path: path.to_path_buf(),
-            names,
-            ignore: file.ignore_index,
-        })
     }
-
-    /// Names by id, `""` for a class that is no target.
-    pub(crate) fn texts(&self) -> Vec<String> {
-        self.names
-            .iter()
-            .map(|name| name.clone().unwrap_or_default())
-            .collect()
-    }
-
-    /// The classes of a mask that become samples, with their names. Ids without a name are faults.
-    pub(crate) fn targets(
-        &self,
-        mask: &Path,
-        ids: &[u8],
-        faults: &mut Vec<DataError>,
-    ) -> Vec<(u8, &str)> {
-        let mut targets = Vec::new();
-        for &id in ids.iter().filter(|&&id| Some(id) != self.ignore) {
-            match self.names.get(usize::from(id)) {
-                Some(Some(name)) => targets.push((id, name.as_str())),
-                Some(None) => {}
-                None => faults.push(DataError::UnnamedClass {
-                    mask: mask.to_path_buf(),
-                    id,
-                    classes: self.path.clone(),
-                    named: self.names.len(),
-                }),
-            }
-        }
-        targets
-    }
+    targets
 }
 
 /// A sample for each class that is present in a mask, image by image, by rising id. Reads every mask, on all cores.
@@ -107,7 +53,7 @@ pub(crate) fn samples(
     splits.map(|pairs| {
         let ids: Vec<Result<Vec<u8>>> = pairs
             .par_iter()
-            .map(|pair| read_class_map(&pair.mask).map(|map| map.ids()))
+            .map(|pair| Ok(read_class_map(&pair.mask)?.ids()))
             .collect();
         let mut taken = HashSet::new();
         let mut samples = Vec::new();
@@ -119,7 +65,7 @@ pub(crate) fn samples(
                     continue;
                 }
             };
-            for (id, name) in classes.targets(&pair.mask, &ids, faults) {
+            for (id, name) in targets(classes, &pair.mask, &ids, faults) {
                 samples.push(Sample {
                     name: unique(format!("{}.{}", pair.name, file_name_of(name)), &mut taken),
                     image: pair.image.clone(),

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use vlsm_image::{ImageError, read_json};
 
-use super::json::read_json;
 use super::{Pair, splits};
 use crate::config::DataConfig;
 use crate::dataset::Split;
@@ -174,8 +174,8 @@ fn by_stem(
 /// The images of a folder, known by their extensions; hidden files are not looked at.
 pub(crate) fn image_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| DataError::read(folder, e))? {
-        let path = entry.map_err(|e| DataError::read(folder, e))?.path();
+    for entry in std::fs::read_dir(folder).map_err(|e| ImageError::read(folder, e))? {
+        let path = entry.map_err(|e| ImageError::read(folder, e))?.path();
         let hidden = path
             .file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with('.'));

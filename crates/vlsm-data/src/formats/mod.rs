@@ -8,17 +8,17 @@ pub(crate) mod annotations;
 pub(crate) mod classes;
 pub(crate) mod folder;
 pub(crate) mod generated;
-pub(crate) mod json;
 pub(crate) mod splits;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use vlsm_image::ClassNames;
+
 use crate::config::{DataConfig, Format};
 use crate::dataset::{Sample, Target};
 use crate::error::DataError;
 use crate::prompt::Prompts;
-use classes::ClassNames;
 
 /// An image and its mask, both known to exist.
 pub(crate) struct Pair {
@@ -85,7 +85,7 @@ pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> Listing 
             classes: None,
         },
         Format::Classes => {
-            let classes = ClassNames::read(config).map_err(|e| faults.push(e)).ok();
+            let classes = classes::read_names(config).map_err(|e| faults.push(e)).ok();
             Listing {
                 format,
                 splits: folder::list(config, false, faults),

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use vlsm_image::read_text;
 
 use super::Pair;
-use super::json::read_text;
 use crate::config::DataConfig;
 use crate::error::DataError;
 
@@ -109,7 +109,7 @@ fn take_listed<T>(
     let text = match read_text(path) {
         Ok(text) => text,
         Err(fault) => {
-            faults.push(fault);
+            faults.push(fault.into());
             return Vec::new();
         }
     };

@@ -17,9 +17,9 @@ use super::plan::{
     Case, Cases, Picture, Plan, Target, eighty_ten_ten, eighty_ten_ten_rule, file_name, single,
 };
 use super::tree::{Paired, Tree};
-use crate::decode::read_image;
 use crate::error::Result;
-use crate::picture::Mask;
+use vlsm_image::Mask;
+use vlsm_image::read_image;
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "bkai",
@@ -79,7 +79,7 @@ fn by_class(pair: Paired) -> Case<Vec<Target>> {
 }
 
 /// The polyps of a mask whose red and green are as wanted.
-fn coloured(path: &Path, wanted: impl Fn(u8, u8) -> bool) -> Result<Mask> {
+fn coloured(path: &Path, wanted: impl Fn(u8, u8) -> bool) -> vlsm_image::Result<Mask> {
     let image = read_image(path)?;
     let inside = |pixel: &[u8]| pixel[0].max(pixel[1]) >= 128 && wanted(pixel[0], pixel[1]);
     let pixels = image.data.chunks_exact(3);

@@ -17,10 +17,11 @@ use super::plan::{
     Case, Cases, Picture, Plan, Target, eighty_ten_ten, eighty_ten_ten_rule, file_name,
 };
 use super::tree::Tree;
-use crate::decode::read_mask;
-use crate::error::{DataError, Result};
+use crate::error::Result;
 use crate::formats::splits::shuffle;
-use crate::picture::Mask;
+use vlsm_image::ImageError;
+use vlsm_image::Mask;
+use vlsm_image::read_mask;
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "busi",
@@ -93,12 +94,12 @@ fn cases(tree: &Tree<'_>, folder: PathBuf, group: &'static str) -> Result<Vec<Ca
 }
 
 /// The foreground of any of several masks, of which there is at least one.
-fn union(files: &[PathBuf]) -> Result<Mask> {
+fn union(files: &[PathBuf]) -> vlsm_image::Result<Mask> {
     let mut all = read_mask(&files[0])?;
     for file in &files[1..] {
         let mask = read_mask(file)?;
         if (mask.width, mask.height) != (all.width, all.height) {
-            return Err(DataError::image(
+            return Err(ImageError::image(
                 file,
                 format!(
                     "it is {}x{}, but `{}` of the same image is {}x{}",

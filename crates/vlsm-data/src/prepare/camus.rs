@@ -22,7 +22,7 @@ use super::plan::{
 use super::scan::read_scan;
 use super::tree::Tree;
 use crate::error::Result;
-use crate::formats::json::read_text;
+use vlsm_image::read_text;
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "camus",

@@ -22,9 +22,10 @@ use super::PublicSet;
 use super::plan::{Case, Cases, Labels, Picture, Plan, Read, file_name};
 use super::tree::{Paired, Tree};
 use crate::dataset::Split;
-use crate::decode::{read_class_map, read_image};
-use crate::error::{DataError, Result};
-use crate::picture::ClassMap;
+use crate::error::Result;
+use vlsm_image::ClassMap;
+use vlsm_image::ImageError;
+use vlsm_image::{read_class_map, read_image};
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "camvid",
@@ -171,7 +172,7 @@ fn plan(
     rule: &str,
     pairs: [Vec<Paired>; 3],
     names: Vec<&'static str>,
-    read: impl Fn(&Path) -> Result<ClassMap> + Copy + Send + Sync + 'static,
+    read: impl Fn(&Path) -> vlsm_image::Result<ClassMap> + Copy + Send + Sync + 'static,
 ) -> Plan {
     let case = |pair: Paired| Case {
         name: file_name(&pair.image),
@@ -242,7 +243,7 @@ fn split_of(stem: &str) -> Option<Split> {
 }
 
 /// Class ids as they are, none above that of what is left out.
-fn checked_ids(path: &Path) -> Result<ClassMap> {
+fn checked_ids(path: &Path) -> vlsm_image::Result<ClassMap> {
     let map = read_class_map(path)?;
     match map
         .ids()
@@ -250,16 +251,16 @@ fn checked_ids(path: &Path) -> Result<ClassMap> {
         .find(|&id| usize::from(id) > GROUPS.len())
     {
         None => Ok(map),
-        Some(id) => Err(DataError::ClassMap {
+        Some(id) => Err(ImageError::ClassMap {
             path: path.to_path_buf(),
             reason: format!("it holds id {id}, but ids are 0 to {}", GROUPS.len()),
-            mend: "restore the file from the archive",
+            fix: "restore the file from the archive",
         }),
     }
 }
 
 /// The ids of colours: of the groups, or of the classes.
-fn from_colours(path: &Path, group: bool) -> Result<ClassMap> {
+fn from_colours(path: &Path, group: bool) -> vlsm_image::Result<ClassMap> {
     let image = read_image(path)?;
     let ignore = if group { GROUPS.len() } else { CLASSES.len() } as u8;
     let mut odd = 0;
@@ -274,18 +275,14 @@ fn from_colours(path: &Path, group: bool) -> Result<ClassMap> {
     };
     let data: Vec<u8> = image.data.chunks_exact(3).map(id).collect();
     if odd * ODD_PIXELS > data.len() {
-        return Err(DataError::ClassMap {
+        return Err(ImageError::ClassMap {
             path: path.to_path_buf(),
             reason: format!(
                 "{odd} of {} pixels have colours that no class of CamVid has",
                 data.len()
             ),
-            mend: "restore the file from the archive; it must not have been resized or saved as JPEG",
+            fix: "restore the file from the archive; it must not have been resized or saved as JPEG",
         });
     }
-    Ok(ClassMap {
-        width: image.width,
-        height: image.height,
-        data,
-    })
+    ClassMap::new(image.width, image.height, data)
 }

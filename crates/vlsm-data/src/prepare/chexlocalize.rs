@@ -18,9 +18,10 @@ use super::PublicSet;
 use super::plan::{Case, Cases, Picture, Plan, Target};
 use super::rle::Rle;
 use super::tree::Tree;
-use crate::error::{DataError, Result};
-use crate::formats::json::read_json;
+use crate::error::Result;
 use crate::formats::splits::by_fraction;
+use vlsm_image::ImageError;
+use vlsm_image::read_json;
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "chexlocalize",
@@ -116,7 +117,7 @@ fn case(id: &str, image: PathBuf, masks: &Path, mut findings: Findings) -> Case<
             group: class,
             file: masks.to_path_buf(),
             read: Box::new(move |file| {
-                let fault = |reason| DataError::image(file, format!("{entry}: {reason}"));
+                let fault = |reason| ImageError::image(file, format!("{entry}: {reason}"));
                 rle.decode().map_err(fault)
             }),
             only_if_present: true,

@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use super::PublicSet;
 use super::plan::{Case, Cases, Labels, Picture, Plan, Read, file_name};
 use super::tree::Tree;
-use crate::decode::read_class_map;
-use crate::error::{DataError, Result};
-use crate::picture::ClassMap;
+use crate::error::Result;
+use vlsm_image::ClassMap;
+use vlsm_image::ImageError;
+use vlsm_image::read_class_map;
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "cityscapes",
@@ -112,7 +113,7 @@ fn cases(tree: &Tree<'_>, images: &Path, labels: &Path) -> Result<Vec<Case<Label
 }
 
 /// Training ids of a file of label ids.
-fn from_labels(path: &Path) -> Result<ClassMap> {
+fn from_labels(path: &Path) -> vlsm_image::Result<ClassMap> {
     let mut map = read_class_map(path)?;
     let mut train_ids = [IGNORE; 256];
     for (train_id, (label, _)) in (0u8..).zip(CLASSES) {
@@ -125,7 +126,7 @@ fn from_labels(path: &Path) -> Result<ClassMap> {
     Ok(map)
 }
 
-fn checked_train_ids(path: &Path) -> Result<ClassMap> {
+fn checked_train_ids(path: &Path) -> vlsm_image::Result<ClassMap> {
     let map = read_class_map(path)?;
     refuse(path, &map, |id| {
         usize::from(id) < CLASSES.len() || id == IGNORE
@@ -134,13 +135,13 @@ fn checked_train_ids(path: &Path) -> Result<ClassMap> {
 }
 
 /// Fails if there are ids that are not `known`.
-fn refuse(path: &Path, map: &ClassMap, known: impl Fn(u8) -> bool) -> Result<()> {
+fn refuse(path: &Path, map: &ClassMap, known: impl Fn(u8) -> bool) -> vlsm_image::Result<()> {
     match map.ids().into_iter().find(|&id| !known(id)) {
         None => Ok(()),
-        Some(id) => Err(DataError::ClassMap {
+        Some(id) => Err(ImageError::ClassMap {
             path: path.to_path_buf(),
             reason: format!("it holds id {id}, which Cityscapes does not have"),
-            mend: "restore the file from the archive",
+            fix: "restore the file from the archive",
         }),
     }
 }

@@ -36,7 +36,7 @@ fn plan(tree: &Tree<'_>, seed: u64) -> Result<Plan> {
     let (_, base) = tree.find(&[&FOLDERS])?;
     let [images, masks, test_images, test_masks] = FOLDERS.map(|folder| base.join(folder));
     let mask_stem = |stem: &str| format!("{stem}_Segmentation");
-    let lesions = |images, masks| {
+    let lesions = |images, masks| -> Result<_> {
         let pairs = tree.pairs(images, masks, mask_stem)?;
         Ok(binary(pairs, "skin melanoma"))
     };

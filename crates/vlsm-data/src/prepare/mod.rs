@@ -92,7 +92,7 @@ pub enum SplitBy {
 /// whole or not at all. `progress` is told how many images of how many are done, from any thread.
 ///
 /// # Errors
-/// [`DataError::Download`] if files are missing, naming them; errors of reading, also of lists; [`DataError::Write`] if
+/// [`DataError::Download`] if files are missing, naming them; errors of reading, also of lists; [`ImageError::Write`] if
 /// `out` is there already or cannot be written; [`DataError::SizeMismatch`] if a mask has not the size of its image.
 pub fn prepare(
     set: &'static PublicSet,

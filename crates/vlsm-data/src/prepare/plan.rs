@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use super::scan::read_scan;
 use super::tree::Paired;
 use crate::dataset::Split;
-use crate::decode::{read_image, read_mask, read_size};
 use crate::error::{DataError, Result};
 use crate::formats::splits;
-use crate::picture::{ClassMap, Mask, RgbImage};
+use vlsm_image::{ClassMap, Mask, RgbImage};
+use vlsm_image::{read_image, read_mask, read_size};
 
 /// A prepared data set before it is written.
 pub(super) struct Plan {
@@ -76,7 +76,7 @@ pub(super) struct Labels {
 }
 
 /// Reads a mask from a file.
-pub(super) type Read<M> = Box<dyn Fn(&Path) -> Result<M> + Send + Sync>;
+pub(super) type Read<M> = Box<dyn Fn(&Path) -> vlsm_image::Result<M> + Send + Sync>;
 
 impl Picture {
     pub(super) fn path(&self) -> &Path {
@@ -86,7 +86,7 @@ impl Picture {
     }
 
     /// The decoded image.
-    pub(super) fn read(&self) -> Result<RgbImage> {
+    pub(super) fn read(&self) -> vlsm_image::Result<RgbImage> {
         match self {
             Self::File(path) => read_image(path),
             Self::Scan(path) => {
@@ -98,7 +98,7 @@ impl Picture {
     }
 
     /// Width and height.
-    pub(super) fn size(&self) -> Result<(usize, usize)> {
+    pub(super) fn size(&self) -> vlsm_image::Result<(usize, usize)> {
         match self {
             Self::File(path) => read_size(path),
             Self::Scan(path) => read_scan(path).map(|scan| (scan.width, scan.height)),
@@ -163,7 +163,7 @@ pub(super) fn file_name(path: &Path) -> String {
 pub(super) fn single(
     pair: Paired,
     class: &'static str,
-    read: impl Fn(&Path) -> Result<Mask> + Send + Sync + 'static,
+    read: impl Fn(&Path) -> vlsm_image::Result<Mask> + Send + Sync + 'static,
 ) -> Case<Vec<Target>> {
     Case {
         name: file_name(&pair.image),

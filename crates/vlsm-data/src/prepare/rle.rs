@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::picture::Mask;
+use vlsm_image::Mask;
 
 /// A mask as `pycocotools` writes it into JSON: `{"size": [height, width], "counts": "..."}`.
 #[derive(Deserialize)]
@@ -21,7 +21,7 @@ impl Rle {
         let [height, width] = self.size;
         let pixels = height.checked_mul(width).filter(|&n| n > 0 && n <= 1 << 28);
         let pixels = pixels.ok_or_else(|| format!("{width}x{height} is no size of an image"))?;
-        let mut data = vec![0; pixels];
+        let mut mask = Mask::empty(width, height);
         let mut start = 0usize;
         for (number, run) in self.runs()?.into_iter().enumerate() {
             let run = usize::try_from(run).map_err(|_| "a run has a negative length")?;
@@ -30,8 +30,8 @@ impl Rle {
                 return Err(format!("its runs are longer than {width}x{height} pixels"));
             }
             if number % 2 == 1 {
-                for place in start..end {
-                    data[place % height * width + place / height] = 1;
+                for pixel in start..end {
+                    mask.data[pixel % height * width + pixel / height] = 1;
                 }
             }
             start = end;
@@ -39,11 +39,7 @@ impl Rle {
         if start != pixels {
             return Err(format!("its runs cover {start} of {width}x{height} pixels"));
         }
-        Ok(Mask {
-            width,
-            height,
-            data,
-        })
+        Ok(mask)
     }
 
     /// The lengths of the runs.

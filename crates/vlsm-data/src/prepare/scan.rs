@@ -9,11 +9,7 @@ use std::io::Read;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
-
-use crate::decode::read_bytes;
-use crate::error::{DataError, Result};
-use crate::formats::json::read_text;
-use crate::picture::ClassMap;
+use vlsm_image::{ClassMap, ImageError, Result, read_bytes, read_text};
 
 /// Size in bytes above which a file is refused.
 const LIMIT: u64 = 512 << 20;
@@ -57,7 +53,7 @@ pub(super) fn read_scan(path: &Path) -> Result<ClassMap> {
 }
 
 fn nifti(path: &Path) -> Result<ClassMap> {
-    let fault = |reason: &str| DataError::image(path, reason);
+    let fault = |reason: &str| ImageError::image(path, reason);
     let mut bytes = read_bytes(path)?;
     if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut unpacked = Vec::new();
@@ -117,7 +113,7 @@ fn nifti(path: &Path) -> Result<ClassMap> {
 }
 
 fn meta_image(path: &Path) -> Result<ClassMap> {
-    let fault = |reason: &str| DataError::image(path, reason);
+    let fault = |reason: &str| ImageError::image(path, reason);
     let text = read_text(path)?;
     let fields: HashMap<&str, &str> = text
         .lines()
@@ -174,7 +170,7 @@ fn meta_image(path: &Path) -> Result<ClassMap> {
 fn single(several: bool, path: &Path) -> Result<()> {
     if several {
         let reason = "it holds a sequence or a volume, not a single image";
-        return Err(DataError::image(path, reason));
+        return Err(ImageError::image(path, reason));
     }
     Ok(())
 }
@@ -223,7 +219,7 @@ impl Raw<'_> {
         let Some(needed) = needed else {
             let have = self.bytes.len();
             let reason = format!("{have} bytes of pixels are not those of {width}x{height}");
-            return Err(DataError::image(path, reason));
+            return Err(ImageError::image(path, reason));
         };
         let level = |bytes: &[u8]| {
             let level = self.number.read(bytes, self.big_endian) * self.slope + self.intercept;
@@ -232,15 +228,11 @@ impl Raw<'_> {
                 .contains(&rounded)
                 .then_some(rounded as u8)
                 .ok_or_else(|| {
-                    DataError::image(path, format!("level {level} is not from 0 to 255"))
+                    ImageError::image(path, format!("level {level} is not from 0 to 255"))
                 })
         };
         let data = self.bytes[..needed].chunks_exact(length).map(level);
-        Ok(ClassMap {
-            width,
-            height,
-            data: data.collect::<Result<_>>()?,
-        })
+        ClassMap::new(width, height, data.collect::<Result<_>>()?)
     }
 }
 

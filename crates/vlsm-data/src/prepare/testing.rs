@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::{Prepared, PublicSet, SplitBy, prepare};
 use crate::error::{DataError, Result};
-use crate::picture::{Mask, RgbImage};
 use crate::{read_class_map, write_png_gray, write_png_mask, write_png_rgb};
+use vlsm_image::{Mask, RgbImage};
 
 /// Width and height of the images.
 pub(super) const SIZE: (usize, usize) = (5, 4);

@@ -12,9 +12,10 @@ use super::plan::{Case, Cases, Labels, Picture, Plan, Target};
 use super::scan::read_scan;
 use crate::dataset::Split;
 use crate::describe::{Annotation, describe, write_annotations};
-use crate::encode::{write_png_gray, write_png_mask};
 use crate::error::{DataError, Result};
-use crate::fs::{PART_SUFFIX, write_atomic_bytes};
+use vlsm_image::ImageError;
+use vlsm_image::fs::{PART_SUFFIX, write_atomic_bytes};
+use vlsm_image::{write_png_gray, write_png_mask};
 
 /// What [`prepare`](super::prepare()) wrote, each for train, val and test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,11 +208,16 @@ fn place<M>(case: &Case<M>, folder: &Path) -> Result<()> {
     match &case.image {
         Picture::Scan(source) => {
             let scan = read_scan(source)?;
-            write_png_gray(&target, scan.width, scan.height, &scan.data)
+            Ok(write_png_gray(
+                &target,
+                scan.width,
+                scan.height,
+                &scan.data,
+            )?)
         }
         Picture::File(source) => {
             // A link to what a symbolic link leads to: the data set must not depend on it.
-            let file = fs::canonicalize(source).map_err(|e| DataError::read(source, e))?;
+            let file = fs::canonicalize(source).map_err(|e| ImageError::read(source, e))?;
             if fs::hard_link(&file, &target).is_ok() {
                 return Ok(());
             }
@@ -229,7 +235,10 @@ fn write_list(folder: &Path, split: Split, names: &[&str]) -> Result<()> {
     }
     make_folder(folder)?;
     let text = names.join("\n") + "\n";
-    write_atomic_bytes(&folder.join(format!("{split}.txt")), text.as_bytes())
+    Ok(write_atomic_bytes(
+        &folder.join(format!("{split}.txt")),
+        text.as_bytes(),
+    )?)
 }
 
 fn same_size(
@@ -252,10 +261,11 @@ fn make_folder(folder: &Path) -> Result<()> {
         .map_err(|e| fault(folder, e, "choose a folder that you may write to"))
 }
 
-fn fault(path: &Path, source: io::Error, mend: &'static str) -> DataError {
-    DataError::Write {
+fn fault(path: &Path, source: io::Error, fix: &'static str) -> DataError {
+    ImageError::Write {
         path: PathBuf::from(path),
         source: source.into(),
-        mend,
+        fix,
     }
+    .into()
 }

@@ -3,7 +3,7 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::picture::{Mask, RgbImage};
+use vlsm_image::{Mask, RgbImage};
 
 /// A colour: red, green and blue from 0 to 1, in the image's own (gamma-encoded) scale.
 pub(super) type Colour = [f32; 3];
@@ -48,11 +48,9 @@ impl Canvas {
     /// The picture in 8 bits.
     pub(super) fn to_image(&self) -> RgbImage {
         let level = |value: f32| (value.clamp(0.0, 1.0) * 255.0 + 0.5) as u8;
-        RgbImage {
-            width: self.side,
-            height: self.side,
-            data: self.pixels.iter().flatten().map(|v| level(*v)).collect(),
-        }
+        RgbImage::from_fn(self.side, self.side, |x, y| {
+            self.pixels[y * self.side + x].map(level)
+        })
     }
 }
 
@@ -67,11 +65,7 @@ pub(super) fn centre(place: usize, side: usize) -> (f32, f32) {
 
 /// A mask of the pixels whose coverage is above half.
 pub(super) fn mask_of(side: usize, coverage: &[f32]) -> Mask {
-    Mask {
-        width: side,
-        height: side,
-        data: coverage.iter().map(|c| u8::from(*c > 0.5)).collect(),
-    }
+    Mask::from_fn(side, side, |x, y| u8::from(coverage[y * side + x] > 0.5))
 }
 
 /// `a` where `t` is 0, `b` where it is 1.

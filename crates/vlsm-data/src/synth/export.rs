@@ -8,8 +8,9 @@ use super::{Domain, DrawingId};
 use crate::config::GenerateConfig;
 use crate::dataset::Split;
 use crate::describe::{Annotation, write_annotations};
-use crate::encode::{write_png_mask, write_png_rgb};
-use crate::error::{DataError, Result};
+use crate::error::Result;
+use vlsm_image::ImageError;
+use vlsm_image::{write_png_mask, write_png_rgb};
 
 /// Writes a generated data set in the published format: `images/` and `masks/` as PNG, and `anns/*.json`, last. The
 /// same as `builtin:NAME` draws in its first epoch. `progress` is told of each image, from any thread.
@@ -24,10 +25,10 @@ pub fn write_dataset(
 ) -> Result<()> {
     for folder in ["images", "masks", "anns"] {
         let path = root.join(folder);
-        std::fs::create_dir_all(&path).map_err(|source| DataError::Write {
+        std::fs::create_dir_all(&path).map_err(|source| ImageError::Write {
             path,
             source: source.into(),
-            mend: "choose another folder",
+            fix: "choose another folder",
         })?;
     }
     let counts = [config.train, config.val, config.test];

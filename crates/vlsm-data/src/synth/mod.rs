@@ -24,10 +24,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::Split;
 use crate::describe::describe;
-use crate::picture::{Mask, RgbImage};
 use crate::prompt::Prompts;
 use phantom::Phantom;
 use scenes::Scene;
+use vlsm_image::{Mask, RgbImage};
 
 /// What is drawn.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]

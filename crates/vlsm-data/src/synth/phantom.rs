@@ -1,6 +1,6 @@
 //! What a phantom domain draws: a picture and what can be asked for in it.
 
-use crate::picture::{Mask, RgbImage};
+use vlsm_image::{Mask, RgbImage};
 
 /// A phantom picture with one mask for each class word that it shows.
 #[derive(Clone, Debug, PartialEq, Eq)]

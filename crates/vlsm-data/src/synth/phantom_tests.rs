@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::phantom::{Phantom, SMALLEST_SHARE, share};
 use super::{endoscopy, street, ultrasound};
-use crate::encode::write_png_rgb;
-use crate::picture::{Mask, RgbImage};
+use vlsm_image::write_png_rgb;
+use vlsm_image::{Mask, RgbImage};
 
 type Draw = fn(&mut ChaCha8Rng, usize) -> Phantom;
 
@@ -183,11 +183,7 @@ fn contact_sheets() {
         };
         let mean = (0..24).map(best).sum::<f64>() / 24.0;
         println!("{name}: {:.2} ms", 1e3 * mean);
-        let mut sheet = RgbImage {
-            width: columns * 2 * side,
-            height: rows * side,
-            data: vec![0; columns * 2 * rows * side * side * 3],
-        };
+        let mut sheet = RgbImage::filled(columns * 2 * side, rows * side, [0; 3]);
         for tile in 0..columns * rows {
             let phantom = drawn(draw, first + tile as u64, side);
             let mut outlined = phantom.image.clone();

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
-use vlsm_data::{ArgMax, ClassList, ClassMap};
+use vlsm_image::{ArgMax, ClassList, ClassMap};
 
 use super::PromptEncoder;
 use crate::error::Result;

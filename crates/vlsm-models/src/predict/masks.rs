@@ -1,7 +1,7 @@
 //! From logits to masks.
 
 use burn::tensor::Tensor;
-use vlsm_data::Mask;
+use vlsm_image::Mask;
 
 use crate::weights::to_host;
 
@@ -11,10 +11,6 @@ pub fn threshold(logits: Tensor<3>) -> Vec<Mask> {
     let [_, height, width] = logits.dims();
     to_host(logits)
         .chunks((height * width).max(1))
-        .map(|logits| Mask {
-            width,
-            height,
-            data: logits.iter().map(|logit| u8::from(*logit > 0.0)).collect(),
-        })
+        .map(|logits| Mask::from_fn(width, height, |x, y| u8::from(logits[y * width + x] > 0.0)))
         .collect()
 }

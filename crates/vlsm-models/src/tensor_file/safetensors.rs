@@ -208,7 +208,7 @@ pub fn write_safetensors_as(
             values: tensor.data.len(),
         });
     }
-    vlsm_data::fs::replace(path, |file| {
+    vlsm_image::fs::replace(path, |file| {
         let mut out = BufWriter::with_capacity(1 << 20, file);
         write_content(&mut out, tensors, metadata, written_as)?;
         out.flush()
@@ -296,7 +296,7 @@ mod tests {
                 data: vec![1.0; 64],
             },
         )]);
-        let source = vlsm_data::fs::replace(&path, |_| {
+        let source = vlsm_image::fs::replace(&path, |_| {
             write_content(
                 &mut SmallDisk(100),
                 &tensors,

@@ -319,9 +319,8 @@ fn digests<'a>(samples: impl Iterator<Item = &'a Sample>) -> Result<HashMap<Imag
 fn probe() -> RgbImage {
     let (width, height) = (97, 61);
     let level = |index: u32| (index.wrapping_mul(2_654_435_761) >> 24) as u8;
-    RgbImage {
-        width,
-        height,
-        data: (0..(width * height * 3) as u32).map(level).collect(),
-    }
+    RgbImage::from_fn(width, height, |x, y| {
+        let first = 3 * (y * width + x) as u32;
+        [first, first + 1, first + 2].map(level)
+    })
 }

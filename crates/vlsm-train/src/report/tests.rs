@@ -43,13 +43,7 @@ fn run(name: &str, shift: f64) -> ReportRun {
 
 fn report(names: &[&str]) -> Report {
     let (width, height) = (300, 200);
-    let mask = Mask {
-        width,
-        height,
-        data: (0..width * height)
-            .map(|at| u8::from(at % 300 > 200))
-            .collect(),
-    };
+    let mask = Mask::from_fn(width, height, |x, y| u8::from((y * width + x) % 300 > 200));
     let predictions = names.iter().map(|name| CasePrediction {
         run: (*name).into(),
         mask: mask.clone(),
@@ -65,11 +59,7 @@ fn report(names: &[&str]) -> Report {
             sample: "case4".into(),
             set: "p6".into(),
             prompt: PROMPT.into(),
-            image: RgbImage {
-                width,
-                height,
-                data: vec![90; 3 * width * height],
-            },
+            image: RgbImage::filled(width, height, [90; 3]),
             truth: mask.clone(),
             predictions: predictions.collect(),
         }],

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use vlsm::ClassList;
 use vlsm_data::{Dataset, Sample, write_atomic_bytes};
 use vlsm_train::{EvalConfig, Recipe, SemanticEvaluation, SemanticMetrics, evaluate_semantic};
 
@@ -19,7 +18,7 @@ impl Args {
     /// Evaluates labels of whole images.
     pub(super) fn run_semantic(&self, recipe: &Recipe) -> Result<ExitCode> {
         let dataset = Dataset::open(&recipe.data.config)?;
-        let mut classes = ClassList::of_dataset(&dataset)?;
+        let mut classes = dataset.class_list()?;
         if let Some(background) = self.background {
             classes = classes.with_background(background)?;
         }

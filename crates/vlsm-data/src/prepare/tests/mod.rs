@@ -12,7 +12,7 @@ use super::testing::{Download, SIZE};
 use super::*;
 use crate::check;
 use crate::config::DataConfig;
-use crate::error::DataError;
+use vlsm_image::ImageError;
 
 /// Three masks of [`SIZE`] pixels.
 const MASKS: [&str; 3] = [
@@ -121,7 +121,7 @@ fn an_existing_folder_is_refused() {
     let download = kvasir();
     std::fs::create_dir(download.out("")).unwrap();
     let error = download.try_prepare().unwrap_err();
-    assert!(matches!(error, DataError::Write { .. }));
+    assert!(matches!(error, DataError::Image(ImageError::Write { .. })));
     assert!(
         error
             .to_string()

@@ -7,9 +7,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::canvas::{Canvas, Colour, chance, choose, index, mix, noise, smoothstep, uniform};
 use super::{Drawing, DrawnReferent, Referent};
-use crate::picture::Mask;
 use object::{COLOURS, Object, SHAPES, SIZES, TEXTURES};
 pub(super) use refer::Referral;
+use vlsm_image::Mask;
 
 /// A scene before it is painted.
 pub(super) struct Scene {
@@ -64,14 +64,10 @@ impl Scene {
             canvas.grain(sigma, rng);
         }
         let referents = self.referrals.iter().map(|referral| {
-            let marked = |id: &u8| u8::from(*id > 0 && referral.names(usize::from(*id) - 1));
+            let marked = |id: u8| u8::from(id > 0 && referral.names(usize::from(id) - 1));
             DrawnReferent {
                 referent: referral.referent(),
-                mask: Mask {
-                    width: side,
-                    height: side,
-                    data: ids.iter().map(marked).collect(),
-                },
+                mask: Mask::from_fn(side, side, |x, y| marked(ids[y * side + x])),
             }
         });
         Drawing {

@@ -6,7 +6,7 @@ use super::super::canvas::{Canvas, Colour, chance, index, mix, scaled, uniform};
 use super::super::phantom::Phantom;
 use super::super::shapes::Point;
 use super::ASKED;
-use crate::picture::Mask;
+use vlsm_image::Mask;
 
 /// What a pixel shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,17 +235,7 @@ impl Scene {
         }
         half.grain(uniform(rng, 0.006, 0.018), rng);
         self.canvas = half;
-        let mut targets = ASKED.map(|(word, _)| {
-            let data = vec![0; side * side];
-            (
-                word,
-                Mask {
-                    width: side,
-                    height: side,
-                    data,
-                },
-            )
-        });
+        let mut targets = ASKED.map(|(word, _)| (word, Mask::empty(side, side)));
         for place in 0..side * side {
             let parts = four(place).map(|part| self.classes[part]);
             for ((_, class), (_, mask)) in ASKED.iter().zip(&mut targets) {

@@ -1,6 +1,6 @@
 //! A picture that shows where a mask lies.
 
-use crate::picture::{Mask, RgbImage};
+use crate::arrays::{Mask, RgbImage};
 
 /// What the mask is painted in: a green that tissue, streets and skin seldom have.
 const COLOUR: [u8; 3] = [64, 255, 96];

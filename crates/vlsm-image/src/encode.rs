@@ -7,9 +7,9 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
-use crate::error::{DataError, Result};
+use crate::arrays::{Mask, RgbImage, check_len};
+use crate::error::{ImageError, Result};
 use crate::fs::write_atomic_bytes;
-use crate::picture::{Mask, RgbImage, check_len};
 
 /// Fine enough that the outline of a mask keeps its colour.
 const JPEG_QUALITY: u8 = 88;
@@ -17,7 +17,7 @@ const JPEG_QUALITY: u8 = 88;
 /// Writes a mask as an 8-bit grey PNG: foreground 255, all else 0.
 ///
 /// # Errors
-/// [`DataError::Write`] if the file cannot be written, [`DataError::Shape`] if the mask's length is not its size.
+/// [`ImageError::Write`] if the file cannot be written, [`ImageError::Shape`] if the mask's length is not its size.
 pub fn write_png_mask(path: &Path, mask: &Mask) -> Result<()> {
     let levels: Vec<u8> = mask
         .data
@@ -58,7 +58,7 @@ pub fn write_png_rgb(path: &Path, image: &RgbImage) -> Result<()> {
 /// The bytes of an image as a JPEG, for pictures in a page: nothing that is measured goes through it.
 ///
 /// # Errors
-/// [`DataError::Shape`] if the image's length is not its size, or a JPEG cannot be that large.
+/// [`ImageError::Shape`] if the image's length is not its size, or a JPEG cannot be that large.
 pub fn jpeg(image: &RgbImage) -> Result<Vec<u8>> {
     let RgbImage {
         width,
@@ -66,7 +66,7 @@ pub fn jpeg(image: &RgbImage) -> Result<Vec<u8>> {
         data,
     } = image;
     check_len("jpeg", (*width, *height, 3), data.len())?;
-    let shape = |reason: String| DataError::Shape {
+    let shape = |reason: String| ImageError::Shape {
         what: "jpeg",
         reason,
     };
@@ -87,7 +87,7 @@ fn write_png(
     data: &[u8],
     color: ExtendedColorType,
 ) -> Result<()> {
-    let shape = |reason: String| DataError::Shape {
+    let shape = |reason: String| ImageError::Shape {
         what: "write_png",
         reason,
     };

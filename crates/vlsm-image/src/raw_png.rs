@@ -5,7 +5,7 @@ use std::path::Path;
 
 use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 
-use crate::error::{DataError, Result};
+use crate::error::{ImageError, Result};
 
 /// Decoded size at which a PNG is refused, in bytes; the limit of the `image` crate for the other formats.
 const LIMIT: usize = 512 << 20;
@@ -25,7 +25,7 @@ pub(crate) struct RawPng {
 impl RawPng {
     /// Decodes `bytes`, or says `None` if the PNG is neither indexed nor grey of up to 8 bits.
     pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Option<Self>> {
-        let fault = |e: png::DecodingError| DataError::image(path, e.to_string());
+        let fault = |e: png::DecodingError| ImageError::image(path, e.to_string());
         let mut decoder = Decoder::new(Cursor::new(bytes));
         decoder.set_limits(Limits { bytes: LIMIT });
         decoder.set_transformations(Transformations::IDENTITY);
@@ -56,7 +56,7 @@ impl RawPng {
             .output_buffer_size()
             .filter(|&size| size <= LIMIT && width.saturating_mul(height) <= LIMIT)
             .ok_or_else(|| {
-                DataError::image(path, format!("{width}x{height} pixels are too many"))
+                ImageError::image(path, format!("{width}x{height} pixels are too many"))
             })?;
         let mut packed = vec![0; size];
         let frame = reader.next_frame(&mut packed).map_err(fault)?;

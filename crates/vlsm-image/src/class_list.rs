@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use crate::dataset::Dataset;
-use crate::error::{DataError, Result};
-use crate::formats::classes::ClassNames;
-use crate::picture::ClassMap;
+use crate::arrays::ClassMap;
+use crate::class_names::ClassNames;
+use crate::error::{ImageError, Result};
 
 /// Classes by id, each with its name, which is its prompt; and what a pixel is that is none of them.
 ///
@@ -32,7 +31,7 @@ impl ClassList {
     /// Names by id, `""` for an id that is no target, and the id that counts nowhere.
     ///
     /// # Errors
-    /// [`DataError::Config`] if there is no name, if two ids have the same one, or if id 255 has one.
+    /// [`ImageError::Classes`] if there is no name, if two ids have the same one, or if id 255 has one.
     pub fn new(names: Vec<String>, ignore: Option<u8>) -> Result<Self> {
         let mut list = Self {
             names,
@@ -46,31 +45,12 @@ impl ClassList {
         Ok(list)
     }
 
-    /// The classes of a data set.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new), and if the data set's masks do not hold class ids.
-    pub fn of_dataset(dataset: &Dataset) -> Result<Self> {
-        if dataset.classes.is_empty() {
-            return Err(DataError::Config {
-                field: "data.format",
-                reason: format!(
-                    "the masks of `{}` are binary (format {}); whole-image labels need masks of class ids and a \
-                     `classes.json` that names them",
-                    dataset.root.display(),
-                    dataset.format
-                ),
-            });
-        }
-        Self::new(dataset.classes.clone(), dataset.ignore)
-    }
-
     /// Reads a `classes.json`: `{"classes": ["Sky", null, ...], "ignore_index": 11}`.
     ///
     /// # Errors
     /// As [`new`](Self::new), and if the file cannot be read or is not of that form.
     pub fn read(path: &Path) -> Result<Self> {
-        let file = ClassNames::read_file(path)?;
+        let file = ClassNames::read(path)?;
         Self::new(file.texts(), file.ignore)
     }
 
@@ -86,10 +66,10 @@ impl ClassList {
     /// The same classes with another background threshold: a probability from 0, which turns it off, to below 1.
     ///
     /// # Errors
-    /// [`DataError::Config`] if it is not that.
+    /// [`ImageError::Classes`] if it is not that.
     pub fn with_background(self, background: f32) -> Result<Self> {
         if !(0.0..1.0).contains(&background) {
-            return Err(DataError::Config {
+            return Err(ImageError::Classes {
                 field: "background",
                 reason: format!(
                     "{background} is not a probability from 0 to below 1; 0 turns the threshold off"
@@ -164,7 +144,7 @@ impl ClassList {
 
     fn check(&self) -> Result<()> {
         let fault = |reason| {
-            Err(DataError::Config {
+            Err(ImageError::Classes {
                 field: "data.classes",
                 reason,
             })

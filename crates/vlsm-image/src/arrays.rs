@@ -1,9 +1,12 @@
-//! The three kinds of pixel arrays that a sample is made of: colour image, binary mask, class ids.
+//! The three kinds of pixel arrays: colour image, binary mask, class ids.
+//!
+//! They are `#[non_exhaustive]`: other crates make them by constructors, which check that `data` fits the size.
 
-use crate::error::{DataError, Result};
+use crate::error::{ImageError, Result};
 
 /// An 8-bit colour image. `data` is `[height, width, 3]`, row by row, red first.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RgbImage {
     /// Pixels per row.
     pub width: usize,
@@ -16,6 +19,7 @@ pub struct RgbImage {
 /// A binary mask. `data` is `[height, width]`: 0 is background, 1 is foreground, [`Mask::IGNORE`] is left out of the
 /// loss and the metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Mask {
     /// Pixels per row.
     pub width: usize,
@@ -27,6 +31,7 @@ pub struct Mask {
 
 /// A mask of raw class ids. `data` is `[height, width]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClassMap {
     /// Pixels per row.
     pub width: usize,
@@ -40,7 +45,7 @@ impl RgbImage {
     /// An image of `data`, `[height, width, 3]`.
     ///
     /// # Errors
-    /// [`DataError::Shape`] if `data` has another length.
+    /// [`ImageError::Shape`] if `data` has another length.
     pub fn new(width: usize, height: usize, data: Vec<u8>) -> Result<Self> {
         check_len("RgbImage::new", (width, height, 3), data.len())?;
         Ok(Self {
@@ -48,6 +53,34 @@ impl RgbImage {
             height,
             data,
         })
+    }
+
+    /// An image of one colour.
+    pub fn filled(width: usize, height: usize, colour: [u8; 3]) -> Self {
+        Self {
+            width,
+            height,
+            data: colour.repeat(width * height),
+        }
+    }
+
+    /// An image of the colours that `colour` gives for each x and y.
+    pub fn from_fn(
+        width: usize,
+        height: usize,
+        mut colour: impl FnMut(usize, usize) -> [u8; 3],
+    ) -> Self {
+        let mut data = Vec::with_capacity(width * height * 3);
+        for y in 0..height {
+            for x in 0..width {
+                data.extend(colour(x, y));
+            }
+        }
+        Self {
+            width,
+            height,
+            data,
+        }
     }
 }
 
@@ -58,7 +91,7 @@ impl Mask {
     /// A mask of `data`, `[height, width]`.
     ///
     /// # Errors
-    /// [`DataError::Shape`] if `data` has another length.
+    /// [`ImageError::Shape`] if `data` has another length.
     pub fn new(width: usize, height: usize, data: Vec<u8>) -> Result<Self> {
         check_len("Mask::new", (width, height, 1), data.len())?;
         Ok(Self {
@@ -68,10 +101,28 @@ impl Mask {
         })
     }
 
+    /// A mask without foreground.
+    pub fn empty(width: usize, height: usize) -> Self {
+        Self {
+            width,
+            height,
+            data: vec![0; width * height],
+        }
+    }
+
+    /// A mask of the values that `value` gives for each x and y: 0, 1 or [`Mask::IGNORE`].
+    pub fn from_fn(width: usize, height: usize, value: impl FnMut(usize, usize) -> u8) -> Self {
+        Self {
+            width,
+            height,
+            data: values(width, height, value),
+        }
+    }
+
     /// A mask from probabilities `[height, width]`: foreground where the probability is at least `threshold`.
     ///
     /// # Errors
-    /// [`DataError::Shape`] if `probabilities` has another length.
+    /// [`ImageError::Shape`] if `probabilities` has another length.
     pub fn from_probabilities(
         width: usize,
         height: usize,
@@ -94,11 +145,11 @@ impl Mask {
         })
     }
 
-    /// The box around the foreground: x0, y0, x1, y1, the latter two one behind the last pixel. `None` if there is none.
+    /// The box around the foreground: x0, y0, x1, y1, the last two exclusive. `None` without foreground.
     pub fn bounding_box(&self) -> Option<[usize; 4]> {
         let pixels = self.data.iter().enumerate().filter(|(_, v)| **v == 1);
-        let boxes = pixels.map(|(place, _)| {
-            let (x, y) = (place % self.width, place / self.width);
+        let boxes = pixels.map(|(index, _)| {
+            let (x, y) = (index % self.width, index / self.width);
             [x, y, x + 1, y + 1]
         });
         boxes.reduce(|a, b| {
@@ -118,6 +169,36 @@ impl Mask {
 }
 
 impl ClassMap {
+    /// A map of `data`, `[height, width]`.
+    ///
+    /// # Errors
+    /// [`ImageError::Shape`] if `data` has another length.
+    pub fn new(width: usize, height: usize, data: Vec<u8>) -> Result<Self> {
+        check_len("ClassMap::new", (width, height, 1), data.len())?;
+        Ok(Self {
+            width,
+            height,
+            data,
+        })
+    }
+
+    /// A map of one id.
+    pub fn filled(width: usize, height: usize, id: u8) -> Self {
+        Self {
+            width,
+            height,
+            data: vec![id; width * height],
+        }
+    }
+
+    /// The same map with every id replaced by `new` of it.
+    pub fn map_ids(&self, mut new: impl FnMut(u8) -> u8) -> Self {
+        Self {
+            data: self.data.iter().map(|&id| new(id)).collect(),
+            ..*self
+        }
+    }
+
     /// The binary mask of one class: 1 where the id is `class`, [`Mask::IGNORE`] where it is `ignore`, else 0.
     pub fn mask_of(&self, class: u8, ignore: Option<u8>) -> Mask {
         let data = match ignore {
@@ -135,7 +216,7 @@ impl ClassMap {
         }
     }
 
-    /// The binary mask of all that has a label: [`Mask::IGNORE`] where the id is `ignore`, else 1.
+    /// The binary mask of all labelled pixels: [`Mask::IGNORE`] where the id is `ignore`, else 1.
     pub fn labelled(&self, ignore: Option<u8>) -> Mask {
         let value = |&id: &u8| if Some(id) == ignore { Mask::IGNORE } else { 1 };
         Mask {
@@ -147,7 +228,7 @@ impl ClassMap {
 
     /// Number of pixels of an id.
     pub fn count(&self, id: u8) -> usize {
-        self.data.iter().filter(|&&one| one == id).count()
+        self.data.iter().filter(|&&pixel| pixel == id).count()
     }
 
     /// The ids that occur, ascending.
@@ -160,6 +241,16 @@ impl ClassMap {
     }
 }
 
+/// `value(x, y)` row by row.
+fn values(width: usize, height: usize, mut value: impl FnMut(usize, usize) -> u8) -> Vec<u8> {
+    let mut data = Vec::with_capacity(width * height);
+    for y in 0..height {
+        data.extend((0..width).map(|x| value(x, y)));
+    }
+    data
+}
+
+/// Checks that `len` is `width * height * channels`.
 pub(crate) fn check_len(
     what: &'static str,
     (width, height, channels): (usize, usize, usize),
@@ -172,7 +263,7 @@ pub(crate) fn check_len(
     {
         return Ok(());
     }
-    Err(DataError::Shape {
+    Err(ImageError::Shape {
         what,
         reason: format!("{len} values for {width}x{height} pixels of {channels} channels"),
     })

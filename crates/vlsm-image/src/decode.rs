@@ -1,19 +1,20 @@
-//! Reading images, masks and class-id masks. The format is known by the file's content, never by its extension.
+//! Reading images, masks and class-id masks. The format is recognised by the file's content, never by its extension.
 //!
 //! Colours follow PIL's `convert("RGB")`: alpha is dropped, not composited; palettes are looked up; grey is repeated.
 //! EXIF orientation is *not* applied, as in the published code (PIL without `exif_transpose`): image and mask are
 //! paired as they are stored.
 
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::codecs::bmp::BmpDecoder;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
+use crate::arrays::{ClassMap, Mask, RgbImage};
 use crate::binarise::{DecodedMask, binarise, luma, luma16, palette_mask};
-use crate::error::{DataError, Result};
-use crate::picture::{ClassMap, Mask, RgbImage};
+use crate::error::{ImageError, Result};
+use crate::fs::read_bytes;
+use crate::panics::catch_panic;
 use crate::raw_png::RawPng;
 
 /// Reads an image: JPEG, PNG, BMP, TIFF or WebP (of several frames or pages the first).
@@ -22,7 +23,7 @@ use crate::raw_png::RawPng;
 /// rounded (the full 16-bit scale to the full 8-bit scale).
 ///
 /// # Errors
-/// [`DataError::Read`] if there is no such file, [`DataError::Image`] if it is corrupt, truncated, or of another kind.
+/// [`ImageError::Read`] if there is no such file, [`ImageError::Image`] if it is corrupt, truncated, or of another kind.
 pub fn read_image(path: &Path) -> Result<RgbImage> {
     decode_image(path, &read_bytes(path)?)
 }
@@ -47,7 +48,7 @@ pub fn read_mask(path: &Path) -> Result<Mask> {
 /// TIFF of up to 8 bits, or of 16 bits if all are below 256. Colour pixels are taken only if they are grey throughout.
 ///
 /// # Errors
-/// As [`read_image`], and [`DataError::ClassMap`] for colour, for ids above 255, and for JPEG, whose loss would mix ids.
+/// As [`read_image`], and [`ImageError::ClassMap`] for colour, for ids above 255, and for JPEG, whose loss would mix ids.
 pub fn read_class_map(path: &Path) -> Result<ClassMap> {
     decode_class_map(path, &read_bytes(path)?)
 }
@@ -57,21 +58,21 @@ pub fn read_class_map(path: &Path) -> Result<ClassMap> {
 /// # Errors
 /// As [`read_image`], but truncated pixel data goes unnoticed.
 pub fn read_size(path: &Path) -> Result<(usize, usize)> {
-    let file = std::fs::File::open(path).map_err(|e| DataError::read(path, e))?;
+    let file = std::fs::File::open(path).map_err(|e| ImageError::read(path, e))?;
     let reader = ImageReader::new(std::io::BufReader::new(file))
         .with_guessed_format()
-        .map_err(|e| DataError::read(path, e))?;
+        .map_err(|e| ImageError::read(path, e))?;
     let (width, height) = reader
         .into_dimensions()
-        .map_err(|e| DataError::image(path, e.to_string()))?;
+        .map_err(|e| ImageError::image(path, e.to_string()))?;
     Ok((width as usize, height as usize))
 }
 
-pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|e| DataError::read(path, e))
-}
-
-pub(crate) fn decode_image(path: &Path, bytes: &[u8]) -> Result<RgbImage> {
+/// Decodes the content of a file as [`read_image`] does; `path` is for errors.
+///
+/// # Errors
+/// [`ImageError::Image`] if it is corrupt, truncated, or of an unsupported kind.
+pub fn decode_image(path: &Path, bytes: &[u8]) -> Result<RgbImage> {
     guarded(path, || image_from(path, bytes))
 }
 
@@ -102,7 +103,11 @@ fn image_from(path: &Path, bytes: &[u8]) -> Result<RgbImage> {
     })
 }
 
-pub(crate) fn decode_mask(path: &Path, bytes: &[u8]) -> Result<DecodedMask> {
+/// Decodes the content of a file as [`read_mask`] does; `path` is for errors.
+///
+/// # Errors
+/// As [`decode_image`].
+pub fn decode_mask(path: &Path, bytes: &[u8]) -> Result<DecodedMask> {
     guarded(path, || mask_from(path, bytes))
 }
 
@@ -181,17 +186,21 @@ fn mask_from(path: &Path, bytes: &[u8]) -> Result<DecodedMask> {
     Ok(binarise(width, height, levels, full, lossless))
 }
 
-pub(crate) fn decode_class_map(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
+/// Decodes the content of a file as [`read_class_map`] does; `path` is for errors.
+///
+/// # Errors
+/// As [`read_class_map`].
+pub fn decode_class_map(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
     guarded(path, || class_map_from(path, bytes))
 }
 
 fn class_map_from(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
-    const MEND: &str =
+    const FIX: &str =
         "save the mask as an 8-bit grey or palette PNG whose pixel values are the class ids";
-    let fault = |reason: &str| DataError::ClassMap {
+    let fault = |reason: &str| ImageError::ClassMap {
         path: path.to_path_buf(),
         reason: reason.to_string(),
-        mend: MEND,
+        fix: FIX,
     };
     let format = format_of(path, bytes)?;
     let decoded = match format {
@@ -250,14 +259,12 @@ fn class_map_from(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
     })
 }
 
-/// Runs a decoder, whose panic becomes an error: it is other people's code fed with other people's files.
-pub(crate) fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(DataError::Worker {
+/// Runs a decoder; its panic becomes an error.
+fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_panic(decode).unwrap_or_else(|reason| {
+        Err(ImageError::Decoder {
             path: path.to_path_buf(),
-            reason: text.unwrap_or_else(|| "it panicked".to_string()),
+            reason,
         })
     })
 }
@@ -271,8 +278,8 @@ fn format_of(path: &Path, bytes: &[u8]) -> Result<ImageFormat> {
             | ImageFormat::Tiff
             | ImageFormat::WebP),
         ) => Ok(format),
-        _ if bytes.is_empty() => Err(DataError::image(path, "the file is empty")),
-        _ => Err(DataError::image(
+        _ if bytes.is_empty() => Err(ImageError::image(path, "the file is empty")),
+        _ => Err(ImageError::image(
             path,
             "its content is not JPEG, PNG, BMP, TIFF or WebP",
         )),
@@ -282,13 +289,13 @@ fn format_of(path: &Path, bytes: &[u8]) -> Result<ImageFormat> {
 fn decode(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<DynamicImage> {
     let decoded = ImageReader::with_format(Cursor::new(bytes), format)
         .decode()
-        .map_err(|e| DataError::image(path, e.to_string()))?;
+        .map_err(|e| ImageError::image(path, e.to_string()))?;
     if decoded.width() == 0 || decoded.height() == 0 {
-        return Err(DataError::image(path, "it has no pixels"));
+        return Err(ImageError::image(path, "it has no pixels"));
     }
     // The decoder fills what is missing with grey; PIL, and we, refuse.
     if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
-        return Err(DataError::image(
+        return Err(ImageError::image(
             path,
             "the JPEG is truncated (no end-of-image marker)",
         ));
@@ -299,7 +306,7 @@ fn decode(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<DynamicImage
 /// Walks the markers of a JPEG (ITU T.81, B.1.1) and says whether its end-of-image marker is there.
 fn jpeg_is_complete(bytes: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xd9;
-    let mut at = 2; // behind the start-of-image marker
+    let mut at = 2; // after the start-of-image marker
     while let Some(skip) = bytes
         .get(at..)
         .and_then(|rest| rest.iter().position(|&b| b == 0xff))
@@ -324,7 +331,7 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
 
 /// The indices of a palette BMP, or `None` if it has no palette.
 fn bmp_indices(path: &Path, bytes: &[u8]) -> Result<Option<ClassMap>> {
-    let fault = |e: image::ImageError| DataError::image(path, e.to_string());
+    let fault = |e: image::ImageError| ImageError::image(path, e.to_string());
     let mut decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(fault)?;
     if decoder.get_palette().is_none() {
         return Ok(None);
@@ -334,7 +341,7 @@ fn bmp_indices(path: &Path, bytes: &[u8]) -> Result<Option<ClassMap>> {
     let (width, height) = (width as usize, height as usize);
     // The whole picture would have to be far larger than the file for this to matter; image's own limit is 512 MiB.
     if width.saturating_mul(height) > 512 << 20 {
-        return Err(DataError::image(
+        return Err(ImageError::image(
             path,
             format!("{width}x{height} pixels are too many"),
         ));
@@ -363,8 +370,8 @@ fn drop_alpha(rgba: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-fn unsupported(path: &Path, image: &DynamicImage) -> DataError {
-    DataError::image(
+fn unsupported(path: &Path, image: &DynamicImage) -> ImageError {
+    ImageError::image(
         path,
         format!(
             "pixels of type {:?} are not supported; save it with 8 or 16 bits",

@@ -1,31 +1,23 @@
-//! Files that are either whole or not there: write beside, sync, rename.
+//! Files that are either complete or absent: write a temporary file, sync it, rename it.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
-use crate::error::{DataError, Result};
+use crate::error::{ImageError, Result};
 
 /// Writes `path` so that a reader, now or after a crash, sees the old content or the new one, never a part.
 ///
-/// The content goes to a temporary file in the same folder, is flushed and synced to the disk, and takes the final name
-/// by a rename; then the folder is synced. The file gets the ordinary permissions of a new file.
+/// The content goes to a temporary file in the same folder, is synced to the disk, and gets the final name by a rename;
+/// then the folder is synced. The file gets the ordinary permissions of a new file.
 ///
 /// # Errors
-/// [`DataError::Write`] if the folder cannot be written, if `write` fails, or if the disk is full. `path` is then as it
-/// was before, and the temporary file is gone.
+/// [`ImageError::Write`] if the folder is not writable, `write` fails, or the disk is full. `path` is then unchanged,
+/// and the temporary file is removed.
 pub fn write_atomic(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-    replace(path, write).map_err(|source| {
-        let mend = mend(&source);
-        DataError::Write {
-            path: path.to_path_buf(),
-            source: Arc::new(source),
-            mend,
-        }
-    })
+    replace(path, write).map_err(|source| ImageError::write(path, source))
 }
 
 /// Writes `bytes` to `path` as [`write_atomic`] does.
@@ -36,10 +28,10 @@ pub fn write_atomic_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomic(path, |file| file.write_all(bytes))
 }
 
-/// What [`write_atomic`] does, for callers with an error type of their own.
+/// [`write_atomic`] for callers with an error type of their own.
 ///
 /// # Errors
-/// What the operating system or `write` says.
+/// Those of the operating system and of `write`.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let part = write_part(path, write)?;
     part.as_file().sync_all()?;
@@ -47,8 +39,8 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> 
     sync_folder(parent(path))
 }
 
-/// As [`replace`], but without waiting for the disk: a reader sees the old content or the new one, but after a loss of
-/// power the file may be damaged. For what is checked when it is read and can be made again.
+/// As [`replace`], but without waiting for the disk: after a power failure the file may be damaged. For files that are
+/// checked when they are read and can be made again.
 ///
 /// # Errors
 /// As [`replace`].
@@ -61,8 +53,16 @@ pub fn replace_unsynced(
     Ok(())
 }
 
-/// What the names of the temporary files end in that a killed process may leave.
+/// Suffix of the temporary files that a killed process may leave.
 pub const PART_SUFFIX: &str = ".part";
+
+/// Reads a whole file.
+///
+/// # Errors
+/// [`ImageError::Read`].
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| ImageError::read(path, e))
+}
 
 /// The folder that a file is in.
 fn parent(path: &Path) -> &Path {
@@ -72,7 +72,7 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Writes a temporary file beside `path`.
+/// Writes a temporary file in the folder of `path`.
 fn write_part(
     path: &Path,
     write: impl FnOnce(&mut File) -> io::Result<()>,
@@ -111,18 +111,6 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
-}
-
-fn mend(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::StorageFull => "free some disk space and run again",
-        io::ErrorKind::QuotaExceeded => "your disk quota is used up: free some space and run again",
-        io::ErrorKind::NotFound => "create the folder first",
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "choose a folder that you may write to"
-        }
-        _ => "check the disk and the folder",
-    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,8 @@
-//! From decoded pixels to what a model takes, with the arithmetic of torchvision on PIL.
+//! From decoded pixels to a model's input, with the arithmetic of torchvision on PIL. Own code, because results must match
+//! PIL level for level.
 
-use crate::picture::{ClassMap, Mask, RgbImage};
+use crate::arrays::{ClassMap, Mask, RgbImage};
 use crate::resample::Resample;
-
-/// Mean of red, green and blue over ImageNet, on the scale 0 to 1 (CLIPSeg's `preprocessor_config.json`).
-pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-
-/// Standard deviation of red, green and blue over ImageNet, on the scale 0 to 1.
-pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// Squashes an image to a `size` x `size` square: bilinear, with antialias where it shrinks, level for level as PIL's
 /// `Image.resize((size, size), BILINEAR)`, which is what torchvision's `Resize` does to a PIL image. An

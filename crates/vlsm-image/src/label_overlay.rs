@@ -2,8 +2,8 @@
 
 use font8x8::{BASIC_FONTS, LATIN_FONTS, UnicodeFonts};
 
+use crate::arrays::{ClassMap, RgbImage};
 use crate::class_list::ClassList;
-use crate::picture::{ClassMap, RgbImage};
 
 /// How much of a class's colour lies over the image, in 256ths.
 const TINT: u16 = 150;

@@ -1,7 +1,6 @@
-//! The numbers of MONAI and of torchvision on PIL, from the fixtures beside the repository.
+//! Preprocessing against torchvision on PIL, from fixtures next to the repository.
 //!
-//! Where those are not there, the metrics are held to the copy in the repository; the preprocessing fixtures hold images
-//! that may not be copied, and their tests say that they were skipped.
+//! They hold images that may not be copied; without them these tests say that they were skipped.
 
 // Clippy's leave for tests covers test functions, not their helpers.
 #![allow(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
@@ -9,23 +8,15 @@
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use vlsm_data::{
-    IMAGENET_MEAN, IMAGENET_STD, Mask, RgbImage, hausdorff, normalize, read_image, read_mask,
-    resize_image, resize_mask, score,
-};
+use vlsm_image::{RgbImage, normalize, read_image, read_mask, resize_image, resize_mask};
 
 /// Folder beside the repository with `fixtures/` and `data/`.
 const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
-/// The copy in the repository.
-const COPY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures");
-
 const PREPROCESS: &str = "preprocess/expected.safetensors";
 
 fn fixture(name: &str) -> Option<PathBuf> {
-    [format!("{SHARED}/fixtures"), COPY.to_string()]
-        .iter()
-        .map(|root| Path::new(root).join(name))
-        .find(|p| p.is_file())
+    let path = Path::new(SHARED).join("fixtures").join(name);
+    path.is_file().then_some(path)
 }
 
 fn preprocess_fixture(test: &str) -> Option<Vec<u8>> {
@@ -35,6 +26,10 @@ fn preprocess_fixture(test: &str) -> Option<Vec<u8>> {
     }
     path.map(|path| std::fs::read(path).unwrap())
 }
+
+/// ImageNet's mean and standard deviation of red, green and blue.
+const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// `[3, size, size]` to `[size, size, 3]`.
 fn interleave(planes: &[u8]) -> Vec<u8> {
@@ -112,7 +107,7 @@ fn normalising_equals_torchvision() {
     for id in ["0", "1", "2"] {
         let image = resize_image(&decoded(&tensors, id), 96);
         let mut ours = vec![0.0; 3 * 96 * 96];
-        normalize(&image, IMAGENET_MEAN, IMAGENET_STD, &mut ours);
+        normalize(&image, MEAN, STD, &mut ours);
         let theirs = floats(
             tensors
                 .tensor(&format!("{id}.96.normalized"))
@@ -172,48 +167,4 @@ fn masks_equal_pil_once_binarised() {
         assert!(theirs.contains(&1));
         assert_eq!(resize_mask(&mask, size, size).data, theirs, "size {size}");
     }
-}
-
-#[test]
-fn metrics_equal_monai() {
-    let masks = std::fs::read(fixture("metrics/masks.safetensors").unwrap()).unwrap();
-    let tensors = SafeTensors::deserialize(&masks).unwrap();
-    let expected = std::fs::read(fixture("metrics/expected.json").unwrap()).unwrap();
-    let expected: serde_json::Value = serde_json::from_slice(&expected).unwrap();
-    let (width, height) = (64, 48);
-    let mask = |name: &str, i: usize| {
-        let tensor = tensors.tensor(name).unwrap();
-        assert_eq!(tensor.shape(), [40, 1, height, width]);
-        Mask::new(
-            width,
-            height,
-            tensor.data()[i * width * height..][..width * height].to_vec(),
-        )
-        .unwrap()
-    };
-    let mut undefined = 0;
-    for i in 0..40 {
-        let (pred, truth) = (mask("pred", i), mask("truth", i));
-        let scores = score(&pred, &truth).unwrap();
-        let close = |name: &str, ours: f64| {
-            let theirs = expected[name][i].as_f64().unwrap();
-            assert!(
-                (ours - theirs).abs() < 1e-4,
-                "{name} of pair {i}: {ours}, MONAI {theirs}"
-            );
-        };
-        close("dice", scores.dice);
-        close("iou", scores.iou);
-        if expected["hd95"][i].is_null() {
-            // Undefined in MONAI: one side is empty, or both are.
-            undefined += 1;
-            let one = (pred.foreground() == 0) != (truth.foreground() == 0);
-            assert_eq!(scores.one_empty, one);
-            assert_eq!(scores.hd95, if one { 80.0 } else { 0.0 }, "pair {i}");
-        } else {
-            close("hd95", scores.hd95);
-            close("hd100", hausdorff(&pred, &truth, 100.0).unwrap());
-        }
-    }
-    assert_eq!(undefined, 3);
 }

@@ -1,7 +1,7 @@
 //! From the logits of classes to labels.
 
-use crate::picture::ClassMap;
-use crate::preprocess::resize_map;
+use crate::arrays::ClassMap;
+use crate::resize::resize_map;
 
 /// The labels of an image in the making: for each pixel the class with the highest logit so far.
 ///

@@ -1,11 +1,14 @@
 //! From grey levels to foreground and background.
 
-use crate::picture::Mask;
+use crate::arrays::Mask;
 
-/// A binarised mask, and the largest level it was made from.
-pub(crate) struct DecodedMask {
-    pub(crate) mask: Mask,
-    pub(crate) max_level: u16,
+/// A binarised mask, and the largest level of the file.
+#[derive(Clone, Debug)]
+pub struct DecodedMask {
+    /// The mask.
+    pub mask: Mask,
+    /// The largest level of the file: 1 where {0, 1} was read as a mask.
+    pub max_level: u16,
 }
 
 /// Binarises `levels` of a format whose full scale is `full`; see [`read_mask`](crate::read_mask).

@@ -1,22 +1,25 @@
-//! JSON files of a user, with faults told by line and column.
+//! JSON and text files of a user, with errors that name line and column.
 
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::decode::read_bytes;
-use crate::error::{DataError, Result};
+use crate::error::{ImageError, Result};
+use crate::fs::read_bytes;
 
 /// Reads a JSON file.
-pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+///
+/// # Errors
+/// [`ImageError::Read`], [`ImageError::Encoding`], or [`ImageError::Json`] with the line and column of the fault.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = read_text(path)?;
     serde_json::from_str(&text).map_err(|e| {
         let message = e.to_string();
-        // serde_json repeats the place at the end of its message.
+        // serde_json repeats line and column at the end of its message.
         let reason = message
             .rsplit_once(" at line ")
             .map_or(message.as_str(), |(reason, _)| reason);
-        DataError::Json {
+        ImageError::Json {
             path: path.to_path_buf(),
             line: e.line().max(1),
             column: e.column().max(1),
@@ -26,7 +29,10 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 /// Reads a UTF-8 file, without the byte order mark that some editors put before it.
-pub(crate) fn read_text(path: &Path) -> Result<String> {
+///
+/// # Errors
+/// [`ImageError::Read`] or [`ImageError::Encoding`].
+pub fn read_text(path: &Path) -> Result<String> {
     let bytes = read_bytes(path)?;
     let text = String::from_utf8(bytes).map_err(|e| {
         let valid = e.utf8_error().valid_up_to();
@@ -35,7 +41,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
             .iter()
             .rposition(|&b| b == b'\n')
             .map_or(0, |at| at + 1);
-        DataError::Encoding {
+        ImageError::Encoding {
             path: path.to_path_buf(),
             line: before.iter().filter(|&&b| b == b'\n').count() + 1,
             column: valid - line_start + 1,

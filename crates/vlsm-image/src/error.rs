@@ -1,0 +1,156 @@
+//! What can be wrong with an image, a mask or another file of a user.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Result of everything in this crate that can fail.
+pub type Result<T, E = ImageError> = std::result::Result<T, E>;
+
+/// A fault of a file or of an array. Every message names the file, the fault and the fix.
+///
+/// The error is `Clone` because one broken file can be the answer to several requests.
+#[derive(thiserror::Error, Debug, Clone)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// A file or folder could not be read at all.
+    #[error("cannot read `{path}`: {source}; check that it exists and that you may read it")]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's error.
+        source: Arc<io::Error>,
+    },
+    /// A file could not be written. The previous file of that name, if any, is unchanged.
+    #[error("cannot write `{path}`: {source}; {fix} (no incomplete file was left)")]
+    Write {
+        /// The final name of the file.
+        path: PathBuf,
+        /// The operating system's error.
+        source: Arc<io::Error>,
+        /// What to do about it.
+        fix: &'static str,
+    },
+    /// An image or mask cannot be decoded: it is corrupt, truncated, or of an unsupported kind.
+    #[error("cannot decode `{path}`: {reason}; replace the file or drop it from the data set")]
+    Image {
+        /// The image or mask.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A mask that should hold class ids does not.
+    #[error("`{path}` cannot be read as class ids: {reason}; {fix}")]
+    ClassMap {
+        /// The mask.
+        path: PathBuf,
+        /// What it holds instead.
+        reason: String,
+        /// What to do about it.
+        fix: &'static str,
+    },
+    /// A decoder panicked on a file.
+    #[error(
+        "decoding `{path}` failed inside the decoder: {reason}; replace the file and report it as a bug"
+    )]
+    Decoder {
+        /// The image or mask.
+        path: PathBuf,
+        /// The panic's message.
+        reason: String,
+    },
+    /// A file is not JSON, or not JSON of the expected form.
+    #[error("`{path}`, line {line}, column {column}: {reason}; correct the JSON there")]
+    Json {
+        /// The JSON file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// The parser's message.
+        reason: String,
+    },
+    /// A text file is not UTF-8.
+    #[error(
+        "`{path}`, line {line}, column {column}: byte 0x{byte:02x} is not UTF-8; save the file in UTF-8 encoding"
+    )]
+    Encoding {
+        /// The text file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column in bytes, from 1.
+        column: usize,
+        /// The first invalid byte.
+        byte: u8,
+    },
+    /// Class names or the background threshold cannot be used.
+    #[error("`{field}`: {reason}")]
+    Classes {
+        /// The key: `data.classes`, `background`.
+        field: &'static str,
+        /// What is wrong and what to do about it.
+        reason: String,
+    },
+    /// The length of an array does not match its size: a mistake of the caller.
+    #[error("{what}: {reason}")]
+    Shape {
+        /// The function.
+        what: &'static str,
+        /// The sizes.
+        reason: String,
+    },
+}
+
+impl ImageError {
+    /// The error for a file or folder that cannot be read.
+    pub fn read(path: &Path, source: io::Error) -> Self {
+        Self::Read {
+            path: path.to_path_buf(),
+            source: Arc::new(source),
+        }
+    }
+
+    /// The error for a file or folder that cannot be written, with a fix that fits the cause.
+    pub fn write(path: &Path, source: io::Error) -> Self {
+        let fix = match source.kind() {
+            io::ErrorKind::StorageFull => "free some disk space and run again",
+            io::ErrorKind::QuotaExceeded => {
+                "your disk quota is used up: free some space and run again"
+            }
+            io::ErrorKind::NotFound => "create the folder first",
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                "choose a folder that you may write to"
+            }
+            _ => "check the disk and the folder",
+        };
+        Self::Write {
+            path: path.to_path_buf(),
+            source: Arc::new(source),
+            fix,
+        }
+    }
+
+    /// The error for an image or mask that cannot be decoded.
+    pub fn image(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Image {
+            path: path.to_path_buf(),
+            reason: reason.into(),
+        }
+    }
+
+    /// The file at fault, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Read { path, .. }
+            | Self::Write { path, .. }
+            | Self::Image { path, .. }
+            | Self::ClassMap { path, .. }
+            | Self::Decoder { path, .. }
+            | Self::Json { path, .. }
+            | Self::Encoding { path, .. } => Some(path),
+            Self::Classes { .. } | Self::Shape { .. } => None,
+        }
+    }
+}

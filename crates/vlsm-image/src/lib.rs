@@ -1,0 +1,58 @@
+//! Images, masks and class maps, and everything that needs only their pixels.
+//!
+//! - [`RgbImage`], [`Mask`] and [`ClassMap`] are the arrays that all other crates pass around.
+//! - [`read_image`], [`read_mask`] and [`read_class_map`] decode files; [`write_png_mask`] and its siblings write them.
+//! - [`resize_image`] and [`resize_mask`] match PIL level for level; [`normalize`] makes a model's input.
+//! - [`ClassList`] names the classes of whole-image labels, and [`ArgMax`] makes the labels from logits.
+//! - [`overlay`] and [`overlay_labels`] draw results over an image.
+//! - [`write_atomic`] writes files that are either complete or absent, [`read_json`] reads those of a user.
+//!
+//! ```
+//! use vlsm_image::{Mask, RgbImage, overlay, resize_image};
+//!
+//! # fn main() -> vlsm_image::Result<()> {
+//! let image = RgbImage::filled(64, 48, [200, 40, 90]);
+//! let mask = Mask::from_fn(64, 48, |x, y| u8::from(x > 20 && y > 20));
+//! assert_eq!(mask.bounding_box(), Some([21, 21, 64, 48]));
+//! let square = resize_image(&image, 32);
+//! assert_eq!(square.data, [200, 40, 90].repeat(32 * 32));
+//! let picture = overlay(&image, &mask);
+//! assert_eq!((picture.width, picture.height), (64, 48));
+//! assert!(RgbImage::new(64, 48, vec![0; 5]).is_err());
+//! # Ok(())
+//! # }
+//! ```
+
+mod arg_max;
+mod arrays;
+mod binarise;
+mod class_list;
+mod class_names;
+mod decode;
+mod encode;
+mod error;
+pub mod fs;
+mod json;
+mod label_overlay;
+mod overlay;
+mod panics;
+mod raw_png;
+mod resample;
+mod resize;
+
+pub use arg_max::ArgMax;
+pub use arrays::{ClassMap, Mask, RgbImage};
+pub use binarise::DecodedMask;
+pub use class_list::ClassList;
+pub use class_names::ClassNames;
+pub use decode::{
+    decode_class_map, decode_image, decode_mask, read_class_map, read_image, read_mask, read_size,
+};
+pub use encode::{jpeg, write_png_gray, write_png_mask, write_png_rgb};
+pub use error::{ImageError, Result};
+pub use fs::{read_bytes, write_atomic, write_atomic_bytes};
+pub use json::{read_json, read_text};
+pub use label_overlay::{class_colour, overlay_labels};
+pub use overlay::overlay;
+pub use panics::catch_panic;
+pub use resize::{fit_image, normalize, resize_class_map, resize_image, resize_map, resize_mask};
