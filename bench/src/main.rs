@@ -16,7 +16,7 @@ use vlsm::models::predict::{PromptEncoder, PromptStates};
 use vlsm::models::weights::take_gradients;
 use vlsm::models::{
     Base, ClipSegConfig, MethodConfig, MethodKind, Model, Network, Profile, SegmentationModel,
-    Towers, device, model::select,
+    Towers, contract::select, device,
 };
 use vlsm::train::loss::{LossConfig, dice_ce};
 use vlsm::train::optimizer::{Rules, clip, global_norm};
@@ -91,10 +91,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let run = || -> Result<f64, Box<dyn std::error::Error>> {
                 let started = Instant::now();
                 let pixels = base.preprocessing.tensor(&[&image], &model.device())?;
-                let features = model.encode_image(pixels);
+                let features = model.encode_image(pixels)?;
                 let text = PromptEncoder::frozen(&base.tokenizer).encode(&model, prompts)?;
                 let features = select(&features, &vec![0; prompts.len()]);
-                let logits = model.decode(&features, text);
+                let logits = model.decode(&features, text)?;
                 std::hint::black_box(logits.into_data());
                 Ok(started.elapsed().as_secs_f64())
             };
@@ -148,7 +148,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let mut encoder =
                     PromptEncoder::training(&base.tokenizer).with_states(PromptStates::of(&model));
                 let text = encoder.encode(&model, &prompts)?;
-                let logits = model.decode(&model.encode_image(pixels), text);
+                let logits = model.decode(&model.encode_image(pixels)?, text)?;
                 let loss = dice_ce(logits, target, valid, Profile::Paper, LossConfig::default());
                 losses.push(loss.clone().inner().into_scalar::<f32>());
                 let gradients = take_gradients(&model, &mut loss.backward());

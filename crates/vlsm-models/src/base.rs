@@ -1,40 +1,26 @@
 //! A base: the pretrained model that adapters are put on.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
 use burn::tensor::Device;
 use vlsm_kernels::allocator::release_freed_memory;
 
-use crate::adapter::BaseIdentity;
-use crate::architecture::Architecture;
+use crate::adapter::AdapterFile;
 use crate::biomedclip;
-use crate::builtin;
-use crate::clipseg::{self, ClipSeg};
-use crate::cris::{self, Cris};
+use crate::clipseg;
+use crate::contract::SegmentationModel;
+use crate::cris;
 use crate::error::{ModelError, Result};
-use crate::hub;
+use crate::files::{BaseIdentity, Files, Loaded, fingerprint};
+use crate::method::MethodConfig;
 use crate::preprocess::Preprocessing;
-use crate::san::{self, San};
-use crate::tensor_file::{self, HostTensor};
+use crate::registry::{Architecture, Model, Network};
+use crate::san;
+use crate::tensor_file;
 use crate::tokenizer::Tokenizer;
-use crate::weights;
 
 /// What the names of a decoder's parameters start with.
 const DECODER: &str = "decoder.";
-
-/// The network of a base, with its parameters and its configuration.
-#[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant)]
-pub enum Network {
-    /// CLIPSeg, or BiomedCLIPSeg, which differs from it in its towers alone.
-    ClipSeg(ClipSeg),
-    /// SAN.
-    San(San),
-    /// CRIS.
-    Cris(Cris),
-}
 
 /// A loaded base with all that belongs to it.
 #[derive(Debug, Clone)]
@@ -53,31 +39,6 @@ pub struct Base {
     pub network: Network,
 }
 
-/// What an architecture's loader makes of a base's files.
-pub(crate) struct Loaded {
-    pub(crate) network: Network,
-    pub(crate) preprocessing: Preprocessing,
-    pub(crate) tokenizer: Tokenizer,
-}
-
-/// The files of a base, read.
-pub(crate) struct Files {
-    /// What describes the network, and the file that it stands in; `None` for a file of weights alone.
-    pub(crate) config: Option<(PathBuf, String)>,
-    /// What describes the network that the decoder is taken from, where that is another.
-    pub(crate) decoder: Option<(PathBuf, String)>,
-    /// `preprocessor_config.json`, where there is one.
-    pub(crate) preprocessor: Option<(PathBuf, String)>,
-    /// The vocabulary, where one lies beside the weights.
-    pub(crate) tokenizer: Option<Tokenizer>,
-    /// The file that the weights are in; of a builtin base its name.
-    pub(crate) weights: PathBuf,
-    /// The commit on the hub.
-    revision: Option<String>,
-    /// The weights.
-    pub(crate) tensors: BTreeMap<String, HostTensor>,
-}
-
 impl Base {
     /// Loads a base by the name of a folder, of a repository on the hub
     /// (`CIDAS/clipseg-rd64-refined`, with a revision behind `@`), or of one that is part of this
@@ -94,7 +55,7 @@ impl Base {
     /// # Errors
     /// If it cannot be found, a file is malformed, or a tensor is missing, extra or mis-shaped.
     pub fn load(name: &str, device: &Device) -> Result<Self> {
-        let mut files = Files::find(name)?;
+        let mut files = find(name)?;
         let fingerprint = fingerprint(&files.tensors);
         let (weights, revision) = (files.weights.clone(), files.revision.take());
         let Loaded {
@@ -117,42 +78,36 @@ impl Base {
     }
 }
 
-impl Files {
-    fn find(name: &str) -> Result<Self> {
-        if let Some(builtin) = builtin::find(name)? {
-            let path = PathBuf::from(name);
-            let file = tensor_file::parse_safetensors(builtin.weights, &path)?;
-            return Ok(Self {
-                config: Some((path.clone(), builtin.config.to_owned())),
-                decoder: None,
-                preprocessor: Some((path.clone(), builtin.preprocessor.to_owned())),
-                tokenizer: None,
-                weights: path,
-                revision: None,
-                tensors: file.tensors,
-            });
-        }
-        if let Some((towers, decoder)) = name.split_once('+')
-            && !Path::new(name).exists()
-        {
-            return Self::find(towers)?.with_decoder(Self::find(decoder)?);
-        }
-        let files = hub::resolve(name)?;
-        let config = match files.config {
-            Some(path) => read(path)?,
-            None => None,
-        };
-        Ok(Self {
-            config,
-            decoder: None,
-            preprocessor: read(files.folder.join("preprocessor_config.json"))?,
-            tokenizer: Tokenizer::from_folder(&files.folder)?,
-            tensors: tensor_file::read(&files.weights)?.tensors,
-            weights: files.weights,
-            revision: files.revision,
-        })
+impl Model {
+    /// A base with what the method trains on it, freshly initialised by `seed`.
+    ///
+    /// # Errors
+    /// If the method does not go with the base.
+    pub fn new(base: &Base, method: MethodConfig, seed: u64) -> Result<Self> {
+        Self::of_network(&base.network, method, seed)
     }
 
+    /// A base with the trained parameters of an adapter file.
+    ///
+    /// # Errors
+    /// If the file is for another base or does not fit this one.
+    pub fn with_adapter(base: &Base, adapter: AdapterFile) -> Result<Self> {
+        adapter.check_base(&base.identity)?;
+        Self::new(base, adapter.method.clone(), 0)?.load(adapter)
+    }
+}
+
+/// The files of a base, or of one base's towers and another's decoder.
+fn find(name: &str) -> Result<Files> {
+    match name.split_once('+') {
+        Some((towers, decoder)) if !Path::new(name).exists() => {
+            Files::find(towers)?.with_decoder(Files::find(decoder)?)
+        }
+        _ => Files::find(name),
+    }
+}
+
+impl Files {
     /// The same with another base's decoder.
     fn with_decoder(mut self, other: Self) -> Result<Self> {
         for files in [&self, &other] {
@@ -162,9 +117,7 @@ impl Files {
             ) {
                 return Err(ModelError::Weights {
                     path: files.weights.clone(),
-                    message: "towers and decoder are put together of CLIPSegs and BiomedCLIPs alone; name \
-                              this base without a `+`"
-                        .into(),
+                    message: "`TOWERS+DECODER` only works with CLIPSeg and BiomedCLIP bases; remove the `+`".into(),
                 });
             }
         }
@@ -174,8 +127,7 @@ impl Files {
         if decoder.is_empty() {
             return Err(ModelError::Weights {
                 path: other.weights,
-                message: "a decoder is wanted, but it has none; name a CLIPSeg behind the `+`"
-                    .into(),
+                message: "it has no decoder; name a CLIPSeg after the `+`".into(),
             });
         }
         self.tensors.extend(decoder);
@@ -184,12 +136,14 @@ impl Files {
     }
 
     /// The network that the files describe.
-    fn load(self, device: &Device) -> Result<Loaded> {
+    fn load(self, device: &Device) -> Result<Loaded<Network>> {
         match self.architecture() {
-            Some(Architecture::ClipSeg) => clipseg::load(self, device),
-            Some(Architecture::BiomedClip) => biomedclip::load(self, device),
-            Some(Architecture::San) => san::load(self, device),
-            Some(Architecture::Cris) => cris::load(self, device),
+            Some(Architecture::ClipSeg) => Ok(clipseg::load(self, device)?.map(Network::ClipSeg)),
+            Some(Architecture::BiomedClip) => {
+                Ok(biomedclip::load(self, device)?.map(Network::ClipSeg))
+            }
+            Some(Architecture::San) => Ok(san::load(self, device)?.map(Network::San)),
+            Some(Architecture::Cris) => Ok(cris::load(self, device)?.map(Network::Cris)),
             None => Err(ModelError::Unknown {
                 first: self.tensors.keys().next().cloned().unwrap_or_default(),
                 path: self.weights,
@@ -213,41 +167,4 @@ impl Files {
 pub fn is_base(path: &Path) -> Result<bool> {
     let tensors = tensor_file::read(path)?.tensors;
     Ok(Architecture::of_tensors(&tensors).is_some())
-}
-
-/// A file and its text, if it is there.
-fn read(path: PathBuf) -> Result<Option<(PathBuf, String)>> {
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some((path, text))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ModelError::Read { path, source }),
-    }
-}
-
-/// A hash of parameters: of their names, shapes and values.
-pub fn fingerprint(tensors: &BTreeMap<String, HostTensor>) -> String {
-    tensor_file::fingerprint(tensors.iter().map(|(name, tensor)| {
-        (
-            name.as_str(),
-            tensor.shape.as_slice(),
-            tensor.data.as_slice(),
-        )
-    }))
-}
-
-/// Puts tensors of a file into all parameters of a network.
-pub(crate) fn fill<M: Module>(
-    network: M,
-    tensors: BTreeMap<String, HostTensor>,
-    path: &Path,
-) -> Result<M> {
-    let (network, misfits) = weights::import(network, tensors, |_| true);
-    if misfits.is_empty() {
-        Ok(network)
-    } else {
-        Err(ModelError::Weights {
-            path: path.into(),
-            message: misfits.describe(),
-        })
-    }
 }

@@ -6,7 +6,7 @@ use crate::hub::HubError;
 use crate::tensor_file::TensorFileError;
 use crate::tokenizer::TokenizerError;
 
-/// An error of this crate; its message names the file, the field and the mend.
+/// An error of this crate; its message names the file, the field and the fix.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
@@ -34,8 +34,8 @@ pub enum ModelError {
         /// What is wrong.
         message: String,
     },
-    /// A file of weights alone, of which no model can be told.
-    #[error("base `{}` is a file whose tensors (`{first}` and others) are of no model known; a file alone may be a SAN, a CRIS, or a CLIP with ViT-B/16 or RN50; of another model give the folder, with its `config.json`", path.display())]
+    /// A file of weights alone whose tensors belong to no known model.
+    #[error("cannot recognise the model in `{}` (first tensor: `{first}`); a single file can be a SAN, a CRIS, or a CLIP with ViT-B/16 or RN50; for other models give the folder with `config.json`", path.display())]
     Unknown {
         /// The file.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub enum ModelError {
     Adapter {
         /// The file.
         path: PathBuf,
-        /// What is wrong and the mend.
+        /// What is wrong and how to fix it.
         message: String,
     },
     /// A method that does not go with the model.
@@ -80,6 +80,28 @@ pub enum ModelError {
     /// An image that cannot be encoded.
     #[error("image: {0}")]
     Image(String),
+    /// Hidden states that another model made, or that were cut.
+    #[error(
+        "{what}: {found} states, but the model needs {expected}; use those that the same model made"
+    )]
+    States {
+        /// Whose states they are.
+        what: String,
+        /// The number that the model needs.
+        expected: usize,
+        /// The number there are.
+        found: usize,
+    },
+    /// A hidden state whose length is not that of a square map.
+    #[error(
+        "{what} has {length} positions, which are no square map; use states that the same model made"
+    )]
+    StateLength {
+        /// Whose state it is.
+        what: String,
+        /// Its number of positions.
+        length: usize,
+    },
     /// A prompt that the text tower cannot take.
     #[error("prompt tokens: {0}")]
     Tokens(String),

@@ -3,42 +3,44 @@
 //! Models know nothing of training or the command line: a [`Base`] is loaded, a
 //! [`MethodConfig`] says what of it is trained, and a [`Model`] runs both.
 
+mod activation;
 pub mod adapter;
-mod architecture;
 pub mod base;
 pub mod biomedclip;
 mod builtin;
 pub mod clip;
 pub mod clipseg;
-pub mod config;
+pub mod contract;
 pub mod cris;
 mod error;
+mod files;
 pub mod hub;
-pub mod init;
-mod linear;
+mod init;
+mod kernel_weights;
 pub mod method;
-pub mod model;
-mod network_config;
 pub mod predict;
 pub mod preprocess;
+mod registry;
 mod resize;
 pub mod san;
 pub mod tensor_file;
 pub mod tokenizer;
 pub mod weights;
 
-pub use adapter::{AdapterFile, BaseIdentity};
-pub use base::{Base, Network};
+pub use activation::Activation;
+pub use adapter::AdapterFile;
+pub use base::Base;
 pub use clip::TokenBatch;
-pub use config::ClipSegConfig;
+pub use clipseg::ClipSegConfig;
+pub use contract::{HiddenStates, SegmentationModel};
 pub use cris::CrisConfig;
 pub use error::{ModelError, Result};
+pub use files::{BaseIdentity, fingerprint};
 pub use method::{
     AdapterInit, Bottleneck, Connection, MethodConfig, MethodKind, Profile, Projection, Statistics,
     Sublayers, Towers,
 };
-pub use model::{Model, SegmentationModel, States};
-pub use network_config::NetworkConfig;
 pub use predict::device;
 pub use preprocess::Preprocessing;
+pub use registry::{Model, Network, NetworkConfig};
 pub use tokenizer::Tokenizer;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Activation, ClipSegConfig};
+use crate::activation::Activation;
+use crate::clipseg::ClipSegConfig;
 use crate::error::{ModelError, Result};
 
 /// What is trained.

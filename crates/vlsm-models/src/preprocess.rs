@@ -5,7 +5,6 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use vlsm_image::{RgbImage, normalize, resize_image};
 
-use crate::config::ClipSegConfig;
 use crate::error::{ModelError, Result};
 
 /// ImageNet's mean of red, green and blue, of values in 0..1 (CLIPSeg's `preprocessor_config.json`).
@@ -43,22 +42,16 @@ struct PreprocessorConfig {
 }
 
 impl Preprocessing {
-    /// What a CLIPSeg without a `preprocessor_config.json` takes: its own image size, ImageNet's
-    /// mean and standard deviation. A BiomedCLIP takes CLIP's.
-    pub fn of(config: &ClipSegConfig) -> Self {
-        let (mean, std) = if config.vision_config.timm {
-            (CLIP_MEAN, CLIP_STD)
-        } else {
-            (IMAGENET_MEAN, IMAGENET_STD)
-        };
+    /// Images of a size, normalised with ImageNet's mean and standard deviation.
+    pub fn imagenet(image_size: usize) -> Self {
         Self {
-            image_size: config.vision_config.image_size,
-            mean,
-            std,
+            image_size,
+            mean: IMAGENET_MEAN,
+            std: IMAGENET_STD,
         }
     }
 
-    /// What CLIP itself takes, at a size: its mean and standard deviation.
+    /// Images of a size, normalised with CLIP's mean and standard deviation.
     pub fn clip(image_size: usize) -> Self {
         Self {
             image_size,

@@ -88,7 +88,7 @@ impl Path {
 
     /// A tensor of the module in PyTorch's layout.
     fn to_file<const D: usize>(&self, tensor: Tensor<D>) -> HostTensor {
-        AnyRank {
+        FlatGradient {
             shape: self.file_shape(tensor.shape().as_slice()),
             transposed: self.is_transposed(),
             flat: tensor.reshape([-1]),
@@ -165,18 +165,18 @@ pub fn export<M: Module>(
 }
 
 /// Gradients by the names of their parameters, each of any rank in the module's own layout.
-pub type Gradients = BTreeMap<String, AnyRank>;
+pub type Gradients = BTreeMap<String, FlatGradient>;
 
 /// A tensor in a module's layout, flattened, and what is needed to write it to a file.
 #[derive(Debug, Clone)]
-pub struct AnyRank {
+pub struct FlatGradient {
     /// The values, in the module's order.
     pub flat: Tensor<1>,
     shape: Vec<usize>,
     transposed: bool,
 }
 
-impl AnyRank {
+impl FlatGradient {
     /// Rows and columns of the module's layout, if the tensor is a matrix.
     pub fn matrix(&self) -> Option<[usize; 2]> {
         match (self.shape.as_slice(), self.transposed) {
@@ -220,7 +220,7 @@ pub fn take_gradients<M: Module>(module: &M, gradients: &mut burn::tensor::Gradi
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(gradient) = param.val().grad_remove(self.gradients) {
-                let gradient = AnyRank {
+                let gradient = FlatGradient {
                     shape: self.path.file_shape(gradient.shape().as_slice()),
                     transposed: self.path.is_transposed(),
                     flat: gradient.reshape([-1]),
@@ -286,19 +286,19 @@ pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 /// What did not fit when tensors were put into a module.
 #[derive(Debug, Default)]
-pub struct Misfits {
+pub struct StateDictMismatch {
     /// Parameters of the module that have no tensor.
     pub missing: Vec<String>,
     /// Tensors of another shape than the parameter: name, shape of the module, shape found.
-    pub misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
+    pub shape_mismatches: Vec<(String, Vec<usize>, Vec<usize>)>,
     /// Tensors without a parameter.
     pub extra: Vec<String>,
 }
 
-impl Misfits {
+impl StateDictMismatch {
     /// Whether everything fitted.
     pub fn is_empty(&self) -> bool {
-        self.missing.is_empty() && self.misshaped.is_empty() && self.extra.is_empty()
+        self.missing.is_empty() && self.shape_mismatches.is_empty() && self.extra.is_empty()
     }
 
     /// Names what did not fit, the first few of each kind.
@@ -320,8 +320,8 @@ impl Misfits {
             let names = self.missing.iter().map(|name| format!("`{name}`"));
             parts.push(list("missing", names.collect()));
         }
-        if !self.misshaped.is_empty() {
-            let names = self.misshaped.iter().map(|(name, wanted, found)| {
+        if !self.shape_mismatches.is_empty() {
+            let names = self.shape_mismatches.iter().map(|(name, wanted, found)| {
                 format!("`{name}` (is {found:?}, the model has {wanted:?})")
             });
             parts.push(list("mis-shaped", names.collect()));
@@ -335,33 +335,33 @@ impl Misfits {
 }
 
 /// Puts tensors into the parameters for which `wanted(name)` holds, each moved from `tensors`.
-/// Where something does not fit, the parameter stays as it was and the misfits say so.
+/// Where something does not fit, the parameter stays as it was and the mismatch say so.
 pub fn import<M: Module>(
     module: M,
     mut tensors: BTreeMap<String, HostTensor>,
     wanted: impl Fn(&str) -> bool,
-) -> (M, Misfits) {
-    let mut misfits = Misfits::default();
+) -> (M, StateDictMismatch) {
+    let mut mismatch = StateDictMismatch::default();
     let module = fill(module, |name, shape| {
         if !wanted(name) {
             return None;
         }
         let Some(tensor) = tensors.remove(name) else {
-            misfits.missing.push(name.to_owned());
+            mismatch.missing.push(name.to_owned());
             return None;
         };
         // A scalar may have been written with one dimension or none.
         let scalar = |shape: &[usize]| shape.is_empty() || shape == [1];
         if tensor.shape != shape && !(scalar(&tensor.shape) && scalar(shape)) {
-            misfits
-                .misshaped
+            mismatch
+                .shape_mismatches
                 .push((name.to_owned(), shape.to_vec(), tensor.shape));
             return None;
         }
         Some(tensor.data)
     });
-    misfits.extra = tensors.into_keys().collect();
-    (module, misfits)
+    mismatch.extra = tensors.into_keys().collect();
+    (module, mismatch)
 }
 
 /// Gives parameters new values: `values(name, shape)` returns them in PyTorch's layout, or nothing

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use vlsm_models::config::Activation;
+use vlsm_models::clipseg::{random_decoder, random_weights};
 use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
-    AdapterFile, AdapterInit, Base, Bottleneck, ClipSegConfig, Connection, MethodConfig,
-    MethodKind, Model, Network, Profile, Projection, SegmentationModel, Sublayers, Towers, init,
+    Activation, AdapterFile, AdapterInit, Base, Bottleneck, ClipSegConfig, Connection,
+    MethodConfig, MethodKind, Model, Network, Profile, Projection, SegmentationModel, Sublayers,
+    Towers,
 };
 
 /// A base of a few thousand parameters, of which all kinds of adapters can be made.
@@ -19,7 +20,7 @@ fn base(folder: &Path) -> Base {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/odd_base/config.json");
     let mut config = ClipSegConfig::read(&path).unwrap();
     config.projection_dim = config.text_config.hidden_size;
-    write(folder, &config, &init::base(&config, 3))
+    write(folder, &config, &random_weights(&config, 3))
 }
 
 fn write(folder: &Path, config: &ClipSegConfig, tensors: &BTreeMap<String, HostTensor>) -> Base {
@@ -45,7 +46,12 @@ fn wave(shape: &[usize], step: f32) -> TensorData {
 fn logits(model: &Model) -> Tensor<3> {
     let pixels = Tensor::<4>::from_data(wave(&[2, 3, 32, 32], 0.37), &Device::flex());
     let tokens = model.tokens(&[[60, 4, 63], [60, 9, 63]]).unwrap();
-    model.decode(&model.encode_image(pixels), model.encode_text(&tokens))
+    model
+        .decode(
+            &model.encode_image(pixels).unwrap(),
+            model.encode_text(&tokens).unwrap(),
+        )
+        .unwrap()
 }
 
 /// A model whose adapters are away from their start.
@@ -84,7 +90,7 @@ fn forms(config: &ClipSegConfig) -> Vec<(MethodConfig, usize)> {
     let both = |units: usize| block(v, units) + block(l, units);
     let growing: Vec<usize> = (1..=layers).collect();
     let grown: usize = growing.iter().map(|units| 2 * both(*units)).sum();
-    let decoder: usize = init::decoder(config, 0)
+    let decoder: usize = random_decoder(config, 0)
         .values()
         .map(|tensor| tensor.data.len())
         .sum();

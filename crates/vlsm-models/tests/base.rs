@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use vlsm_models::clipseg::random_weights;
 use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
-    AdapterFile, Base, Bottleneck, ClipSegConfig, MethodConfig, MethodKind, Model, Network,
-    Profile, SegmentationModel, States, Towers, init, model::select,
+    AdapterFile, Base, Bottleneck, ClipSegConfig, HiddenStates, MethodConfig, MethodKind, Model,
+    Network, Profile, SegmentationModel, Towers, contract::select,
 };
 
 fn folder(path: &str) -> PathBuf {
@@ -33,7 +34,7 @@ fn small_base(folder: &Path, seed: u64) -> ClipSegConfig {
     let path = self::folder("tests/data/odd_base/config.json");
     std::fs::copy(path, folder.join("config.json")).unwrap();
     let config = ClipSegConfig::read(&folder.join("config.json")).unwrap();
-    write(folder, &init::base(&config, seed));
+    write(folder, &random_weights(&config, seed));
     config
 }
 
@@ -60,8 +61,12 @@ fn unusual_configuration_from_pytorch_file() {
         .collect();
     let prompts: Vec<&[u32]> = ids.chunks(6).collect();
     let model = Model::new(&base, MethodConfig::zero_shot(), 0).unwrap();
-    let text = model.encode_text(&model.tokens(&prompts).unwrap());
-    let logits = to_host(model.decode(&model.encode_image(pixels), text));
+    let text = model.encode_text(&model.tokens(&prompts).unwrap()).unwrap();
+    let logits = to_host(
+        model
+            .decode(&model.encode_image(pixels).unwrap(), text)
+            .unwrap(),
+    );
     let expected = &batch.tensors["logits"].data;
     assert_eq!(logits.len(), expected.len());
     for (value, expected) in logits.iter().zip(expected) {
@@ -73,7 +78,7 @@ fn unusual_configuration_from_pytorch_file() {
 fn misfitting_weights_are_named() {
     let temporary = tempfile::tempdir().unwrap();
     let config = small_base(temporary.path(), 1);
-    let mut tensors = init::base(&config, 1);
+    let mut tensors = random_weights(&config, 1);
     tensors.remove("decoder.film_add.bias");
     let extra = tensors["decoder.film_mul.bias"].clone();
     tensors.insert("decoder.film_sub.bias".into(), extra);
@@ -98,7 +103,7 @@ fn weights_survive_the_module() {
     let config = small_base(temporary.path(), 2);
     let base = load(temporary.path()).unwrap();
     let exported = weights::export(&base.network, |_| true);
-    let written = init::base(&config, 2);
+    let written = random_weights(&config, 2);
     assert_eq!(exported.len(), written.len());
     for (name, tensor) in &written {
         assert_eq!(exported[name].shape, tensor.shape, "{name}");
@@ -169,7 +174,7 @@ fn base_for_all_methods() -> Base {
     config.projection_dim = config.text_config.hidden_size;
     let json = config.to_json().to_string();
     std::fs::write(temporary.path().join("config.json"), json).unwrap();
-    write(temporary.path(), &init::base(&config, 3));
+    write(temporary.path(), &random_weights(&config, 3));
     load(temporary.path()).unwrap()
 }
 
@@ -180,8 +185,14 @@ fn default_adapters_start_as_the_identity() {
     let pixels = Tensor::<4>::ones([1, 3, 32, 32], &Device::flex());
     let logits = |method: MethodConfig| {
         let model = Model::new(&base, method, 1).unwrap();
-        let text = model.encode_text(&model.tokens(&[[60, 4, 63]]).unwrap());
-        to_host(model.decode(&model.encode_image(pixels.clone()), text))
+        let text = model
+            .encode_text(&model.tokens(&[[60, 4, 63]]).unwrap())
+            .unwrap();
+        to_host(
+            model
+                .decode(&model.encode_image(pixels.clone()).unwrap(), text)
+                .unwrap(),
+        )
     };
     let plain = logits(MethodConfig::zero_shot());
     for kind in [MethodKind::Dense, MethodKind::Shallow] {
@@ -239,7 +250,7 @@ fn states_do_not_depend_on_the_batch() {
 fn frozen_towers_do_not_see_what_is_trained() {
     let base = base_for_all_methods();
     let pixels = Tensor::<4>::ones([2, 3, 32, 32], &Device::flex());
-    let values = |states: States| states.into_iter().map(to_host).collect::<Vec<_>>();
+    let values = |states: HiddenStates| states.into_iter().map(to_host).collect::<Vec<_>>();
     for kind in [
         MethodKind::Dense,
         MethodKind::Shallow,
@@ -324,15 +335,17 @@ fn gradients_through_shared_images() {
     let tokens = [[0, 4, 7, 9], [0, 5, 9, 9], [0, 6, 4, 9], [0, 3, 3, 9]];
     let tokens = model.tokens(&tokens).unwrap();
     let training = model.for_training();
-    let gradients = |features: States| {
-        let logits = training.decode(&features, training.encode_text(&tokens));
+    let gradients = |features: HiddenStates| {
+        let logits = training
+            .decode(&features, training.encode_text(&tokens).unwrap())
+            .unwrap();
         let mut gradients = (logits * weights.clone()).sum().backward();
         weights::take_gradients(&training, &mut gradients)
     };
-    let features = training.encode_image(pixels.clone());
+    let features = training.encode_image(pixels.clone()).unwrap();
     let shared = gradients(select(&features, &[0, 0, 1, 0]));
     let each = [0, 0, 1, 0].map(|at| pixels.clone().narrow(0, at, 1));
-    let repeated = gradients(training.encode_image(Tensor::cat(each.into(), 0)));
+    let repeated = gradients(training.encode_image(Tensor::cat(each.into(), 0)).unwrap());
     assert_eq!(shared.len(), repeated.len());
     for (name, gradient) in &shared {
         let (a, b) = (gradient.to_file().data, repeated[name].to_file().data);

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData, activation};
 use vlsm_models::cris::{
-    self, Cris, ImageFeatures, Pass, TextFeatures, TrainingPass, published, random_weights,
+    self, Cris, ImageFeatures, Mode, TextFeatures, TrainingPass, names, random_weights,
+    read_weights,
 };
 use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
@@ -37,7 +38,7 @@ impl Reference {
         let file = |name: &str| tensor_file::read(&folder.join(name)).unwrap();
         let config = CrisConfig::read(&folder.join("config.json")).unwrap();
         let tensors = file("model.safetensors").tensors;
-        let cris = published::load(&config, tensors, &folder, &Device::flex()).unwrap();
+        let cris = Cris::from_tensors(&config, tensors, &folder, &Device::flex()).unwrap();
         let batch = file("batch.safetensors");
         Self {
             folder,
@@ -149,7 +150,7 @@ fn check_gradients(cris: &Cris, loss: Tensor<1>, expected: &Tensors, limit: f64)
     let mut gradients = loss.backward();
     let gradients = weights::take_gradients(cris, &mut gradients);
     let gradients = gradients.iter().map(|(n, g)| (n.clone(), g.to_file()));
-    let gradients = published::to_published(gradients.collect());
+    let gradients = names::to_file(gradients.collect());
     let wanted: Tensors = expected
         .iter()
         .filter_map(|(name, tensor)| Some((name.strip_prefix("grad.")?.to_owned(), tensor.clone())))
@@ -181,7 +182,7 @@ fn evaluation_as_published() {
     let reference = Reference::small();
     let expected = reference.expected("eval");
     let cris = tracked(reference.cris.clone());
-    let pass = Pass::Evaluation;
+    let pass = Mode::Evaluation;
     let states = cris.vision_states(reference.pixels(), pass);
     for (place, state) in states.iter().enumerate() {
         let off = off(to_host(state.clone()), &expected[&format!("taps.{place}")]);
@@ -203,7 +204,7 @@ fn evaluation_as_published() {
 fn padding_as_the_papers_mask_it() {
     let reference = Reference::small();
     let cris = &reference.cris;
-    let pass = Pass::Evaluation;
+    let pass = Mode::Evaluation;
     let features = cris.encode_image(reference.pixels(), pass);
     let logits = |profile| {
         let text = reference.text(cris, "paper_ids", profile);
@@ -247,7 +248,7 @@ fn training_as_published() {
     let expected = reference.expected("train");
     let cris = tracked(reference.cris.clone());
     let training = TrainingPass::new(1);
-    let pass = Pass::Training(&training);
+    let pass = Mode::Training(&training);
     let text = reference.text(&cris, "masked_ids", Profile::Default);
     let logits = cris.decode(&cris.encode_image(reference.pixels(), pass), &text, pass);
     let distance = off(to_host(logits.clone()), &expected["logits"]);
@@ -276,12 +277,12 @@ fn a_frozen_vision_tower_stays_as_it_is() {
         if trained { value + 0.1 } else { value }
     });
     let host = |states: [Tensor<4>; 3]| states.map(to_host);
-    let states = |cris: &Cris| cris.vision_states(reference.pixels(), Pass::Evaluation);
+    let states = |cris: &Cris| cris.vision_states(reference.pixels(), Mode::Evaluation);
     assert_eq!(host(states(&reference.cris)), host(states(&moved)));
 
     // One place and one image: no variance. The text's normalisation stays with the running statistics.
     let training = TrainingPass::new(1);
-    let pass = Pass::Training(&training);
+    let pass = Mode::Training(&training);
     let text = reference.text(&moved, "masked_ids", Profile::Default);
     let features: ImageFeatures = moved.features(states(&moved), pass).select(&[0]);
     let logits = to_host(moved.decode(&features, &text.select(&[0]), pass));
@@ -332,7 +333,7 @@ fn weights_come_from_checkpoints_and_from_clip() {
     config.decoder_hidden = usual.decoder_hidden;
     config.image_size = usual.image_size;
     let weights = cris::random_weights(&config, 3);
-    let checkpoint = published::to_published(weights.clone());
+    let checkpoint = names::to_file(weights.clone());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let write = |tensors: &Tensors| {
@@ -345,7 +346,7 @@ fn weights_come_from_checkpoints_and_from_clip() {
     for wrapper in ["", "module."] {
         write(&renamed(&|name| Some(format!("{wrapper}{name}"))));
         assert_eq!(
-            published::read(&path, 1).unwrap(),
+            read_weights(&path, 1).unwrap(),
             (config.clone(), weights.clone())
         );
     }
@@ -355,9 +356,9 @@ fn weights_come_from_checkpoints_and_from_clip() {
         (!name.contains(".connect.")).then(|| name.to_owned())
     };
     write(&renamed(&clip));
-    let (found, completed) = published::read(&path, 1).unwrap();
+    let (found, completed) = read_weights(&path, 1).unwrap();
     assert_eq!(found, config);
-    assert_eq!(completed, published::read(&path, 1).unwrap().1);
+    assert_eq!(completed, read_weights(&path, 1).unwrap().1);
     let missing = |name: &str| !name.starts_with("backbone.") || name.contains(".connect.");
     assert_eq!(completed.len(), weights.len());
     for (name, tensor) in &weights {
@@ -372,7 +373,7 @@ fn weights_come_from_checkpoints_and_from_clip() {
     let mut vit = renamed(&clip);
     vit.insert("visual.class_embedding".into(), vit["logit_scale"].clone());
     write(&vit);
-    let error = published::read(&path, 1).unwrap_err().to_string();
+    let error = read_weights(&path, 1).unwrap_err().to_string();
     assert!(
         error.contains("RN50.pt") && error.contains("model.safetensors"),
         "{error}"
@@ -380,7 +381,7 @@ fn weights_come_from_checkpoints_and_from_clip() {
     write(&renamed(&|name| {
         (!name.contains("text_projection")).then(|| name.to_owned())
     }));
-    let error = published::read(&path, 1).unwrap_err().to_string();
+    let error = read_weights(&path, 1).unwrap_err().to_string();
     assert!(
         error.contains("missing `backbone.text_projection`"),
         "{error}"
@@ -402,9 +403,9 @@ fn a_step_takes_and_moves_statistics() {
         Model::new(&base, method, 0).unwrap().for_training()
     };
     let logits = |model: &Model| {
-        let text = model.encode_text(&reference.tokens("masked_ids"));
-        let features = model.encode_image(reference.pixels());
-        model.decode(&features, text)
+        let text = model.encode_text(&reference.tokens("masked_ids")).unwrap();
+        let features = model.encode_image(reference.pixels()).unwrap();
+        model.decode(&features, text).unwrap()
     };
     let statistics = |model: &Model| {
         let name = |name: &str| name.strip_prefix("cris.").is_some_and(cris::is_statistic);
@@ -469,8 +470,8 @@ fn full_size_as_published() {
         let cris = tracked(cris);
         let noted = TrainingPass::new(1);
         let pass = match name {
-            "train" => Pass::Training(&noted),
-            _ => Pass::Evaluation,
+            "train" => Mode::Training(&noted),
+            _ => Mode::Evaluation,
         };
         let start = std::time::Instant::now();
         let text = reference.text(&cris, ids, profile);
@@ -504,8 +505,10 @@ fn a_base_gives_the_published_logits() {
         };
         let model = Model::new(&base, method, 0).unwrap();
         let text = model.text_states(&reference.tokens(ids));
-        let features = model.encode_image(reference.pixels());
-        let logits = model.decode(&features, model.condition(text));
+        let features = model.encode_image(reference.pixels()).unwrap();
+        let logits = model
+            .decode(&features, model.condition_text(text).unwrap())
+            .unwrap();
         let distance = off(to_host(logits), &reference.expected(expected)["logits"]);
         assert!(distance < 1e-4, "{expected}: {distance}");
     }
@@ -515,7 +518,7 @@ fn a_base_gives_the_published_logits() {
 #[test]
 fn a_plain_clip_is_a_base() {
     let config = CrisConfig::tiny();
-    let mut tensors = published::to_published(random_weights(&config, 3));
+    let mut tensors = names::to_file(random_weights(&config, 3));
     tensors.retain(|name, _| name.starts_with("backbone.") && !name.contains(".connect."));
     let clip = tensors.into_iter().map(|(name, tensor)| {
         let name = name.strip_prefix("backbone.").unwrap().to_owned();

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
-use vlsm_models::san::{San, SanConfig, from_published, to_published};
+use vlsm_models::san::names::{from_file, to_file};
+use vlsm_models::san::{San, SanConfig};
 use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
@@ -95,7 +96,9 @@ fn tracked(san: San, wanted: impl Fn(&str) -> bool) -> San {
 /// Holds the gradients of `sum(logits * weights)` to 1e-3 of their norms.
 fn assert_gradients(san: San, expected: &Tensors) {
     let batch = read("batch.safetensors");
-    let features = san.encode_image(tensor(&batch.tensors["pixel_values"]));
+    let features = san
+        .encode_image(tensor(&batch.tensors["pixel_values"]))
+        .unwrap();
     let text = san.encode_text(&tokens(&batch, "input_ids", &san));
     let logits = san.decode(&features, text);
     let loss = (logits * tensor::<3>(&batch.tensors["weights"])).sum();
@@ -104,7 +107,7 @@ fn assert_gradients(san: San, expected: &Tensors) {
     let expected = expected.iter().filter_map(|(name, tensor)| {
         Some((name.strip_prefix("grad.")?.to_owned(), tensor.clone()))
     });
-    let expected = from_published(expected.collect(), san.config());
+    let expected = from_file(expected.collect(), san.config());
     let names = |keys: BTreeSet<&String>| keys.into_iter().cloned().collect::<Vec<_>>();
     assert_eq!(
         names(found.keys().collect()),
@@ -141,11 +144,11 @@ fn logits_and_parts_are_those_of_the_published_modules() {
     let expected = read("default.expected.safetensors").tensors;
     let batch = read("batch.safetensors");
     let states = san.vision_states(tensor(&batch.tensors["pixel_values"]));
-    let masks = san.masks(&states);
+    let masks = san.masks(&states).unwrap();
     let products = masks.queries.clone().matmul(masks.pixels.swap_dims(1, 2));
     assert_close("masks", products, &expected);
     assert_close("biases", masks.biases, &expected);
-    let features = san.features(states);
+    let features = san.features(states).unwrap();
     assert_close("embeddings", features.embeddings.clone(), &expected);
     let text = san.encode_text(&tokens(&batch, "input_ids", &san));
     assert_close("text", text.clone(), &expected);
@@ -175,7 +178,9 @@ fn paper_profile_is_the_published_class() {
     let san = tracked(san(Profile::Paper), San::is_side);
     let expected = read("paper.expected.safetensors").tensors;
     let batch = read("batch.safetensors");
-    let features = san.encode_image(tensor(&batch.tensors["pixel_values"]));
+    let features = san
+        .encode_image(tensor(&batch.tensors["pixel_values"]))
+        .unwrap();
     let text = san.encode_text(&tokens(&batch, "input_ids", &san));
     assert_close("logits", san.decode(&features, text).inner(), &expected);
     assert_gradients(san, &expected);
@@ -208,7 +213,9 @@ fn vision_states_are_clips() {
 fn features_of_images_are_selected() {
     let san = san(Profile::Default);
     let batch = read("batch.safetensors");
-    let features = san.encode_image(tensor(&batch.tensors["pixel_values"]));
+    let features = san
+        .encode_image(tensor(&batch.tensors["pixel_values"]))
+        .unwrap();
     let text = san.encode_text(&tokens(&batch, "input_ids", &san));
     let last = text.dims()[0] - 1;
     let both = san.decode(&features, text.clone());
@@ -249,7 +256,7 @@ fn side_networks_are_written_under_published_names() {
     let tensors = read("model.safetensors").tensors;
     let san = san(Profile::Default);
     let side = |name: &str| San::is_side(name) || name == "bg_embed";
-    let published = |profile| to_published(weights::export(&san, side), san.config(), profile);
+    let published = |profile| to_file(weights::export(&san, side), san.config(), profile);
     let written = published(Profile::Default);
     let expected = tensors.into_iter();
     let expected: Tensors = expected
@@ -326,9 +333,11 @@ fn a_base_gives_the_published_logits() {
         };
         let model = Model::new(&base, method, 0).unwrap();
         let pixels = tensor(&batch.tensors["pixel_values"]);
-        let features = model.encode_image(pixels);
+        let features = model.encode_image(pixels).unwrap();
         let tokens = tokens(&batch, "input_ids", &san(profile));
-        let logits = model.decode(&features, model.encode_text(&tokens));
+        let logits = model
+            .decode(&features, model.encode_text(&tokens).unwrap())
+            .unwrap();
         assert_close("logits", logits, &read(name).tensors);
     }
 }

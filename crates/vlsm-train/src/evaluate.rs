@@ -10,7 +10,7 @@ use vlsm_data::{
     DataConfig, Dataset, Example, Loader, LoaderConfig, Mask, PromptChoice, Request, Sample,
     Scores, Summary, resize_mask, score, write_png_mask,
 };
-use vlsm_models::model::select;
+use vlsm_models::contract::select;
 use vlsm_models::predict::{PromptEncoder, PromptStates, threshold};
 use vlsm_models::{Preprocessing, Profile, SegmentationModel, Tokenizer};
 
@@ -303,7 +303,7 @@ pub fn evaluate<M: SegmentationModel>(
                 .collect();
             let places: Vec<usize> = pairs.iter().map(|(example, _)| images[*example]).collect();
             let text = encoder.encode(model, &texts)?;
-            let logits = model.decode(&select(&features, &places), text);
+            let logits = model.decode(&select(&features, &places), text)?;
             let Targets { target, valid } = Targets::new(&chunk, &device);
             let loss = dice_ce(logits.clone(), target, valid, config.profile, config.loss);
             evaluation.loss += f64::from(loss.into_scalar::<f32>()) * pairs.len() as f64;

@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 use vlsm_kernels::AdamW;
 use vlsm_models::tensor_file::HostTensor;
-use vlsm_models::weights::{self, AnyRank, Gradients, to_host};
+use vlsm_models::weights::{self, FlatGradient, Gradients, to_host};
 
 use crate::recipe::OptimConfig;
 
@@ -63,7 +63,7 @@ impl Rules {
             Some(muon) => {
                 let mut matrices = Vec::new();
                 let model = weights::update(model, |name, value| {
-                    let shape = gradients.get(name).and_then(AnyRank::matrix);
+                    let shape = gradients.get(name).and_then(FlatGradient::matrix);
                     let inside = [".layers.", "adapter", "_lora."];
                     if let Some(shape) = shape
                         && inside.iter().any(|part| name.contains(part))

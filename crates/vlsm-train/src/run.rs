@@ -103,7 +103,7 @@ pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
     let identity = base.identity.clone();
     let tokenizer = base.tokenizer.clone();
     drop(base);
-    if model.notes_batches() && recipe.trainer.parts > 1 {
+    if model.uses_batch_statistics() && recipe.trainer.parts > 1 {
         return Err(TrainError::Run {
             path: path.into(),
             message: "`trainer.parts` must be 1 with `method.statistics = \"batch\"`: a batch has \

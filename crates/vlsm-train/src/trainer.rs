@@ -11,7 +11,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use vlsm_data::{Dataset, Example, Loader, LoaderConfig, Request, Sample};
-use vlsm_models::model::select;
+use vlsm_models::contract::select;
 use vlsm_models::predict::{PromptEncoder, PromptStates};
 use vlsm_models::weights::{self, Gradients};
 use vlsm_models::{AdapterFile, BaseIdentity, Preprocessing, SegmentationModel, Tokenizer};
@@ -528,7 +528,7 @@ fn gradients<M: SegmentationModel>(
     if images.len() < part.len() {
         features = select(&features, &indices);
     }
-    let logits = model.decode(&features, text);
+    let logits = model.decode(&features, text)?;
     let Targets { target, valid } = Targets::new(part, &model.device());
     let profile = setup.recipe.method.config.profile;
     let loss = dice_ce(logits, target, valid, profile, setup.recipe.loss);

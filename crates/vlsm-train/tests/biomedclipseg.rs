@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use vlsm_models::biomedclip::{from_open_clip, to_open_clip};
+use vlsm_models::biomedclip::names::{from_file, to_file};
+use vlsm_models::clipseg::random_weights;
 use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
-    AdapterFile, Base, MethodConfig, MethodKind, Model, Network, Profile, SegmentationModel,
-    Towers, init,
+    AdapterFile, Base, MethodConfig, MethodKind, Model, Network, Profile, SegmentationModel, Towers,
 };
 
 fn tiny() -> PathBuf {
@@ -35,8 +35,10 @@ fn logits(model: &Model, batch: &TensorFile) -> Tensor<3> {
     let pixels = &batch.tensors["pixel_values"];
     let pixels = TensorData::new(pixels.data.clone(), pixels.shape.clone());
     let pixels = Tensor::from_data(pixels, &Device::flex());
-    let text = model.encode_text(&model.tokens(&prompts).unwrap());
-    model.decode(&model.encode_image(pixels), text)
+    let text = model.encode_text(&model.tokens(&prompts).unwrap()).unwrap();
+    model
+        .decode(&model.encode_image(pixels).unwrap(), text)
+        .unwrap()
 }
 
 /// The distance between values and what is expected, and the latter's norm about `centre`.
@@ -70,7 +72,7 @@ fn check(model: Model, batch: &TensorFile, prefix: &str, some: bool) -> (f64, f6
         .iter()
         .filter_map(|(name, tensor)| Some((name.strip_prefix(&prefix)?.into(), tensor.clone())))
         .collect();
-    let expected = from_open_clip(expected);
+    let expected = from_file(expected);
     if !some {
         let named = gradients
             .keys()
@@ -190,7 +192,7 @@ fn prompts_do_not_depend_on_their_neighbours() {
 fn weights_survive_the_module() {
     let read = tensor_file::read(&tiny().join("open_clip_model.safetensors")).unwrap();
     let base = load(&tiny());
-    let written = to_open_clip(weights::export(&base.network, |_| true));
+    let written = to_file(weights::export(&base.network, |_| true));
     assert_eq!(read.tensors, written);
 }
 
@@ -231,7 +233,7 @@ fn decoders_are_random_or_taken_from_another_base() {
     config.vision_config.timm = false;
     config.text_config.bert = None;
     std::fs::write(other.join("config.json"), config.to_json().to_string()).unwrap();
-    let tensors = init::base(&config, 3);
+    let tensors = random_weights(&config, 3);
     let path = other.join("model.safetensors");
     tensor_file::write_safetensors(&path, &tensors, &BTreeMap::new()).unwrap();
     let both = format!("{}+{}", towers.display(), other.display());

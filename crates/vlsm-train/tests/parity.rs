@@ -83,8 +83,12 @@ impl Fixture {
     }
 
     fn logits(&self, model: &Model) -> Tensor<3> {
-        let text = model.encode_text(&model.tokens(&self.prompts).unwrap());
-        model.decode(&model.encode_image(self.pixels.clone()), text)
+        let text = model
+            .encode_text(&model.tokens(&self.prompts).unwrap())
+            .unwrap();
+        model
+            .decode(&model.encode_image(self.pixels.clone()).unwrap(), text)
+            .unwrap()
     }
 
     /// Logits computed in f64.
@@ -96,9 +100,13 @@ impl Fixture {
             }
         }
         let model = model.clone().map(&mut Wide);
-        let text = model.encode_text(&model.tokens(&self.prompts).unwrap());
+        let text = model
+            .encode_text(&model.tokens(&self.prompts).unwrap())
+            .unwrap();
         let pixels = self.pixels.clone().cast(FloatDType::F64);
-        model.decode(&model.encode_image(pixels), text)
+        model
+            .decode(&model.encode_image(pixels).unwrap(), text)
+            .unwrap()
     }
 
     /// Checks the start and ten steps of a method.

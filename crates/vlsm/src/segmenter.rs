@@ -8,8 +8,8 @@ use vlsm_data::{ClassList, ClassMap, Mask, RgbImage, read_image, resize_map, res
 use vlsm_models::predict::{PromptEncoder, label_images, threshold};
 use vlsm_models::weights::to_host;
 use vlsm_models::{
-    AdapterFile, Base, MethodConfig, Model, Preprocessing, SegmentationModel, States, Tokenizer,
-    device, model::select,
+    AdapterFile, Base, HiddenStates, MethodConfig, Model, Preprocessing, SegmentationModel,
+    Tokenizer, contract::select, device,
 };
 
 use crate::error::{Error, Result};
@@ -33,7 +33,7 @@ pub struct Segmenter {
 /// An image as a [`Segmenter`] keeps it: what the decoder takes of it.
 #[derive(Debug, Clone)]
 pub struct EncodedImage {
-    features: States,
+    features: HiddenStates,
     width: usize,
     height: usize,
     key: Arc<()>,
@@ -149,7 +149,7 @@ impl Segmenter {
         self.model.output_size(self.preprocessing.image_size)?;
         let input = self.preprocessing.tensor(&[image], &self.model.device())?;
         Ok(EncodedImage {
-            features: self.model.encode_image(input),
+            features: self.model.encode_image(input)?,
             width: image.width,
             height: image.height,
             key: self.key.clone(),
@@ -190,7 +190,7 @@ impl Segmenter {
             let prompts: Vec<&str> = prompts.iter().map(AsRef::as_ref).collect();
             let text = encoder.encode(&self.model, &prompts)?;
             let features = select(&image.features, &vec![0; prompts.len()]);
-            let logits = self.model.decode(&features, text);
+            let logits = self.model.decode(&features, text)?;
             predictions.extend(answers(logits, &prompts, image));
         }
         Ok(predictions)

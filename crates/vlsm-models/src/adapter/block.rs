@@ -6,7 +6,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use vlsm_kernels::{Adapter, AdapterConfig, Connection};
 
-use crate::linear;
+use crate::kernel_weights;
 use crate::method::{self, MethodConfig, Profile};
 
 /// A residual bottleneck. Profile `paper`: `x + relu(fc2(relu(fc1(x))))`, not the identity at
@@ -62,14 +62,14 @@ impl AdapterBlock {
     fn run<const D: usize>(&self, x: Tensor<D>, config: AdapterConfig) -> Tensor<D> {
         let shape = x.dims();
         let x = x.reshape([1, -1, shape[D - 1] as i32]);
-        let weights = linear::mlp_weights(&self.fc1, &self.fc2);
+        let weights = kernel_weights::mlp_weights(&self.fc1, &self.fc2);
         vlsm_kernels::adapter_block(x, weights, config).reshape(shape)
     }
 
     /// The block as a part of a sublayer.
     pub(crate) fn kernel(&self) -> Adapter<Dispatch> {
         Adapter::Block {
-            weights: linear::mlp_weights(&self.fc1, &self.fc2),
+            weights: kernel_weights::mlp_weights(&self.fc1, &self.fc2),
             config: self.config,
         }
     }

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::{AdapterBlock, LayerAdapters, conditional_block, conditioned};
-use crate::config::ClipSegConfig;
+use crate::clipseg::ClipSegConfig;
 use crate::method::{MethodConfig, Sublayers};
 
 /// Blocks inside the towers, and one on the projected text embedding; field names as published.

@@ -3,21 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use crate::base::fingerprint;
 use crate::error::{ModelError, Result};
+use crate::files::{BaseIdentity, fingerprint};
 use crate::method::{Bottleneck, MethodConfig, MethodKind, Profile, Towers};
 use crate::tensor_file::{self, HostTensor};
-
-/// Which base parameters were trained on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BaseIdentity {
-    /// The name it was loaded by.
-    pub name: String,
-    /// A hash of its parameters.
-    pub fingerprint: String,
-}
 
 /// Trained parameters with their published names, the method and the base they belong to.
 ///

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
+use vlsm_kernels::LinearWeights;
 
 use super::{AdapterBlock, AdapterFile, LayerAdapters, conditional_block, conditioned};
-use crate::config::ClipSegConfig;
+use crate::clipseg::ClipSegConfig;
 use crate::error::{ModelError, Result};
+use crate::kernel_weights;
 use crate::method::{MethodConfig, Projection};
 use crate::tensor_file::HostTensor;
 
@@ -39,6 +42,16 @@ impl LowRank {
         let change = self.a.weight.val().matmul(self.b.weight.val());
         weight + change * self.scale
     }
+}
+
+/// The parameters of a layer whose matrix is changed, if it is.
+pub(crate) fn changed(linear: &Linear, change: Option<&LowRank>) -> LinearWeights<Dispatch> {
+    let weight = linear.weight.val();
+    let weight = match change {
+        Some(change) => change.change(weight),
+        None => weight,
+    };
+    kernel_weights::with_matrix(linear, weight)
 }
 
 /// The changes in one layer of a tower; named after the matrices in files.

@@ -3,6 +3,7 @@
 mod block;
 mod dense;
 mod file;
+mod init;
 mod lora;
 mod shallow;
 
@@ -11,11 +12,13 @@ use burn::tensor::{Device, Tensor};
 
 pub use block::AdapterBlock;
 pub use dense::DenseAdapters;
-pub use file::{AdapterFile, BaseIdentity};
+pub use file::AdapterFile;
+pub(crate) use init::initialised;
+pub(crate) use lora::changed;
 pub use lora::{LoraAdapters, LoraLayer, LowRank};
 pub use shallow::ShallowAdapters;
 
-use crate::config::ClipSegConfig;
+use crate::clipseg::ClipSegConfig;
 use crate::error::Result;
 use crate::method::{MethodConfig, MethodKind};
 

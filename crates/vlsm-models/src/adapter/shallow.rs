@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::{AdapterBlock, conditional_block, conditioned};
-use crate::config::ClipSegConfig;
+use crate::clipseg::ClipSegConfig;
 use crate::method::MethodConfig;
 
 /// A block on each tapped vision state; blocks on tapped text states, whose outputs are added to

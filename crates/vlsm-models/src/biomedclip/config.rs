@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::config::{Activation, BertConfig, ClipSegConfig, TextConfig, VisionConfig};
+use crate::activation::Activation;
+use crate::clip::config::{BertConfig, TextConfig, VisionConfig};
+use crate::clipseg::ClipSegConfig;
 use crate::preprocess::{Preprocessing, shortest};
 
 /// The vision tower that is known, by timm's name.
@@ -183,7 +185,7 @@ pub(crate) fn parse(text: &str, decoder: Option<&str>) -> Result<ClipSegConfig, 
 }
 
 /// BiomedCLIP with the decoder of `CIDAS/clipseg-rd64-refined`.
-pub(crate) fn whole() -> ClipSegConfig {
+pub fn biomedclipseg() -> ClipSegConfig {
     let model = Model {
         embed_dim: 512,
         vision_cfg: Vision::default(),
@@ -243,7 +245,7 @@ const TAPS: &str = "extract_layers";
 /// Input side and normalisation as an `open_clip_config.json` says; images are squashed to the square, as published.
 pub(super) fn preprocessing(text: &str, config: &ClipSegConfig) -> Result<Preprocessing, String> {
     let Preprocess { mean, std } = file(text)?.preprocess_cfg;
-    let own = Preprocessing::of(config);
+    let own = config.preprocessing();
     Ok(Preprocessing {
         mean: mean.unwrap_or(own.mean),
         std: std.unwrap_or(own.std),
@@ -262,7 +264,7 @@ pub fn to_json(config: &ClipSegConfig, preprocessing: &Preprocessing) -> Value {
         img_size: vision.image_size,
         patch_size: vision.patch_size,
     };
-    let whole = Bert::default();
+    let published = Bert::default();
     let own = text.bert.as_ref();
     let bert = Bert {
         vocab_size: text.vocab_size,
@@ -270,8 +272,8 @@ pub fn to_json(config: &ClipSegConfig, preprocessing: &Preprocessing) -> Value {
         num_hidden_layers: text.num_hidden_layers,
         num_attention_heads: text.num_attention_heads,
         intermediate_size: text.intermediate_size,
-        max_position_embeddings: own.map_or(whole.max_position_embeddings, |own| own.positions),
-        type_vocab_size: own.map_or(whole.type_vocab_size, |own| own.token_types),
+        max_position_embeddings: own.map_or(published.max_position_embeddings, |own| own.positions),
+        type_vocab_size: own.map_or(published.type_vocab_size, |own| own.token_types),
         layer_norm_eps: text.layer_norm_eps,
         pad_token_id: text.pad_token_id,
     };

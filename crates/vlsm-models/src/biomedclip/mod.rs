@@ -10,60 +10,55 @@
 //! Profile `paper` does so. And it leaves BERT's dropout on in training; that is not done here.
 
 mod config;
-mod names;
+pub mod names;
 
 use burn::tensor::Device;
 
-pub use config::to_json;
-pub(crate) use config::{parse, whole};
-pub use names::{from_open_clip, to_open_clip};
+pub(crate) use config::parse;
+pub use config::{biomedclipseg, to_json};
 
-use crate::base::{Files, Loaded, Network};
+use crate::clipseg::{ClipSeg, random_decoder};
 use crate::error::{ModelError, Result};
-use crate::init;
+use crate::files::{Files, Loaded, config_error};
 use crate::preprocess::Preprocessing;
 use crate::weights;
 
-/// What the decoder of a base without one is initialised by, where it is not trained.
+/// The seed for the decoder of a base without one. Training draws it again from its own seed.
 const DECODER_SEED: u64 = 0;
 
 /// A BiomedCLIP as open_clip writes it, with or without CLIPSeg's decoder: `open_clip_config.json`, the weights and the
 /// vocabulary.
-pub(crate) fn load(files: Files, device: &Device) -> Result<Loaded> {
-    let wrong = |path, message| ModelError::Config { path, message };
+pub(crate) fn load(files: Files, device: &Device) -> Result<Loaded<ClipSeg>> {
     let (path, text) = files.config.unwrap_or_default();
+    let wrong = config_error(&path);
     let decoder = files.decoder.as_ref().map(|(_, text)| text.as_str());
-    let parsed = parse(&text, decoder);
-    let mut config = parsed.map_err(|message| wrong(path.clone(), message))?;
-    let preprocessing = match config::preprocessing(&text, &config) {
-        Ok(preprocessing) => preprocessing,
-        Err(message) => return Err(wrong(path, message)),
-    };
+    let mut config = parse(&text, decoder).map_err(&wrong)?;
+    let preprocessing = config::preprocessing(&text, &config).map_err(&wrong)?;
     let Some(tokenizer) = files.tokenizer else {
-        let message = "the text tower needs its `tokenizer.json` beside this file; copy it there \
+        let message = "the text tower needs its `tokenizer.json` next to this file; copy it there \
                        from where the model came from";
-        return Err(wrong(path, message.into()));
+        return Err(wrong(message.into()));
     };
-    let mut tensors = from_open_clip(files.tensors);
+    let mut tensors = names::from_file(files.tensors);
     config.fresh_decoder = !tensors.keys().any(|name| name.starts_with("decoder."));
     if config.fresh_decoder {
-        tensors.extend(init::decoder(&config, DECODER_SEED));
+        tensors.extend(random_decoder(&config, DECODER_SEED));
     }
-    let (clipseg, mut misfits) = weights::import(config.init(device), tensors, |_| true);
-    if !misfits.is_empty() {
-        for name in misfits.missing.iter_mut().chain(&mut misfits.extra) {
+    let (clipseg, mut mismatch) = weights::import(config.init(device), tensors, |_| true);
+    if !mismatch.is_empty() {
+        for name in mismatch.missing.iter_mut().chain(&mut mismatch.extra) {
             *name = names::in_open_clip(name);
         }
-        for (name, ..) in &mut misfits.misshaped {
+        for (name, ..) in &mut mismatch.shape_mismatches {
             *name = names::in_open_clip(name);
         }
         return Err(ModelError::Weights {
             path: files.weights,
-            message: misfits.describe(),
+            message: mismatch.describe(),
         });
     }
     Ok(Loaded {
-        network: Network::ClipSeg(clipseg),
+        network: clipseg,
         preprocessing: Preprocessing {
             image_size: config.vision_config.image_size,
             ..preprocessing

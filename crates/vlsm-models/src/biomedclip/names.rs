@@ -114,7 +114,7 @@ pub(super) fn in_open_clip(name: &str) -> String {
 }
 
 /// Tensors under open_clip's names to those of a CLIPSeg. BERT's own pooler, which BiomedCLIP does not use, is left out.
-pub fn from_open_clip(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
+pub fn from_file(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
     let mut result = BTreeMap::new();
     for (name, mut tensor) in tensors {
         if name.starts_with("text.transformer.pooler.") {
@@ -148,7 +148,7 @@ pub fn from_open_clip(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String,
 }
 
 /// Tensors under a CLIPSeg's names to those of open_clip.
-pub fn to_open_clip(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
+pub fn to_file(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
     let mut parts: BTreeMap<String, [Option<HostTensor>; 3]> = BTreeMap::new();
     let mut result = BTreeMap::new();
     for (name, mut tensor) in tensors {

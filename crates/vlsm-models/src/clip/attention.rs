@@ -7,8 +7,7 @@ use burn::tensor::{Device, Tensor, activation};
 use vlsm_kernels::{AttentionConfig, AttentionWeights, Normalisation};
 
 use super::encoder::kernel;
-use crate::adapter::LayerAdapters;
-use crate::linear;
+use crate::adapter::{LayerAdapters, changed};
 
 /// Configuration of [`SelfAttention`].
 #[derive(Debug, Clone)]
@@ -56,10 +55,10 @@ impl SelfAttention {
     ) -> Tensor<3> {
         let lora = adapters.lora;
         let weights = AttentionWeights {
-            query: linear::changed(&self.q_proj, lora.and_then(|lora| lora.q_proj.as_ref())),
-            key: linear::changed(&self.k_proj, lora.and_then(|lora| lora.k_proj.as_ref())),
-            value: linear::changed(&self.v_proj, lora.and_then(|lora| lora.v_proj.as_ref())),
-            output: linear::changed(&self.out_proj, lora.and_then(|lora| lora.out_proj.as_ref())),
+            query: changed(&self.q_proj, lora.and_then(|lora| lora.q_proj.as_ref())),
+            key: changed(&self.k_proj, lora.and_then(|lora| lora.k_proj.as_ref())),
+            value: changed(&self.v_proj, lora.and_then(|lora| lora.v_proj.as_ref())),
+            output: changed(&self.out_proj, lora.and_then(|lora| lora.out_proj.as_ref())),
         };
         let adapter = kernel(adapters.attention);
         let config = AttentionConfig {

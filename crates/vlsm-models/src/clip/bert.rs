@@ -4,9 +4,9 @@ use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
+use super::config::{BertConfig, TextConfig};
 use super::{Encoder, EncoderConfig, LayerNorm, TextStates, TokenBatch};
 use crate::adapter::LayerAdapters;
-use crate::config::{BertConfig, TextConfig};
 
 /// Token, position and token-type embeddings, normalised. All tokens are of the first type.
 #[derive(Module, Debug)]
@@ -78,14 +78,14 @@ impl BertTower {
         let device = self.embeddings.position_embedding.weight.val().device();
         let order = TensorData::new(order, [tokens.len()]);
         let order = Tensor::<1, Int>::from_data(order, &device);
-        let mut columns = columns
+        let columns = columns
             .into_iter()
             .map(|column| Tensor::cat(column, 0).select(0, order.clone()));
-        let first = columns.next();
-        let first = first.unwrap_or_else(|| Tensor::zeros([0, 0], &device));
+        let mut columns: Vec<Tensor<2>> = columns.collect();
+        let first = columns.remove(0);
         TextStates {
             pooled: activation::gelu(self.projection.forward(first)),
-            tapped: columns.collect(),
+            tapped: columns,
         }
     }
 

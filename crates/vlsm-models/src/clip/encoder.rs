@@ -6,10 +6,10 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use vlsm_kernels::{Adapter, MlpWeights, Normalisation};
 
+use super::config::{TextConfig, VisionConfig};
 use super::{LayerNorm, SelfAttention, SelfAttentionConfig};
-use crate::adapter::{AdapterBlock, LayerAdapters};
-use crate::config::{Activation, TextConfig, VisionConfig};
-use crate::linear;
+use crate::activation::Activation;
+use crate::adapter::{AdapterBlock, LayerAdapters, changed};
 
 /// Configuration of an [`Mlp`].
 #[derive(Debug, Clone)]
@@ -52,8 +52,8 @@ impl Mlp {
     ) -> Tensor<3> {
         let lora = adapters.lora;
         let weights = MlpWeights {
-            expand: linear::changed(&self.fc1, lora.and_then(|lora| lora.fc1.as_ref())),
-            contract: linear::changed(&self.fc2, lora.and_then(|lora| lora.fc2.as_ref())),
+            expand: changed(&self.fc1, lora.and_then(|lora| lora.fc1.as_ref())),
+            contract: changed(&self.fc2, lora.and_then(|lora| lora.fc2.as_ref())),
         };
         let adapter = kernel(adapters.output);
         vlsm_kernels::mlp_sublayer(x, norm, weights, adapter, self.activation.into())

@@ -3,7 +3,9 @@
 
 mod attention;
 mod bert;
+pub mod config;
 mod encoder;
+pub(crate) mod init;
 mod layer_norm;
 pub mod openai;
 mod text;

@@ -4,9 +4,9 @@ use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use super::config::TextConfig;
 use super::{BertTower, Encoder, EncoderConfig, LayerNorm};
 use crate::adapter::LayerAdapters;
-use crate::config::TextConfig;
 use crate::error::{ModelError, Result};
 
 /// Tokenized prompts, cut behind the end-of-text token and padded to the longest.

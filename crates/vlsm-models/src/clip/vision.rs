@@ -5,9 +5,9 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer};
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::config::VisionConfig;
 use super::{Encoder, EncoderConfig, EncoderLayer, LayerNorm};
 use crate::adapter::LayerAdapters;
-use crate::config::VisionConfig;
 use crate::resize::{self, Corners, Filter};
 
 /// Patch, class and position embeddings.

@@ -5,9 +5,11 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
 use super::Upsample;
+use crate::activation::Activation;
 use crate::adapter::LayerAdapters;
 use crate::clip::{EncoderLayer, EncoderLayerConfig};
-use crate::config::{Activation, ClipSegConfig};
+use crate::clipseg::ClipSegConfig;
+use crate::error::{ModelError, Result};
 
 /// CLIPSeg's decoder.
 #[derive(Module, Debug)]
@@ -58,7 +60,18 @@ impl Decoder {
 
     /// [Reduced](Self::reduce) states, shallowest first, and conditional embeddings `[batch, projection]`, to logits
     /// `[batch, side, side]`.
-    pub fn forward(&self, reduced: &[Tensor<3>], conditional: Tensor<2>) -> Tensor<3> {
+    ///
+    /// # Errors
+    /// If there are not as many states as decoder layers.
+    pub fn forward(&self, reduced: &[Tensor<3>], conditional: Tensor<2>) -> Result<Tensor<3>> {
+        let wrong_number = || ModelError::States {
+            what: "CLIPSeg's decoder".into(),
+            expected: self.layers.len(),
+            found: reduced.len(),
+        };
+        if reduced.len() != self.layers.len() {
+            return Err(wrong_number());
+        }
         let mut x: Option<Tensor<3>> = None;
         for (index, (state, layer)) in reduced.iter().rev().zip(&self.layers).enumerate() {
             let state = state.clone();
@@ -77,15 +90,12 @@ impl Decoder {
             }
             x = Some(layer.forward_post_norm(y, LayerAdapters::default()));
         }
-        let Some(x) = x else {
-            // The configuration has at least one tap.
-            return Tensor::zeros([0, 0, 0], &conditional.device());
-        };
+        let x = x.ok_or_else(wrong_number)?;
         let [batch, tokens, width] = x.dims();
         let grid = (tokens - 1).isqrt();
         let map = x
             .slice([0..batch, 1..tokens, 0..width])
             .reshape([batch, grid, grid, width]);
-        self.transposed_convolution.forward(map).squeeze_dim(3)
+        Ok(self.transposed_convolution.forward(map).squeeze_dim(3))
     }
 }

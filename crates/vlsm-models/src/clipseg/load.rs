@@ -2,30 +2,19 @@
 
 use burn::tensor::Device;
 
-use crate::base::{Files, Loaded, Network, fill};
-use crate::config::ClipSegConfig;
-use crate::error::{ModelError, Result};
-use crate::preprocess::Preprocessing;
-use crate::tokenizer::Tokenizer;
+use super::{ClipSeg, ClipSegConfig};
+use crate::error::Result;
+use crate::files::{Files, Loaded, config_error, fill};
 
-/// A CLIPSeg as Transformers writes it: `config.json`, `preprocessor_config.json`, the weights, and a vocabulary, in whose
-/// absence it is CLIP's.
-pub(crate) fn load(files: Files, device: &Device) -> Result<Loaded> {
-    let wrong = |path, message| ModelError::Config { path, message };
-    let (path, text) = files.config.unwrap_or_default();
-    let config = ClipSegConfig::parse(&text).map_err(|message| wrong(path, message))?;
-    let mut preprocessing = Preprocessing::of(&config);
-    if let Some((path, text)) = files.preprocessor {
-        preprocessing =
-            Preprocessing::parse(&text, preprocessing).map_err(|message| wrong(path, message))?;
-    }
-    let tokenizer = match files.tokenizer {
-        Some(tokenizer) => tokenizer,
-        None => Tokenizer::embedded()?,
-    };
-    let clipseg = fill(config.init(device), files.tensors, &files.weights)?;
+/// A CLIPSeg as Transformers writes it: `config.json`, `preprocessor_config.json`, the weights, and a vocabulary, by default
+/// CLIP's.
+pub(crate) fn load(mut files: Files, device: &Device) -> Result<Loaded<ClipSeg>> {
+    let (path, text) = files.config.take().unwrap_or_default();
+    let config = ClipSegConfig::parse(&text).map_err(config_error(&path))?;
+    let preprocessing = files.preprocessing(config.preprocessing())?;
+    let tokenizer = files.tokenizer_or_clip()?;
     Ok(Loaded {
-        network: Network::ClipSeg(clipseg),
+        network: fill(config.init(device), files.tensors, &files.weights)?,
         preprocessing,
         tokenizer,
     })

@@ -1,6 +1,8 @@
 //! CLIPSeg (Lüddecke and Ecker 2022): CLIP's towers and a decoder conditioned on the text.
 
+mod config;
 mod decoder;
+mod init;
 mod load;
 mod model;
 mod upsample;
@@ -9,13 +11,15 @@ use burn::module::{Module, Param};
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
+pub use config::ClipSegConfig;
 pub use decoder::Decoder;
+
+pub use init::{random_decoder, random_weights};
 pub(crate) use load::load;
-pub use model::AdaptedClipSeg;
+pub use model::ClipSegModel;
 pub use upsample::{ComplexUpsample, StridedConvTranspose, Upsample};
 
 use crate::clip::{TextModel, VisionTower};
-use crate::config::ClipSegConfig;
 
 /// CLIP: both towers and their projections.
 #[derive(Module, Debug)]

@@ -3,27 +3,26 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::ClipSeg;
-use crate::adapter::{Adapters, LayerAdapters};
+use super::{ClipSeg, random_decoder};
+use crate::adapter::{self, Adapters, LayerAdapters};
 use crate::clip::{TextStates, TokenBatch};
-use crate::error::Result;
-use crate::init;
+use crate::contract::{HiddenStates, SegmentationModel, expect_states};
+use crate::error::{ModelError, Result};
 use crate::method::{MethodConfig, Profile};
-use crate::model::{SegmentationModel, States};
 use crate::preprocess::check_image_size;
 use crate::weights;
 
 /// A CLIPSeg with the adapters of a method. Its parameters have the published names: those of the
 /// base start with `clipseg.`.
 #[derive(Module, Debug)]
-pub struct AdaptedClipSeg {
+pub struct ClipSegModel {
     clipseg: ClipSeg,
     adapters: Option<Adapters>,
     #[module(skip)]
     method: MethodConfig,
 }
 
-impl AdaptedClipSeg {
+impl ClipSegModel {
     /// A CLIPSeg with fresh adapters, initialised by `seed`.
     ///
     /// # Errors
@@ -35,10 +34,10 @@ impl AdaptedClipSeg {
             clipseg.config.extract_layers.clone_from(taps);
         }
         if clipseg.config.fresh_decoder && method.trains_decoder() {
-            let decoder = init::decoder(&clipseg.config, seed);
+            let decoder = random_decoder(&clipseg.config, seed);
             clipseg = weights::import(clipseg, decoder, |name| name.starts_with("decoder.")).0;
         }
-        // What lies behind the last tap is never run: two of twelve layers, a tenth of a base's memory.
+        // The layers after the last tap are never run: two of twelve, a tenth of a base's memory.
         clipseg
             .clip
             .vision_model
@@ -47,18 +46,18 @@ impl AdaptedClipSeg {
         let adapters = Adapters::new(&method, &clipseg.config, &device)?;
         Ok(Self {
             clipseg,
-            adapters: init::adapters(adapters, method.init(), seed),
+            adapters: adapter::initialised(adapters, method.init(), seed),
             method,
         })
     }
 }
 
-impl SegmentationModel for AdaptedClipSeg {
+impl SegmentationModel for ClipSegModel {
     fn method(&self) -> &MethodConfig {
         &self.method
     }
 
-    fn vision_states(&self, pixels: Tensor<4>) -> States {
+    fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates {
         let tower = &self.clipseg.clip.vision_model;
         tower.forward(pixels, &self.clipseg.config.extract_layers, |layer| {
             let adapters = self.adapters.as_ref();
@@ -73,12 +72,20 @@ impl SegmentationModel for AdaptedClipSeg {
         (!self.method.trains_vision_tower()).then(|| vec![shape; config.extract_layers.len()])
     }
 
-    fn features(&self, states: States) -> States {
+    fn features(&self, states: HiddenStates) -> Result<HiddenStates> {
+        let taps = self.clipseg.config.extract_layers.len();
+        if states.len() != taps {
+            return Err(ModelError::States {
+                what: "CLIPSeg's vision states".into(),
+                expected: taps,
+                found: states.len(),
+            });
+        }
         let states = match &self.adapters {
             Some(adapters) => adapters.adapt_taps(states),
             None => states,
         };
-        self.clipseg.decoder.reduce(states)
+        Ok(self.clipseg.decoder.reduce(states))
     }
 
     fn context_length(&self) -> usize {
@@ -89,8 +96,8 @@ impl SegmentationModel for AdaptedClipSeg {
         TokenBatch::new(prompts, &self.clipseg.config.text_config)
     }
 
-    /// The projected embedding, and behind it the tapped states that the adapters want.
-    fn text_states(&self, tokens: &TokenBatch) -> States {
+    /// The projected embedding, then the tapped states that the adapters read.
+    fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
         let clip = &self.clipseg.clip;
         let taps = self.adapters.as_ref().map_or(&[][..], Adapters::text_taps);
         let TextStates { pooled, tapped } = clip.text_model.forward(tokens, taps, |layer| {
@@ -107,22 +114,28 @@ impl SegmentationModel for AdaptedClipSeg {
     }
 
     /// The conditional embedding, `[prompts, 1, projection]`.
-    fn condition(&self, states: States) -> States {
+    fn condition_text(&self, states: HiddenStates) -> Result<HiddenStates> {
+        let taps = self.adapters.as_ref().map_or(&[][..], Adapters::text_taps);
+        let (expected, found) = (1 + taps.len(), states.len());
         let mut states = states.into_iter().map(|state| state.squeeze_dim::<2>(1));
-        let (Some(embedding), tapped) = (states.next(), states.collect()) else {
-            return States::new();
+        let (true, Some(embedding)) = (found == expected, states.next()) else {
+            return Err(ModelError::States {
+                what: "CLIPSeg's text states".into(),
+                expected,
+                found,
+            });
         };
+        let tapped = states.collect();
         let embedding = match &self.adapters {
             Some(adapters) => adapters.adapt_text(embedding, tapped),
             None => embedding,
         };
-        vec![embedding.unsqueeze_dim(1)]
+        Ok(vec![embedding.unsqueeze_dim(1)])
     }
 
-    fn decode(&self, features: &[Tensor<3>], text: States) -> Tensor<3> {
-        let text = text.into_iter().next().map(|state| state.squeeze_dim(1));
-        let text = text.unwrap_or_else(|| Tensor::zeros([0, 0], &self.device()));
-        self.clipseg.decoder.forward(features, text)
+    fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>> {
+        let [text] = expect_states(text, "CLIPSeg's conditional embedding")?;
+        self.clipseg.decoder.forward(features, text.squeeze_dim(1))
     }
 
     fn output_size(&self, image_size: usize) -> Result<usize> {

@@ -5,7 +5,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Initializer, PaddingConfig2d};
 use burn::tensor::{Device, Tensor, activation};
 
-use crate::config::ClipSegConfig;
+use crate::clipseg::ClipSegConfig;
 
 /// A transposed convolution whose stride equals its kernel, so that no two outputs overlap: every
 /// pixel becomes a `kernel x kernel` block, by one matrix product.

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, activation};
 
-use super::Pass;
+use super::Mode;
 
 /// Queries, keys and values, each `[batch, tokens, width]`, keys and values of as many tokens, to mixed values
 /// `[batch, query tokens, width]`. `mask`, `[batch, tokens]`, is added to each key's scores; `dropout` is of the shares.
@@ -12,7 +12,7 @@ pub(super) fn mix(
     [query, key, value]: [Tensor<3>; 3],
     heads: usize,
     mask: Option<Tensor<2>>,
-    pass: Pass<'_>,
+    mode: Mode<'_>,
     dropout: f64,
 ) -> Tensor<3> {
     let [batch, queries, width] = query.dims();
@@ -27,7 +27,7 @@ pub(super) fn mix(
     if let Some(mask) = mask {
         scores = scores + mask.reshape([batch, 1, 1, keys]);
     }
-    let shares = pass.dropout(activation::softmax(scores, 3), dropout);
+    let shares = mode.dropout(activation::softmax(scores, 3), dropout);
     shares
         .matmul(by_head(value, keys))
         .swap_dims(1, 2)
@@ -66,14 +66,14 @@ impl Attention {
         &self,
         [query, key, value]: [Tensor<3>; 3],
         mask: Option<Tensor<2>>,
-        pass: Pass<'_>,
+        mode: Mode<'_>,
     ) -> Tensor<3> {
         let projected = [
             self.q_proj.forward(query),
             self.k_proj.forward(key),
             self.v_proj.forward(value),
         ];
-        let mixed = mix(projected, self.heads, mask, pass, self.dropout);
+        let mixed = mix(projected, self.heads, mask, mode, self.dropout);
         self.out_proj.forward(mixed)
     }
 }

@@ -6,8 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::EXPANSION;
-use crate::config::{TextConfig, read_file};
+use crate::clip::config::TextConfig;
 use crate::error::Result;
+use crate::files::read_config;
 use crate::tensor_file::HostTensor;
 
 /// CLIP's ResNet.
@@ -133,7 +134,7 @@ impl CrisConfig {
     /// If the file cannot be read, is not JSON, is not a CRIS's, or describes a model that cannot be built; the field is
     /// named.
     pub fn read(path: &Path) -> Result<Self> {
-        read_file(path, Self::parse)
+        read_config(path, Self::parse)
     }
 
     /// Parses a `config.json`, as [`read`](Self::read) does.
@@ -259,7 +260,7 @@ impl CrisConfig {
         self.fpn_out[1]
     }
 
-    /// The configuration of weights under published names (see [`published`](super::published)), of a CRIS or of a CLIP;
+    /// The configuration of weights under published names (see [`names`](super::names)), of a CRIS or of a CLIP;
     /// what shapes cannot say, or a CLIP has not, is as in the VLSM papers. As in CLIP, a head is 64 wide and the last
     /// token of the vocabulary ends a prompt.
     ///

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use super::attention::Attention;
 use super::config::CrisConfig;
-use super::{Pass, TextFeatures};
+use super::{Mode, TextFeatures};
 use crate::clip::LayerNorm;
 
 /// PyTorch's default.
@@ -69,7 +69,7 @@ impl Decoder {
     }
 
     /// A map `[batch, width, height, width]` and the words of as many prompts to a map of the same shape.
-    pub(super) fn forward(&self, map: Tensor<4>, text: &TextFeatures, pass: Pass<'_>) -> Tensor<4> {
+    pub(super) fn forward(&self, map: Tensor<4>, text: &TextFeatures, mode: Mode<'_>) -> Tensor<4> {
         let shape @ [batch, width, rows, columns] = map.dims();
         let device = map.device();
         let placed = |positions: Tensor<2>| positions.cast(map.dtype()).unsqueeze::<3>();
@@ -78,7 +78,7 @@ impl Decoder {
         let keys = text.words.clone() + placed(positions_1d(width, length, &device));
         let x = map.reshape([batch, width, rows * columns]).swap_dims(1, 2);
         let x = self.layers.iter().fold(x, |x, layer| {
-            layer.forward(x, &places, keys.clone(), text, pass)
+            layer.forward(x, &places, keys.clone(), text, mode)
         });
         self.norm.forward(x).swap_dims(1, 2).reshape(shape)
     }
@@ -92,22 +92,22 @@ impl DecoderLayer {
         positions: &Tensor<3>,
         keys: Tensor<3>,
         text: &TextFeatures,
-        pass: Pass<'_>,
+        mode: Mode<'_>,
     ) -> Tensor<3> {
-        let drop = |x| pass.dropout(x, self.dropout);
+        let drop = |x| mode.dropout(x, self.dropout);
 
         let value = self.norm1.forward(x.clone());
         let query = value.clone() + positions.clone();
         let y = self
             .self_attn
-            .forward([query.clone(), query, value], None, pass);
+            .forward([query.clone(), query, value], None, mode);
         let x = x + drop(self.self_attn_norm.forward(y));
 
         let query = self.norm2.forward(x.clone()) + positions.clone();
         let mask = Some(text.mask.clone());
         let y = self
             .multihead_attn
-            .forward([query, keys, text.words.clone()], mask, pass);
+            .forward([query, keys, text.words.clone()], mask, mode);
         let x = x + drop(self.cross_attn_norm.forward(y));
 
         let (expand, _, _, norm, contract) = &self.ffn;

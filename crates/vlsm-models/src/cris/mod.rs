@@ -18,12 +18,12 @@ mod config;
 mod decoder;
 mod init;
 mod load;
+mod mode;
 mod model;
+pub mod names;
 mod neck;
 mod norm;
-mod pass;
 mod projector;
-pub mod published;
 mod vision;
 
 use burn::module::{Module, Param};
@@ -35,10 +35,11 @@ pub use config::{CrisConfig, ResNetConfig};
 pub use decoder::{Decoder, DecoderLayer, Place};
 pub use init::random_weights;
 pub(crate) use load::load;
-pub use model::AdaptedCris;
+pub use load::read_weights;
+pub use mode::{Mode, TrainingPass, update_statistics};
+pub use model::CrisModel;
 pub use neck::{CoordConv, Neck};
 pub use norm::BatchNorm;
-pub use pass::{Pass, TrainingPass, update_statistics};
 pub use projector::Projector;
 pub use vision::{AttentionPool, Bottleneck, ResNet};
 
@@ -70,10 +71,10 @@ pub struct Backbone {
 }
 
 /// CRIS. Its parameters have the published names, but for the text tower's and the projections of attention, which
-/// [`published`] translates.
+/// [`names`] translates.
 ///
 /// **Normalisation.** Running statistics are parameters, named `running_mean` and `running_var`, that no method trains
-/// ([`is_statistic`]); a training [`Pass`] notes what moves them. What the published programs do:
+/// ([`is_statistic`]); a training [`Mode`] notes what moves them. What the published programs do:
 ///
 /// | | vision tower | neck, projector |
 /// |---|---|---|
@@ -216,26 +217,26 @@ impl Cris {
         if !self.fresh {
             return self;
         }
-        let mut start = init::beside_clip(&self.config, seed);
+        let mut start = init::without_clip(&self.config, seed);
         weights::fill(self, |name, _| Some(start.remove(name)?.data))
     }
 
     /// Pixels `[batch, 3, side, side]`, normalised by [`CLIP_MEAN`] and [`CLIP_STD`], to the vision tower's maps C3, C4 and
     /// C5; the side is a multiple of 32. Where the backbone is frozen and the pass is an evaluation, they depend on nothing
     /// that is trained.
-    pub fn vision_states(&self, pixels: Tensor<4>, pass: Pass<'_>) -> [Tensor<4>; 3] {
-        self.backbone.visual.forward(pixels, pass)
+    pub fn vision_states(&self, pixels: Tensor<4>, mode: Mode<'_>) -> [Tensor<4>; 3] {
+        self.backbone.visual.forward(pixels, mode)
     }
 
     /// The maps C3, C4 and C5 to features.
-    pub fn features(&self, states: [Tensor<4>; 3], pass: Pass<'_>) -> ImageFeatures {
-        self.neck.project(states, pass)
+    pub fn features(&self, states: [Tensor<4>; 3], mode: Mode<'_>) -> ImageFeatures {
+        self.neck.project(states, mode)
     }
 
     /// Pixels `[batch, 3, side, side]` to features: [`vision_states`](Self::vision_states) and
     /// [`features`](Self::features).
-    pub fn encode_image(&self, pixels: Tensor<4>, pass: Pass<'_>) -> ImageFeatures {
-        self.features(self.vision_states(pixels, pass), pass)
+    pub fn encode_image(&self, pixels: Tensor<4>, mode: Mode<'_>) -> ImageFeatures {
+        self.features(self.vision_states(pixels, mode), mode)
     }
 
     /// Tokens to words, pooled state and mask. The text tower has neither normalisation over batches nor dropout, so that
@@ -281,14 +282,14 @@ impl Cris {
         &self,
         features: &ImageFeatures,
         text: &TextFeatures,
-        pass: Pass<'_>,
+        mode: Mode<'_>,
     ) -> Tensor<3> {
         let map = self
             .neck
-            .forward(features.clone(), text.state.clone(), pass);
+            .forward(features.clone(), text.state.clone(), mode);
         let [_, _, rows, columns] = map.dims();
-        let map = self.decoder.forward(map, text, pass);
-        let logits = self.proj.forward(map, text.state.clone(), pass);
+        let map = self.decoder.forward(map, text, mode);
+        let logits = self.proj.forward(map, text.state.clone(), mode);
         let side = [rows, columns].map(|places| places * MAP_STRIDE);
         resize(logits, side, Filter::Bicubic, Corners::Centres).squeeze_dim(1)
     }

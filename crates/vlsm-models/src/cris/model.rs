@@ -6,12 +6,12 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::{
-    Cris, ImageFeatures, Pass, TextFeatures, TrainingPass, is_statistic, trains, update_statistics,
+    Cris, ImageFeatures, Mode, TextFeatures, TrainingPass, is_statistic, trains, update_statistics,
 };
 use crate::clip::TokenBatch;
+use crate::contract::{HiddenStates, SegmentationModel, expect_states};
 use crate::error::{ModelError, Result};
 use crate::method::{MethodConfig, MethodKind, Statistics};
-use crate::model::{SegmentationModel, States};
 
 /// A CRIS, of which a method trains all but CLIP (`decoder`), everything (`full`, as in the papers), or nothing. Names of its
 /// parameters start with `cris.`.
@@ -20,7 +20,7 @@ use crate::model::{SegmentationModel, States};
 /// drops out, as the published programs do; a CLIP that is not trained is left in evaluation. With [`Statistics::Running`]
 /// training runs as evaluation does. Scales and shifts of normalisations are trained in both.
 #[derive(Module, Debug)]
-pub struct AdaptedCris {
+pub struct CrisModel {
     cris: Cris,
     #[module(skip)]
     method: MethodConfig,
@@ -29,7 +29,7 @@ pub struct AdaptedCris {
     step: Option<Arc<TrainingPass>>,
 }
 
-impl AdaptedCris {
+impl CrisModel {
     /// A CRIS with the masking of the method's profile; what was not in the base's files is initialised by `seed`.
     ///
     /// # Errors
@@ -50,10 +50,10 @@ impl AdaptedCris {
         })
     }
 
-    fn pass(&self) -> Pass<'_> {
+    fn mode(&self) -> Mode<'_> {
         self.step
             .as_deref()
-            .map_or(Pass::Evaluation, Pass::Training)
+            .map_or(Mode::Evaluation, Mode::Training)
     }
 
     fn trains_clip(&self) -> bool {
@@ -61,19 +61,19 @@ impl AdaptedCris {
     }
 }
 
-impl SegmentationModel for AdaptedCris {
+impl SegmentationModel for CrisModel {
     fn method(&self) -> &MethodConfig {
         &self.method
     }
 
     /// The maps C3, C4 and C5.
-    fn vision_states(&self, pixels: Tensor<4>) -> States {
-        let pass = if self.trains_clip() {
-            self.pass()
+    fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates {
+        let mode = if self.trains_clip() {
+            self.mode()
         } else {
-            Pass::Evaluation
+            Mode::Evaluation
         };
-        self.cris.vision_states(pixels, pass).map(flat).into()
+        self.cris.vision_states(pixels, mode).map(flat).into()
     }
 
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
@@ -82,12 +82,11 @@ impl SegmentationModel for AdaptedCris {
     }
 
     /// The parts of [`ImageFeatures`], in order.
-    fn features(&self, states: States) -> States {
-        let Ok(states) = <[Tensor<3>; 3]>::try_from(states) else {
-            return States::new();
-        };
-        let ImageFeatures { low, middle, high } = self.cris.features(states.map(map), self.pass());
-        [low, middle, high].map(flat).into()
+    fn features(&self, states: HiddenStates) -> Result<HiddenStates> {
+        let [c3, c4, c5] = expect_states(states, "CRIS's vision states")?;
+        let states = [map(c3)?, map(c4)?, map(c5)?];
+        let ImageFeatures { low, middle, high } = self.cris.features(states, self.mode());
+        Ok([low, middle, high].map(flat).into())
     }
 
     fn context_length(&self) -> usize {
@@ -100,7 +99,7 @@ impl SegmentationModel for AdaptedCris {
 
     /// Words, pooled state, and for each token 1 where pixels attend to it, else 0; as many tokens as a prompt can have, so
     /// that sums over them do not depend on the prompts beside it.
-    fn text_states(&self, tokens: &TokenBatch) -> States {
+    fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
         let text = self.cris.encode_text(tokens, self.method.profile);
         let seen = text.mask.equal_elem(0.0).float();
         let [_, length] = seen.dims();
@@ -116,28 +115,27 @@ impl SegmentationModel for AdaptedCris {
         !self.trains_clip()
     }
 
-    fn condition(&self, states: States) -> States {
-        states
+    fn condition_text(&self, states: HiddenStates) -> Result<HiddenStates> {
+        Ok(expect_states::<3>(states, "CRIS's text states")?.into())
     }
 
-    fn decode(&self, features: &[Tensor<3>], text: States) -> Tensor<3> {
-        let ([low, middle, high], [words, state, seen]) = (features, &text[..]) else {
-            return Tensor::zeros([0, 0, 0], &self.device());
-        };
+    fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>> {
+        let [low, middle, high] = expect_states(features.to_vec(), "CRIS's features")?;
+        let [words, state, seen] = expect_states(text, "CRIS's text")?;
         let features = ImageFeatures {
-            low: map(low.clone()),
-            middle: map(middle.clone()),
-            high: map(high.clone()),
+            low: map(low)?,
+            middle: map(middle)?,
+            high: map(high)?,
         };
-        let seen = seen.clone().squeeze_dim::<2>(2);
+        let seen = seen.squeeze_dim::<2>(2);
         let text = TextFeatures {
-            words: words.clone(),
-            state: state.clone().squeeze_dim(1),
+            words,
+            state: state.squeeze_dim(1),
             mask: seen
                 .zeros_like()
                 .mask_fill(seen.equal_elem(0.0), f32::NEG_INFINITY),
         };
-        self.cris.decode(&features, &text, self.pass())
+        Ok(self.cris.decode(&features, &text, self.mode()))
     }
 
     fn output_size(&self, image_size: usize) -> Result<usize> {
@@ -151,21 +149,21 @@ impl SegmentationModel for AdaptedCris {
 
     fn saves(&self, name: &str) -> bool {
         let moves = |name: &str| {
-            self.notes_batches()
+            self.uses_batch_statistics()
                 && is_statistic(name)
                 && (self.trains_clip() || !name.starts_with("backbone."))
         };
         self.trains(name) || name.strip_prefix("cris.").is_some_and(moves)
     }
 
-    fn notes_batches(&self) -> bool {
+    fn uses_batch_statistics(&self) -> bool {
         let trained = matches!(self.method.kind, MethodKind::Full | MethodKind::Decoder);
         trained && self.method.statistics() == Statistics::Batch
     }
 
     fn begin_step(mut self, seed: u64) -> Self {
         self.step = self
-            .notes_batches()
+            .uses_batch_statistics()
             .then(|| Arc::new(TrainingPass::new(seed)));
         self
     }
@@ -184,11 +182,20 @@ fn flat(map: Tensor<4>) -> Tensor<3> {
     map.reshape([batch, channels, rows * columns])
 }
 
-/// The square map that a state is of.
-fn map(state: Tensor<3>) -> Tensor<4> {
-    let [batch, channels, places] = state.dims();
-    let side = places.isqrt();
-    state.reshape([batch, channels, side, side])
+/// The square map of a state.
+///
+/// # Errors
+/// If the state's length is not that of a square map.
+fn map(state: Tensor<3>) -> Result<Tensor<4>> {
+    let [batch, channels, length] = state.dims();
+    let side = length.isqrt();
+    if side * side != length {
+        return Err(ModelError::StateLength {
+            what: "CRIS's image state".into(),
+            length,
+        });
+    }
+    Ok(state.reshape([batch, channels, side, side]))
 }
 
 #[cfg(test)]
@@ -207,7 +214,7 @@ mod tests {
                 kind,
                 ..MethodConfig::default()
             };
-            let error = AdaptedCris::new(&cris, method, 0).unwrap_err();
+            let error = CrisModel::new(&cris, method, 0).unwrap_err();
             assert!(error.to_string().contains("\"decoder\""), "{error}");
         }
     }
@@ -222,7 +229,7 @@ mod tests {
                 profile: Profile::Default,
                 ..MethodConfig::default()
             };
-            AdaptedCris::new(&cris, method, 0).unwrap()
+            CrisModel::new(&cris, method, 0).unwrap()
         };
         assert_eq!(model(MethodKind::Full).frozen_vision(64), None);
         let model = model(MethodKind::Decoder);

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, activation};
 use super::config::CrisConfig;
 use super::norm::{BatchNorm, ConvLayer, conv_layer, forward_layer};
 use super::vision::halve;
-use super::{ImageFeatures, Pass};
+use super::{ImageFeatures, Mode};
 use crate::resize::{Corners, Filter, resize};
 
 /// Doubles a map's sides bilinearly (PyTorch's `align_corners=False`).
@@ -25,7 +25,7 @@ pub struct CoordConv {
 
 impl CoordConv {
     /// `[batch, width, height, width]` to the same shape.
-    fn forward(&self, x: Tensor<4>, pass: Pass<'_>) -> Tensor<4> {
+    fn forward(&self, x: Tensor<4>, mode: Mode<'_>) -> Tensor<4> {
         let [batch, _, rows, columns] = x.dims();
         let device = x.device();
         let along = |count: usize| -> Tensor<1> {
@@ -36,7 +36,7 @@ impl CoordConv {
         let shape = [batch, 1, rows, columns];
         let column = along(columns).reshape([1, 1, 1, columns]).expand(shape);
         let row = along(rows).reshape([1, 1, rows, 1]).expand(shape);
-        forward_layer(&self.conv1, Tensor::cat(vec![x, column, row], 1), pass)
+        forward_layer(&self.conv1, Tensor::cat(vec![x, column, row], 1), mode)
     }
 }
 
@@ -85,11 +85,11 @@ impl Neck {
     }
 
     /// What the neck can do with the maps C3, C4 and C5 without knowing the prompt.
-    pub(super) fn project(&self, [c3, c4, c5]: [Tensor<4>; 3], pass: Pass<'_>) -> ImageFeatures {
+    pub(super) fn project(&self, [c3, c4, c5]: [Tensor<4>; 3], mode: Mode<'_>) -> ImageFeatures {
         ImageFeatures {
-            low: halve(forward_layer(&self.f3_v_proj, c3, pass)),
-            middle: forward_layer(&self.f2_v_proj, c4, pass),
-            high: forward_layer(&self.f1_v_proj, c5, pass),
+            low: halve(forward_layer(&self.f3_v_proj, c3, mode)),
+            middle: forward_layer(&self.f2_v_proj, c4, mode),
+            high: forward_layer(&self.f1_v_proj, c5, mode),
         }
     }
 
@@ -98,27 +98,27 @@ impl Neck {
         &self,
         features: ImageFeatures,
         state: Tensor<2>,
-        pass: Pass<'_>,
+        mode: Mode<'_>,
     ) -> Tensor<4> {
         let ImageFeatures { low, middle, high } = features;
         let (linear, norm) = &self.txt_proj;
-        let gate = activation::relu(norm.forward(linear.forward(state), pass));
+        let gate = activation::relu(norm.forward(linear.forward(state), mode));
         let [batch, channels] = gate.dims();
         let gated = high * gate.reshape([batch, channels, 1, 1]);
-        let normalise = |x, norm: &BatchNorm| norm.forward(x, pass);
+        let normalise = |x, norm: &BatchNorm| norm.forward(x, mode);
         let f5 = activation::relu(self.norm_layer.iter().fold(gated, normalise));
 
         let layer = |layer: &ConvLayer, maps: Vec<Tensor<4>>| {
-            forward_layer(layer, Tensor::cat(maps, 1), pass)
+            forward_layer(layer, Tensor::cat(maps, 1), mode)
         };
         let f4 = layer(&self.f2_cat, vec![middle, double(f5.clone())]);
         let f3 = layer(&self.f3_cat, vec![low, f4.clone()]);
 
-        let q5 = double(forward_layer(&self.f4_proj5, f5, pass));
-        let q4 = forward_layer(&self.f4_proj4, f4, pass);
-        let q3 = forward_layer(&self.f4_proj3, f3, pass);
+        let q5 = double(forward_layer(&self.f4_proj5, f5, mode));
+        let q4 = forward_layer(&self.f4_proj4, f4, mode);
+        let q3 = forward_layer(&self.f4_proj3, f3, mode);
         let q = layer(&self.aggr, vec![q3, q4, q5]);
         let (coordinates, last) = &self.coordconv;
-        forward_layer(last, coordinates.forward(q, pass), pass)
+        forward_layer(last, coordinates.forward(q, mode), mode)
     }
 }

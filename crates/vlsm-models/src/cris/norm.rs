@@ -7,7 +7,7 @@ use burn::tensor::module::{batch_norm_train, conv2d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, activation};
 
-use super::Pass;
+use super::Mode;
 
 /// PyTorch's default.
 const EPSILON: f64 = 1e-5;
@@ -41,12 +41,12 @@ impl BatchNorm {
     ///
     /// A batch with one value a channel has no variance. PyTorch refuses it in training; here it is normalised by the
     /// running statistics, and does not move them.
-    pub fn forward<const D: usize>(&self, x: Tensor<D>, pass: Pass<'_>) -> Tensor<D> {
+    pub fn forward<const D: usize>(&self, x: Tensor<D>, mode: Mode<'_>) -> Tensor<D> {
         let mut per_channel = [1; D];
         per_channel[1] = x.dims()[1];
         let count = x.shape().num_elements() / per_channel[1].max(1);
-        match pass {
-            Pass::Training(training) if count > 1 => {
+        match mode {
+            Mode::Training(training) if count > 1 => {
                 let (weight, bias) = (self.weight.val(), self.bias.val());
                 let result = batch_norm_train(x, weight, bias, EPSILON);
                 let unbiased = result.variance * (count as f64 / (count - 1) as f64);
@@ -93,14 +93,14 @@ pub(super) fn normalised(
     conv: &Conv2d,
     norm: &BatchNorm,
     x: Tensor<4>,
-    pass: Pass<'_>,
+    mode: Mode<'_>,
 ) -> Tensor<4> {
     let weight = conv.weight.val();
     let [output, _, kernel, _] = weight.dims();
     let options = ConvOptions::new(conv.stride, [kernel / 2; 2], [1; 2], 1);
-    match pass {
-        Pass::Training(_) => norm.forward(conv2d(x, weight, None, options), pass),
-        Pass::Evaluation => {
+    match mode {
+        Mode::Training(_) => norm.forward(conv2d(x, weight, None, options), mode),
+        Mode::Evaluation => {
             let (scale, shift) = norm.affine();
             let weight = weight * scale.reshape([output, 1, 1, 1]);
             conv2d(x, weight, Some(shift), options)
@@ -121,6 +121,6 @@ pub(super) fn conv_layer(input: usize, output: usize, kernel: usize, device: &De
 }
 
 /// `[batch, in, height, width]` to `[batch, out, height, width]`.
-pub(super) fn forward_layer(layer: &ConvLayer, x: Tensor<4>, pass: Pass<'_>) -> Tensor<4> {
-    activation::relu(normalised(&layer.0, &layer.1, x, pass))
+pub(super) fn forward_layer(layer: &ConvLayer, x: Tensor<4>, mode: Mode<'_>) -> Tensor<4> {
+    activation::relu(normalised(&layer.0, &layer.1, x, mode))
 }

@@ -5,7 +5,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
-use super::Pass;
+use super::Mode;
 use super::config::CrisConfig;
 use super::decoder::Place;
 use super::neck::double;
@@ -40,10 +40,10 @@ impl Projector {
 
     /// A map `[batch, width, height, width]` and pooled text states `[batch, projection]` to logits
     /// `[batch, 1, 4 height, 4 width]`.
-    pub(super) fn forward(&self, x: Tensor<4>, state: Tensor<2>, pass: Pass<'_>) -> Tensor<4> {
+    pub(super) fn forward(&self, x: Tensor<4>, state: Tensor<2>, mode: Mode<'_>) -> Tensor<4> {
         let (_, first, _, second, last) = &self.vis;
-        let x = forward_layer(first, double(x), pass);
-        let x = last.forward(forward_layer(second, double(x), pass));
+        let x = forward_layer(first, double(x), mode);
+        let x = last.forward(forward_layer(second, double(x), mode));
         let [batch, channels, rows, columns] = x.dims();
         let taps = KERNEL * KERNEL;
         let predicted = self.txt.forward(state);

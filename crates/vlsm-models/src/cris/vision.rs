@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor, activation};
 use super::attention::mix;
 use super::config::ResNetConfig;
 use super::norm::{BatchNorm, ConvLayer, conv_layer, convolution, normalised};
-use super::{EXPANSION, Pass};
+use super::{EXPANSION, Mode};
 use crate::resize::{Corners, Filter, resize};
 
 /// Halves a map's sides, by the mean of each 2x2 block.
@@ -50,13 +50,13 @@ impl Bottleneck {
     }
 
     /// `[batch, in, height, width]` to `[batch, 4 planes, height, width]` or half of these sides.
-    fn forward(&self, x: Tensor<4>, pass: Pass<'_>) -> Tensor<4> {
+    fn forward(&self, x: Tensor<4>, mode: Mode<'_>) -> Tensor<4> {
         let pool = |x| if self.halves { halve(x) } else { x };
-        let y = activation::relu(normalised(&self.conv1, &self.bn1, x.clone(), pass));
-        let y = activation::relu(normalised(&self.conv2, &self.bn2, y, pass));
-        let y = normalised(&self.conv3, &self.bn3, pool(y), pass);
+        let y = activation::relu(normalised(&self.conv1, &self.bn1, x.clone(), mode));
+        let y = activation::relu(normalised(&self.conv2, &self.bn2, y, mode));
+        let y = normalised(&self.conv3, &self.bn3, pool(y), mode);
         let shortcut = match &self.downsample {
-            Some((conv, norm)) => normalised(conv, norm, pool(x), pass),
+            Some((conv, norm)) => normalised(conv, norm, pool(x), mode),
             None => x,
         };
         activation::relu(y + shortcut)
@@ -97,7 +97,7 @@ impl AttentionPool {
     }
 
     /// `[batch, width, height, width]` to `[batch, output, height, width]`.
-    fn forward(&self, x: Tensor<4>, pass: Pass<'_>) -> Tensor<4> {
+    fn forward(&self, x: Tensor<4>, mode: Mode<'_>) -> Tensor<4> {
         let [batch, width, rows, columns] = x.dims();
         let grid = self.native_grid;
         let positions = self
@@ -115,9 +115,9 @@ impl AttentionPool {
             self.k_proj.forward(tokens.clone()),
             self.v_proj.forward(tokens),
         ];
-        let mixed = mix(projected, self.heads, None, pass, 0.0);
+        let mixed = mix(projected, self.heads, None, mode, 0.0);
         let mixed = self.c_proj.forward(mixed).swap_dims(1, 2);
-        let residual = normalised(&self.connect.0, &self.connect.1, x, pass);
+        let residual = normalised(&self.connect.0, &self.connect.1, x, mode);
         activation::relu(mixed.reshape(residual.dims()) + residual)
     }
 }
@@ -177,22 +177,22 @@ impl ResNetConfig {
 impl ResNet {
     /// Pixels `[batch, 3, side, side]` to the maps C3, C4 and C5: `[batch, 8 width, side / 8, side / 8]`,
     /// `[batch, 16 width, side / 16, side / 16]` and `[batch, output, side / 32, side / 32]`.
-    pub fn forward(&self, pixels: Tensor<4>, pass: Pass<'_>) -> [Tensor<4>; 3] {
+    pub fn forward(&self, pixels: Tensor<4>, mode: Mode<'_>) -> [Tensor<4>; 3] {
         let stem = [
             (&self.conv1, &self.bn1),
             (&self.conv2, &self.bn2),
             (&self.conv3, &self.bn3),
         ];
         let x = stem.into_iter().fold(pixels, |x, (conv, norm)| {
-            activation::relu(normalised(conv, norm, x, pass))
+            activation::relu(normalised(conv, norm, x, mode))
         });
         let through = |stage: &[Bottleneck], x| {
             let blocks = stage.iter();
-            blocks.fold(x, |x, block| block.forward(x, pass))
+            blocks.fold(x, |x, block| block.forward(x, mode))
         };
         let c3 = through(&self.layer2, through(&self.layer1, halve(x)));
         let c4 = through(&self.layer3, c3.clone());
         let c5 = through(&self.layer4, c4.clone());
-        [c3, c4, self.attnpool.forward(c5, pass)]
+        [c3, c4, self.attnpool.forward(c5, mode)]
     }
 }

@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use vlsm_image::{ArgMax, ClassList, ClassMap};
 
 use super::PromptEncoder;
+use crate::contract::{SegmentationModel, select};
 use crate::error::Result;
-use crate::model::{SegmentationModel, select};
 use crate::weights::to_host;
 
 /// Labels of a batch of images, each at its width and height, from the features of the images. The decoder answers one
@@ -29,7 +29,7 @@ pub fn label_images<M: SegmentationModel>(
     let texts = encoder.encode(model, &names)?;
     for (index, id) in ids.into_iter().enumerate() {
         let text = select(&texts, &vec![index; sizes.len()]);
-        let logits = model.decode(features, text);
+        let logits = model.decode(features, text)?;
         let [_, height, width] = logits.dims();
         let logits = to_host(logits);
         labels

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::Tensor;
 
+use crate::contract::{HiddenStates, SegmentationModel, concatenate, select};
 use crate::error::Result;
-use crate::model::{SegmentationModel, States, concatenate, select};
 use crate::tokenizer::Tokenizer;
 
 /// The text tower's states of the prompts seen so far, a row each: kept for a whole training if nothing in the tower
 /// is trained, and shared by all that encode prompts in it.
 #[derive(Debug, Clone, Default)]
-pub struct PromptStates(Arc<Mutex<HashMap<String, States>>>);
+pub struct PromptStates(Arc<Mutex<HashMap<String, HiddenStates>>>);
 
 impl PromptStates {
     /// For a training of a model; `None` if the states change in it.
@@ -26,7 +26,7 @@ pub struct PromptEncoder<'a> {
     tokenizer: &'a Tokenizer,
     states: Option<PromptStates>,
     /// What the decoder takes of prompts seen, a row each, while nothing that it depends on is trained.
-    embeddings: Option<HashMap<String, States>>,
+    embeddings: Option<HashMap<String, HiddenStates>>,
 }
 
 impl<'a> PromptEncoder<'a> {
@@ -57,7 +57,11 @@ impl<'a> PromptEncoder<'a> {
     ///
     /// # Errors
     /// If the tokenizer does not belong to the model.
-    pub fn encode<M: SegmentationModel>(&mut self, model: &M, prompts: &[&str]) -> Result<States> {
+    pub fn encode<M: SegmentationModel>(
+        &mut self,
+        model: &M,
+        prompts: &[&str],
+    ) -> Result<HiddenStates> {
         if self.states.is_none() {
             self.states = PromptStates::of(model);
         }
@@ -75,7 +79,7 @@ impl<'a> PromptEncoder<'a> {
                     distinct.push(prompt);
                 }
             }
-            return Ok(select(&model.condition(states(&distinct)?), &places));
+            return Ok(select(&model.condition_text(states(&distinct)?)?, &places));
         };
         if self.states.is_some() {
             let new = prompts
@@ -87,7 +91,7 @@ impl<'a> PromptEncoder<'a> {
         for prompt in prompts {
             if !known.contains_key(*prompt) {
                 // Alone, so that the last bits do not depend on which prompts came together.
-                let embedding = model.condition(states(&[prompt])?).into_iter();
+                let embedding = model.condition_text(states(&[prompt])?)?.into_iter();
                 known.insert((*prompt).to_owned(), embedding.map(Tensor::inner).collect());
             }
             embeddings.extend(known.get(*prompt).cloned());
@@ -101,7 +105,7 @@ fn text_states<M: SegmentationModel>(
     model: &M,
     tokenizer: &Tokenizer,
     prompts: &[&str],
-) -> Result<States> {
+) -> Result<HiddenStates> {
     let ids = prompts
         .iter()
         .map(|prompt| tokenizer.encode(prompt, model.context_length()));
@@ -115,7 +119,7 @@ fn kept_states<M: SegmentationModel>(
     model: &M,
     tokenizer: &Tokenizer,
     prompts: &[&str],
-) -> Result<States> {
+) -> Result<HiddenStates> {
     // Nothing panics while it holds the lock.
     let lock = || kept.0.lock().unwrap_or_else(PoisonError::into_inner);
     let mut new: Vec<&str> = Vec::new();

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{TextConfig, VisionConfig, merge_older_towers, read_file};
+use crate::clip::config::{TextConfig, VisionConfig, merge_older_towers};
 use crate::error::{ModelError, Result};
+use crate::files::read_config;
 use crate::method::Profile;
 
 /// The side network: a vision transformer with queries, and the MLPs behind it.
@@ -106,7 +107,7 @@ impl SanConfig {
     /// If the file cannot be read, is not JSON, is of another kind, or describes a model that cannot be built; the field
     /// is named.
     pub fn read(path: &Path) -> Result<Self> {
-        read_file(path, Self::parse)
+        read_config(path, Self::parse)
     }
 
     /// Parses a `config.json`, as [`read`](Self::read) does.

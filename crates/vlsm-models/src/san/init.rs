@@ -1,54 +1,47 @@
-//! Random weights.
+//! Random weights of a SAN.
 
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
-use rand::distr::Distribution;
-use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::StandardNormal;
 
 use super::SanConfig;
-use crate::config::ClipSegConfig;
-use crate::init;
+use crate::clip::init::ClipInit;
+use crate::init::{self, Shapes, uniform};
 use crate::tensor_file::HostTensor;
-use crate::weights::for_each_parameter;
 
 /// Every parameter of a SAN, by its name in the module: CLIP's by Transformers' scheme, the others as SAN's code does.
 pub fn random_weights(config: &SanConfig, seed: u64) -> BTreeMap<String, HostTensor> {
-    let clip = ClipSegConfig {
-        text_config: config.text_config.clone(),
-        vision_config: config.vision_config.clone(),
-        projection_dim: config.projection_dim,
-        ..ClipSegConfig::default()
-    };
-    let mut tensors = init::towers(&clip, seed);
-    tensors.extend(fresh(config, seed));
+    let clip = ClipInit::new(&config.text_config, &config.vision_config);
+    let mut tensors = init::parameters(
+        &config.init(&Device::flex()),
+        seed,
+        |name| name.starts_with("clip."),
+        |name, shape, _, rng| {
+            let values = clip.values(name, shape, rng);
+            // What is left are biases.
+            values.unwrap_or_else(|| vec![0.0; shape.iter().product()])
+        },
+    );
+    tensors.extend(side_network(config, seed));
     tensors
 }
 
-/// Every parameter but CLIP's, initialised as SAN's code does: timm's scheme for the blocks, Kaiming's (uniform, of gain 1)
+/// Every parameter except CLIP's, initialised as SAN's code does: timm's scheme for the blocks, Kaiming's (uniform, gain 1)
 /// for the fusion layers, PyTorch's for the rest.
-pub(super) fn fresh(config: &SanConfig, seed: u64) -> BTreeMap<String, HostTensor> {
-    let mut shapes = BTreeMap::new();
-    for_each_parameter(&config.init(&Device::flex()), |name, shape| {
-        if !name.starts_with("clip.") {
-            shapes.insert(name.to_owned(), shape.to_vec());
-        }
-    });
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let made = shapes.iter().map(|(name, shape)| {
-        let data = tensor(name, shape, &shapes, config, &mut rng);
-        let shape = shape.clone();
-        (name.clone(), HostTensor { shape, data })
-    });
-    made.collect()
+pub(super) fn side_network(config: &SanConfig, seed: u64) -> BTreeMap<String, HostTensor> {
+    init::parameters(
+        &config.init(&Device::flex()),
+        seed,
+        |name| !name.starts_with("clip."),
+        |name, shape, shapes, rng| values(name, shape, shapes, config, rng),
+    )
 }
 
-fn tensor(
+fn values(
     name: &str,
     shape: &[usize],
-    shapes: &BTreeMap<String, Vec<usize>>,
+    shapes: &Shapes,
     config: &SanConfig,
     rng: &mut ChaCha8Rng,
 ) -> Vec<f32> {
@@ -56,21 +49,14 @@ fn tensor(
     let name = name.strip_prefix("side_adapter_network.").unwrap_or(name);
     let (parent, field) = name.rsplit_once('.').unwrap_or(("", name));
     let part = name.split('.').next().unwrap_or(name);
-    let mut normal = |std: f64| -> Vec<f32> {
-        let samples = (0..count).map(|_| {
-            let value: f64 = StandardNormal.sample(rng);
-            (value * std) as f32
-        });
-        samples.collect()
-    };
     let is_norm = parent.contains("norm");
     match (part, field) {
-        ("bg_embed", _) => normal((config.projection_dim as f64).powf(-0.5)),
+        ("bg_embed", _) => init::normal(count, (config.projection_dim as f64).powf(-0.5), rng),
         // timm truncates at two units, a hundred standard deviations.
-        ("pos_embed" | "query_embed" | "query_pos_embed", _) => normal(0.02),
+        ("pos_embed" | "query_embed" | "query_pos_embed", _) => init::normal(count, 0.02, rng),
         (_, "weight") if is_norm => vec![1.0; count],
         (_, "bias") if is_norm => vec![0.0; count],
-        ("blocks", "weight") => normal(0.02),
+        ("blocks", "weight") => init::normal(count, 0.02, rng),
         ("blocks" | "fusion_layers", "bias") => vec![0.0; count],
         _ => {
             let weight = format!("side_adapter_network.{parent}.weight");
@@ -80,10 +66,7 @@ fn tensor(
             } else {
                 1.0
             };
-            let bound = gain / fan_in.sqrt();
-            (0..count)
-                .map(|_| rng.random_range(-bound..=bound))
-                .collect()
+            uniform(count, gain / fan_in.sqrt(), rng)
         }
     }
 }

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use burn::tensor::Device;
 
 use super::{San, SanConfig};
-use crate::base::{Files, Loaded, Network};
-use crate::error::{ModelError, Result};
+use crate::error::Result;
+use crate::files::{Files, Loaded, config_error, weights_error};
 use crate::preprocess::Preprocessing;
 use crate::tensor_file::HostTensor;
-use crate::tokenizer::Tokenizer;
 
 /// What the side network of a plain CLIP is initialised by, where it is not trained.
 const SIDE_SEED: u64 = 0;
@@ -22,34 +21,24 @@ const PATCHES: [&str; 3] = [
 ];
 
 /// A SAN, or a plain CLIP, which gets a random side network: a folder with `config.json`, or a file of weights alone, which
-/// is then one of CLIP ViT-B/16.
-pub(crate) fn load(files: Files, device: &Device) -> Result<Loaded> {
+/// must then be one of CLIP ViT-B/16.
+pub(crate) fn load(mut files: Files, device: &Device) -> Result<Loaded<San>> {
+    let tensors = std::mem::take(&mut files.tensors);
     let config = match &files.config {
-        Some((path, text)) => SanConfig::parse(text).map_err(|message| ModelError::Config {
-            path: path.clone(),
-            message,
-        })?,
-        None => of_weights(&files.tensors).map_err(|message| ModelError::Weights {
-            path: files.weights.clone(),
-            message,
-        })?,
+        Some((path, text)) => SanConfig::parse(text).map_err(config_error(path))?,
+        None => of_weights(&tensors).map_err(weights_error(&files.weights))?,
     };
-    let san = San::from_tensors(&config, files.tensors, &files.weights, SIDE_SEED, device)?;
-    let mut preprocessing = Preprocessing::clip(config.side_config.image_size);
+    let san = San::from_tensors(&config, tensors, &files.weights, SIDE_SEED, device)?;
+    let default = Preprocessing::clip(config.side_config.image_size);
     // A plain CLIP's own input size is not the side network's.
-    if let Some((path, text)) = files.preprocessor
-        && !san.is_fresh()
-    {
-        preprocessing = Preprocessing::parse(&text, preprocessing)
-            .map_err(|message| ModelError::Config { path, message })?;
-    }
+    let preprocessing = match san.is_fresh() {
+        true => default,
+        false => files.preprocessing(default)?,
+    };
     Ok(Loaded {
-        network: Network::San(san),
+        network: san,
         preprocessing,
-        tokenizer: match files.tokenizer {
-            Some(tokenizer) => tokenizer,
-            None => Tokenizer::embedded()?,
-        },
+        tokenizer: files.tokenizer_or_clip()?,
     })
 }
 

@@ -33,8 +33,7 @@ mod init;
 mod load;
 mod mask_decoder;
 mod model;
-mod names;
-mod published;
+pub mod names;
 mod recognition;
 mod resize;
 mod side;
@@ -51,9 +50,7 @@ pub use config::{SanConfig, SideConfig};
 pub use init::random_weights;
 pub(crate) use load::load;
 pub use mask_decoder::{MaskDecoder, MaskMlp, Masks};
-pub use model::AdaptedSan;
-pub use names::from_published;
-pub use published::to_published;
+pub use model::SanModel;
 pub use side::{FusionLayer, SideNetwork};
 pub use templates::TEMPLATES;
 
@@ -61,6 +58,7 @@ use self::recognition::{recognise, unit_length};
 use crate::adapter::LayerAdapters;
 use crate::clip::{TextTower, TokenBatch, VisionTower};
 use crate::error::{ModelError, Result};
+use crate::files::fill;
 use crate::method::Profile;
 use crate::tensor_file::HostTensor;
 use crate::weights;
@@ -158,22 +156,15 @@ impl San {
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
-        let tensors = from_published(tensors, config);
+        let tensors = names::from_file(tensors, config);
         let part = |name: &str| name.split('.').next().map(str::to_owned);
         let given: BTreeSet<_> = tensors.keys().map(|name| part(name)).collect();
-        let fresh = init::fresh(config, seed).into_iter();
+        let fresh = init::side_network(config, seed).into_iter();
         let fresh = fresh.filter(|(name, _)| !given.contains(&part(name)));
         let tensors = fresh.chain(tensors).collect();
-        let (san, misfits) = weights::import(config.init(device), tensors, |_| true);
-        if misfits.is_empty() {
-            let fresh = !given.contains(&part(names::SIDE));
-            Ok(Self { fresh, ..san })
-        } else {
-            Err(ModelError::Weights {
-                path: path.into(),
-                message: misfits.describe(),
-            })
-        }
+        let san = fill(config.init(device), tensors, path)?;
+        let fresh = !given.contains(&part(names::SIDE));
+        Ok(Self { fresh, ..san })
     }
 
     /// The same model with another start of the side network, by `seed`, if it was not in the file.
@@ -181,7 +172,7 @@ impl San {
         if !self.fresh {
             return self;
         }
-        let mut start = init::fresh(&self.config, seed);
+        let mut start = init::side_network(&self.config, seed);
         weights::fill(self, |name, _| Some(start.remove(name)?.data))
     }
 
@@ -251,8 +242,18 @@ impl San {
     }
 
     /// [Vision states](Self::vision_states) to the mask decoder's masks and biases.
-    pub fn masks(&self, states: &[Tensor<3>]) -> Masks {
+    ///
+    /// # Errors
+    /// If the number of states is wrong.
+    pub fn masks(&self, states: &[Tensor<3>]) -> Result<Masks> {
         let numbers = self.config.states(self.profile);
+        if states.len() != 1 + numbers.len() {
+            return Err(ModelError::States {
+                what: "SAN's vision states".into(),
+                expected: 1 + numbers.len(),
+                found: states.len(),
+            });
+        }
         let state = |number| {
             let place = numbers.iter().position(|state| *state == number)?;
             states.get(1 + place).cloned()
@@ -260,16 +261,19 @@ impl San {
         let side = &self.side_adapter_network;
         let fusions = self.config.fusions(self.profile);
         let [queries, patches] = side.forward(states[0].clone(), &fusions, state);
-        side.mask_decoder.forward(queries, patches)
+        Ok(side.mask_decoder.forward(queries, patches))
     }
 
     /// [Vision states](Self::vision_states) to features.
-    pub fn features(&self, states: Vec<Tensor<3>>) -> SanFeatures {
+    ///
+    /// # Errors
+    /// If the number of states is wrong.
+    pub fn features(&self, states: Vec<Tensor<3>>) -> Result<SanFeatures> {
         let Masks {
             queries,
             pixels,
             biases,
-        } = self.masks(&states);
+        } = self.masks(&states)?;
         let biases = match self.profile {
             Profile::Default => biases,
             Profile::Paper => biases.detach(),
@@ -280,15 +284,18 @@ impl San {
         let biases = resize::halve_by_maximum(biases, grid);
         let inputs = &states[states.len() - layers..];
         let embeddings = recognise(&self.clip, first, inputs, biases);
-        SanFeatures {
+        Ok(SanFeatures {
             queries,
             pixels,
             embeddings,
-        }
+        })
     }
 
     /// Pixels `[batch, 3, side, side]`, normalised, to features.
-    pub fn encode_image(&self, pixels: Tensor<4>) -> SanFeatures {
+    ///
+    /// # Errors
+    /// As [`features`](Self::features).
+    pub fn encode_image(&self, pixels: Tensor<4>) -> Result<SanFeatures> {
         self.features(self.vision_states(pixels))
     }
 

@@ -5,20 +5,20 @@ use burn::tensor::Tensor;
 
 use super::{San, SanFeatures};
 use crate::clip::TokenBatch;
+use crate::contract::{HiddenStates, SegmentationModel, expect_states};
 use crate::error::{ModelError, Result};
 use crate::method::{MethodConfig, MethodKind, Profile};
-use crate::model::{SegmentationModel, States};
 
 /// A SAN, of which a method trains the side network (`decoder`), everything (`full`), or nothing. Names of its parameters
 /// start with `san.`.
 #[derive(Module, Debug)]
-pub struct AdaptedSan {
+pub struct SanModel {
     san: San,
     #[module(skip)]
     method: MethodConfig,
 }
 
-impl AdaptedSan {
+impl SanModel {
     /// A SAN with the arithmetic of the method's profile; a side network that was not in the base's files is initialised by
     /// `seed`.
     ///
@@ -49,12 +49,12 @@ impl AdaptedSan {
     }
 }
 
-impl SegmentationModel for AdaptedSan {
+impl SegmentationModel for SanModel {
     fn method(&self) -> &MethodConfig {
         &self.method
     }
 
-    fn vision_states(&self, pixels: Tensor<4>) -> States {
+    fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates {
         self.san.vision_states(pixels)
     }
 
@@ -63,9 +63,9 @@ impl SegmentationModel for AdaptedSan {
     }
 
     /// The parts of [`SanFeatures`], in order.
-    fn features(&self, states: States) -> States {
-        let features = self.san.features(states);
-        vec![features.queries, features.pixels, features.embeddings]
+    fn features(&self, states: HiddenStates) -> Result<HiddenStates> {
+        let features = self.san.features(states)?;
+        Ok(vec![features.queries, features.pixels, features.embeddings])
     }
 
     fn context_length(&self) -> usize {
@@ -76,7 +76,7 @@ impl SegmentationModel for AdaptedSan {
         TokenBatch::new(prompts, &self.san.config().text_config)
     }
 
-    fn text_states(&self, tokens: &TokenBatch) -> States {
+    fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
         vec![self.san.encode_text(tokens).unsqueeze_dim(1)]
     }
 
@@ -84,20 +84,19 @@ impl SegmentationModel for AdaptedSan {
         !self.trains_clip()
     }
 
-    fn condition(&self, states: States) -> States {
-        states
+    fn condition_text(&self, states: HiddenStates) -> Result<HiddenStates> {
+        Ok(expect_states::<1>(states, "SAN's text states")?.into())
     }
 
-    fn decode(&self, features: &[Tensor<3>], text: States) -> Tensor<3> {
-        let ([queries, pixels, embeddings], [text]) = (features, &text[..]) else {
-            return Tensor::zeros([0, 0, 0], &self.device());
-        };
+    fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>> {
+        let [queries, pixels, embeddings] = expect_states(features.to_vec(), "SAN's features")?;
+        let [text] = expect_states(text, "SAN's text")?;
         let features = SanFeatures {
-            queries: queries.clone(),
-            pixels: pixels.clone(),
-            embeddings: embeddings.clone(),
+            queries,
+            pixels,
+            embeddings,
         };
-        self.san.decode(&features, text.clone().squeeze_dim(1))
+        Ok(self.san.decode(&features, text.squeeze_dim(1)))
     }
 
     fn output_size(&self, image_size: usize) -> Result<usize> {
@@ -140,7 +139,7 @@ mod tests {
                 profile,
                 ..MethodConfig::default()
             };
-            let error = AdaptedSan::new(&san, method, 0).unwrap_err();
+            let error = SanModel::new(&san, method, 0).unwrap_err();
             assert!(error.to_string().contains("\"decoder\""), "{error}");
         }
     }
@@ -152,7 +151,7 @@ mod tests {
             kind: MethodKind::Decoder,
             ..MethodConfig::default()
         };
-        let mut model = AdaptedSan { san, method };
+        let mut model = SanModel { san, method };
         assert_eq!(model.trained_parameters(), 8_219_058);
         model.method.kind = MethodKind::ZeroShot;
         assert_eq!(model.trained_parameters(), 0);

@@ -1,9 +1,10 @@
-//! From the names and layouts of published files to those of the module.
+//! Names and layouts of parameters in published files and in the module.
 
 use std::collections::BTreeMap;
 
 use super::SanConfig;
 use crate::clip::openai;
+use crate::method::Profile;
 use crate::tensor_file::HostTensor;
 
 type Tensors = BTreeMap<String, HostTensor>;
@@ -16,7 +17,7 @@ pub(super) const SIDE: &str = "side_adapter_network.";
 const WRAPPERS: [&str; 3] = ["model.", "net.", "module."];
 
 /// Names in a block of the side network, timm's and Transformers', but for the joint projection.
-pub(super) const IN_BLOCK: [(&str, &str); 4] = [
+const IN_BLOCK: [(&str, &str); 4] = [
     ("attn.proj.", "self_attn.out_proj."),
     ("norm1.", "layer_norm1."),
     ("norm2.", "layer_norm2."),
@@ -24,18 +25,17 @@ pub(super) const IN_BLOCK: [(&str, &str); 4] = [
 ];
 
 /// Names in a fusion layer.
-pub(super) const IN_FUSION: [(&str, &str); 2] =
-    [("input_proj.0.", "norm."), ("input_proj.1.", "projection.")];
+const IN_FUSION: [(&str, &str); 2] = [("input_proj.0.", "norm."), ("input_proj.1.", "projection.")];
 
 /// Tensors of a file in the names and layouts of [`San`](super::San): of SAN's released checkpoints, of VLSM-Adapter's, or of
 /// a CLIP in OpenAI's or Transformers' names. What is not known keeps its name.
-pub fn from_published(tensors: Tensors, config: &SanConfig) -> Tensors {
+pub fn from_file(tensors: Tensors, config: &SanConfig) -> Tensors {
     let unwrapped = unwrapped(tensors);
     let fusion_layers = fusion_layers(&unwrapped);
     let (mut found, mut clip) = (Tensors::new(), Tensors::new());
     for (name, tensor) in unwrapped {
         if let Some(rest) = name.strip_prefix(SIDE) {
-            for (name, tensor) in side(rest, tensor, &fusion_layers) {
+            for (name, tensor) in side_from_file(rest, tensor, &fusion_layers) {
                 found.insert(format!("{SIDE}{name}"), tensor);
             }
         } else if name == "bg_embed" || name == "ov_classifier.bg_embed" {
@@ -124,7 +124,11 @@ fn fusion_layers(tensors: &Tensors) -> Vec<String> {
 }
 
 /// A tensor of the side network, by its published name, as one or three of the module.
-fn side(name: &str, tensor: HostTensor, fusion_layers: &[String]) -> Vec<(String, HostTensor)> {
+fn side_from_file(
+    name: &str,
+    tensor: HostTensor,
+    fusion_layers: &[String],
+) -> Vec<(String, HostTensor)> {
     if let Some(rest) = name.strip_prefix("vit_model.blocks.")
         && let Some((index, rest)) = rest.split_once('.')
     {
@@ -161,7 +165,7 @@ fn side(name: &str, tensor: HostTensor, fusion_layers: &[String]) -> Vec<(String
 }
 
 /// A name with another beginning.
-pub(super) fn renamed(name: &str, table: &[(&str, &str)]) -> Option<String> {
+fn renamed(name: &str, table: &[(&str, &str)]) -> Option<String> {
     let mut found = table.iter();
     found.find_map(|(old, new)| Some(format!("{new}{}", name.strip_prefix(old)?)))
 }
@@ -191,106 +195,111 @@ fn flat(mut tensor: HostTensor) -> HostTensor {
     tensor
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(files: &[(&str, &[usize])]) -> Vec<String> {
-        let files = files.iter().map(|(name, shape)| {
-            let data = vec![0.0; shape.iter().product()];
-            let shape = shape.to_vec();
-            ((*name).to_owned(), HostTensor { shape, data })
-        });
-        let found = from_published(files.collect(), &SanConfig::default());
-        let named = found.into_iter();
-        named
-            .map(|(name, tensor)| format!("{name} {:?}", tensor.shape))
-            .collect()
+/// Tensors of the side network and the background's embedding, named as in [`San`](super::San), in the names and layouts of
+/// SAN's checkpoints; in profile `paper` the fusion layers have the numbers of VLSM-Adapter's. What is not known keeps its
+/// name.
+pub fn to_file(tensors: Tensors, config: &SanConfig, profile: Profile) -> Tensors {
+    let mut published = Tensors::new();
+    // Queries, keys and values of a block come one after another: keys, queries, values, by their names.
+    let mut joint: BTreeMap<String, [Option<HostTensor>; 3]> = BTreeMap::new();
+    for (name, tensor) in tensors {
+        if name == "bg_embed" {
+            published.insert("ov_classifier.bg_embed".into(), with_batch(tensor));
+            continue;
+        }
+        let Some(rest) = name.strip_prefix(SIDE) else {
+            published.insert(name, tensor);
+            continue;
+        };
+        if let Some((name, part)) = joint_projection(rest) {
+            joint.entry(name).or_default()[part] = Some(tensor);
+            continue;
+        }
+        let (name, tensor) = side_to_file(rest, tensor, config, profile);
+        published.insert(format!("{SIDE}{name}"), tensor);
     }
-
-    #[test]
-    fn released_checkpoints() {
-        let found = names(&[
-            ("model.side_adapter_network.query_embed", &[1, 5, 4]),
-            (
-                "model.side_adapter_network.vit_model.patch_embed.proj.weight",
-                &[4, 3, 2, 2],
-            ),
-            ("model.clip_visual_extractor.resblocks.2.ln_1.bias", &[4]),
-            ("model.clip_visual_extractor.class_embedding", &[4]),
-            ("model.clip_rec_head.resblocks.2.ln_1.bias", &[4]),
-            ("model.clip_rec_head.proj", &[4, 2]),
-            ("model.ov_classifier.bg_embed", &[1, 2]),
-            ("model.ov_classifier.ln_final.bias", &[4]),
-            ("model.criterion.empty_weight", &[3]),
-            ("iteration", &[]),
-        ]);
-        assert_eq!(
-            found,
-            [
-                "bg_embed [2]",
-                "clip.text_model.final_layer_norm.bias [4]",
-                "clip.vision_model.embeddings.class_embedding [4]",
-                "clip.vision_model.encoder.layers.11.layer_norm1.bias [4]",
-                "clip.vision_model.encoder.layers.2.layer_norm1.bias [4]",
-                "clip.visual_projection.weight [2, 4]",
-                "side_adapter_network.patch_embed.weight [4, 12]",
-                "side_adapter_network.query_embed [5, 4]",
-            ]
-        );
+    for (name, parts) in joint {
+        let mut parts = parts.into_iter().flatten();
+        if let Some(mut whole) = parts.next() {
+            for part in parts {
+                whole.shape[0] += part.shape[0];
+                whole.data.extend(part.data);
+            }
+            published.insert(format!("{SIDE}{name}"), whole);
+        }
     }
+    published
+}
 
-    /// Its fusion layers have the numbers of a map that is read backwards, and CLIP is in it three times.
-    #[test]
-    fn checkpoints_of_vlsm_adapter() {
-        let found = names(&[
-            (
-                "net.side_adapter_network.fusion_layers.layer_3.input_proj.1.weight",
-                &[2, 4, 1, 1],
-            ),
-            (
-                "net.side_adapter_network.fusion_layers.layer_0.input_proj.0.bias",
-                &[4],
-            ),
-            (
-                "net.side_adapter_network.vit_model.blocks.0.attn.qkv.bias",
-                &[6],
-            ),
-            (
-                "net.clip_model.visual.transformer.resblocks.11.mlp.c_fc.bias",
-                &[8],
-            ),
-            ("net.clip_rec_head.resblocks.2.mlp.c_fc.bias", &[8]),
-            ("net.clip_model.text_projection", &[3, 2]),
-        ]);
-        assert_eq!(
-            found,
-            [
-                "clip.text_projection.weight [2, 3]",
-                "clip.vision_model.encoder.layers.11.mlp.fc1.bias [8]",
-                "side_adapter_network.blocks.layers.0.self_attn.k_proj.bias [2]",
-                "side_adapter_network.blocks.layers.0.self_attn.q_proj.bias [2]",
-                "side_adapter_network.blocks.layers.0.self_attn.v_proj.bias [2]",
-                "side_adapter_network.fusion_layers.0.norm.bias [4]",
-                "side_adapter_network.fusion_layers.1.projection.weight [2, 4]",
-            ]
-        );
+/// The published name of the joint projection that a tensor is a part of, and which part it is.
+fn joint_projection(name: &str) -> Option<(String, usize)> {
+    let (index, rest) = name.strip_prefix("blocks.layers.")?.split_once('.')?;
+    let parts = [
+        "self_attn.q_proj.",
+        "self_attn.k_proj.",
+        "self_attn.v_proj.",
+    ];
+    let mut parts = parts.iter().enumerate();
+    parts.find_map(|(part, prefix)| {
+        let field = rest.strip_prefix(prefix)?;
+        Some((format!("vit_model.blocks.{index}.attn.qkv.{field}"), part))
+    })
+}
+
+/// A tensor that is one in files too.
+fn side_to_file(
+    name: &str,
+    mut tensor: HostTensor,
+    config: &SanConfig,
+    profile: Profile,
+) -> (String, HostTensor) {
+    let known = |part: &str, table: &[(&str, &str)]| {
+        let (index, rest) = name.strip_prefix(part)?.split_once('.')?;
+        let table: Vec<_> = table.iter().map(|(file, own)| (*own, *file)).collect();
+        Some((index.parse::<usize>().ok()?, renamed(rest, &table)?))
+    };
+    if let Some((index, rest)) = known("blocks.layers.", &IN_BLOCK) {
+        return (format!("vit_model.blocks.{index}.{rest}"), tensor);
     }
-
-    #[test]
-    fn plain_clips() {
-        let openai = names(&[("visual.ln_pre.bias", &[4]), ("text_projection", &[3, 2])]);
-        let transformers = names(&[
-            ("vision_model.pre_layrnorm.bias", &[4]),
-            ("text_projection.weight", &[2, 3]),
-        ]);
-        assert_eq!(openai, transformers);
-        assert_eq!(
-            openai,
-            [
-                "clip.text_projection.weight [2, 3]",
-                "clip.vision_model.pre_layrnorm.bias [4]",
-            ]
-        );
+    if let Some((index, rest)) = known("fusion_layers.", &IN_FUSION) {
+        let [clip, block] = config.fusion.get(index).copied().unwrap_or([index, index]);
+        let number = match profile {
+            Profile::Default => block,
+            Profile::Paper => clip,
+        };
+        let name = format!("fusion_layers.layer_{number}.{rest}");
+        return (name, convolution(tensor));
+    }
+    match name {
+        "pos_embed" => ("vit_model.pos_embed".into(), with_batch(tensor)),
+        "query_embed" | "query_pos_embed" => (name.into(), with_batch(tensor)),
+        "patch_embed.weight" => {
+            let patch = config.side_config.patch_size;
+            tensor.shape = vec![tensor.shape[0], 3, patch, patch];
+            ("vit_model.patch_embed.proj.weight".into(), tensor)
+        }
+        "patch_embed.bias" => ("vit_model.patch_embed.proj.bias".into(), tensor),
+        _ if name.contains("pix_mlp") || name.contains("attn_mlp") => {
+            (name.into(), convolution(tensor))
+        }
+        _ => (name.into(), tensor),
     }
 }
+
+/// A linear layer's weights as those of a convolution of one place.
+fn convolution(mut tensor: HostTensor) -> HostTensor {
+    if tensor.shape.len() == 2 {
+        tensor.shape.extend([1, 1]);
+    }
+    tensor
+}
+
+/// A table with a dimension of 1 before it.
+fn with_batch(mut tensor: HostTensor) -> HostTensor {
+    tensor.shape.insert(0, 1);
+    tensor
+}
+
+#[cfg(test)]
+#[path = "names_tests.rs"]
+mod tests;

@@ -18,7 +18,7 @@ use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use vlsm_data::{Dataset, Example, ImageSource, RgbImage, Sample};
 use vlsm_models::weights::to_host;
-use vlsm_models::{BaseIdentity, Preprocessing, SegmentationModel, States};
+use vlsm_models::{BaseIdentity, HiddenStates, Preprocessing, SegmentationModel};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 pub use store::{CacheDtype, Usage, bytes_text, clear, default_folder, usage};
@@ -194,7 +194,11 @@ impl FeatureCache {
     ///
     /// # Errors
     /// If an image cannot be read or a value is too large for [`CacheDtype::F16`].
-    pub fn states<M: SegmentationModel>(&self, model: &M, images: &[&Sample]) -> Result<States> {
+    pub fn states<M: SegmentationModel>(
+        &self,
+        model: &M,
+        images: &[&Sample],
+    ) -> Result<HiddenStates> {
         let zeros = |[tokens, width]: &[usize; 2]| vec![0.0; images.len() * tokens * width];
         let mut values: Vec<Vec<f32>> = self.shapes.iter().map(zeros).collect();
         let mut rows: Vec<Row<'_>> = images.iter().map(|_| Vec::new()).collect();
@@ -293,16 +297,16 @@ pub(crate) fn encode_images<M: SegmentationModel>(
     samples: &[Sample],
     preprocessing: &Preprocessing,
     cache: Option<&FeatureCache>,
-) -> Result<States> {
+) -> Result<HiddenStates> {
     if let Some(cache) = cache {
         let images: Vec<&Sample> = images.iter().map(|one| &samples[one.sample]).collect();
-        return Ok(model.features(cache.states(model, &images)?));
+        return Ok(model.features(cache.states(model, &images)?)?);
     }
     let images: Vec<&RgbImage> = images
         .iter()
         .filter_map(|one| one.image.as_deref())
         .collect();
-    Ok(model.encode_image(preprocessing.tensor(&images, &model.device())?))
+    Ok(model.encode_image(preprocessing.tensor(&images, &model.device())?)?)
 }
 
 /// Digests of the distinct images of samples.

@@ -127,9 +127,9 @@ pub fn predict_cases<M: SegmentationModel>(
     let mut encoder = PromptEncoder::frozen(tokenizer);
     for case in cases {
         let input = preprocessing.tensor(&[&case.image], &model.device())?;
-        let features = model.encode_image(input);
+        let features = model.encode_image(input)?;
         let text = encoder.encode(model, &[&case.prompt])?;
-        for mask in threshold(model.decode(&features, text)) {
+        for mask in threshold(model.decode(&features, text)?) {
             let mask = resize_mask(&mask, case.truth.width, case.truth.height);
             case.predictions.push(CasePrediction {
                 run: run.to_owned(),

@@ -49,8 +49,8 @@ impl Args {
         model.output_size(pixels.shape[3])?;
         let tokens = model.tokens(&prompts)?;
         let pixels = TensorData::new(pixels.data, pixels.shape);
-        let features = model.encode_image(Tensor::from_data(pixels, &model.device()));
-        let logits = model.decode(&features, model.encode_text(&tokens));
+        let features = model.encode_image(Tensor::from_data(pixels, &model.device()))?;
+        let logits = model.decode(&features, model.encode_text(&tokens)?)?;
         let [batch, height, width] = logits.dims();
         let logits = HostTensor {
             shape: vec![batch, 1, height, width],

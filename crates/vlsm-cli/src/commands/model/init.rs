@@ -7,7 +7,9 @@ use anyhow::{Result, bail};
 use vlsm_data::write_atomic_bytes;
 use vlsm_models::san::SanConfig;
 use vlsm_models::tokenizer::wordpiece;
-use vlsm_models::{ClipSegConfig, CrisConfig, NetworkConfig, Preprocessing, tensor_file};
+use vlsm_models::{
+    ClipSegConfig, CrisConfig, NetworkConfig, Preprocessing, biomedclip, tensor_file,
+};
 
 use crate::commands::shared::{make_folder, to_json};
 use crate::output::{print, thousands};
@@ -84,12 +86,12 @@ impl Args {
                 let config = ClipSegConfig::rd64_refined();
                 let preprocessing = Preprocessing {
                     image_size: RD64_REFINED_SIZE,
-                    ..Preprocessing::of(&config)
+                    ..config.preprocessing()
                 };
                 return Ok((NetworkConfig::ClipSeg(config), preprocessing));
             }
             "tiny" => NetworkConfig::ClipSeg(ClipSegConfig::tiny()),
-            "biomedclipseg" => NetworkConfig::ClipSeg(ClipSegConfig::biomedclipseg()),
+            "biomedclipseg" => NetworkConfig::ClipSeg(biomedclip::biomedclipseg()),
             "san" => NetworkConfig::San(SanConfig::default()),
             "cris" => NetworkConfig::Cris(CrisConfig::default()),
             file if Path::new(file).is_file() => NetworkConfig::read(Path::new(file))?,

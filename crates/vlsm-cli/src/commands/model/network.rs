@@ -1,7 +1,7 @@
 //! What there is to say of a network, by its architecture.
 
 use serde::Serialize;
-use vlsm_models::config::TextConfig;
+use vlsm_models::clip::config::TextConfig;
 use vlsm_models::{Base, Network};
 
 /// What is said of one architecture, as in a base's JSON.

@@ -1,149 +1,13 @@
-//! Model configuration, as in Hugging Face's `config.json` of a CLIPSeg.
+//! Configuration of a CLIPSeg, as in Hugging Face's `config.json`.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::biomedclip;
-use crate::error::{ModelError, Result};
-use crate::hub::OPEN_CLIP_CONFIG;
+use crate::clip::config::{TextConfig, VisionConfig, merge_older_towers};
+use crate::error::Result;
+use crate::files::read_config;
 use crate::preprocess::Preprocessing;
-use crate::tensor_file::HostTensor;
-
-/// The activation between the two layers of a transformer's MLP or of an adapter block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// `x * sigmoid(1.702 x)`, as in OpenAI's CLIP.
-    QuickGelu,
-    /// The exact Gaussian error linear unit.
-    Gelu,
-    /// GELU by its tanh approximation.
-    #[serde(alias = "gelu_pytorch_tanh")]
-    GeluNew,
-    /// `max(x, 0)`.
-    Relu,
-}
-
-impl From<Activation> for vlsm_kernels::Activation {
-    fn from(activation: Activation) -> Self {
-        match activation {
-            Activation::QuickGelu => Self::QuickGelu,
-            Activation::Gelu => Self::Gelu,
-            Activation::GeluNew => Self::GeluTanh,
-            Activation::Relu => Self::Relu,
-        }
-    }
-}
-
-/// The vision tower: a vision transformer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct VisionConfig {
-    /// Width of a token.
-    pub hidden_size: usize,
-    /// Width of the MLP.
-    pub intermediate_size: usize,
-    /// Number of transformer layers.
-    pub num_hidden_layers: usize,
-    /// Number of attention heads.
-    pub num_attention_heads: usize,
-    /// Input side, in pixels, that the position embeddings are for.
-    pub image_size: usize,
-    /// Side of a patch, in pixels.
-    pub patch_size: usize,
-    /// Number of input channels; this library feeds RGB.
-    pub num_channels: usize,
-    /// Activation of the MLP.
-    pub hidden_act: Activation,
-    /// Epsilon of every layer norm.
-    pub layer_norm_eps: f64,
-    /// Whether it is a ViT as timm builds it: with a bias of patches, and no layer norm before the first layer.
-    #[serde(skip)]
-    pub timm: bool,
-}
-
-impl Default for VisionConfig {
-    /// The defaults of Transformers' `CLIPSegVisionConfig`.
-    fn default() -> Self {
-        Self {
-            hidden_size: 768,
-            intermediate_size: 3072,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            image_size: 224,
-            patch_size: 32,
-            num_channels: 3,
-            hidden_act: Activation::QuickGelu,
-            layer_norm_eps: 1e-5,
-            timm: false,
-        }
-    }
-}
-
-/// What a [BERT](crate::clip::BertTower) has besides what all text towers have.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BertConfig {
-    /// Number of position embeddings; more than the context length.
-    pub positions: usize,
-    /// Number of token types.
-    pub token_types: usize,
-    /// Hidden units of the projection to the shared embedding.
-    pub projection_hidden: usize,
-}
-
-/// The text tower: a causal transformer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct TextConfig {
-    /// Number of token ids.
-    pub vocab_size: usize,
-    /// Width of a token.
-    pub hidden_size: usize,
-    /// Width of the MLP.
-    pub intermediate_size: usize,
-    /// Number of transformer layers.
-    pub num_hidden_layers: usize,
-    /// Number of attention heads.
-    pub num_attention_heads: usize,
-    /// The context length: the most tokens a prompt can have.
-    pub max_position_embeddings: usize,
-    /// Activation of the MLP.
-    pub hidden_act: Activation,
-    /// Epsilon of every layer norm.
-    pub layer_norm_eps: f64,
-    /// Id that starts a prompt.
-    pub bos_token_id: u32,
-    /// Id that ends a prompt. The value 2 stands, as in Transformers, for files written before
-    /// the field was right: the prompt then ends at the largest id.
-    pub eos_token_id: u32,
-    /// Id behind the end.
-    pub pad_token_id: u32,
-    /// What makes it a BERT; `None` for CLIP's.
-    #[serde(skip)]
-    pub bert: Option<BertConfig>,
-}
-
-impl Default for TextConfig {
-    /// The defaults of Transformers' `CLIPSegTextConfig`.
-    fn default() -> Self {
-        Self {
-            vocab_size: 49408,
-            hidden_size: 512,
-            intermediate_size: 2048,
-            num_hidden_layers: 12,
-            num_attention_heads: 8,
-            max_position_embeddings: 77,
-            hidden_act: Activation::QuickGelu,
-            layer_norm_eps: 1e-5,
-            bos_token_id: 49406,
-            eos_token_id: 49407,
-            pad_token_id: 1,
-            bert: None,
-        }
-    }
-}
 
 /// A CLIPSeg: two towers, the layers of the vision tower that are tapped, and the decoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -204,21 +68,6 @@ impl Default for ClipSegConfig {
     }
 }
 
-/// What `parse` makes of the text of a configuration's file; its message names what is wrong.
-pub(crate) fn read_file<T>(
-    path: &Path,
-    parse: impl FnOnce(&str) -> std::result::Result<T, String>,
-) -> Result<T> {
-    let text = std::fs::read_to_string(path).map_err(|source| ModelError::Read {
-        path: path.into(),
-        source,
-    })?;
-    parse(&text).map_err(|message| ModelError::Config {
-        path: path.into(),
-        message,
-    })
-}
-
 impl ClipSegConfig {
     /// The configuration of `CIDAS/clipseg-rd64-refined`.
     pub fn rd64_refined() -> Self {
@@ -234,11 +83,6 @@ impl ClipSegConfig {
             use_complex_transposed_convolution: true,
             ..Self::default()
         }
-    }
-
-    /// BiomedCLIP's towers with the decoder of `CIDAS/clipseg-rd64-refined`.
-    pub fn biomedclipseg() -> Self {
-        biomedclip::whole()
     }
 
     /// A small CLIPSeg with CLIP's vocabulary: 168 pixels in patches of 12, 1.6 million parameters
@@ -271,13 +115,13 @@ impl ClipSegConfig {
         }
     }
 
-    /// Reads a `config.json`, or a BiomedCLIP's `open_clip_config.json`.
+    /// Reads a `config.json`.
     ///
     /// # Errors
     /// If the file cannot be read, is not JSON, is not a CLIPSeg's, or describes a model that
     /// cannot be built; the field is named.
     pub fn read(path: &Path) -> Result<Self> {
-        read_file(path, Self::parse)
+        read_config(path, Self::parse)
     }
 
     /// Parses a `config.json`, as [`read`](Self::read) does.
@@ -287,9 +131,6 @@ impl ClipSegConfig {
         let Some(object) = value.as_object_mut() else {
             return Err("not a JSON object".into());
         };
-        if object.contains_key("model_cfg") {
-            return biomedclip::parse(text, None);
-        }
         if let Some(kind) = object.get("model_type").and_then(|kind| kind.as_str())
             && kind != "clipseg"
         {
@@ -409,32 +250,14 @@ impl ClipSegConfig {
         }
     }
 
-    /// The files that a base is laid down in: the name of its weights, and those of the others with what stands in them.
-    /// A vocabulary, if it has one of its own, comes besides.
-    pub fn files(
-        &self,
-        preprocessing: &Preprocessing,
-    ) -> (&'static str, Vec<(&'static str, serde_json::Value)>) {
-        if self.text_config.bert.is_some() {
-            let config = biomedclip::to_json(self, preprocessing);
-            return (
-                "open_clip_model.safetensors",
-                vec![(OPEN_CLIP_CONFIG, config)],
-            );
-        }
-        let files = vec![
-            ("config.json", self.to_json()),
-            ("preprocessor_config.json", preprocessing.to_json()),
-        ];
-        ("model.safetensors", files)
-    }
-
-    /// All parameters of a base under the names that they have in its files.
-    pub fn in_files(&self, tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
-        if self.text_config.bert.is_some() {
-            biomedclip::to_open_clip(tensors)
+    /// What a CLIPSeg without a `preprocessor_config.json` takes: images of its own size, normalised with ImageNet's mean and
+    /// standard deviation (a BiomedCLIP: with CLIP's).
+    pub fn preprocessing(&self) -> Preprocessing {
+        let size = self.vision_config.image_size;
+        if self.vision_config.timm {
+            Preprocessing::clip(size)
         } else {
-            tensors
+            Preprocessing::imagenet(size)
         }
     }
 
@@ -458,23 +281,6 @@ impl ClipSegConfig {
             }
         }
         value
-    }
-}
-
-/// Files of older Transformers repeat the towers in `*_config_dict`, which wins there.
-pub(crate) fn merge_older_towers(object: &mut serde_json::Map<String, serde_json::Value>) {
-    for tower in ["text_config", "vision_config"] {
-        if let Some(serde_json::Value::Object(old)) = object.remove(&format!("{tower}_dict")) {
-            let new = object
-                .entry(tower)
-                .or_insert_with(|| serde_json::Value::Object(Default::default()));
-            if let Some(new) = new.as_object_mut() {
-                new.extend(old);
-            }
-        }
-        if object.get(tower).is_some_and(serde_json::Value::is_null) {
-            object.remove(tower);
-        }
     }
 }
 

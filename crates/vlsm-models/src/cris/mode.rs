@@ -18,7 +18,7 @@ const MOMENTUM: f64 = 0.1;
 /// It does not follow from what is trained: a frozen part may see training batches, and the papers train a part whose
 /// normalisations they leave in evaluation (see [`Cris`](super::Cris)).
 #[derive(Debug, Clone, Copy)]
-pub enum Pass<'a> {
+pub enum Mode<'a> {
     /// Running statistics, no dropout.
     Evaluation,
     /// The batch's own statistics, which are noted, and dropout.
@@ -56,7 +56,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Pass<'_> {
+impl Mode<'_> {
     /// Dropout (Srivastava et al. 2014): in training, each value is 0 with probability `rate`, else larger by
     /// `1 / (1 - rate)`.
     pub(super) fn dropout<const D: usize>(self, x: Tensor<D>, rate: f64) -> Tensor<D> {
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn dropout_keeps_the_mean_and_depends_on_the_seed() {
         let ones = || Tensor::<2>::ones([100, 100], &Device::flex());
-        let drop = |seed| to_host(Pass::Training(&TrainingPass::new(seed)).dropout(ones(), 0.2));
+        let drop = |seed| to_host(Mode::Training(&TrainingPass::new(seed)).dropout(ones(), 0.2));
         let values = drop(1);
         assert!(values.iter().all(|value| [0.0, 1.25].contains(value)));
         let mean = values.iter().sum::<f32>() / 1e4;
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(values, drop(1));
         assert_ne!(values, drop(2));
         assert_eq!(
-            to_host(Pass::Evaluation.dropout(ones(), 0.2)),
+            to_host(Mode::Evaluation.dropout(ones(), 0.2)),
             [1.0; 10_000]
         );
     }

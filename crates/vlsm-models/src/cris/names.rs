@@ -1,19 +1,12 @@
-//! Between the module's names and those of published files.
+//! Names and layouts of parameters in published files and in the module.
 //!
-//! Files are CRIS checkpoints (of one process or, with `module.` before each name, of several; inside a Lightning
-//! checkpoint with `net.`), or OpenAI's CLIP, whose text tower has its own names for what Transformers calls otherwise, and
-//! one matrix for the three projections of attention.
+//! Files are CRIS checkpoints (with `module.` before each name after training in several processes, `net.` in a Lightning
+//! checkpoint), or OpenAI's CLIP. Both have OpenAI's names in the text tower, where the module has Transformers', and one
+//! matrix for the three projections of an attention.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use burn::tensor::Device;
-
-use super::init::beside_clip;
-use super::{Cris, CrisConfig};
-use crate::error::{ModelError, Result};
-use crate::tensor_file::{self, HostTensor};
-use crate::weights;
+use crate::tensor_file::HostTensor;
 
 type Tensors = BTreeMap<String, HostTensor>;
 
@@ -52,80 +45,8 @@ const TEXT_LAYER: [(&str, &str); 5] = [
 /// A matrix `[text width, projection]` in files, a linear layer's `[projection, text width]` in the module.
 const PROJECTION: &str = "backbone.text_projection";
 
-/// Reads a CRIS checkpoint or a CLIP with a ResNet (OpenAI's `RN50.pt` or its state dict). What a CLIP has not (neck,
-/// decoder, projector and the pool's residual) is initialised by `seed`. Gives the configuration, as far as shapes tell
-/// it, and the weights by their names in the module.
-///
-/// # Errors
-/// If the file is malformed, or its weights are of no CRIS or CLIP with a ResNet; a tensor is named.
-pub fn read(path: &Path, seed: u64) -> Result<(CrisConfig, BTreeMap<String, HostTensor>)> {
-    let Published {
-        config, weights, ..
-    } = of_tensors(tensor_file::read(path)?.tensors, path, seed)?;
-    Ok((config, weights))
-}
-
-/// What is made of a file's tensors.
-pub(super) struct Published {
-    /// As far as shapes tell it.
-    pub(super) config: CrisConfig,
-    /// All of the network's, by their names in the module.
-    pub(super) weights: BTreeMap<String, HostTensor>,
-    /// Whether the file is of a CLIP, so that what it has not is random.
-    pub(super) fresh: bool,
-}
-
-/// As [`read`], of tensors that were read from `path`.
-pub(super) fn of_tensors(tensors: Tensors, path: &Path, seed: u64) -> Result<Published> {
-    let wrong = |message: String| ModelError::Weights {
-        path: path.into(),
-        message,
-    };
-    let tensors = unwrapped(tensors);
-    if tensors.contains_key("backbone.visual.class_embedding") {
-        let message =
-            "CRIS taps CLIP's ResNet, and this is a CLIP with a vision transformer; use RN50.pt";
-        return Err(wrong(message.into()));
-    }
-    let config = CrisConfig::of_weights(&tensors).map_err(wrong)?;
-    let fresh = !tensors.keys().any(|name| name.starts_with("neck."));
-    let mut weights = to_module(tensors).map_err(wrong)?;
-    if fresh {
-        weights.extend(beside_clip(&config, seed));
-    }
-    Ok(Published {
-        config,
-        weights,
-        fresh,
-    })
-}
-
-/// Puts tensors under published names, of which `path` is the file, into a network. Tensors of a CLIP alone do not do: see
-/// [`read`].
-///
-/// # Errors
-/// If a tensor is missing, extra or of another shape.
-pub fn load(
-    config: &CrisConfig,
-    tensors: BTreeMap<String, HostTensor>,
-    path: &Path,
-    device: &Device,
-) -> Result<Cris> {
-    let wrong = |message: String| ModelError::Weights {
-        path: path.into(),
-        message,
-    };
-    let tensors = to_module(unwrapped(tensors)).map_err(wrong)?;
-    let (cris, misfits) = weights::import(config.init(device), tensors, |_| true);
-    if misfits.is_empty() {
-        Ok(cris)
-    } else {
-        Err(wrong(misfits.describe()))
-    }
-}
-
-/// Tensors under the names of a CRIS alone: without wrappers, and a CLIP's behind `backbone.`.
-pub fn unwrapped(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
+/// Tensors under the names of a CRIS: without wrappers, and a CLIP's after `backbone.`.
+pub(super) fn unwrapped(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
     let strip = |mut name: &str| {
         while let Some(rest) = WRAPPERS.iter().find_map(|start| name.strip_prefix(start)) {
             name = rest;
@@ -145,15 +66,15 @@ pub fn unwrapped(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, Host
     tensors
 }
 
-/// Published names to the module's.
+/// Published names and layouts to the module's.
 ///
 /// # Errors
 /// If projections of attention cannot be divided in three; the tensor is named.
-pub fn to_module(
+pub fn from_file(
     tensors: BTreeMap<String, HostTensor>,
 ) -> std::result::Result<BTreeMap<String, HostTensor>, String> {
     let mut renamed = Tensors::new();
-    for (name, tensor) in tensors {
+    for (name, tensor) in unwrapped(tensors) {
         if name == PROJECTION {
             renamed.insert(format!("{PROJECTION}.weight"), transposed(tensor));
             continue;
@@ -195,8 +116,8 @@ pub fn to_module(
     Ok(renamed)
 }
 
-/// The module's names to published ones.
-pub fn to_published(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
+/// The module's names and layouts to the published ones.
+pub fn to_file(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
     let mut renamed = Tensors::new();
     for (name, tensor) in tensors {
         if name == format!("{PROJECTION}.weight") {
@@ -263,19 +184,19 @@ fn transposed(tensor: HostTensor) -> HostTensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cris::random_weights;
+    use crate::cris::{CrisConfig, random_weights};
 
     /// All weights go to published names and back; with wrappers, or as a CLIP, they are found the same.
     #[test]
     fn names_go_both_ways() {
         let config = CrisConfig::tiny();
         let weights = random_weights(&config, 1);
-        let published = to_published(weights.clone());
+        let published = to_file(weights.clone());
         let in_proj = &published["decoder.layers.1.multihead_attn.in_proj_weight"];
         assert_eq!(in_proj.shape, [192, 64]);
         let query = &weights["decoder.layers.1.multihead_attn.q_proj.weight"];
         assert_eq!(in_proj.data[..64 * 64], query.data);
-        assert_eq!(to_module(published.clone()).unwrap(), weights);
+        assert_eq!(from_file(published.clone()).unwrap(), weights);
         for wrapper in ["module.", "net.", "net.module."] {
             let wrap = |(name, tensor)| (format!("{wrapper}{name}"), tensor);
             let wrapped = published.clone().into_iter().map(wrap).collect();

@@ -1,27 +1,20 @@
-//! Linear layers as kernels take them.
+//! The parameters of linear layers, as the kernels take them.
 
 use burn::backend::Dispatch;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 use vlsm_kernels::{LinearWeights, MlpWeights};
 
-use crate::adapter::LowRank;
-
 /// The parameters of a layer, with zeros where it has no bias.
 pub(crate) fn weights(linear: &Linear) -> LinearWeights<Dispatch> {
-    changed(linear, None)
+    with_matrix(linear, linear.weight.val())
 }
 
-/// The parameters of a layer whose matrix is changed.
-pub(crate) fn changed(linear: &Linear, change: Option<&LowRank>) -> LinearWeights<Dispatch> {
-    let weight = linear.weight.val();
+/// The parameters of a layer with another matrix `[input, output]`.
+pub(crate) fn with_matrix(linear: &Linear, weight: Tensor<2>) -> LinearWeights<Dispatch> {
     let bias = match &linear.bias {
         Some(bias) => bias.val(),
         None => Tensor::zeros([weight.dims()[1]], &weight.device()),
-    };
-    let weight = match change {
-        Some(change) => change.change(weight),
-        None => weight,
     };
     LinearWeights {
         weight: weight.into_dispatch(),

@@ -1,0 +1,130 @@
+//! Configuration of CLIP's towers, with the field names of Transformers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::activation::Activation;
+
+/// The vision tower: a vision transformer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VisionConfig {
+    /// Width of a token.
+    pub hidden_size: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// Number of transformer layers.
+    pub num_hidden_layers: usize,
+    /// Number of attention heads.
+    pub num_attention_heads: usize,
+    /// Input side, in pixels, that the position embeddings are for.
+    pub image_size: usize,
+    /// Side of a patch, in pixels.
+    pub patch_size: usize,
+    /// Number of input channels; this library feeds RGB.
+    pub num_channels: usize,
+    /// Activation of the MLP.
+    pub hidden_act: Activation,
+    /// Epsilon of every layer norm.
+    pub layer_norm_eps: f64,
+    /// Whether it is a ViT as timm builds it: with a bias of patches, and no layer norm before the first layer.
+    #[serde(skip)]
+    pub timm: bool,
+}
+
+impl Default for VisionConfig {
+    /// The defaults of Transformers' `CLIPSegVisionConfig`.
+    fn default() -> Self {
+        Self {
+            hidden_size: 768,
+            intermediate_size: 3072,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            image_size: 224,
+            patch_size: 32,
+            num_channels: 3,
+            hidden_act: Activation::QuickGelu,
+            layer_norm_eps: 1e-5,
+            timm: false,
+        }
+    }
+}
+
+/// What a [BERT](super::BertTower) has besides what all text towers have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BertConfig {
+    /// Number of position embeddings; more than the context length.
+    pub positions: usize,
+    /// Number of token types.
+    pub token_types: usize,
+    /// Hidden units of the projection to the shared embedding.
+    pub projection_hidden: usize,
+}
+
+/// The text tower: a causal transformer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TextConfig {
+    /// Number of token ids.
+    pub vocab_size: usize,
+    /// Width of a token.
+    pub hidden_size: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// Number of transformer layers.
+    pub num_hidden_layers: usize,
+    /// Number of attention heads.
+    pub num_attention_heads: usize,
+    /// The context length: the most tokens a prompt can have.
+    pub max_position_embeddings: usize,
+    /// Activation of the MLP.
+    pub hidden_act: Activation,
+    /// Epsilon of every layer norm.
+    pub layer_norm_eps: f64,
+    /// Id that starts a prompt.
+    pub bos_token_id: u32,
+    /// Id that ends a prompt. The value 2 stands, as in Transformers, for files written before
+    /// the field was right: the prompt then ends at the largest id.
+    pub eos_token_id: u32,
+    /// Id behind the end.
+    pub pad_token_id: u32,
+    /// What makes it a BERT; `None` for CLIP's.
+    #[serde(skip)]
+    pub bert: Option<BertConfig>,
+}
+
+impl Default for TextConfig {
+    /// The defaults of Transformers' `CLIPSegTextConfig`.
+    fn default() -> Self {
+        Self {
+            vocab_size: 49408,
+            hidden_size: 512,
+            intermediate_size: 2048,
+            num_hidden_layers: 12,
+            num_attention_heads: 8,
+            max_position_embeddings: 77,
+            hidden_act: Activation::QuickGelu,
+            layer_norm_eps: 1e-5,
+            bos_token_id: 49406,
+            eos_token_id: 49407,
+            pad_token_id: 1,
+            bert: None,
+        }
+    }
+}
+
+/// Files of older Transformers repeat the towers in `*_config_dict`, which wins there.
+pub(crate) fn merge_older_towers(object: &mut serde_json::Map<String, serde_json::Value>) {
+    for tower in ["text_config", "vision_config"] {
+        if let Some(serde_json::Value::Object(old)) = object.remove(&format!("{tower}_dict")) {
+            let new = object
+                .entry(tower)
+                .or_insert_with(|| serde_json::Value::Object(Default::default()));
+            if let Some(new) = new.as_object_mut() {
+                new.extend(old);
+            }
+        }
+        if object.get(tower).is_some_and(serde_json::Value::is_null) {
+            object.remove(tower);
+        }
+    }
+}

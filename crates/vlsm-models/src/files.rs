@@ -1,0 +1,173 @@
+//! The files of a base: found, read, and put into a network.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use serde::{Deserialize, Serialize};
+
+use crate::builtin;
+use crate::error::{ModelError, Result};
+use crate::hub;
+use crate::preprocess::Preprocessing;
+use crate::tensor_file::{self, HostTensor};
+use crate::tokenizer::Tokenizer;
+use crate::weights;
+
+/// Identifies the parameters of a base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseIdentity {
+    /// The name it was loaded by.
+    pub name: String,
+    /// A hash of its parameters.
+    pub fingerprint: String,
+}
+
+/// The files of a base, read.
+pub(crate) struct Files {
+    /// Path and text of the configuration; `None` for a file of weights alone.
+    pub(crate) config: Option<(PathBuf, String)>,
+    /// Path and text of the configuration of the base that the decoder is taken from, if it is another base.
+    pub(crate) decoder: Option<(PathBuf, String)>,
+    /// Path and text of `preprocessor_config.json`, if there is one.
+    pub(crate) preprocessor: Option<(PathBuf, String)>,
+    /// The vocabulary, if one is next to the weights.
+    pub(crate) tokenizer: Option<Tokenizer>,
+    /// The file of the weights; for a builtin base its name.
+    pub(crate) weights: PathBuf,
+    /// The commit on the hub.
+    pub(crate) revision: Option<String>,
+    /// The weights.
+    pub(crate) tensors: BTreeMap<String, HostTensor>,
+}
+
+/// What an architecture makes of a base's files.
+pub(crate) struct Loaded<N> {
+    pub(crate) network: N,
+    pub(crate) preprocessing: Preprocessing,
+    pub(crate) tokenizer: Tokenizer,
+}
+
+impl<N> Loaded<N> {
+    /// The same with the network converted.
+    pub(crate) fn map<M>(self, convert: impl FnOnce(N) -> M) -> Loaded<M> {
+        Loaded {
+            network: convert(self.network),
+            preprocessing: self.preprocessing,
+            tokenizer: self.tokenizer,
+        }
+    }
+}
+
+impl Files {
+    /// Reads the files of one base, by the name of a builtin base, a folder, a file of weights, or a repository on the hub.
+    pub(crate) fn find(name: &str) -> Result<Self> {
+        if let Some(builtin) = builtin::find(name)? {
+            let path = PathBuf::from(name);
+            let file = tensor_file::parse_safetensors(builtin.weights, &path)?;
+            return Ok(Self {
+                config: Some((path.clone(), builtin.config.to_owned())),
+                decoder: None,
+                preprocessor: Some((path.clone(), builtin.preprocessor.to_owned())),
+                tokenizer: None,
+                weights: path,
+                revision: None,
+                tensors: file.tensors,
+            });
+        }
+        let files = hub::resolve(name)?;
+        let config = match files.config {
+            Some(path) => read_optional(path)?,
+            None => None,
+        };
+        Ok(Self {
+            config,
+            decoder: None,
+            preprocessor: read_optional(files.folder.join("preprocessor_config.json"))?,
+            tokenizer: Tokenizer::from_folder(&files.folder)?,
+            tensors: tensor_file::read(&files.weights)?.tensors,
+            weights: files.weights,
+            revision: files.revision,
+        })
+    }
+
+    /// The preprocessing of `preprocessor_config.json`; what the file does not say, or all if there is none, is `default`.
+    pub(crate) fn preprocessing(&self, default: Preprocessing) -> Result<Preprocessing> {
+        match &self.preprocessor {
+            Some((path, text)) => Preprocessing::parse(text, default).map_err(config_error(path)),
+            None => Ok(default),
+        }
+    }
+
+    /// The base's own vocabulary, or CLIP's.
+    pub(crate) fn tokenizer_or_clip(&mut self) -> Result<Tokenizer> {
+        match self.tokenizer.take() {
+            Some(tokenizer) => Ok(tokenizer),
+            None => Ok(Tokenizer::embedded()?),
+        }
+    }
+}
+
+/// Path and text of a file, if it exists.
+fn read_optional(path: PathBuf) -> Result<Option<(PathBuf, String)>> {
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ModelError::Read { path, source }),
+    }
+}
+
+/// Parses a configuration file; an error names the file.
+pub(crate) fn read_config<T>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> std::result::Result<T, String>,
+) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(|source| ModelError::Read {
+        path: path.into(),
+        source,
+    })?;
+    parse(&text).map_err(config_error(path))
+}
+
+/// Makes a message an error about a configuration file.
+pub(crate) fn config_error(path: &Path) -> impl Fn(String) -> ModelError {
+    move |message| ModelError::Config {
+        path: path.into(),
+        message,
+    }
+}
+
+/// Makes a message an error about a file of weights.
+pub(crate) fn weights_error(path: &Path) -> impl Fn(String) -> ModelError {
+    move |message| ModelError::Weights {
+        path: path.into(),
+        message,
+    }
+}
+
+/// A hash of the names, shapes and values of parameters.
+pub fn fingerprint(tensors: &BTreeMap<String, HostTensor>) -> String {
+    tensor_file::fingerprint(tensors.iter().map(|(name, tensor)| {
+        (
+            name.as_str(),
+            tensor.shape.as_slice(),
+            tensor.data.as_slice(),
+        )
+    }))
+}
+
+/// Puts the tensors of a file into all parameters of a network.
+///
+/// # Errors
+/// If a tensor is missing, extra or of another shape.
+pub(crate) fn fill<M: Module>(
+    network: M,
+    tensors: BTreeMap<String, HostTensor>,
+    path: &Path,
+) -> Result<M> {
+    let (network, mismatch) = weights::import(network, tensors, |_| true);
+    match mismatch.is_empty() {
+        true => Ok(network),
+        false => Err(weights_error(path)(mismatch.describe())),
+    }
+}
