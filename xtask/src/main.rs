@@ -1,10 +1,14 @@
 //! The few routines of this repository: `cargo xtask ROUTINE`.
 
+// A command: it prints.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+mod docs;
 mod files;
 mod lexer;
 mod lines;
@@ -20,7 +24,7 @@ Usage: cargo xtask ROUTINE
   lines             Rust files above 400 lines that do not say why
   words [--deny]    words that STYLE.md replaces; --deny makes any an error
   paths             paths in the documentation that do not exist
-  docs              write docs/recipe.md from the types' doc comments
+  docs [--check]    write docs/recipe.md from the types' doc comments; or compare it
   bench             the kernels' benchmark
 ";
 
@@ -48,7 +52,8 @@ fn run(args: &[&str]) -> Result<bool> {
         ["words"] => words::check(&root, false),
         ["words", "--deny"] => words::check(&root, true),
         ["paths"] => paths::check(&root),
-        ["docs"] => docs(&root),
+        ["docs"] => docs::write(&root),
+        ["docs", "--check"] => docs::check(&root),
         ["bench"] => shell(
             &root,
             "cargo",
@@ -60,17 +65,6 @@ fn run(args: &[&str]) -> Result<bool> {
         }
         _ => bail!("unknown routine `{}`\n\n{HELP}", args.join(" ")),
     }
-}
-
-/// The test that compares docs/recipe.md with the types writes it instead.
-fn docs(root: &Path) -> Result<bool> {
-    let status = Command::new("cargo")
-        .args(["test", "--package", "vlsm-train", "--test", "recipe_page"])
-        .env("VLSM_WRITE_DOCS", "1")
-        .current_dir(root)
-        .status()
-        .context("cannot start cargo")?;
-    Ok(status.success())
 }
 
 fn shell(root: &Path, program: &str, args: &[&str]) -> Result<bool> {
