@@ -1,4 +1,4 @@
-//! Checkpoints: all that a run needs to go on as if it had not stopped.
+//! Checkpoints: all that a run needs to continue as if it had not been stopped.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use vlsm_models::tensor_file::{self, HostTensor};
 use crate::error::{Result, TrainError};
 use crate::schedule::Schedule;
 
-/// Where a run stands.
+/// The state of a run, apart from its tensors.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Progress {
     /// Optimiser steps taken.
@@ -36,9 +36,16 @@ pub struct Progress {
     pub stopped: bool,
 }
 
+impl Progress {
+    /// Mean loss over the samples of the current epoch so far.
+    pub(crate) fn epoch_loss(&self) -> f64 {
+        self.loss_sum / self.position.max(1) as f64
+    }
+}
+
 /// A checkpoint: the progress, the trained parameters and the optimiser's moments.
 pub struct Checkpoint {
-    /// Where the run stands.
+    /// The counters.
     pub progress: Progress,
     /// Trained parameters by their published names.
     pub parameters: BTreeMap<String, HostTensor>,
@@ -62,7 +69,11 @@ impl Checkpoint {
         for (name, tensor) in self.parameters {
             tensors.insert(format!("{PARAMETER}{name}"), tensor);
         }
-        let progress = serde_json::to_string(&self.progress).unwrap_or_default();
+        let progress = serde_json::to_string(&self.progress);
+        let progress = progress.map_err(|error| TrainError::Write {
+            path: path.into(),
+            source: error.into(),
+        })?;
         let metadata = BTreeMap::from([
             (PROGRESS.to_owned(), progress),
             (MOMENT_STEPS.to_owned(), self.moment_steps.to_string()),

@@ -13,6 +13,7 @@ use vlsm_models::{
 use crate::error::Result;
 use crate::evaluate::{Metrics, Row};
 use crate::feature_cache::clear;
+use crate::observer::Observer;
 use crate::recipe::{Recipe, ScheduleKind};
 use crate::report::{
     Curves, Report, ReportRun, oracle, pick_cases, predict_cases, recipe_facts, title,
@@ -123,23 +124,23 @@ impl Demo {
         recipe
     }
 
-    /// Measures the base as it is, trains each method into a folder below `out`, and writes `out/report.html`. What is
-    /// there already of an earlier call is gone on with. `say` is told what is being done.
+    /// Measures the base as it is, trains each method into a folder below `out`, and writes `out/report.html`. Resumes
+    /// what an earlier call left unfinished. `observer` hears of every step.
     ///
     /// # Errors
-    /// If the folder holds another demo, or a file cannot be written.
-    pub fn run(&self, out: &Path, mut say: impl FnMut(&str)) -> Result<DemoResult> {
+    /// If the folder holds another demo, a file cannot be written, or the observer stops the demo.
+    pub fn run(&self, out: &Path, observer: &mut dyn Observer) -> Result<DemoResult> {
         let recipe = self.recipe(MethodKind::ZeroShot);
         let dataset = Dataset::open(&recipe.data.config)?;
         let samples = dataset.require(Split::Test)?;
         let base = Base::load(BASE, &device("cpu")?)?;
 
-        say(&format!(
+        observer.message(&format!(
             "measuring {BASE} as it is on {} test images of {}",
             recipe.data.config.generate.test,
             self.domain.name()
         ));
-        let (as_it_is, rows) = zero_shot(&recipe, &dataset, &base)?;
+        let (as_it_is, rows) = zero_shot(&recipe, &dataset, &base, observer)?;
         let total = as_it_is.num_params();
         let mut runs = vec![ReportRun {
             name: "zero-shot".into(),
@@ -153,14 +154,14 @@ impl Demo {
         for (name, kind) in METHODS {
             let mut recipe = self.recipe(kind);
             recipe.cache.dir = Some(features.clone());
-            say(&format!(
+            observer.message(&format!(
                 "training {name} on {} images, {} epochs",
                 recipe.data.config.generate.train, recipe.trainer.epochs
             ));
             let folder = RunFolder {
                 path: out.join(name),
             };
-            let summary = train(&recipe, &folder.path, true)?;
+            let summary = train(&recipe, &folder.path, true, observer)?;
             models.push(Model::with_adapter(
                 &base,
                 AdapterFile::read(&folder.adapter())?,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// An error of this crate; its message names the file, the field and the mend.
+/// An error of this crate; its message names the file, the field and the fix.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
@@ -11,7 +11,7 @@ pub enum TrainError {
     Recipe {
         /// The recipe, or what else was read.
         path: PathBuf,
-        /// The key and the mend.
+        /// The key and the fix.
         message: String,
     },
     /// A file could not be read.
@@ -35,7 +35,7 @@ pub enum TrainError {
     Run {
         /// The folder.
         path: PathBuf,
-        /// What is wrong and the mend.
+        /// What is wrong and the fix.
         message: String,
     },
     /// A study that cannot be run.
@@ -43,13 +43,13 @@ pub enum TrainError {
     Study {
         /// Its file or folder.
         path: PathBuf,
-        /// What is wrong and the mend.
+        /// What is wrong and the fix.
         message: String,
     },
     /// A report that cannot be made.
     #[error("report: {message}")]
     Report {
-        /// What is wrong and the mend.
+        /// What is wrong and the fix.
         message: String,
     },
     /// A loss that is not a number.
@@ -67,6 +67,12 @@ pub enum TrainError {
         /// The learning rate of the step.
         lr: f64,
     },
+    /// An observer stopped the training.
+    #[error("stopped; resume to continue from the last checkpoint")]
+    Stopped,
+    /// A recipe that TOML cannot hold.
+    #[error("cannot write the recipe as TOML: {0}")]
+    RecipeText(String),
     /// Features that cannot be kept as asked for.
     #[error("feature cache: {0}")]
     Cache(String),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
-use burn::optim::{AdjustLrFn, Muon, MuonConfig, Optimizer};
+use burn::optim::{AdjustLrFn, Muon, MuonConfig, Optimizer as _};
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 use vlsm_kernels::AdamW;
@@ -16,7 +16,7 @@ use crate::recipe::OptimConfig;
 
 /// AdamW (Loshchilov and Hutter 2019), PyTorch's rule, and, where the recipe says so, Muon (Jordan et al. 2024) for the
 /// matrices of transformer layers and adapters. Moments are kept by parameter name so that they can be saved and put back.
-pub struct Rules {
+pub struct Optimizer {
     adamw: AdamW,
     /// The first and the second of each parameter.
     moments: BTreeMap<String, [Tensor<1>; 2]>,
@@ -27,8 +27,8 @@ pub struct Rules {
 /// How much of Muon's momentum stays from step to step, the published value.
 const MOMENTUM: f32 = 0.95;
 
-impl Rules {
-    /// Rules without history.
+impl Optimizer {
+    /// An optimizer before its first step.
     pub fn new(config: &OptimConfig) -> Self {
         // The momentum is kept here, where it can be saved; the rule gets what comes of it.
         let none = MomentumConfig {

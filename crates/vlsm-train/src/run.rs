@@ -1,196 +1,118 @@
-//! From a recipe to a run's folder.
+//! From a recipe to a run's folder: prepare, fit, measure, summarise.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Instant;
 
 use burn::module::Module;
-use serde::Serialize;
 use vlsm_data::{Dataset, Format, Split, write_atomic_bytes};
-use vlsm_models::{AdapterFile, Base, MethodKind, Model, SegmentationModel, device};
+use vlsm_models::{
+    AdapterFile, Base, BaseIdentity, MethodKind, Model, Preprocessing, SegmentationModel, Tokenizer,
+    device,
+};
 
+use crate::checkpoint::Progress;
 use crate::error::{Result, TrainError};
-use crate::evaluate::{Evaluation, Metrics, PromptSet, Row, evaluate};
-use crate::feature_cache::{CacheDtype, FeatureCache};
+use crate::feature_cache::FeatureCache;
+use crate::measure::{Measured, label_test_images, measure};
 use crate::memory::peak_memory;
+use crate::observer::Observer;
 use crate::recipe::Recipe;
-use crate::report::{of_split, write_report};
 use crate::run_folder::RunFolder;
-use crate::semantic::{SemanticMetrics, evaluate_semantic};
-use crate::trainer::{Pace, Setup, Trainer, limited};
+use crate::run_report::write_report;
+use crate::semantic::SemanticMetrics;
+use crate::setup::Setup;
+use crate::summary::RunSummary;
+use crate::trainer::{Throughput, Trainer};
 
-/// What came out of a run: `summary.json`.
-#[derive(Debug, Clone, Serialize)]
-pub struct RunSummary {
-    /// The base's name.
-    pub base: String,
-    /// Epochs completed.
-    pub epochs: usize,
-    /// Optimiser steps taken.
-    pub steps: usize,
-    /// The epoch with the best validation Dice, from 1; 0 if nothing was validated.
-    pub best_epoch: usize,
-    /// That Dice.
-    pub best_val_dice: Option<f64>,
-    /// Metrics on the test split of the best epoch's parameters.
-    pub test: Option<Metrics>,
-    /// The prompts they are under.
-    pub test_prompt: Option<String>,
-    /// Of masks of class ids, the metrics of whole-image labels on the test split.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub semantic: Option<SemanticMetrics>,
-    /// Number of trained parameters.
-    pub trainable_parameters: usize,
-    /// Number of all parameters.
-    pub total_parameters: usize,
-    /// Mean seconds of an epoch, validation included, over the whole epochs of this process.
-    pub seconds_per_epoch: Option<f64>,
-    /// Seconds of each of them; the first has more to do where features are kept.
-    pub epoch_seconds: Vec<f64>,
-    /// Training images a second, validation left out.
-    pub images_per_second: Option<f64>,
-    /// Share of the training time in which a step waited for its images to be read and decoded.
-    pub waiting_share: Option<f64>,
-    /// Greatest resident memory of this process in bytes, where the system tells.
-    pub peak_memory_bytes: Option<u64>,
-    /// The metrics of every test sample under every prompt set, the recipe's first; none if nothing was tested.
-    #[serde(skip)]
-    pub rows: Vec<Row>,
-    /// Seconds that training took, unless a part of it was in another process.
-    pub seconds: Option<f64>,
-    /// The page to look at, unless it could not be written.
-    #[serde(skip)]
-    pub report: Option<PathBuf>,
-}
-
-/// The best epoch's parameters and what they score on a split. The recipe's evaluation prompts are
-/// the first set.
-pub(crate) struct Measured {
-    pub(crate) model: Model,
-    pub(crate) split: Split,
-    pub(crate) evaluation: Evaluation,
-}
-
-/// Runs a recipe in a folder; with `resume`, goes on from the folder's last checkpoint.
+/// Trains as a recipe says, on the data set that its `[data]` section names, into the folder `path`. With `resume`, a run that
+/// is already there is continued from its last checkpoint. `observer` hears of every step and may stop the training; `&mut ()`
+/// ignores it all.
 ///
 /// # Errors
-/// If the folder holds another run, or whatever the recipe names cannot be used.
-pub fn train(recipe: &Recipe, path: &Path, resume: bool) -> Result<RunSummary> {
+/// If the recipe is not valid, the folder holds another run, a file cannot be read or written, the loss is no longer a number,
+/// or the observer stops the training ([`TrainError::Stopped`]).
+pub fn train(
+    recipe: &Recipe,
+    path: &Path,
+    resume: bool,
+    observer: &mut dyn Observer,
+) -> Result<RunSummary> {
+    check(recipe, path, resume)?;
+    let dataset = Dataset::open(&recipe.data.config)?;
+    if recipe.trainer.validate && dataset.val.is_empty() && has_validation(recipe, &dataset) {
+        dataset.require(Split::Val)?;
+    }
+    train_on(recipe, &dataset, path, resume, observer)
+}
+
+/// As [`train`], on a data set that is already open or was built in memory. The recipe's `[data]` section then says how samples
+/// are used (prompts, order, workers), but not where they come from.
+///
+/// # Errors
+/// As [`train`].
+pub fn train_on(
+    recipe: &Recipe,
+    dataset: &Dataset,
+    path: &Path,
+    resume: bool,
+    observer: &mut dyn Observer,
+) -> Result<RunSummary> {
+    let mut recipe = recipe.clone();
+    if recipe.data.config.roots().is_empty() {
+        // The run's recipe.toml must say what the run was trained on.
+        recipe.data.config.root = dataset.root.clone();
+    }
+    check(&recipe, path, resume)?;
+    dataset.require(Split::Train)?;
+    if recipe.trainer.validate && dataset.val.is_empty() {
+        tracing::warn!(
+            "no validation split: the last state is kept, and nothing ends the training early"
+        );
+    }
     let folder = RunFolder { path: path.into() };
+    let (prepared, model) = Prepared::new(recipe, folder, observer)?;
+    let started = Instant::now();
+    let features = FeatureCache::open(
+        &model,
+        &prepared.recipe,
+        dataset,
+        &prepared.preprocessing,
+        &prepared.base,
+        observer,
+    )?;
+    prepared.write_recipe()?;
+    let setup = prepared.setup(dataset, features.as_ref());
+    let resumed = resume && prepared.folder.checkpoint().is_file();
+    let (model, progress, throughput) = Trainer::new(&setup, model, resume)?.fit(observer)?;
+    let fitted = Fitted {
+        progress,
+        throughput,
+        // Only a part of the time of a resumed training is known.
+        seconds: (!resumed).then(|| started.elapsed().as_secs_f64()),
+    };
+    finish(&prepared, &setup, model, &fitted, observer)
+}
+
+/// Refuses what can be seen to be wrong before anything is read but the folder's recipe.
+fn check(recipe: &Recipe, path: &Path, resume: bool) -> Result<()> {
+    let folder = RunFolder { path: path.into() };
+    recipe.validate().map_err(|message| TrainError::Recipe {
+        path: folder.recipe(),
+        message,
+    })?;
     if recipe.method.config.kind == MethodKind::ZeroShot {
         return Err(TrainError::Run {
             path: path.into(),
-            message: "`method.kind` is \"zero-shot\", which trains nothing; measure the base by \
+            message: "`method.kind` is \"zero-shot\", which trains nothing; measure the base with \
                       `vlsm eval --base ...`, or choose another method"
                 .into(),
         });
     }
-    check_folder(&folder, recipe, resume)?;
-    let device = device(&recipe.trainer.device)?;
-    vlsm_kernels::recompute_activations(recipe.trainer.recompute);
-    let dataset = Dataset::open(&recipe.data.config)?;
-    dataset.require(Split::Train)?;
-    if recipe.trainer.validate && dataset.val.is_empty() {
-        if has_validation(recipe, &dataset) {
-            dataset.require(Split::Val)?;
-        }
-        eprintln!(
-            "no validation split: the last state is kept, and nothing ends the training early"
-        );
-    }
-    let base = Base::load(&recipe.model.base, &device)?;
-    let preprocessing = recipe.model.preprocessing(&base.preprocessing);
-    let (recipe, model) = start(recipe, &base)?;
-    let identity = base.identity.clone();
-    let tokenizer = base.tokenizer.clone();
-    drop(base);
-    if model.uses_batch_statistics() && recipe.trainer.parts > 1 {
-        return Err(TrainError::Run {
-            path: path.into(),
-            message: "`trainer.parts` must be 1 with `method.statistics = \"batch\"`: a batch has \
-                      one mean"
-                .into(),
-        });
-    }
-    let (trainable, total) = (model.trained_parameters(), model.num_params());
-
-    let model = model.for_training();
-    let started = Instant::now();
-    let features = FeatureCache::open(&model, &recipe, &dataset, &preprocessing, &identity)?;
-    std::fs::create_dir_all(folder.path.join("checkpoint")).map_err(|source| {
-        TrainError::Write {
-            path: folder.path.clone(),
-            source,
-        }
-    })?;
-    write_atomic_bytes(&folder.recipe(), recipe.to_toml().as_bytes())?;
-    let setup = Setup {
-        recipe: &recipe,
-        dataset: &dataset,
-        tokenizer: &tokenizer,
-        preprocessing: &preprocessing,
-        base: &identity,
-        features: features.as_ref(),
-        folder: &folder,
-    };
-    let resumed = resume && folder.checkpoint().is_file();
-    let (model, progress, pace) = Trainer::new(&setup, model, resume)?.fit()?;
-    // Of a resumed training, a part of the time only is known.
-    let seconds = (!resumed).then(|| started.elapsed().as_secs_f64());
-    let (tested, untested) = if recipe.trainer.test && !dataset.test.is_empty() {
-        (Some(measure(&setup, model, Split::Test)?), None)
-    } else {
-        (None, Some(model))
-    };
-    let headline = tested.as_ref().and_then(|tested| {
-        let set = &tested.evaluation.rows.first()?.set;
-        Some((tested.evaluation.of_set(set), set.clone()))
-    });
-    let semantic = match &tested {
-        Some(tested) => label_test_images(&setup, &tested.model)?,
-        None => None,
-    };
-    let mut summary = RunSummary {
-        base: identity.name.clone(),
-        epochs: progress.epoch,
-        steps: progress.step,
-        best_epoch: progress.best_epoch,
-        best_val_dice: progress.best_dice,
-        test_prompt: headline.as_ref().map(|(_, prompt)| prompt.clone()),
-        test: headline.map(|(metrics, _)| metrics),
-        semantic,
-        trainable_parameters: trainable,
-        total_parameters: total,
-        seconds_per_epoch: mean(&pace.epochs),
-        epoch_seconds: pace.epochs.clone(),
-        images_per_second: rate(&pace),
-        waiting_share: share(pace.waiting, pace.training),
-        peak_memory_bytes: peak_memory(),
-        rows: tested
-            .as_ref()
-            .map(|tested| tested.evaluation.rows.clone())
-            .unwrap_or_default(),
-        seconds,
-        report: None,
-    };
-    let json = serde_json::to_string_pretty(&summary).unwrap_or_default();
-    write_atomic_bytes(&folder.summary(), (json + "\n").as_bytes())?;
-
-    // The run is complete: whatever happens to its report must not undo it.
-    let measured = match untested {
-        Some(model) if recipe.trainer.test && !dataset.val.is_empty() => {
-            measure(&setup, model, Split::Val).map(Some)
-        }
-        _ => Ok(tested),
-    };
-    match measured.and_then(|measured| write_report(&setup, &summary, measured)) {
-        Ok(path) => summary.report = Some(path),
-        Err(error) => eprintln!("the run is complete, but its report is not written: {error}"),
-    }
-    Ok(summary)
+    folder.expect_run_of(recipe, resume)
 }
 
-/// Whether a data set is meant to have a validation split, so that an empty one is a fault: there
-/// is an annotation file for it, or a share or a list of the images is set apart.
+/// Whether a data set is meant to have a validation split, so that an empty one is an error: there
+/// is an annotation file for it, or a share or a list of the images is set aside.
 fn has_validation(recipe: &Recipe, dataset: &Dataset) -> bool {
     let data = &recipe.data.config;
     match dataset.format {
@@ -202,122 +124,173 @@ fn has_validation(recipe: &Recipe, dataset: &Dataset) -> bool {
     }
 }
 
-/// The model at its start, and the recipe with what an adapter file to start from decides.
-fn start(recipe: &Recipe, base: &Base) -> Result<(Recipe, Model)> {
-    let mut recipe = recipe.clone();
+/// What a run takes from its recipe and its base.
+struct Prepared {
+    /// The recipe, with the method of the adapter file where it starts from one.
+    recipe: Recipe,
+    folder: RunFolder,
+    base: BaseIdentity,
+    tokenizer: Tokenizer,
+    preprocessing: Preprocessing,
+    trained_parameters: usize,
+    total_parameters: usize,
+}
+
+impl Prepared {
+    /// Loads the base and makes the model, ready for training.
+    fn new(
+        mut recipe: Recipe,
+        folder: RunFolder,
+        observer: &mut dyn Observer,
+    ) -> Result<(Self, Model)> {
+        let device = device(&recipe.trainer.device)?;
+        vlsm_kernels::recompute_activations(recipe.trainer.recompute);
+        let base = Base::load(&recipe.model.base, &device)?;
+        let model = start(&mut recipe, &base, observer)?;
+        if model.uses_batch_statistics() && recipe.trainer.parts > 1 {
+            return Err(TrainError::Run {
+                path: folder.path,
+                message: "`trainer.parts` must be 1 with `method.statistics = \"batch\"`: a batch has \
+                          one mean"
+                    .into(),
+            });
+        }
+        let prepared = Self {
+            folder,
+            preprocessing: recipe.model.preprocessing(&base.preprocessing),
+            recipe,
+            base: base.identity,
+            tokenizer: base.tokenizer,
+            trained_parameters: model.trained_parameters(),
+            total_parameters: model.num_params(),
+        };
+        Ok((prepared, model.for_training()))
+    }
+
+    /// Makes the folder and writes the recipe as run.
+    fn write_recipe(&self) -> Result<()> {
+        let checkpoints = self.folder.path.join("checkpoint");
+        std::fs::create_dir_all(checkpoints).map_err(|source| TrainError::Write {
+            path: self.folder.path.clone(),
+            source,
+        })?;
+        let text = self.recipe.to_toml()?;
+        Ok(write_atomic_bytes(&self.folder.recipe(), text.as_bytes())?)
+    }
+
+    fn setup<'a>(&'a self, dataset: &'a Dataset, features: Option<&'a FeatureCache>) -> Setup<'a> {
+        Setup {
+            recipe: &self.recipe,
+            dataset,
+            tokenizer: &self.tokenizer,
+            preprocessing: &self.preprocessing,
+            base: &self.base,
+            features,
+            folder: &self.folder,
+        }
+    }
+}
+
+/// The model at its start. Where the recipe starts from an adapter file, the file's method replaces the recipe's.
+fn start(recipe: &mut Recipe, base: &Base, observer: &mut dyn Observer) -> Result<Model> {
     let Some(path) = &recipe.method.init_from else {
-        let seed = recipe.trainer.seed;
-        let model = Model::new(base, recipe.method.config.clone(), seed)?;
-        return Ok((recipe, model));
+        let (method, seed) = (recipe.method.config.clone(), recipe.trainer.seed);
+        return Ok(Model::new(base, method, seed)?);
     };
     let adapter = AdapterFile::read(path)?;
     if recipe.method.config != adapter.method {
-        eprintln!(
-            "the method is that of `{}`: {}",
-            path.display(),
-            serde_json::to_string(&adapter.method).unwrap_or_default()
-        );
+        let path = path.display();
+        observer.message(&match serde_json::to_string(&adapter.method) {
+            Ok(method) => format!("the method is taken from `{path}`: {method}"),
+            Err(_) => format!("the method is taken from `{path}`"),
+        });
     }
     recipe.method.config = adapter.method.clone();
-    let model = Model::with_adapter(base, adapter)?;
-    Ok((recipe, model))
+    Ok(Model::with_adapter(base, adapter)?)
 }
 
-/// Refuses a folder that holds a run that would be overwritten or mixed up.
-fn check_folder(folder: &RunFolder, recipe: &Recipe, resume: bool) -> Result<()> {
-    let path = folder.recipe();
-    if !path.exists() {
-        return Ok(());
-    }
-    let error = |message: String| {
-        Err(TrainError::Run {
-            path: folder.path.clone(),
-            message,
-        })
-    };
-    if !resume {
-        return error(
-            "holds a run already; go on with it by `--resume`, or choose another folder by `--out`"
-                .into(),
-        );
-    }
-    // A run may be made longer; all else would make it another run.
-    let mut changed = changed_keys(recipe, &Recipe::read(&path, &[])?);
-    changed.retain(|key| key != "trainer.epochs" && key != "trainer.max_steps");
-    if changed.is_empty() {
-        Ok(())
+/// What is known of a training when its last step is done.
+struct Fitted {
+    progress: Progress,
+    throughput: Throughput,
+    seconds: Option<f64>,
+}
+
+/// Measures the best epoch's parameters, and writes the summary and the report.
+fn finish(
+    prepared: &Prepared,
+    setup: &Setup<'_>,
+    model: Model,
+    fitted: &Fitted,
+    observer: &mut dyn Observer,
+) -> Result<RunSummary> {
+    let test = setup.recipe.trainer.test;
+    let (tested, untested) = if test && !setup.dataset.test.is_empty() {
+        (Some(measure(setup, model, Split::Test, observer)?), None)
     } else {
-        error(format!(
-            "was made by a recipe with other values of `{}`; resume with that recipe ({}), or \
-             choose another folder by `--out`",
-            changed.join("`, `"),
-            path.display()
-        ))
-    }
-}
-
-/// The keys that make a recipe another run than that of `there`, a run's own recipe.
-pub(crate) fn changed_keys(recipe: &Recipe, there: &Recipe) -> Vec<String> {
-    let mut free = vec![
-        "trainer.device",
-        "trainer.recompute",
-        "cache.max_gb",
-        "cache.dir",
-    ];
-    if recipe.cache.dtype == CacheDtype::F32 {
-        free.push("cache.features");
-    }
-    let mut wanted = recipe.clone();
-    if wanted.method.init_from.is_some() {
-        wanted.method.config = there.method.config.clone();
-    }
-    let mut changed = wanted.differences(there);
-    changed.retain(|key| !free.contains(&key.as_str()));
-    changed
-}
-
-/// Evaluates the best epoch's parameters on a split: under the recipe's evaluation prompts and
-/// then, for the report, under every other prompt name of the data set.
-fn measure(setup: &Setup<'_>, model: Model, split: Split) -> Result<Measured> {
-    let samples = of_split(setup, split);
-    let best = AdapterFile::read(&setup.folder.adapter())?;
-    let model = model.for_inference().load(best)?;
-    let sets = PromptSet::every(&setup.recipe.data.config, samples)?;
-    let evaluation = evaluate(&model, samples, &sets, &setup.eval_config(), |_| {})?;
-    Ok(Measured {
-        model,
-        split,
-        evaluation,
-    })
-}
-
-/// The metrics of whole-image labels on the test split, if masks are of class ids whose names tell them apart.
-fn label_test_images(setup: &Setup<'_>, model: &Model) -> Result<Option<SemanticMetrics>> {
-    let images = setup.dataset.labelled(Split::Test);
-    if images.is_empty() {
-        return Ok(None);
-    }
-    let classes = match setup.dataset.class_list() {
-        Ok(classes) => classes,
-        Err(error) => {
-            eprintln!("no labels of whole images: {error}");
-            return Ok(None);
-        }
+        (None, Some(model))
     };
-    let images = limited(images, setup.recipe.data.eval_limit);
-    let evaluation = evaluate_semantic(model, images, &classes, &setup.eval_config(), |_| {})?;
-    Ok(Some(evaluation.metrics()))
+    let semantic = match &tested {
+        Some(tested) => label_test_images(setup, &tested.model)?,
+        None => None,
+    };
+    let mut summary = summarise(prepared, fitted, tested.as_ref(), semantic);
+    summary.write(&prepared.folder.summary())?;
+
+    // The run is complete: a failure of its report must not undo it.
+    let measured = match untested {
+        Some(model) if test && !setup.dataset.val.is_empty() => {
+            measure(setup, model, Split::Val, observer).map(Some)
+        }
+        _ => Ok(tested),
+    };
+    match measured.and_then(|measured| write_report(setup, &summary, measured)) {
+        Ok(path) => summary.report = Some(path),
+        Err(error @ TrainError::Stopped) => return Err(error),
+        Err(error) => {
+            tracing::warn!("the run is complete, but its report is not written: {error}");
+        }
+    }
+    Ok(summary)
 }
 
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
-fn share(part: Duration, whole: Duration) -> Option<f64> {
-    (!whole.is_zero()).then(|| part.as_secs_f64() / whole.as_secs_f64())
-}
-
-fn rate(pace: &Pace) -> Option<f64> {
-    let seconds = pace.training.as_secs_f64();
-    (seconds > 0.0).then(|| pace.images as f64 / seconds)
+fn summarise(
+    prepared: &Prepared,
+    fitted: &Fitted,
+    tested: Option<&Measured>,
+    semantic: Option<SemanticMetrics>,
+) -> RunSummary {
+    let Fitted {
+        progress,
+        throughput,
+        seconds,
+    } = fitted;
+    let rows = tested.map_or(Vec::new(), |tested| tested.evaluation.rows.clone());
+    let prompt = rows.first().map(|row| row.set.clone());
+    let evaluation = tested.map(|tested| &tested.evaluation);
+    let epochs = &throughput.epochs;
+    let training = throughput.training.as_secs_f64();
+    RunSummary {
+        base: prepared.base.name.clone(),
+        epochs: progress.epoch,
+        steps: progress.step,
+        best_epoch: progress.best_epoch,
+        best_val_dice: progress.best_dice,
+        test: evaluation
+            .zip(prompt.as_ref())
+            .map(|(evaluation, prompt)| evaluation.of_set(prompt)),
+        test_prompt: prompt,
+        semantic,
+        trainable_parameters: prepared.trained_parameters,
+        total_parameters: prepared.total_parameters,
+        seconds_per_epoch: (!epochs.is_empty())
+            .then(|| epochs.iter().sum::<f64>() / epochs.len() as f64),
+        epoch_seconds: epochs.clone(),
+        images_per_second: (training > 0.0).then(|| throughput.images as f64 / training),
+        waiting_share: (training > 0.0).then(|| throughput.waiting.as_secs_f64() / training),
+        peak_memory_bytes: peak_memory(),
+        rows,
+        seconds: *seconds,
+        report: None,
+    }
 }

@@ -5,6 +5,7 @@ use std::io::{Seek, SeekFrom};
 use std::path::PathBuf;
 
 use crate::error::{Result, TrainError};
+use crate::recipe::Recipe;
 
 /// The files of a run.
 #[derive(Debug, Clone)]
@@ -51,7 +52,43 @@ impl RunFolder {
         self.path.join("eval.html")
     }
 
-    /// Opens `metrics.jsonl` for writing behind its first `bytes` bytes; what is behind them was
+    /// Refuses a folder that holds a run that `recipe` would overwrite or mix up.
+    ///
+    /// # Errors
+    /// If there is a run and `resume` is false, or the run's recipe differs in a key that changes its numbers.
+    pub(crate) fn expect_run_of(&self, recipe: &Recipe, resume: bool) -> Result<()> {
+        let path = self.recipe();
+        if !path.exists() {
+            return Ok(());
+        }
+        let error = |message: String| {
+            Err(TrainError::Run {
+                path: self.path.clone(),
+                message,
+            })
+        };
+        if !resume {
+            return error(
+                "already holds a run; continue it with `--resume`, or choose another folder with `--out`"
+                    .into(),
+            );
+        }
+        // A run may be made longer; any other change would make it another run.
+        let mut changed = recipe.changes_since(&Recipe::read(&path, &[])?)?;
+        changed.retain(|key| key != "trainer.epochs" && key != "trainer.max_steps");
+        if changed.is_empty() {
+            Ok(())
+        } else {
+            error(format!(
+                "was made by a recipe with other values of `{}`; resume with that recipe ({}), or choose another folder with \
+                 `--out`",
+                changed.join("`, `"),
+                path.display()
+            ))
+        }
+    }
+
+    /// Opens `metrics.jsonl` for writing after its first `bytes` bytes; what follows them was
     /// written after the checkpoint and will be written again.
     ///
     /// # Errors

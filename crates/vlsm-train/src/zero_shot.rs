@@ -1,27 +1,35 @@
-//! What a base does as it is.
+//! What a base scores without training.
 
 use vlsm_data::{Dataset, Split};
 use vlsm_models::{Base, MethodConfig, Model};
 
-use crate::error::Result;
+use crate::error::{Result, TrainError};
 use crate::evaluate::{EvalConfig, PromptSet, Row, evaluate};
+use crate::observer::Observer;
 use crate::recipe::Recipe;
-use crate::trainer::limited;
 
 /// The base as a model, and the metrics of every test sample under every prompt set, the recipe's first.
 ///
 /// # Errors
-/// If the test split is empty or a file cannot be read.
+/// If the test split is empty, a file cannot be read, or the observer stops the evaluation.
 pub(crate) fn zero_shot(
     recipe: &Recipe,
     dataset: &Dataset,
     base: &Base,
+    observer: &mut dyn Observer,
 ) -> Result<(Model, Vec<Row>)> {
-    let samples = limited(dataset.require(Split::Test)?, recipe.data.eval_limit);
+    let samples = recipe.data.limited(dataset.require(Split::Test)?);
     let sets = PromptSet::every(&recipe.data.config, samples)?;
     let preprocessing = recipe.model.preprocessing(&base.preprocessing);
     let model = Model::new(base, MethodConfig::zero_shot(), 0)?;
     let config = EvalConfig::new(recipe, dataset, &base.tokenizer, &preprocessing);
-    let rows = evaluate(&model, samples, &sets, &config, |_| {})?.rows;
-    Ok((model, rows))
+    let mut stop = false;
+    let evaluation = evaluate(&model, samples, &sets, &config, |done| {
+        let flow = observer.evaluation(Split::Test, done, samples.len());
+        stop |= flow.is_break();
+    })?;
+    if stop {
+        return Err(TrainError::Stopped);
+    }
+    Ok((model, evaluation.rows))
 }

@@ -22,7 +22,7 @@ use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{AdapterFile, Base, MethodConfig, MethodKind, Model, Profile, SegmentationModel};
 use vlsm_train::loss::{LossConfig, dice_ce};
-use vlsm_train::optimizer::{Rules, clip, global_norm};
+use vlsm_train::optimizer::{Optimizer, clip, global_norm};
 use vlsm_train::recipe::OptimConfig;
 
 /// The models there are fixtures for.
@@ -124,7 +124,7 @@ impl Fixture {
         }
         let mut model = model.for_training();
         let config = OptimConfig::default();
-        let mut optimizer = Rules::new(&config);
+        let mut optimizer = Optimizer::new(&config);
         let losses = report["losses"].as_array().unwrap();
         for (step, expected_loss) in losses.iter().enumerate() {
             let (logits, mask) = (self.logits(&model), self.mask.clone());

@@ -21,11 +21,11 @@ use vlsm_models::weights::to_host;
 use vlsm_models::{BaseIdentity, HiddenStates, Preprocessing, SegmentationModel};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-pub use store::{CacheDtype, Usage, bytes_text, clear, default_folder, usage};
+pub use store::{Usage, bytes_text, clear, default_folder, usage};
 
 use crate::error::{Result, TrainError};
-use crate::recipe::{CacheConfig, CacheMode, Recipe};
-use crate::trainer::limited;
+use crate::observer::Observer;
+use crate::recipe::{CacheConfig, CacheDtype, CacheMode, Recipe};
 use store::Store;
 
 /// In the key of every file: to be raised when decoding of images or the layout of the files changes. All other
@@ -50,8 +50,8 @@ pub struct FeatureCache {
 }
 
 impl FeatureCache {
-    /// The cache that a recipe asks for, if the model's vision tower is frozen and the images come again; says on
-    /// standard error how large it is, or why there is none.
+    /// The cache that a recipe asks for, if the model's vision tower is frozen and the images come again. `observer` is told
+    /// how large it is; why there is none is logged.
     ///
     /// # Errors
     /// If the recipe insists on a cache that the method or the data does not allow, or an image cannot be read.
@@ -61,6 +61,7 @@ impl FeatureCache {
         dataset: &Dataset,
         preprocessing: &Preprocessing,
         base: &BaseIdentity,
+        observer: &mut dyn Observer,
     ) -> Result<Option<Self>> {
         let config = &recipe.cache;
         if config.features == CacheMode::Off {
@@ -91,15 +92,15 @@ impl FeatureCache {
         let trainer = &recipe.trainer;
         if config.features == CacheMode::On || trainer.repeats(dataset.train.len()) {
             let val = if trainer.validate {
-                limited(&dataset.val, recipe.data.eval_limit)
+                recipe.data.limited(&dataset.val)
             } else {
                 &[]
             };
             cache.digests = digests(dataset.train.iter().chain(val))?;
             let name = cache.name(model, &trainer.device, base)?;
             match cache.attach(config, &name) {
-                Ok(note) => eprintln!("feature cache: {note}"),
-                Err(reason) => eprintln!("no feature cache: {reason}"),
+                Ok(note) => observer.message(&format!("feature cache: {note}")),
+                Err(reason) => tracing::warn!("no feature cache: {reason}"),
             }
         }
         let of_use = cache.store.is_some() || cache.dtype == CacheDtype::F16;
@@ -279,7 +280,7 @@ impl FeatureCache {
         if let Err(error) = store.write(digest, row)
             && !self.full.swap(true, Ordering::Relaxed)
         {
-            eprintln!(
+            tracing::warn!(
                 "cannot write to `{}`: {error}; the training goes on without storing more features",
                 store.folder.display()
             );

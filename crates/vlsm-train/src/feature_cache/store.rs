@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use serde::{Deserialize, Serialize};
 use vlsm_data::fs::{PART_SUFFIX, replace_unsynced};
 use xxhash_rust::xxh3::xxh3_128;
+
+use crate::recipe::CacheDtype;
 
 /// How a file starts; a digest of the values follows, then the values, little-endian.
 const MAGIC: &[u8; 8] = b"vlsmfeat";
@@ -20,16 +21,6 @@ const SUFFIX: &str = ".features";
 
 /// A temporary file this old was left by a process that was killed.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How values are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CacheDtype {
-    /// As they are.
-    F32,
-    /// Rounded to half precision, in half the space. They are used so rounded even where nothing is stored.
-    F16,
-}
 
 impl CacheDtype {
     /// `f32` or `f16`.

@@ -41,7 +41,6 @@ mod page;
 mod pictures;
 mod prompts;
 mod sections;
-mod training;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -57,7 +56,6 @@ pub use curves::Curves;
 pub use facts::{method_name, recipe_facts, thousands, title};
 pub(crate) use page::shell;
 pub(crate) use sections::section;
-pub(crate) use training::{of_split, write_report};
 
 /// What a report shows. What is empty is left out.
 #[derive(Debug, Clone, Default)]

@@ -9,7 +9,7 @@
 //!
 //! # fn main() -> vlsm_train::Result<()> {
 //! let study = Study::read("studies/builtin.toml".as_ref(), &[])?;
-//! let failed = study.run(|line| eprintln!("{line}"))?;
+//! let failed = study.run(&mut ())?;
 //! study.write_results()?;
 //! # Ok(())
 //! # }

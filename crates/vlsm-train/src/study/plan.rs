@@ -9,7 +9,6 @@ use serde::Deserialize;
 use super::{Cell, Study};
 use crate::error::{Result, TrainError};
 use crate::recipe::Recipe;
-use crate::run::changed_keys;
 
 /// Where a cell stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +55,7 @@ impl Cell {
         if !recipe.exists() {
             return Ok(State::Open);
         }
-        let changed = changed_keys(&self.recipe, &Recipe::read(&recipe, &[])?);
+        let changed = self.recipe.changes_since(&Recipe::read(&recipe, &[])?)?;
         Ok(if !changed.is_empty() {
             State::Changed(changed)
         } else if self.folder.scores().exists() {

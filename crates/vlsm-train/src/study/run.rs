@@ -9,6 +9,7 @@ use vlsm_models::{Base, device};
 use super::plan::State;
 use super::{Cell, Study};
 use crate::error::{Result, TrainError};
+use crate::observer::Observer;
 use crate::run::train;
 use crate::scores::write_scores;
 use crate::zero_shot::zero_shot;
@@ -29,36 +30,29 @@ pub struct Failure {
 
 impl Study {
     /// Completes every cell that is not done: what was begun is gone on with, what another process has in hand is left to it.
-    /// A cell that fails does not keep the others from being run. `say` is told what is being done.
+    /// A cell that fails does not keep the others from being run. `observer` hears of the study's progress and of every training.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan), before anything is run.
-    pub fn run(&self, mut say: impl FnMut(&str)) -> Result<Vec<Failure>> {
+    /// As [`plan`](Self::plan), before anything is run, or if the observer stops a training.
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<Vec<Failure>> {
         self.plan()?;
         let mut failures = Vec::new();
         let (mut elsewhere, total) = (0, self.cells.len());
-        for (place, cell) in self.cells.iter().enumerate() {
-            let mut told = |state: &State| {
-                let doing = match state {
-                    State::Begun => "going on with ",
-                    _ => "",
-                };
-                say(&format!("[{}/{total}] {doing}{}", place + 1, cell.label()));
-            };
-            match cell.complete(&mut told) {
+        for (index, cell) in self.cells.iter().enumerate() {
+            let number = format!("[{}/{total}]", index + 1);
+            match cell.complete(&number, observer) {
                 Ok(true) => {}
                 Ok(false) => elsewhere += 1,
+                Err(TrainError::Stopped) => return Err(TrainError::Stopped),
                 Err(error) => {
                     let cell = cell.label();
-                    say(&format!("{cell} failed: {error}"));
+                    observer.message(&format!("{cell} failed: {error}"));
                     failures.push(Failure { cell, error });
                 }
             }
         }
         if elsewhere > 0 {
-            say(&format!(
-                "runs in the hands of other processes: {elsewhere}"
-            ));
+            observer.message(&format!("runs in other processes: {elsewhere}"));
         }
         Ok(failures)
     }
@@ -66,7 +60,7 @@ impl Study {
 
 impl Cell {
     /// Completes the cell, unless it is done; `false` if another process has it in hand.
-    fn complete(&self, say: &mut impl FnMut(&State)) -> Result<bool> {
+    fn complete(&self, number: &str, observer: &mut dyn Observer) -> Result<bool> {
         if self.left_as()? == State::Done {
             return Ok(true);
         }
@@ -88,21 +82,24 @@ impl Cell {
             }
             _ => {}
         }
-        say(&state);
+        let doing = match state {
+            State::Begun => "resuming ",
+            _ => "",
+        };
+        observer.message(&format!("{number} {doing}{}", self.label()));
         let rows = if self.seed.is_some() {
-            train(&self.recipe, &self.folder.path, true)?.rows
+            train(&self.recipe, &self.folder.path, true, observer)?.rows
         } else {
             let dataset = Dataset::open(&self.recipe.data.config)?;
             let base = &self.recipe.model.base;
             let base = Base::load(base, &device(&self.recipe.trainer.device)?)?;
-            write_atomic_bytes(&self.folder.recipe(), self.recipe.to_toml().as_bytes())?;
-            zero_shot(&self.recipe, &dataset, &base)?.1
+            write_atomic_bytes(&self.folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
+            zero_shot(&self.recipe, &dataset, &base, observer)?.1
         };
         if rows.is_empty() {
             return Err(TrainError::Study {
                 path: self.folder.path.clone(),
-                message: "the data set has no test samples, and the results of a study are theirs"
-                    .into(),
+                message: "the data set has no test split; a study reports results on test samples".into(),
             });
         }
         write_scores(&self.folder.scores(), &rows)?;

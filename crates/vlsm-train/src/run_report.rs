@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use vlsm_data::{Sample, Split};
+use vlsm_data::Split;
 
-use super::{
+use crate::error::Result;
+use crate::measure::Measured;
+use crate::report::{
     Curves, Report, ReportRun, method_name, oracle, pick_cases, predict_cases, recipe_facts, title,
 };
-use crate::error::Result;
-use crate::run::{Measured, RunSummary};
-use crate::trainer::{Setup, limited};
+use crate::setup::Setup;
+use crate::summary::RunSummary;
 
 /// Writes the report of a training into its folder; gives its path.
 pub(crate) fn write_report(
@@ -55,7 +56,7 @@ pub(crate) fn write_report(
         evaluation,
     }) = measured
     {
-        let samples = of_split(setup, split);
+        let samples = setup.samples(split);
         run.rows = evaluation.rows;
         report.oracle = oracle(samples);
         report.cases = pick_cases(&run, samples, setup.dataset.ignore)?;
@@ -71,11 +72,6 @@ pub(crate) fn write_report(
     let path = setup.folder.report();
     report.write(&path)?;
     Ok(path)
-}
-
-/// The samples of a split that the recipe evaluates.
-pub(crate) fn of_split<'a>(setup: &'a Setup<'_>, split: Split) -> &'a [Sample] {
-    limited(setup.dataset.split(split), setup.recipe.data.eval_limit)
 }
 
 fn lead(setup: &Setup<'_>, summary: &RunSummary, measured: Option<&Measured>) -> String {

@@ -1,0 +1,66 @@
+//! What a trained model scores: the best epoch's parameters, measured after the training.
+
+use vlsm_data::Split;
+use vlsm_models::{AdapterFile, Model, SegmentationModel};
+
+use crate::error::{Result, TrainError};
+use crate::evaluate::{Evaluation, PromptSet, evaluate};
+use crate::observer::Observer;
+use crate::semantic::{SemanticMetrics, evaluate_semantic};
+use crate::setup::Setup;
+
+/// The best epoch's parameters and what they score on a split. The recipe's evaluation prompts are
+/// the first set.
+pub(crate) struct Measured {
+    pub(crate) model: Model,
+    pub(crate) split: Split,
+    pub(crate) evaluation: Evaluation,
+}
+
+/// Evaluates the best epoch's parameters on a split: under the recipe's evaluation prompts and
+/// then, for the report, under every other prompt name of the data set.
+///
+/// # Errors
+/// If a file cannot be read, or the observer stops the measurement.
+pub(crate) fn measure(
+    setup: &Setup<'_>,
+    model: Model,
+    split: Split,
+    observer: &mut dyn Observer,
+) -> Result<Measured> {
+    let samples = setup.samples(split);
+    let best = AdapterFile::read(&setup.folder.adapter())?;
+    let model = model.for_inference().load(best)?;
+    let sets = PromptSet::every(&setup.recipe.data.config, samples)?;
+    let mut stop = false;
+    let evaluation = evaluate(&model, samples, &sets, &setup.eval_config(), |done| {
+        let flow = observer.evaluation(split, done, samples.len());
+        stop |= flow.is_break();
+    })?;
+    if stop {
+        return Err(TrainError::Stopped);
+    }
+    Ok(Measured {
+        model,
+        split,
+        evaluation,
+    })
+}
+
+/// The metrics of whole-image labels on the test split, if masks are of class ids whose names tell them apart.
+pub(crate) fn label_test_images(setup: &Setup<'_>, model: &Model) -> Result<Option<SemanticMetrics>> {
+    let images = setup.dataset.labelled(Split::Test);
+    if images.is_empty() {
+        return Ok(None);
+    }
+    let classes = match setup.dataset.class_list() {
+        Ok(classes) => classes,
+        Err(error) => {
+            tracing::warn!("no labels of whole images: {error}");
+            return Ok(None);
+        }
+    };
+    let images = setup.recipe.data.limited(images);
+    let evaluation = evaluate_semantic(model, images, &classes, &setup.eval_config(), |_| {})?;
+    Ok(Some(evaluation.metrics()))
+}

@@ -1,0 +1,134 @@
+//! The keys of recipes as TOML: which there are, and how one is set or found.
+
+use std::path::PathBuf;
+
+use vlsm_models::{AdapterInit, Bottleneck, Statistics};
+
+use super::Recipe;
+use crate::error::Result;
+
+/// The recipe with every optional key set, from which the known keys are read.
+fn every_key() -> Result<toml::Table> {
+    let mut recipe = Recipe::default();
+    let path = || Some(PathBuf::from("x"));
+    recipe.model.image_size = Some(1);
+    recipe.method.init_from = path();
+    let method = &mut recipe.method.config;
+    method.bottleneck = Some(Bottleneck::All(1));
+    method.text_bottleneck = Some(Bottleneck::All(1));
+    method.layers = Some(vec![]);
+    method.text_layers = Some(vec![]);
+    method.init = Some(AdapterInit::Zero);
+    method.statistics = Some(Statistics::Running);
+    recipe.data.eval_limit = Some(1);
+    let data = &mut recipe.data.config;
+    data.pool = vec![PathBuf::new()];
+    data.eval_prompt = Some(vlsm_data::PromptChoice::Named("p1".into()));
+    data.prompts = path();
+    data.classes = path();
+    data.limit = Some(1);
+    data.split.train_list = path();
+    data.split.val_list = path();
+    data.split.test_list = path();
+    recipe.trainer.max_steps = Some(1);
+    recipe.cache.dir = path();
+    recipe.to_table()
+}
+
+pub(super) fn keys_of(table: &toml::Table, prefix: &str, keys: &mut Vec<String>) {
+    for (name, value) in table {
+        let key = format!("{prefix}{name}");
+        match value {
+            toml::Value::Table(table) => keys_of(table, &format!("{key}."), keys),
+            _ => keys.push(key),
+        }
+    }
+}
+
+/// Refuses a table with a key that no recipe has.
+pub(crate) fn expect_known(table: &toml::Table) -> std::result::Result<(), String> {
+    let (mut known, mut given) = (Vec::new(), Vec::new());
+    let every_key = every_key().map_err(|error| error.to_string())?;
+    keys_of(&every_key, "", &mut known);
+    keys_of(table, "", &mut given);
+    match given.iter().find(|key| !known.contains(key)) {
+        Some(key) => Err(unknown(key, &known)),
+        None => Ok(()),
+    }
+}
+
+/// The recipe of a table, or the path of what is wrong in it and why.
+pub(super) fn read(table: toml::Table) -> std::result::Result<Recipe, (String, String)> {
+    serde_path_to_error::deserialize(toml::Value::Table(table))
+        .map_err(|error| (error.path().to_string(), error.inner().message().to_owned()))
+}
+
+/// The key of a section that is wrong, and why. Of a section that is read as a whole an error's path names none: it is the one
+/// that cannot be read alone.
+pub(super) fn within(table: &toml::Table, section: &str) -> Option<(String, String)> {
+    let keys = table.get(section)?.as_table()?;
+    keys.iter().find_map(|(key, value)| {
+        let alone = toml::Table::from_iter([(key.clone(), value.clone())]);
+        let alone = toml::Table::from_iter([(section.to_owned(), toml::Value::Table(alone))]);
+        let (_, message) = read(alone).err()?;
+        Some((format!("{section}.{key}"), message))
+    })
+}
+
+pub(super) fn get<'a>(table: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
+    let (first, rest) = key.split_once('.').unwrap_or((key, ""));
+    let value = table.get(first)?;
+    if rest.is_empty() {
+        Some(value)
+    } else {
+        get(value.as_table()?, rest)
+    }
+}
+
+/// Keys of `[data]` that take each other's place.
+pub(crate) const EITHER: [(&str, &str); 2] = [("root", "pool"), ("pool", "root")];
+
+/// Applies one `key=value`.
+pub(crate) fn set(table: &mut toml::Table, text: &str) -> std::result::Result<(), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("--set {text}: write it as key=value, such as optim.lr=3e-4"))?;
+    let (key, value) = (key.trim(), value.trim());
+    let value = format!("x = {value}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut table| table.remove("x"))
+        .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let mut table = table;
+    let mut parts = key.split('.').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            for (_, other) in EITHER.iter().filter(|(key, _)| *key == part) {
+                table.remove(*other);
+            }
+            table.insert(part.to_owned(), value);
+            return Ok(());
+        }
+        table = table
+            .entry(part)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()))
+            .as_table_mut()
+            .ok_or_else(|| format!("--set {text}: `{part}` is not a section"))?;
+    }
+    Ok(())
+}
+
+/// The error for a key that is not among the known ones.
+pub(crate) fn unknown(key: &str, known: &[impl AsRef<str>]) -> String {
+    let likeness = |known: &str| {
+        // The right key without its section is as near as can be.
+        let own = known.rsplit('.').next() == Some(key);
+        strsim::jaro_winkler(key, known) + f64::from(u8::from(own))
+    };
+    let nearest = known
+        .iter()
+        .map(AsRef::as_ref)
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+        .unwrap_or_default();
+    format!("unknown key `{key}`; did you mean `{nearest}`?")
+}

@@ -1,0 +1,44 @@
+//! What a run works with.
+
+use vlsm_data::{Dataset, Sample, Split};
+use vlsm_models::{BaseIdentity, Preprocessing, Tokenizer};
+
+use crate::evaluate::EvalConfig;
+use crate::feature_cache::FeatureCache;
+use crate::recipe::Recipe;
+use crate::run_folder::RunFolder;
+
+/// What a run is made of, besides the model.
+pub struct Setup<'a> {
+    /// The recipe.
+    pub recipe: &'a Recipe,
+    /// The samples.
+    pub dataset: &'a Dataset,
+    /// The base's vocabulary.
+    pub tokenizer: &'a Tokenizer,
+    /// How the model's input is made.
+    pub preprocessing: &'a Preprocessing,
+    /// The base that the trained parameters belong to.
+    pub base: &'a BaseIdentity,
+    /// Features of training and validation images, where they are kept.
+    pub features: Option<&'a FeatureCache>,
+    /// Where results go.
+    pub folder: &'a RunFolder,
+}
+
+impl Setup<'_> {
+    /// The samples of a split that the run evaluates.
+    pub(crate) fn samples(&self, split: Split) -> &[Sample] {
+        self.recipe.data.limited(self.dataset.split(split))
+    }
+
+    /// How the run evaluates, in validation as in the test.
+    pub(crate) fn eval_config(&self) -> EvalConfig<'_> {
+        EvalConfig::new(
+            self.recipe,
+            self.dataset,
+            self.tokenizer,
+            self.preprocessing,
+        )
+    }
+}

@@ -1,0 +1,66 @@
+//! What came out of a run.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use vlsm_data::write_atomic_bytes;
+
+use crate::error::{Result, TrainError};
+use crate::evaluate::{Metrics, Row};
+use crate::semantic::SemanticMetrics;
+
+/// What came out of a run: `summary.json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunSummary {
+    /// The base's name.
+    pub base: String,
+    /// Epochs completed.
+    pub epochs: usize,
+    /// Optimiser steps taken.
+    pub steps: usize,
+    /// The epoch with the best validation Dice, from 1; 0 if nothing was validated.
+    pub best_epoch: usize,
+    /// That Dice.
+    pub best_val_dice: Option<f64>,
+    /// Metrics on the test split of the best epoch's parameters.
+    pub test: Option<Metrics>,
+    /// The prompts they are under.
+    pub test_prompt: Option<String>,
+    /// Of masks of class ids, the metrics of whole-image labels on the test split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub semantic: Option<SemanticMetrics>,
+    /// Number of trained parameters.
+    pub trainable_parameters: usize,
+    /// Number of all parameters.
+    pub total_parameters: usize,
+    /// Mean seconds of an epoch, validation included, over the whole epochs of this process.
+    pub seconds_per_epoch: Option<f64>,
+    /// Seconds of each of them; the first has more to do where features are kept.
+    pub epoch_seconds: Vec<f64>,
+    /// Training images a second, validation left out.
+    pub images_per_second: Option<f64>,
+    /// Share of the training time in which a step waited for its images to be read and decoded.
+    pub waiting_share: Option<f64>,
+    /// Greatest resident memory of this process in bytes, where the system tells.
+    pub peak_memory_bytes: Option<u64>,
+    /// The metrics of every test sample under every prompt set, the recipe's first; none if nothing was tested.
+    #[serde(skip)]
+    pub rows: Vec<Row>,
+    /// Seconds that training took, unless a part of it was in another process.
+    pub seconds: Option<f64>,
+    /// The page to look at, unless it could not be written.
+    #[serde(skip)]
+    pub report: Option<PathBuf>,
+}
+
+impl RunSummary {
+    /// Writes the summary as JSON, whole or not at all.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let json = serde_json::to_string_pretty(self);
+        let json = json.map_err(|error| TrainError::Write {
+            path: path.into(),
+            source: error.into(),
+        })?;
+        Ok(write_atomic_bytes(path, (json + "\n").as_bytes())?)
+    }
+}
