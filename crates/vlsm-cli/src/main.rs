@@ -2,6 +2,7 @@
 
 mod commands;
 mod output;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     allocator::set_up();
+    terminal::show_warnings();
     match Cli::parse().command.run() {
         Ok(code) => code,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,

@@ -48,7 +48,10 @@ pub(crate) fn measure(
 }
 
 /// The metrics of whole-image labels on the test split, if masks are of class ids whose names tell them apart.
-pub(crate) fn label_test_images(setup: &Setup<'_>, model: &Model) -> Result<Option<SemanticMetrics>> {
+pub(crate) fn label_test_images(
+    setup: &Setup<'_>,
+    model: &Model,
+) -> Result<Option<SemanticMetrics>> {
     let images = setup.dataset.labelled(Split::Test);
     if images.is_empty() {
         return Ok(None);

@@ -39,6 +39,7 @@ pub fn train(
 ) -> Result<RunSummary> {
     check(recipe, path, resume)?;
     let dataset = Dataset::open(&recipe.data.config)?;
+    dataset.require(Split::Train)?;
     if recipe.trainer.validate && dataset.val.is_empty() && has_validation(recipe, &dataset) {
         dataset.require(Split::Val)?;
     }
@@ -58,9 +59,10 @@ pub fn train_on(
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
     let mut recipe = recipe.clone();
-    if recipe.data.config.roots().is_empty() {
+    let data = &mut recipe.data.config;
+    if data.pool.is_empty() && data.root.as_os_str().is_empty() {
         // The run's recipe.toml must say what the run was trained on.
-        recipe.data.config.root = dataset.root.clone();
+        data.root = dataset.root.clone();
     }
     check(&recipe, path, resume)?;
     dataset.require(Split::Train)?;
@@ -150,9 +152,10 @@ impl Prepared {
         if model.uses_batch_statistics() && recipe.trainer.parts > 1 {
             return Err(TrainError::Run {
                 path: folder.path,
-                message: "`trainer.parts` must be 1 with `method.statistics = \"batch\"`: a batch has \
+                message:
+                    "`trainer.parts` must be 1 with `method.statistics = \"batch\"`: a batch has \
                           one mean"
-                    .into(),
+                        .into(),
             });
         }
         let prepared = Self {

@@ -12,6 +12,7 @@ use vlsm_train::evaluate::MeanStd;
 
 use super::shared::make_folder;
 use crate::output::{note, print, table, thousands};
+use crate::terminal::Terminal;
 
 /// Show the whole method in a minute or two, without a download or a data set.
 ///
@@ -67,7 +68,7 @@ impl Args {
             PathBuf::from(format!("runs/demo-{}{quick}", demo.domain.name()))
         });
         make_folder(&out)?;
-        let result = demo.run(&out, note)?;
+        let result = demo.run(&out, &mut Terminal::new())?;
         print(&report(&result))?;
         note(&format!("{:.0} s", started.elapsed().as_secs_f64()));
         Ok(ExitCode::SUCCESS)

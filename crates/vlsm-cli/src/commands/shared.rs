@@ -30,7 +30,7 @@ pub(super) fn data_recipe(base: &str, root: &Path, overrides: &[String]) -> Resu
     let mut recipe = Recipe::default();
     recipe.model.base = base.to_owned();
     recipe.data.config.root = root.to_owned();
-    Recipe::parse(&recipe.to_toml(), overrides).map_err(anyhow::Error::msg)
+    Recipe::parse(&recipe.to_toml()?, overrides).map_err(anyhow::Error::msg)
 }
 
 /// Refuses overrides of anything but data.

@@ -8,6 +8,7 @@ use vlsm_train::Study;
 use vlsm_train::study::{Plan, State};
 
 use crate::output::{note, print};
+use crate::terminal::Terminal;
 
 /// Run a grid of models, methods, data sets, training prompts and seeds, and write its tables.
 ///
@@ -89,7 +90,7 @@ impl Args {
         if !self.table {
             let plan = study.plan()?;
             note(&format!("{}; {}", counts(&plan), plan.estimate_in_words()));
-            failed = study.run(note)?;
+            failed = study.run(&mut Terminal::new())?;
         }
         let document = study.write_results()?;
         print(&document.text())?;

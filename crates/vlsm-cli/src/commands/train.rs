@@ -9,6 +9,7 @@ use vlsm_train::evaluate::MeanStd;
 use vlsm_train::{Recipe, RunSummary};
 
 use crate::output::{key_value_table, print, thousands};
+use crate::terminal::Terminal;
 
 /// Fine-tune a base on a data set, as described in a recipe.
 ///
@@ -41,7 +42,7 @@ impl Args {
         let out = self.out.unwrap_or_else(|| {
             PathBuf::from("runs").join(self.recipe.file_stem().unwrap_or("run".as_ref()))
         });
-        let summary = vlsm_train::train(&recipe, &out, self.resume)?;
+        let summary = vlsm_train::train(&recipe, &out, self.resume, &mut Terminal::new())?;
         print(&report(&summary, &RunFolder { path: out }))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -92,5 +92,8 @@ fn wrong_values_name_the_key() {
 fn differences_name_keys() {
     let a = parse(LEAST, &[]).unwrap();
     let b = parse(LEAST, &["optim.lr=1", "trainer.max_steps=3"]).unwrap();
-    assert_eq!(a.differences(&b).unwrap(), ["optim.lr", "trainer.max_steps"]);
+    assert_eq!(
+        a.differences(&b).unwrap(),
+        ["optim.lr", "trainer.max_steps"]
+    );
 }

@@ -99,7 +99,8 @@ impl Cell {
         if rows.is_empty() {
             return Err(TrainError::Study {
                 path: self.folder.path.clone(),
-                message: "the data set has no test split; a study reports results on test samples".into(),
+                message: "the data set has no test split; a study reports results on test samples"
+                    .into(),
             });
         }
         write_scores(&self.folder.scores(), &rows)?;

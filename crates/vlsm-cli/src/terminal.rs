@@ -1,0 +1,147 @@
+//! A training on a terminal: its live line, its messages, and the library's warnings.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use vlsm_data::Split;
+use vlsm_train::{EpochMetrics, Observer, StepReport};
+
+use crate::output::note;
+
+/// Prints the warnings of the libraries to standard error, the message alone.
+pub(crate) fn show_warnings() {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .without_time()
+        .with_level(false)
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// Shows trainings on standard error: epoch, step, loss, Dice, images per second and time left on one line that is updated in
+/// place; where standard error is not a terminal, one line per epoch.
+pub(crate) struct Terminal {
+    bar: ProgressBar,
+    dice: Option<f64>,
+    /// The state when the current epoch began. The speed shown is that of the epoch: one in which features are computed takes
+    /// far longer than those that find them in the cache.
+    start: Option<State>,
+    now: State,
+}
+
+/// Steps, and the images and the time that they took.
+#[derive(Clone, Copy, Default)]
+struct State {
+    step: u64,
+    images: usize,
+    time: Duration,
+}
+
+impl Terminal {
+    /// Shows nothing until a training starts.
+    pub(crate) fn new() -> Self {
+        Self {
+            bar: ProgressBar::hidden(),
+            dice: None,
+            start: None,
+            now: State::default(),
+        }
+    }
+
+    /// Prints a line above the live line.
+    fn print(&self, text: &str) {
+        if self.bar.is_hidden() || self.bar.is_finished() {
+            note(text);
+        } else {
+            self.bar.println(text);
+        }
+    }
+}
+
+impl Observer for Terminal {
+    fn start(&mut self, steps: usize) {
+        self.bar.finish_and_clear();
+        *self = Self {
+            bar: ProgressBar::new(steps as u64),
+            ..Self::new()
+        };
+        let style = ProgressStyle::with_template("{bar:20} {pos}/{len} {msg} [{elapsed}]");
+        if let Ok(style) = style {
+            self.bar.set_style(style.progress_chars("━━─"));
+        }
+    }
+
+    fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        let step = report.metrics.step as u64;
+        self.now = State {
+            step,
+            images: report.images,
+            time: report.training,
+        };
+        let start = *self.start.get_or_insert(State {
+            step: step - 1,
+            ..State::default()
+        });
+        let images = report.images - start.images;
+        let seconds = (report.training - start.time).as_secs_f64();
+        let steps_left = self.bar.length().unwrap_or(step).saturating_sub(step);
+        let left = steps_left as f64 * seconds / (step - start.step) as f64;
+        let dice = self.dice.map_or("-".into(), |dice| format!("{dice:.4}"));
+        self.bar.set_message(format!(
+            "epoch {} loss {:.4} val Dice {dice} {:.1} images/s, {} left",
+            report.epoch,
+            report.epoch_loss,
+            images as f64 / seconds,
+            clock(left),
+        ));
+        self.bar.set_position(step);
+        ControlFlow::Continue(())
+    }
+
+    fn evaluation(&mut self, split: Split, done: usize, total: usize) -> ControlFlow<()> {
+        let what = match split {
+            Split::Val => "validating",
+            Split::Test | Split::Train => "testing",
+        };
+        self.bar.set_message(format!("{what} {done}/{total}"));
+        ControlFlow::Continue(())
+    }
+
+    fn epoch(&mut self, metrics: &EpochMetrics) -> ControlFlow<()> {
+        self.dice = metrics.val_dice.or(self.dice);
+        self.start = self.start.map(|_| self.now);
+        let mut text = format!("epoch {}: loss {:.4}", metrics.epoch, metrics.train_loss);
+        if let Some(loss) = metrics.val_loss {
+            text += &format!(", validation loss {loss:.4}");
+        }
+        if let Some(dice) = metrics.val_dice {
+            text += &format!(", Dice {dice:.4}");
+        }
+        self.print(&text);
+        ControlFlow::Continue(())
+    }
+
+    fn message(&mut self, text: &str) {
+        self.print(text);
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A time as `1:02:03` or `2:03`.
+fn clock(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
+}

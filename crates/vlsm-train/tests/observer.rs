@@ -1,0 +1,185 @@
+//! Observers: what they hear, and that a training they stop and that is resumed ends as if it had not been stopped.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use vlsm_data::{Dataset, Split};
+use vlsm_models::MethodKind;
+use vlsm_train::recipe::ScheduleKind;
+use vlsm_train::{
+    EpochMetrics, Observer, Recipe, RunFolder, RunSummary, StepReport, TrainError, train, train_on,
+};
+
+/// Two epochs of three steps on phantoms that are drawn, with a base that is built in.
+fn recipe() -> Recipe {
+    let mut recipe = vlsm_train::demo::recipe(MethodKind::Decoder);
+    let data = &mut recipe.data.config;
+    data.root = "builtin:endoscopy".into();
+    data.generate.train = 5;
+    data.generate.val = 3;
+    data.generate.test = 3;
+    recipe.optim.schedule = ScheduleKind::Cosine;
+    recipe.optim.warmup_steps = 1;
+    recipe.trainer.parts = 1;
+    recipe.trainer.batch_size = 2;
+    recipe.trainer.eval_batch_size = 2;
+    recipe.trainer.epochs = 2;
+    recipe.cache.features = vlsm_train::recipe::CacheMode::Off;
+    recipe
+}
+
+/// What an observer can stop a training at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Event {
+    Step(usize),
+    Evaluation(Split),
+    Epoch(usize),
+}
+
+/// Writes down what it hears, and stops the training at an event.
+#[derive(Default)]
+struct Notebook {
+    stop: Option<Event>,
+    steps: usize,
+    events: Vec<Event>,
+    checkpoints: usize,
+}
+
+impl Notebook {
+    fn note(&mut self, event: Event) -> ControlFlow<()> {
+        self.events.push(event);
+        match self.stop {
+            Some(stop) if stop == event => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+impl Observer for Notebook {
+    fn start(&mut self, steps: usize) {
+        self.steps = steps;
+    }
+
+    fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        assert!(report.epoch_loss > 0.0 && report.metrics.grad_norm > 0.0);
+        self.note(Event::Step(report.metrics.step))
+    }
+
+    fn evaluation(&mut self, split: Split, done: usize, total: usize) -> ControlFlow<()> {
+        assert!(done <= total && total == 3);
+        self.note(Event::Evaluation(split))
+    }
+
+    fn epoch(&mut self, metrics: &EpochMetrics) -> ControlFlow<()> {
+        assert!(metrics.val_dice.is_some());
+        self.note(Event::Epoch(metrics.epoch))
+    }
+
+    fn checkpoint(&mut self, path: &Path) {
+        assert!(path.is_file());
+        self.checkpoints += 1;
+    }
+}
+
+fn expect_same(run: &Path, whole: &Path, context: &str) {
+    for file in [
+        "metrics.jsonl",
+        "adapter.safetensors",
+        "adapter_last.safetensors",
+    ] {
+        let [run, whole] = [run, whole].map(|folder| std::fs::read(folder.join(file)).unwrap());
+        assert!(run == whole, "{context}: {file} differs");
+    }
+}
+
+fn scores(summary: &RunSummary) -> (&[vlsm_train::Row], Option<f64>, usize) {
+    (&summary.rows, summary.best_val_dice, summary.best_epoch)
+}
+
+#[test]
+fn a_training_that_an_observer_stops_can_be_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let mut notebook = Notebook::default();
+    let summary = train(&recipe(), &whole, false, &mut notebook).unwrap();
+    assert_eq!((notebook.steps, notebook.checkpoints), (6, 2));
+    let val = Event::Evaluation(Split::Val);
+    let test = Event::Evaluation(Split::Test);
+    let mut events = notebook.events;
+    events.dedup();
+    let expected = [
+        Event::Step(1),
+        Event::Step(2),
+        Event::Step(3),
+        val,
+        Event::Epoch(1),
+        Event::Step(4),
+        Event::Step(5),
+        Event::Step(6),
+        val,
+        Event::Epoch(2),
+        test,
+    ];
+    assert_eq!(events, expected);
+
+    let stops = [
+        Event::Step(2),
+        // The last step of an epoch, before its validation.
+        Event::Step(3),
+        val,
+        Event::Epoch(1),
+        Event::Step(6),
+        test,
+    ];
+    for stop in stops {
+        let path = folder.path().join("run");
+        let mut notebook = Notebook {
+            stop: Some(stop),
+            ..Notebook::default()
+        };
+        let error = train(&recipe(), &path, false, &mut notebook).unwrap_err();
+        assert!(matches!(error, TrainError::Stopped), "{error}");
+        assert!(RunFolder { path: path.clone() }.checkpoint().is_file());
+        let resumed = train(&recipe(), &path, true, &mut ()).unwrap();
+        let context = format!("stopped at {stop:?}");
+        expect_same(&path, &whole, &context);
+        assert_eq!(scores(&resumed), scores(&summary), "{context}");
+        std::fs::remove_dir_all(path).unwrap();
+    }
+}
+
+/// The last epoch, which `max_steps` cuts short, is validated after its checkpoint is written.
+#[test]
+fn a_finished_run_that_is_resumed_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = recipe();
+    recipe.trainer.max_steps = Some(5);
+    let [run, once] = ["run", "once"].map(|name| folder.path().join(name));
+    for path in [&run, &once] {
+        train(&recipe, path, false, &mut ()).unwrap();
+    }
+    train(&recipe, &run, true, &mut ()).unwrap();
+    expect_same(&run, &once, "resumed when finished");
+}
+
+#[test]
+fn an_open_data_set_is_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let [run, other] = ["run", "other"].map(|name| folder.path().join(name));
+    let recipe = recipe();
+    let dataset = Dataset::open(&recipe.data.config).unwrap();
+    train_on(&recipe, &dataset, &run, false, &mut ()).unwrap();
+    train(&recipe, &other, false, &mut ()).unwrap();
+    expect_same(&run, &other, "on an open data set");
+}
+
+#[test]
+fn a_recipe_built_in_code_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = recipe();
+    recipe.trainer.seed = u64::MAX;
+    let error = train(&recipe, folder.path(), false, &mut ()).unwrap_err();
+    assert!(error.to_string().contains("`trainer.seed`"), "{error}");
+}
