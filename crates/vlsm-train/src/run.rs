@@ -6,8 +6,8 @@ use std::time::Instant;
 use burn::module::Module;
 use vlsm_data::{Dataset, Format, Split, write_atomic_bytes};
 use vlsm_models::{
-    AdapterFile, Base, BaseIdentity, MethodKind, Model, Preprocessing, SegmentationModel, Tokenizer,
-    device,
+    AdapterFile, Base, BaseIdentity, MethodKind, Model, Preprocessing, SegmentationModel,
+    Tokenizer, device,
 };
 
 use crate::checkpoint::Progress;
