@@ -19,7 +19,7 @@ use vlsm::models::{
     Towers, contract::select, device,
 };
 use vlsm::train::loss::{LossConfig, dice_ce};
-use vlsm::train::optimizer::{Rules, clip, global_norm};
+use vlsm::train::optimizer::{Optimizer, clip, global_norm};
 use vlsm::train::targets::Targets;
 use vlsm::train::{peak_memory, recipe::OptimConfig};
 use vlsm_kernels::allocator::{self, MiMalloc};
@@ -134,7 +134,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let mut model = model.for_training();
             drop(base.network);
             let optim = OptimConfig::default();
-            let mut rules = Rules::new(&optim);
+            let mut rules = Optimizer::new(&optim);
             let (mut seconds, mut losses) = (Vec::new(), Vec::new());
             for step in 0..=args.steps {
                 let started = Instant::now();
