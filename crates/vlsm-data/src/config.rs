@@ -9,47 +9,50 @@ use serde::{Deserialize, Serialize};
 use crate::error::{DataError, Result};
 use crate::prompt::{PromptChoice, Prompts};
 
-/// Which samples there are, and which prompt goes with each: recipe section `[data]`.
+/// `[data]`: the samples and their prompts.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// Folder of the data set.
+    /// Folder of the data set, or `builtin:scenes`, `builtin:endoscopy`, `builtin:ultrasound`, `builtin:street`, which are drawn.
+    /// Default: none, required unless `pool` is given.
     pub root: PathBuf,
-    /// Instead of `root`: the folders of several data sets (or `builtin:...`) that are trained on together and scored each for
-    /// itself. All other keys hold for each of them.
+    /// Instead of `root`: several data sets that are trained on together and scored separately. The other keys apply to each of
+    /// them. Default: not set.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pool: Vec<PathBuf>,
-    /// How the folder is laid out; `auto` looks.
+    /// Layout of the folder.
     pub format: Format,
     /// Name of the sub-folder with the images.
     pub images: String,
     /// Name of the sub-folder with the masks.
     pub masks: String,
-    /// The prompt for training.
+    /// The prompt for training: `p0`, `p1`, ... (that prompt of each sample), `random` (one of all but the first, drawn for each
+    /// sample and epoch), or a text for all samples. Default: `"random"`.
     pub prompt: PromptChoice,
-    /// The prompt for validation and test; without it see [`DataConfig::eval_choice`].
+    /// The prompt for validation and test, as `prompt`. Default: `prompt` if that is a text; else `p6`, or the richest if there
+    /// is no `p6`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_prompt: Option<PromptChoice>,
     /// Format `folder`: JSON file with the prompts of each image, by stem:
     /// `{"stem": "text"}`, `{"stem": ["text", "other text"]}` or `{"stem": {"p0": "", "p1": "text"}}`. A relative path is
-    /// looked for under `root`, then from the working folder. Default: `ROOT/prompts.json` if that is there.
+    /// looked up in `root`, then in the working folder. Default: `ROOT/prompts.json`, if it exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompts: Option<PathBuf>,
-    /// Format `classes`: JSON file with the class names, `{"classes": ["Sky", ...], "ignore_index": 11}`; a name is the
-    /// text for the id that is its place in the list, and `null` or `""` stands for a class that is no target (a
-    /// background). Found as `prompts` is. Default: `ROOT/classes.json`.
+    /// Format `classes`: JSON file with the class names, `{"classes": ["Sky", ...], "ignore_index": 11}`. The index of a name is
+    /// its class id; `null` or `""` is a class that is no target (a background). Looked up as `prompts`. Default:
+    /// `ROOT/classes.json`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<PathBuf>,
     /// How a data set that comes without splits is split.
     pub split: SplitConfig,
     /// How much of a generated data set there is; generated are the roots `builtin:scenes`, ....
     pub generate: GenerateConfig,
-    /// At most this many training samples, of each data set where there are several: the first ones in the order of the split.
+    /// Maximum number of training samples of each data set, in the order of the split. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// Whether training samples come in a new random order in each epoch.
+    /// Shuffle the training samples in each epoch.
     pub shuffle: bool,
-    /// Threads that decode and resize ahead of the step; 0 decodes on the thread that asks.
+    /// Threads that decode and resize images ahead of the step; 0 decodes on the training thread.
     pub workers: usize,
 }
 
@@ -57,28 +60,29 @@ pub struct DataConfig {
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// `anns/` there: `annotations`; `classes.json` there (or `data.classes` given): `classes`; else `folder`.
+    /// `annotations` if there is a folder `anns/`, `classes` if there is a `classes.json` or `data.classes` is given, else
+    /// `folder`.
     #[default]
     Auto,
-    /// The published format: `anns/{train,val,test}.json` beside `images/` and `masks/`.
+    /// The published format: `anns/{train,val,test}.json`, `images/` and `masks/`.
     Annotations,
     /// Images and binary masks paired by stem.
     Folder,
     /// Images and masks of class ids paired by stem; each class present in an image is a sample.
     Classes,
-    /// Drawn when asked for; the root names what is drawn: `builtin:scenes`, ....
+    /// Drawn on demand, for roots such as `builtin:scenes`.
     Generated,
 }
 
-/// A generated data set: recipe section `[data.generate]`.
+/// `[data.generate]`: size of a drawn data set, for roots such as `builtin:scenes`.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct GenerateConfig {
-    /// Everything drawn depends on this alone.
+    /// Seed of the drawing.
     pub seed: u64,
-    /// Side of the square images, in pixels.
+    /// Side of the square images, in pixels, from 64 to 2048.
     pub side: usize,
-    /// Number of training images; of scenes as many are drawn anew in each epoch.
+    /// Number of training images; `builtin:scenes` draws new ones in each epoch.
     pub train: usize,
     /// Number of validation images.
     pub val: usize,
@@ -98,24 +102,24 @@ impl Default for GenerateConfig {
     }
 }
 
-/// How `folder` and `classes` data sets are split where there are no `train/`, `val/`, `test/` sub-folders.
+/// `[data.split]`: how a `folder` or `classes` data set without `train/`, `val/` and `test/` sub-folders is split.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct SplitConfig {
     /// Fraction of the images for validation.
     pub val: f64,
-    /// Fraction of the images for the test.
+    /// Fraction of the images for testing.
     pub test: f64,
-    /// Seed of the shuffle that comes before the cut.
+    /// Seed of the shuffle before the split.
     pub seed: u64,
-    /// Text file with one stem or file name per line, for training. With any of the three lists, fractions are not used.
-    /// Without this one, all that the other two do not name is for training. Found as `data.prompts` is.
+    /// Text file with one stem or file name per line, for training, looked up as `data.prompts`. If any of the three lists is
+    /// given, fractions are ignored. Default: all images that the other two lists do not name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_list: Option<PathBuf>,
-    /// The same for validation.
+    /// The same for validation. Default: not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub val_list: Option<PathBuf>,
-    /// The same for the test.
+    /// The same for testing. Default: not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_list: Option<PathBuf>,
 }

@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use vlsm_data::{DataConfig, Sample};
 use vlsm_models::{MethodConfig, Preprocessing};
 
-/// `[model]`.
+/// `[model]`: the base.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
-    /// A folder, or a name on the hub, with a revision behind `@`.
+    /// A folder, a file of weights, a name on the Hugging Face hub (with a revision after `@`), or `builtin:tiny`. Default:
+    /// none, required.
     pub base: String,
-    /// Side of the square input, in pixels; by default the base's own.
+    /// Side of the square input, in pixels: a multiple of the patch size. Default: the base's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
 }
@@ -34,7 +35,7 @@ pub struct MethodSection {
     /// The method.
     #[serde(flatten)]
     pub config: MethodConfig,
-    /// An adapter file to start from.
+    /// An adapter file to start from; it also decides the method. Default: not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
 }
@@ -46,7 +47,7 @@ pub struct DataSection {
     /// Where samples come from.
     #[serde(flatten)]
     pub config: DataConfig,
-    /// At most this many validation samples and as many test samples.
+    /// Maximum number of validation samples, and of test samples. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_limit: Option<usize>,
 }
@@ -63,15 +64,15 @@ impl DataSection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScheduleKind {
-    /// Not at all.
+    /// It does not.
     Constant,
-    /// It falls when the validation loss no longer does.
+    /// It is multiplied by `plateau_factor` when the validation loss stops falling.
     Plateau,
-    /// It falls along half a cosine.
+    /// It falls to `min_lr` along half a cosine.
     Cosine,
 }
 
-/// `[optim]`: AdamW, or Muon beside it, and the schedule.
+/// `[optim]`: the optimiser, AdamW or Muon with AdamW, and the schedule of the learning rate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimConfig {
@@ -79,24 +80,24 @@ pub struct OptimConfig {
     pub lr: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// Greatest global norm of the gradients; 0 turns clipping off.
+    /// Maximum global norm of the gradients; 0 turns clipping off.
     pub clip: f64,
-    /// Decay of the first and of the second moment.
+    /// Decay rates of the first and second moment.
     pub betas: [f64; 2],
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub eps: f64,
-    /// Whether matrices of transformer layers and adapters are stepped by Muon (Jordan et al. 2024; momentum 0.95, and a
-    /// learning rate that moves them as far as AdamW does) rather than by AdamW.
+    /// Use Muon (Jordan et al. 2024; momentum 0.95, learning rate scaled to move weights as far as AdamW does) for the
+    /// matrices of transformer layers and adapters; all other parameters use AdamW.
     pub muon: bool,
     /// How the learning rate changes.
     pub schedule: ScheduleKind,
-    /// Steps in which it rises linearly to `lr`.
+    /// Steps in which the learning rate rises linearly to `lr`.
     pub warmup_steps: usize,
-    /// Where `cosine` ends and below which `plateau` does not fall.
+    /// Lowest learning rate: where `cosine` ends, and the floor of `plateau`.
     pub min_lr: f64,
-    /// `plateau`: what the learning rate is multiplied by.
+    /// `plateau`: factor on the learning rate.
     pub plateau_factor: f64,
-    /// `plateau`: epochs without improvement that are borne.
+    /// `plateau`: epochs without improvement before the rate is lowered.
     pub plateau_patience: usize,
 }
 
@@ -118,42 +119,41 @@ impl Default for OptimConfig {
     }
 }
 
-/// `[trainer]`: the loop.
+/// `[trainer]`: the training loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainerConfig {
-    /// Most passes over the training samples.
+    /// Maximum number of passes over the training samples.
     pub epochs: usize,
-    /// Most optimiser steps.
+    /// Maximum number of optimiser steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<usize>,
-    /// Samples of one forward and backward pass.
+    /// Samples per forward and backward pass.
     pub batch_size: usize,
-    /// Passes whose gradients make one step.
+    /// Passes whose gradients are accumulated for one step.
     pub accumulate: usize,
-    /// Parts of a batch that are computed side by side, each on its share of the cores. For small models on a CPU:
-    /// memory grows, and so does speed. Each part has a cross entropy of its own; that of the batch is their mean.
+    /// Parts of a batch that run in parallel, each on its share of the cores: faster for small models on a CPU, with more
+    /// memory. Each part has its own cross entropy; that of the batch is their mean.
     pub parts: usize,
-    /// Whether the backward pass computes activations again rather than keeping them: less memory, the same numbers, slower.
-    /// On the CPU.
+    /// Recompute activations in the backward pass instead of keeping them: less memory, same numbers, slower. CPU only.
     pub recompute: bool,
-    /// Determines initialisation, order and random prompts.
+    /// Seed of initialisation, sample order and random prompts.
     pub seed: u64,
-    /// `cpu`, `vulkan`, `metal`, `webgpu`, `cuda` or `rocm`.
+    /// `cpu`, or an accelerator that the program was built for: `vulkan`, `metal`, `webgpu`, `cuda` or `rocm`.
     pub device: String,
-    /// Epochs without a better validation Dice after which training ends; 0 turns this off.
+    /// Epochs without a better validation Dice after which training stops; 0 turns early stopping off.
     pub patience: usize,
-    /// By how much Dice must rise to count as better.
+    /// Minimum rise of validation Dice that counts as better.
     pub min_delta: f64,
-    /// Epochs that are run whatever `patience` says.
+    /// Epochs before early stopping is considered.
     pub min_epochs: usize,
-    /// Steps between checkpoints within an epoch; 0 writes them at the end of epochs only.
+    /// Steps between checkpoints; 0 writes them at the end of epochs only.
     pub checkpoint_every: usize,
-    /// Whether the validation split is evaluated after each epoch.
+    /// Evaluate the validation split after each epoch.
     pub validate: bool,
-    /// Whether the test split is evaluated at the end.
+    /// Evaluate the test split at the end.
     pub test: bool,
-    /// Samples of one forward pass in evaluation.
+    /// Samples per forward pass in evaluation.
     pub eval_batch_size: usize,
 }
 
@@ -201,9 +201,9 @@ impl TrainerConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CacheMode {
-    /// Where nothing in the vision tower is trained and images come again in later epochs.
+    /// If nothing in the vision tower is trained and images recur in later epochs.
     Auto,
-    /// Always; where features change it is an error.
+    /// Always; an error if training changes the features.
     On,
     /// Never.
     Off,
@@ -219,17 +219,18 @@ pub enum CacheDtype {
     F16,
 }
 
-/// `[cache]`: features of images, kept on the disk for later epochs and other runs.
+/// `[cache]`: the feature cache, vision features on disk for later epochs and other runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// When features are kept.
+    /// When features are cached.
     pub features: CacheMode,
-    /// How they are stored.
+    /// How features are stored.
     pub dtype: CacheDtype,
-    /// Most of the folder, in 10^9 bytes; where a run would need more, nothing is stored for it.
+    /// Maximum size of the folder, in 10^9 bytes; a run that would need more does not use the cache.
     pub max_gb: f64,
-    /// The folder; by default [`default_folder`](crate::feature_cache::default_folder).
+    /// The folder. Default: `features` in `$VLSM_CACHE`, else in
+    /// `vlsm` in the user's cache folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
 }
