@@ -1,13 +1,12 @@
-//! Sublayers of CLIPSeg's vision tower at full size, forward and back, on one image: `cargo bench --workspace --profile dev --bench sublayers`.
-//!
-//! Beside each stands the same composed of the tensor library's operations.
+//! Sublayers of CLIPSeg's vision tower at full size, forward and backward, for one image, each compared with the composition of
+//! Burn's operations: `cargo bench --workspace --profile dev --bench sublayers`.
 
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Distribution, Tensor};
 use divan::{Bencher, black_box};
 use vlsm_kernels::{
     Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, Connection,
-    LinearWeights, MlpWeights, Normalisation, compose,
+    LinearWeights, MlpConfig, MlpWeights, Normalisation, compose,
 };
 
 const TOKENS: usize = 485;
@@ -17,6 +16,11 @@ const BOTTLENECK: usize = 64;
 const ATTENTION: AttentionConfig = AttentionConfig {
     heads: 12,
     causal: false,
+    recompute: false,
+};
+const MLP: MlpConfig = MlpConfig {
+    activation: Activation::QuickGelu,
+    recompute: false,
 };
 const ADAPTER: AdapterConfig = AdapterConfig {
     activation: Activation::Relu,
@@ -68,7 +72,7 @@ fn mlp_weights(hidden: usize) -> MlpWeights<Dispatch> {
     }
 }
 
-/// What is run: with the gradient at the input or without, by the kernels or composed.
+/// With the gradient at the input or without, by the kernels or composed.
 const RUNS: [&str; 4] = [
     "forward",
     "forward, composed",
@@ -110,15 +114,14 @@ fn attention(bencher: Bencher<'_, '_>, what: &str) {
 #[divan::bench(args = RUNS, sample_count = 10)]
 fn mlp(bencher: Bencher<'_, '_>, what: &str) {
     let (norm, weights) = (norm(), mlp_weights(HIDDEN));
-    let activation = Activation::QuickGelu;
     run(bencher, what, |x| {
         let (norm, weights) = (norm.clone(), weights.clone());
         let none = Adapter::None;
         if !what.contains("composed") {
-            vlsm_kernels::mlp_sublayer(x, norm, weights, none, activation)
+            vlsm_kernels::mlp_sublayer(x, norm, weights, none, MLP)
         } else {
             let x = x.into_dispatch();
-            let y = compose::mlp_sublayer::<Dispatch>(x, norm, weights, none, activation);
+            let y = compose::mlp_sublayer::<Dispatch>(x, norm, weights, none, MLP);
             Tensor::from_dispatch(y)
         }
     });
@@ -130,7 +133,7 @@ fn adapter(bencher: Bencher<'_, '_>, what: &str) {
     run(bencher, what, |x| {
         let weights = weights.clone();
         if !what.contains("composed") {
-            vlsm_kernels::adapter_block(x, weights, ADAPTER)
+            vlsm_kernels::adapter_block(x, weights, ADAPTER, false)
         } else {
             let x = x.into_dispatch();
             Tensor::from_dispatch(compose::adapter_block::<Dispatch>(x, weights, ADAPTER))

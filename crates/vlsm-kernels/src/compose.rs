@@ -1,30 +1,38 @@
-//! Bodies in Burn's own operations, for backends without one of their own.
+//! The operations in terms of Burn's own: for backends without kernels, and for tensors that are not f32.
 
 use burn::backend::tensor::{BoolTensor, FloatTensor};
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
-use crate::{
-    Activation, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, Connection, Kernels,
-    LinearWeights, MlpWeights, Normalisation,
+use crate::kernels::Kernels;
+use crate::ops::{
+    Activation, AdamW, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, Connection,
+    LinearWeights, MlpConfig, MlpWeights, Normalisation, QUICK_GELU_SLOPE,
 };
-
-/// The slope of the sigmoid in quick-GELU.
-pub(crate) const SLOPE: f32 = 1.702;
 
 /// `x * sigmoid(1.702 x)`.
 pub fn quick_gelu<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
-    let gate = B::sigmoid(B::float_mul_scalar(x.clone(), SLOPE.into()));
+    let gate = B::sigmoid(B::float_mul_scalar(x.clone(), QUICK_GELU_SLOPE.into()));
     B::float_mul(x, gate)
 }
 
 /// `grad * s (1 + 1.702 x (1 - s))` with `s = sigmoid(1.702 x)`.
 pub fn quick_gelu_backward<B: Backend>(x: FloatTensor<B>, grad: FloatTensor<B>) -> FloatTensor<B> {
-    let scaled = B::float_mul_scalar(x, SLOPE.into());
+    let scaled = B::float_mul_scalar(x, QUICK_GELU_SLOPE.into());
     let gate = B::sigmoid(scaled.clone());
     let rest = B::float_add_scalar(B::float_neg(gate.clone()), 1f32.into());
     let slope = B::float_add_scalar(B::float_mul(scaled, rest), 1f32.into());
     B::float_mul(grad, B::float_mul(gate, slope))
+}
+
+/// Layer normalisation over the last dimension.
+pub fn layer_norm<B: Backend>(
+    x: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    beta: FloatTensor<B>,
+    epsilon: f64,
+) -> FloatTensor<B> {
+    B::layer_norm(x, gamma, Some(beta), epsilon)
 }
 
 /// `(g - mean(g) - n mean(g n)) / std` over the last dimension, with `g = grad * gamma` and `n` the
@@ -68,7 +76,7 @@ pub fn softmax_backward<B: Backend>(
     B::float_mul_scalar(grad, scale.into())
 }
 
-/// What scores are multiplied by: `1 / sqrt(width)` of a query `[batch, heads, tokens, width]`.
+/// The factor of the scores: `1 / sqrt(width)` of a query `[batch, heads, tokens, width]`.
 pub(crate) fn attention_scale(query: &Shape) -> f64 {
     let [.., width] = query.dims::<4>();
     1.0 / (width as f64).sqrt()
@@ -76,8 +84,8 @@ pub(crate) fn attention_scale(query: &Shape) -> f64 {
 
 /// Attention weights, `softmax(q k^T / sqrt(width))`, `[batch, heads, tokens, tokens]`.
 ///
-/// The query is scaled before the product, as Transformers does, whose rounding this follows. (The
-/// CPU backend's own fused attention was ten times further from f64 where scores are large.)
+/// The query is scaled before the product, as in Transformers, to round as it does. (The CPU backend's own fused attention had
+/// ten times the error against f64 where scores are large.)
 pub fn attention_weights<B: Kernels>(
     query: FloatTensor<B>,
     key: FloatTensor<B>,
@@ -96,10 +104,10 @@ pub fn attention_weights<B: Kernels>(
     B::softmax_last(scores)
 }
 
-/// For each query the keys behind it, in the shape of `scores`.
+/// For each query a mask of the keys after it, in the shape of `scores`.
 fn later_tokens<B: Backend>(tokens: usize, scores: &FloatTensor<B>) -> BoolTensor<B> {
     let mask: Vec<bool> = (0..tokens * tokens)
-        .map(|place| place % tokens > place / tokens)
+        .map(|index| index % tokens > index / tokens)
         .collect();
     let mask = TensorData::new(mask, [1, 1, tokens, tokens]);
     let mask = B::bool_from_data(mask, &scores.device());
@@ -124,7 +132,7 @@ fn linear<B: Backend>(x: FloatTensor<B>, layer: LinearWeights<B>) -> FloatTensor
     B::float_add(B::float_matmul(x, weight), bias)
 }
 
-/// The input of a sublayer.
+/// `x`, normalised if the sublayer says so.
 fn normalised<B: Kernels>(x: FloatTensor<B>, norm: Normalisation<B>) -> FloatTensor<B> {
     match norm {
         Normalisation::None => x,
@@ -167,16 +175,16 @@ pub fn mlp_sublayer<B: Kernels>(
     norm: Normalisation<B>,
     weights: MlpWeights<B>,
     adapter: Adapter<B>,
-    activation: Activation,
+    config: MlpConfig,
 ) -> FloatTensor<B> {
     let residual = x.clone();
     let x = normalised::<B>(x, norm);
-    let output = perceptron::<B>(x.clone(), weights, activation);
+    let output = mlp::<B>(x.clone(), weights, config.activation);
     B::float_add(residual, adapted::<B>(x, output, adapter))
 }
 
 /// `contract(activation(expand(x)))`.
-fn perceptron<B: Kernels>(
+fn mlp<B: Kernels>(
     x: FloatTensor<B>,
     weights: MlpWeights<B>,
     activation: Activation,
@@ -197,7 +205,7 @@ pub fn adapter_block<B: Kernels>(
     weights: MlpWeights<B>,
     config: AdapterConfig,
 ) -> FloatTensor<B> {
-    let change = perceptron::<B>(x.clone(), weights, config.activation);
+    let change = mlp::<B>(x.clone(), weights, config.activation);
     let change = if config.rectified {
         B::relu(change)
     } else {
@@ -210,7 +218,7 @@ pub fn adapter_block<B: Kernels>(
     }
 }
 
-/// What the adapter of a sublayer makes of its output, given what it has read.
+/// A sublayer's output after its adapter, given the sublayer's (normalised) input and its output.
 fn adapted<B: Kernels>(
     input: FloatTensor<B>,
     output: FloatTensor<B>,
@@ -225,6 +233,27 @@ fn adapted<B: Kernels>(
             }
         },
     }
+}
+
+/// An AdamW step: the new value, first and second moment. See [`adamw`](crate::adamw()).
+pub fn adamw<B: Backend>(
+    value: FloatTensor<B>,
+    gradient: FloatTensor<B>,
+    first: FloatTensor<B>,
+    second: FloatTensor<B>,
+    rule: AdamW,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let factors = rule.factors();
+    let times = |x: FloatTensor<B>, factor: f32| B::float_mul_scalar(x, factor.into());
+    let difference = B::float_sub(gradient.clone(), first.clone());
+    let first = B::float_add(first, times(difference, factors.rate_1));
+    let square = B::float_mul(gradient.clone(), gradient);
+    let second = B::float_add(times(second, factors.beta_2), times(square, factors.rate_2));
+    let root = B::float_div_scalar(B::float_sqrt(second.clone()), factors.root.into());
+    let root = B::float_add_scalar(root, factors.epsilon.into());
+    let change = B::float_div(first.clone(), root);
+    let value = B::float_sub(times(value, factors.decay), times(change, factors.step_size));
+    (value, first, second)
 }
 
 /// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.

@@ -72,13 +72,13 @@ fn is_the_rule() {
                 "{dtype:?} {at}: {found} {expected}"
             );
         }
-        // What somebody else holds is left alone.
+        // A value with another owner is not changed in place.
         let start = start.into_data().iter::<f64>().collect::<Vec<_>>();
         assert_eq!(start, wave(0.37));
     }
 }
 
-/// A value that does not lie in order.
+/// Views of larger tensors.
 #[test]
 fn takes_views() {
     let wide = tensor(&wave(0.37), FloatDType::F32);

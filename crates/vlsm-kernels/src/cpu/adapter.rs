@@ -1,11 +1,12 @@
-//! The adapter block: expansion, activation, contraction; behind a sublayer, beside it, or alone.
+//! The adapter block: expansion, activation, contraction; after a sublayer, parallel to it, or without one.
 
 use super::gradient;
-use super::mlp::{Slopes, relu};
+use super::activation::relu;
+use super::mlp::Slopes;
 use super::panels::{LANES, Lane, Panels};
 use super::product::{BLOCK, Linear, Product};
-use super::sublayer::{Core, Keep, Wanted, Work};
-use crate::{AdapterConfig, Connection};
+use super::sublayer_core::{Core, Group, NeededGrads, Save};
+use crate::ops::{AdapterConfig, Connection};
 
 /// An adapter block.
 #[derive(Debug, Clone, Copy)]
@@ -15,31 +16,31 @@ pub(crate) struct Adapter<'a> {
     pub(crate) config: AdapterConfig,
 }
 
-/// What the backward pass needs of the forward pass.
+/// What the backward pass needs from the forward pass.
 #[derive(Debug)]
-pub(crate) struct AdapterKept {
+pub(crate) struct SavedAdapter {
     input: Panels,
     hidden: Panels,
     slopes: Slopes,
-    /// A bit for each token of a lane whose change is above 0; empty unless it is rectified.
-    above: Vec<u16>,
+    /// For each lane a bit per token, set where the rectifier let the value pass; empty unless the block is rectified.
+    positive: Vec<u16>,
 }
 
 impl Adapter<'_> {
-    /// Panels to panels in blocks of [`BLOCK`], as the input must be if the change is added to it, with so many threads. What is
-    /// kept serves only if `keep` says that it will be needed.
+    /// Panels to panels in blocks of [`BLOCK`], which a sequential block's input must have too. The saved tensors are complete
+    /// only if `save`.
     pub(crate) fn forward(
         &self,
         input: Panels,
         threads: usize,
-        keep: bool,
-    ) -> (Panels, AdapterKept) {
+        save: bool,
+    ) -> (Panels, SavedAdapter) {
         let config = self.config;
-        let (hidden, slopes) = (self.expand).activated(&input, config.activation, threads, keep);
-        let mut above = Vec::new();
-        let beside = config.rectified.then(|| {
-            above.resize(input.data.len() / LANES, 0);
-            &mut above[..]
+        let (hidden, slopes) = (self.expand).activated(&input, config.activation, threads, save);
+        let mut positive = Vec::new();
+        let bits = config.rectified.then(|| {
+            positive.resize(input.data.len() / LANES, 0);
+            &mut positive[..]
         });
         let output = Product {
             terms: &[(self.contract.weights, &hidden)],
@@ -47,11 +48,11 @@ impl Adapter<'_> {
             block: BLOCK,
             threads,
         }
-        .run_beside(beside, |place, part, above| {
-            if let Some(above) = above {
+        .run_with(bits, |index, part, bits| {
+            if let Some(bits) = bits {
                 let (lanes, _) = part.as_chunks();
-                for (lane, above) in lanes.iter().zip(above) {
-                    *above = signs(lane);
+                for (lane, bits) in lanes.iter().zip(bits) {
+                    *bits = positive_bits(lane);
                 }
                 relu(part);
             }
@@ -61,25 +62,25 @@ impl Adapter<'_> {
                 }
             }
             if config.connection == Connection::Sequential {
-                let input = input.panel(place.block, place.panel);
+                let input = input.panel(index.block, index.panel);
                 for (y, x) in part.iter_mut().zip(input) {
                     *y += x;
                 }
             }
         });
-        let kept = AdapterKept {
+        let saved = SavedAdapter {
             input,
             hidden,
             slopes,
-            above,
+            positive,
         };
-        (output, kept)
+        (output, saved)
     }
 
-    /// The gradients at the input and at weights and biases in turn, each if asked for, given that at the output.
+    /// The gradients at the input and at weights and biases in turn, each if needed, given the gradient at the output.
     pub(crate) fn backward(
         &self,
-        kept: &AdapterKept,
+        saved: &SavedAdapter,
         grad: Panels,
         input: bool,
         parameters: bool,
@@ -95,15 +96,15 @@ impl Adapter<'_> {
         }
         if config.rectified {
             let (lanes, _) = change.data.as_chunks_mut();
-            for (lane, above) in lanes.iter_mut().zip(&kept.above) {
-                mask(lane, *above);
+            for (lane, bits) in lanes.iter_mut().zip(&saved.positive) {
+                mask(lane, *bits);
             }
         }
-        let hidden = (self.contract).activated_backward(&change, &kept.slopes, threads);
+        let hidden = (self.contract).activated_backward(&change, &saved.slopes, threads);
         let mut at_parameters = Vec::new();
         if parameters {
-            at_parameters.extend(gradient::layer(&kept.input, &hidden, true));
-            at_parameters.extend(gradient::layer(&kept.hidden, &change, true));
+            at_parameters.extend(gradient::layer(&saved.input, &hidden, true));
+            at_parameters.extend(gradient::layer(&saved.hidden, &change, true));
         }
         let block = change.block;
         drop(change);
@@ -114,9 +115,9 @@ impl Adapter<'_> {
                 block,
                 threads,
             }
-            .run(|place, part| {
+            .run(|index, part| {
                 if let Some(grad) = &grad {
-                    for (y, grad) in part.iter_mut().zip(grad.panel(place.block, place.panel)) {
+                    for (y, grad) in part.iter_mut().zip(grad.panel(index.block, index.panel)) {
                         *y += grad;
                     }
                 }
@@ -127,34 +128,34 @@ impl Adapter<'_> {
 }
 
 impl Core for Adapter<'_> {
-    type Kept = AdapterKept;
+    type Saved = SavedAdapter;
 
-    const TOKENS_ALONE: bool = true;
+    const TOKENWISE: bool = true;
 
-    fn forward(&self, x: Panels, work: Work, keep: Keep) -> (Panels, AdapterKept) {
-        self.forward(x, work.threads, keep.anything())
+    fn forward(&self, x: Panels, group: Group, save: Save) -> (Panels, SavedAdapter) {
+        self.forward(x, group.threads, save.anything())
     }
 
     fn backward(
         &self,
         _x: impl Fn() -> Panels,
-        kept: &AdapterKept,
+        saved: &SavedAdapter,
         grad: Panels,
-        work: Work,
-        wanted: Wanted,
+        group: Group,
+        needed: NeededGrads,
     ) -> (Option<Panels>, Vec<Vec<f32>>) {
-        let (input, parameters) = (wanted.core_input(), wanted.parameters());
-        self.backward(kept, grad, input, parameters, work.threads)
+        let (input, parameters) = (needed.core_input(), needed.core_parameters());
+        self.backward(saved, grad, input, parameters, group.threads)
     }
 }
 
-/// Which tokens of a lane are above 0, a bit for each.
-fn signs(lane: &Lane) -> u16 {
+/// A bit for each token of a lane, set where its value is above 0.
+fn positive_bits(lane: &Lane) -> u16 {
     let tokens = lane.iter().rev();
     tokens.fold(0, |bits, x| bits << 1 | u16::from(*x > 0.0))
 }
 
-/// Puts 0 where a lane's bit is not set.
+/// Sets a lane to 0 where its bit is not set.
 fn mask(lane: &mut Lane, bits: u16) {
     for (token, x) in lane.iter_mut().enumerate() {
         *x = if bits >> token & 1 == 1 { *x } else { 0.0 };

@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 
 use super::gradient;
-use super::heads::{Head, Scratch, Softmax, Strip, StripMut};
+use super::heads::{Head, Scratch, Softmax, HeadView, HeadViewMut};
 use super::panels::{LANES, Panels, Part, Rows};
 use super::product::{BLOCK, Linear, Product};
-use super::sublayer::{Core, Keep, Wanted, Work};
+use super::sublayer_core::{Core, Group, NeededGrads, Save};
 
 /// Self-attention.
 #[derive(Debug, Clone, Copy)]
@@ -18,9 +18,9 @@ pub(crate) struct Attention<'a> {
     pub(crate) causal: bool,
 }
 
-/// What the backward pass needs of the forward pass, besides the input.
+/// What the backward pass needs from the forward pass, besides the input.
 #[derive(Debug)]
-pub(crate) struct AttentionKept {
+pub(crate) struct SavedAttention {
     /// Scaled queries, keys, values.
     projected: [Panels; 3],
     /// `[block][image][head of the block][panel]`.
@@ -30,10 +30,10 @@ pub(crate) struct AttentionKept {
 }
 
 /// One head of one image.
-fn strip(of: &Panels, part: Part, panels: usize, first: usize, width: usize) -> Strip<'_> {
+fn head_view(of: &Panels, part: Part, panels: usize, first: usize, width: usize) -> HeadView<'_> {
     let features = of.features(part.block);
     let start = (part.block * of.block * of.count + part.image * panels * features) * LANES;
-    Strip {
+    HeadView {
         data: &of.data[start..][..panels * features * LANES],
         block: features,
         first,
@@ -42,71 +42,71 @@ fn strip(of: &Panels, part: Part, panels: usize, first: usize, width: usize) -> 
 }
 
 impl Core for Attention<'_> {
-    type Kept = AttentionKept;
+    type Saved = SavedAttention;
 
-    const TOKENS_ALONE: bool = false;
+    const TOKENWISE: bool = false;
 
-    fn forward(&self, x: Panels, work: Work, keep: Keep) -> (Panels, AttentionKept) {
-        let projected = self.project(&x, work.threads);
+    fn forward(&self, x: Panels, group: Group, save: Save) -> (Panels, SavedAttention) {
+        let projected = self.project(&x, group.threads);
         drop(x);
-        let (mixed, softmax) = self.attend(&projected, work.shape);
+        let (mixed, softmax) = self.attend(&projected, group.shape);
         let output = Product {
             terms: &[(self.output.weights, &mixed)],
             bias: Some(self.output.bias),
             block: BLOCK,
-            threads: work.threads,
+            threads: group.threads,
         }
         .run(|_, _| {});
-        let kept = AttentionKept {
+        let saved = SavedAttention {
             projected,
             softmax,
-            mixed: keep.input_of(3).then_some(mixed),
+            mixed: save.input_of(3).then_some(mixed),
         };
-        (output, kept)
+        (output, saved)
     }
 
     fn backward(
         &self,
         x: impl Fn() -> Panels,
-        kept: &AttentionKept,
+        saved: &SavedAttention,
         grad: Panels,
-        work: Work,
-        wanted: Wanted,
+        group: Group,
+        needed: NeededGrads,
     ) -> (Option<Panels>, Vec<Vec<f32>>) {
         let at_mixed = Product {
             terms: &[(self.output.weights.transposed(), &grad)],
             bias: None,
-            block: kept.projected[0].block,
-            threads: work.threads,
+            block: saved.projected[0].block,
+            threads: group.threads,
         }
         .run(|_, _| {});
-        let grads = self.attend_backward(&kept.projected, &kept.softmax, &at_mixed, work.shape);
+        let grads = self.attend_backward(&saved.projected, &saved.softmax, &at_mixed, group.shape);
         drop(at_mixed);
         let mut at_parameters = Vec::new();
-        if wanted.parameters() {
+        if needed.core_parameters() {
             let x = x();
-            for (grad, wanted) in grads.iter().zip(wanted.layers) {
-                at_parameters.extend(gradient::layer(&x, grad, wanted));
+            for (grad, needed) in grads.iter().zip(needed.layers) {
+                at_parameters.extend(gradient::layer(&x, grad, needed));
             }
             let again;
-            let mixed = match &kept.mixed {
-                None if wanted.layers[3] => {
-                    (again, _) = self.attend(&kept.projected, work.shape);
+            let mixed = match &saved.mixed {
+                None if needed.layers[3] => {
+                    (again, _) = self.attend(&saved.projected, group.shape);
                     &again
                 }
                 None => &x,
                 Some(mixed) => mixed,
             };
-            at_parameters.extend(gradient::layer(mixed, &grad, wanted.layers[3]));
+            at_parameters.extend(gradient::layer(mixed, &grad, needed.layers[3]));
         }
         drop(grad);
-        let at_input = wanted.core_input().then(|| {
+        let at_input = needed.core_input().then(|| {
             let [q, k, v] = self.project.map(|linear| linear.weights.transposed());
             Product {
                 terms: &[(q, &grads[0]), (k, &grads[1]), (v, &grads[2])],
                 bias: None,
                 block: BLOCK,
-                threads: work.threads,
+                threads: group.threads,
             }
             .run(|_, _| {})
         });
@@ -120,7 +120,7 @@ impl Attention<'_> {
         self.output.weights.inputs / self.heads
     }
 
-    /// What queries are multiplied by.
+    /// The factor of the queries.
     fn scale(&self) -> f32 {
         (self.width() as f64).powf(-0.5) as f32
     }
@@ -137,7 +137,7 @@ impl Attention<'_> {
                 threads,
             }
             .run(|_, part| {
-                // Queries are scaled before their product with the keys, as by Transformers, whose rounding this follows.
+                // Queries are scaled before their product with the keys, as in Transformers, to round as it does.
                 if index == 0 {
                     for y in part {
                         *y *= self.scale();
@@ -151,19 +151,19 @@ impl Attention<'_> {
         &self,
         projected: &'a [Panels; 3],
         shape: Rows,
-        strip: impl Fn(&'a Panels) -> Strip<'a>,
+        view: impl Fn(&'a Panels) -> HeadView<'a>,
     ) -> Head<'a> {
         let [query, key, value] = projected;
         Head {
-            query: strip(query),
-            key: strip(key),
-            value: strip(value),
+            query: view(query),
+            key: view(key),
+            value: view(value),
             tokens: shape.tokens,
             causal: self.causal,
         }
     }
 
-    /// The mixed values of all heads, and how their weights are found again.
+    /// The mixed values of all heads, and the [`Softmax`] of each panel of their queries.
     fn attend(&self, projected: &[Panels; 3], shape: Rows) -> (Panels, Vec<Softmax>) {
         let query = &projected[0];
         let (width, panels) = (self.width(), shape.panels());
@@ -182,8 +182,8 @@ impl Attention<'_> {
                 for (index, softmax) in softmax.chunks_mut(panels).enumerate() {
                     let first = index * width;
                     let head =
-                        self.head(projected, shape, |of| strip(of, part, panels, first, width));
-                    let mut output = StripMut {
+                        self.head(projected, shape, |of| head_view(of, part, panels, first, width));
+                    let mut output = HeadViewMut {
                         data,
                         block: query.features(part.block),
                         first,
@@ -222,14 +222,14 @@ impl Attention<'_> {
                 for (index, softmax) in softmax.chunks(panels).enumerate() {
                     let first = index * width;
                     let head =
-                        self.head(projected, shape, |of| strip(of, part, panels, first, width));
-                    let mut to = [&mut *a, &mut *b, &mut *c].map(|data| StripMut {
+                        self.head(projected, shape, |of| head_view(of, part, panels, first, width));
+                    let mut to = [&mut *a, &mut *b, &mut *c].map(|data| HeadViewMut {
                         data,
                         block: query.features(part.block),
                         first,
                         width,
                     });
-                    let grad = strip(grad, part, panels, first, width);
+                    let grad = head_view(grad, part, panels, first, width);
                     head.backward(grad, softmax, &mut to, scratch);
                 }
                 for x in a {

@@ -1,25 +1,25 @@
-//! The exponential, made so that loops over it are vectorised.
+//! The exponential, without branches, so that loops over it vectorise.
 
 use multiversion::target::Target;
 
-/// Whether a target multiplies and adds in one instruction.
+/// Whether a target has a fused multiply-add.
 pub(crate) const fn fuses(target: Target) -> bool {
     target.supports_feature_str("fma") || cfg!(target_arch = "aarch64")
 }
 
-/// `a * b + c`, rounded once where the processor can.
+/// `a * b + c`, rounded once if `FMA`.
 #[inline(always)]
 pub(crate) fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `e^x` to the last place, without branches: the argument is split into a power of two and a rest, whose exponential is a
+/// `e^x` to about one unit in the last place: the argument is split into a power of two and a remainder, whose exponential is a
 /// polynomial. 0 below -87.
 #[inline(always)]
 pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer.
+    // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer.
     const ROUND: f32 = 12_582_912.0;
     let small = x < -87.0;
     let x = x.clamp(-87.0, 88.0);
@@ -27,19 +27,19 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     let power = rounded - ROUND;
     let rest = multiply_add::<FMA>(power, -LN_2_HIGH, x);
     let rest = multiply_add::<FMA>(power, -LN_2_LOW, rest);
-    // Taylor's series, which is exact to 5e-9 this near to 0.
+    // Taylor series, exact to 5e-9 this close to 0.
     let mut series = 1.0 / 5_040.0;
     for factorial in [720.0, 120.0, 24.0, 6.0, 2.0] {
         series = multiply_add::<FMA>(series, rest, 1.0 / factorial);
     }
     let fraction = multiply_add::<FMA>(series * rest, rest, rest) + 1.0;
-    // The integer stands in the last bits of `rounded`: no conversion, which would check for overflow.
+    // The low bits of `rounded` hold the integer: this avoids a conversion, which would check for overflow.
     let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits());
     let value = fraction * f32::from_bits(exponent.wrapping_add(127) << 23);
     if small { 0.0 } else { value }
 }
 
-/// `e^x` to 3e-10, for `x` from -150 (below which f32 has nothing but 0) to 150, made like [`exp`].
+/// `e^x` to 3e-10, for `x` from -150 (below which f32 has only 0) to 150, computed like [`exp`].
 #[inline(always)]
 pub(crate) fn exp_wide<const FMA: bool>(x: f32) -> f64 {
     // 1.5 * 2^52

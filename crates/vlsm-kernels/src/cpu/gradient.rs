@@ -6,19 +6,19 @@ use rayon::prelude::*;
 
 use super::exp::fuses;
 use super::panels::{LANES, Lane, Panels};
-use super::product::{TILE, tile};
+use super::tile::{TILE, tile};
 
-/// Tokens that a tile goes through at a time.
+/// Tokens that a tile sums over at a time.
 const DEPTH: usize = 256;
 /// Rows of a task.
 const ROWS: usize = 8 * TILE;
 
-/// The gradient at a matrix `[input, output]`, given its inputs and the gradient at its outputs, which is 0 behind the last
-/// token of an image. Rows are summed in one order, whatever the number of threads.
+/// The gradient at a matrix `[input, output]`, given its inputs and the gradient at its outputs, which is 0 after the last token
+/// of an image. The order of summation does not depend on the number of threads.
 fn matrix(x: &Panels, grad: &Panels) -> Vec<f32> {
     let (inputs, outputs) = (x.width, grad.width);
     let tokens = x.count * LANES;
-    // `[tile of inputs][token][input]` and `[16 outputs][token][output]`: the tiles' operands go along tokens.
+    // `[tile of inputs][token][input]` and `[16 outputs][token][output]`: tiles sum over tokens.
     let x = by_token::<TILE>(x);
     let grad = by_token::<LANES>(grad);
     let mut result = vec![0.0; inputs * outputs];
@@ -33,16 +33,16 @@ fn matrix(x: &Panels, grad: &Panels) -> Vec<f32> {
     result
 }
 
-/// The gradients at a layer's matrix and bias, as for [`matrix`]; empty unless they are wanted.
-pub(crate) fn layer(x: &Panels, grad: &Panels, wanted: bool) -> [Vec<f32>; 2] {
-    if wanted {
+/// The gradients at a layer's matrix and bias, as for [`matrix`]; empty unless they are needed.
+pub(crate) fn layer(x: &Panels, grad: &Panels, needed: bool) -> [Vec<f32>; 2] {
+    if needed {
         [matrix(x, grad), bias(grad)]
     } else {
         [Vec::new(), Vec::new()]
     }
 }
 
-/// The sums of each feature.
+/// The sum of each feature over the tokens: the gradient at a bias.
 pub(crate) fn bias(grad: &Panels) -> Vec<f32> {
     let mut result = vec![0.0; grad.width];
     result
@@ -65,7 +65,7 @@ pub(crate) fn bias(grad: &Panels) -> Vec<f32> {
     result
 }
 
-/// Panels to `[tile][token][feature]`, the last tile filled up with zeros.
+/// Panels to `[tile][token][feature]`, the last tile padded with zeros.
 fn by_token<const WIDTH: usize>(panels: &Panels) -> Vec<f32> {
     let tokens = panels.count * LANES;
     let mut result = vec![0.0; panels.width.div_ceil(WIDTH) * WIDTH * tokens];
@@ -75,12 +75,12 @@ fn by_token<const WIDTH: usize>(panels: &Panels) -> Vec<f32> {
         .for_each(|(index, tile)| {
             let (rows, _) = tile.as_chunks_mut::<WIDTH>();
             let features = index * WIDTH..panels.width.min((index + 1) * WIDTH);
-            for (place, feature) in features.enumerate() {
+            for (column, feature) in features.enumerate() {
                 let (block, offset) = (feature / panels.block, feature % panels.block);
                 for (panel, rows) in rows.chunks_mut(LANES).enumerate() {
                     let lane = &panels.panel(block, panel)[offset * LANES..][..LANES];
                     for (row, x) in rows.iter_mut().zip(lane) {
-                        row[place] = *x;
+                        row[column] = *x;
                     }
                 }
             }

@@ -5,15 +5,15 @@ use multiversion::target::selected_target;
 
 use super::exp::{exp, exp_wide, fuses};
 use super::panels::{LANES, Lane};
-use super::product::{TILE, add, mix, set, tile};
+use super::tile::{TILE, add, mix, set, tile};
 
-/// Panels of queries whose weights are kept until they are multiplied: about 100 queries, so that both matrices of the
-/// backward pass stay in the second cache.
+/// Panels of queries whose weights are held until they are multiplied: about 100 queries, so that both matrices of the backward
+/// pass stay in the L2 cache.
 const QUERIES: usize = 6;
 
 /// The features of one head in the panels of one image: `[panel][feature of the block][token]`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Strip<'a> {
+pub(crate) struct HeadView<'a> {
     pub(crate) data: &'a [f32],
     /// Features of the block.
     pub(crate) block: usize,
@@ -23,13 +23,13 @@ pub(crate) struct Strip<'a> {
     pub(crate) width: usize,
 }
 
-impl<'a> Strip<'a> {
+impl<'a> HeadView<'a> {
     fn panel(self, panel: usize) -> &'a [Lane] {
         let start = (panel * self.block + self.first) * LANES;
         self.data[start..][..self.width * LANES].as_chunks().0
     }
 
-    /// `[tile of features][token][feature]`, the last tile with fewer: the order in which [`mix`] over tokens reads.
+    /// `[tile of features][token][feature]`, the last tile may have fewer features: the order in which [`mix`] over tokens reads.
     #[inline(always)]
     fn by_token(self, tokens: usize, to: &mut Vec<f32>) {
         to.resize(tokens * self.width, 0.0);
@@ -45,16 +45,16 @@ impl<'a> Strip<'a> {
     }
 }
 
-/// As [`Strip`], to be written.
+/// A mutable [`HeadView`].
 #[derive(Debug)]
-pub(crate) struct StripMut<'a> {
+pub(crate) struct HeadViewMut<'a> {
     pub(crate) data: &'a mut [f32],
     pub(crate) block: usize,
     pub(crate) first: usize,
     pub(crate) width: usize,
 }
 
-impl StripMut<'_> {
+impl HeadViewMut<'_> {
     fn panel(&mut self, panel: usize) -> &mut [Lane] {
         let start = (panel * self.block + self.first) * LANES;
         self.data[start..][..self.width * LANES].as_chunks_mut().0
@@ -64,20 +64,20 @@ impl StripMut<'_> {
 /// Queries, already scaled, keys and values of a head.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Head<'a> {
-    pub(crate) query: Strip<'a>,
-    pub(crate) key: Strip<'a>,
-    pub(crate) value: Strip<'a>,
+    pub(crate) query: HeadView<'a>,
+    pub(crate) key: HeadView<'a>,
+    pub(crate) value: HeadView<'a>,
     pub(crate) tokens: usize,
     /// Whether later tokens are hidden from earlier ones.
     pub(crate) causal: bool,
 }
 
-/// Memory that is used again for the next head.
+/// Buffers that are reused for the next head.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Scratch {
     weights: Vec<Lane>,
     grads: Vec<Lane>,
-    /// Of some panels of queries, `[panel of keys][query][key]`.
+    /// For some panels of queries, `[panel of keys][query][key]`.
     weights_by_key: Vec<Lane>,
     grads_by_key: Vec<Lane>,
     first: Vec<f32>,
@@ -85,7 +85,8 @@ pub(crate) struct Scratch {
     third: Vec<f32>,
 }
 
-/// The greatest score of each query and one over the sum of its exponentials, from which the weights are found again.
+/// The greatest score of each query and one over the sum of its exponentials, from which the backward pass recomputes the
+/// attention weights.
 pub(crate) type Softmax = [Lane; 2];
 
 impl Head<'_> {
@@ -94,22 +95,22 @@ impl Head<'_> {
         self.tokens.next_multiple_of(LANES)
     }
 
-    /// Writes the mix of the values for each query, and how the weights are found again.
+    /// Writes the mixed values of each query, and its [`Softmax`].
     pub(crate) fn forward(
         &self,
-        output: &mut StripMut<'_>,
+        output: &mut HeadViewMut<'_>,
         softmax: &mut [Softmax],
         scratch: &mut Scratch,
     ) {
         forward(self, output, softmax, scratch);
     }
 
-    /// Writes the gradients at queries, keys and values, given that at the output, which is 0 behind the last token.
+    /// Writes the gradients at queries, keys and values, given that at the output, which is 0 after the last token.
     pub(crate) fn backward(
         &self,
-        grad: Strip<'_>,
+        grad: HeadView<'_>,
         softmax: &[Softmax],
-        to: &mut [StripMut<'_>; 3],
+        to: &mut [HeadViewMut<'_>; 3],
         scratch: &mut Scratch,
     ) {
         backward(self, grad, softmax, to, scratch);
@@ -117,7 +118,7 @@ impl Head<'_> {
 }
 
 #[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-fn forward(head: &Head, output: &mut StripMut, softmax: &mut [Softmax], scratch: &mut Scratch) {
+fn forward(head: &Head, output: &mut HeadViewMut, softmax: &mut [Softmax], scratch: &mut Scratch) {
     const FMA: bool = fuses(selected_target!());
     let values = &mut scratch.first;
     head.value.by_token(head.tokens, values);
@@ -132,7 +133,7 @@ fn forward(head: &Head, output: &mut StripMut, softmax: &mut [Softmax], scratch:
                 *most = if x > most { *x } else { *most };
             }
         }
-        // Sums of a panel of keys first, so that rounding grows with the number of panels, not of keys.
+        // First the sum of each panel of keys, so that rounding errors grow with the number of panels, not of keys.
         let mut totals = [0.0f64; LANES];
         for part in weights[..head.tokens].chunks_mut(LANES) {
             let mut total = [0.0; LANES];
@@ -157,14 +158,14 @@ fn forward(head: &Head, output: &mut StripMut, softmax: &mut [Softmax], scratch:
     }
 }
 
-/// With `P` the weights, `O` the output and `dP = dO V^T`: `dV = P^T dO` and `dS = P (dP - rowsum(P dP))`. The sum could be had
-/// as `rowsum(dO O)`, but then it does not cancel exactly where the weights are all on one token.
+/// With `P` the weights, `O` the output and `dP = dO V^T`: `dV = P^T dO` and `dS = P (dP - rowsum(P dP))`. The sum equals
+/// `rowsum(dO O)`, but computed so it would not cancel exactly where the weights are all on one token.
 #[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
 fn backward(
     head: &Head,
-    grad: Strip,
+    grad: HeadView,
     softmax: &[Softmax],
-    to: &mut [StripMut; 3],
+    to: &mut [HeadViewMut; 3],
     scratch: &mut Scratch,
 ) {
     const FMA: bool = fuses(selected_target!());
@@ -204,7 +205,7 @@ fn backward(
                     grads[token] = lane[token] * (grads[token] - along[token]);
                 }
             }
-            // What stands behind the last key is no key.
+            // The lanes after the last key are padding.
             weights[head.tokens..].fill([0.0; LANES]);
             grads[head.tokens..].fill([0.0; LANES]);
             mix::<FMA>(keys, &grads[..head.tokens], query_grad.panel(panel), set);
@@ -233,18 +234,18 @@ fn backward(
     }
 }
 
-/// [`Strip::by_token`] of some panels.
+/// [`HeadView::by_token`] of some panels.
 #[inline(always)]
-fn some_by_token(strip: Strip<'_>, start: usize, count: usize, to: &mut Vec<f32>) {
-    let data = &strip.data[start * strip.block * LANES..][..count * strip.block * LANES];
-    Strip { data, ..strip }.by_token(count * LANES, to);
+fn some_by_token(view: HeadView<'_>, start: usize, count: usize, to: &mut Vec<f32>) {
+    let data = &view.data[start * view.block * LANES..][..count * view.block * LANES];
+    HeadView { data, ..view }.by_token(count * LANES, to);
 }
 
-/// `to[token] = strip[.., token] . lanes` for each token of the strip: scores of a panel of queries for all keys.
+/// `to[token] = view[.., token] . lanes` for each token of the view: scores of a panel of queries for all keys.
 #[inline(always)]
-fn dot<const FMA: bool>(strip: Strip<'_>, lanes: &[Lane], to: &mut [Lane]) {
+fn dot<const FMA: bool>(view: HeadView<'_>, lanes: &[Lane], to: &mut [Lane]) {
     for (panel, to) in to.chunks_mut(LANES).enumerate() {
-        let rows = strip.panel(panel);
+        let rows = view.panel(panel);
         let (a, rest) = to.split_at_mut(TILE);
         let (b, c) = rest.split_at_mut(TILE);
         store(a, tile::<TILE, LANES, 0, FMA>(rows, lanes));
@@ -253,7 +254,7 @@ fn dot<const FMA: bool>(strip: Strip<'_>, lanes: &[Lane], to: &mut [Lane]) {
     }
 }
 
-/// Lane by lane: a copy of the whole goes by way of the stack.
+/// Lane by lane: copying the whole array would go through the stack.
 #[inline(always)]
 fn store<const N: usize>(to: &mut [Lane], sums: [Lane; N]) {
     for (to, sum) in to.iter_mut().zip(sums) {
@@ -261,7 +262,7 @@ fn store<const N: usize>(to: &mut [Lane], sums: [Lane; N]) {
     }
 }
 
-/// Takes keys behind a query out of its scores.
+/// Hides the keys after a query from its scores.
 #[inline(always)]
 fn hide(head: &Head<'_>, panel: usize, scores: &mut [Lane]) {
     if head.causal {

@@ -1,4 +1,4 @@
-//! Layer normalisation between rows and panels.
+//! Layer normalisation from rows to panels, and back for gradients.
 
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -45,13 +45,13 @@ impl Norm<'_> {
                     let part = grad.panel(block, panel);
                     g[block * grad.block * LANES..][..part.len()].copy_from_slice(part);
                 }
-                change(x, g, self.gamma, self.epsilon);
+                to_input_grad(x, g, self.gamma, self.epsilon);
                 add_to_rows(g, to, shape.width, 0);
             },
         );
     }
 
-    /// The gradients at scale and shift, given that at the normalised panels, which is 0 behind the last token of an image.
+    /// The gradients at scale and shift, given that at the normalised panels, which is 0 after the last token of an image.
     pub(crate) fn parameters_backward(
         self,
         rows: &[f32],
@@ -94,8 +94,8 @@ fn statistics(x: &[Lane], epsilon: f64) -> [[f64; LANES]; 2] {
     let mut squares = [0.0; LANES];
     for lane in x {
         for ((square, x), mean) in squares.iter_mut().zip(lane).zip(&mean) {
-            let off = f64::from(*x) - mean;
-            *square += off * off;
+            let centred = f64::from(*x) - mean;
+            *square += centred * centred;
         }
     }
     [mean, squares.map(|sum| 1.0 / (sum / n + epsilon).sqrt())]
@@ -113,11 +113,11 @@ fn normalise(panel: &mut [f32], gamma: &[f32], beta: &[f32], epsilon: f64) {
     }
 }
 
-/// Puts the gradient at the input in place of that at the output: `(g - mean(g) - n mean(g n)) / std` with `g = grad * gamma`
-/// and `n` the normalised input. The sums are in f64: what is left after the two subtractions can be a thousand times
-/// smaller than what went in.
+/// Replaces the gradient at the output by that at the input: `(g - mean(g) - n mean(g n)) / std` with `g = grad * gamma`
+/// and `n` the normalised input. The sums are in f64: the result of the two subtractions can be a thousand times smaller than
+/// their operands.
 #[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-fn change(x: &[f32], grad: &mut [f32], gamma: &[f32], epsilon: f64) {
+fn to_input_grad(x: &[f32], grad: &mut [f32], gamma: &[f32], epsilon: f64) {
     let (x, _) = x.as_chunks::<LANES>();
     let (grad, _) = grad.as_chunks_mut::<LANES>();
     let [mean, rate] = statistics(x, epsilon);
@@ -138,8 +138,8 @@ fn change(x: &[f32], grad: &mut [f32], gamma: &[f32], epsilon: f64) {
     for ((x, grad), gamma) in x.iter().zip(grad).zip(gamma) {
         for token in 0..LANES {
             let g = f64::from(grad[token] * gamma);
-            let off = f64::from(x[token]) - mean[token];
-            grad[token] = ((g - total[token] - off * along[token]) * rate[token]) as f32;
+            let centred = f64::from(x[token]) - mean[token];
+            grad[token] = ((g - total[token] - centred * along[token]) * rate[token]) as f32;
         }
     }
 }

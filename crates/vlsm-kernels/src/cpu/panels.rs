@@ -2,17 +2,17 @@
 
 use rayon::prelude::*;
 
-/// Tokens in a panel: two AVX registers, or four of NEON, of f32.
+/// Tokens in a panel: two AVX registers of f32, or four of NEON.
 pub(crate) const LANES: usize = 16;
 
 /// One feature of the tokens of a panel.
 pub(crate) type Lane = [f32; LANES];
 
-/// Tokens of several images, `[block][panel][feature][token]`: features lie in blocks, and each image has panels of its
-/// own, whose last is filled up. What stands in the places behind an image's last token has no meaning, but is finite.
+/// Tokens of several images, `[block][panel][feature][token]`: features are split into blocks, and each image has its own
+/// panels, the last of them padded. Values after an image's last token are finite but have no meaning.
 ///
-/// A product reads and writes whole panels, one after the other, and normalisation and softmax go along the features with 16
-/// tokens side by side, so that nothing has to be rearranged between the operations of a layer.
+/// A product reads and writes whole panels in sequence, and normalisation and softmax run over the features for 16 tokens at
+/// once, so that nothing has to be rearranged between the operations of a layer.
 #[derive(Debug, Clone)]
 pub(crate) struct Panels {
     pub(crate) data: Vec<f32>,
@@ -24,7 +24,7 @@ pub(crate) struct Panels {
     pub(crate) count: usize,
 }
 
-/// How tokens lie in rows, `[images, tokens, width]`.
+/// The shape of tokens in rows, `[images, tokens, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rows {
     pub(crate) images: usize,
@@ -33,7 +33,7 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// The tokens of all images side by side, for what treats each token alone: fewer panels have to be filled up.
+    /// The tokens of all images as one image, for operations that process each token by itself: fewer panels are padded.
     pub(crate) fn together(self) -> Self {
         Self {
             images: 1,
@@ -53,7 +53,7 @@ impl Rows {
             .flat_map(move |image| image.chunks(LANES * self.width))
     }
 
-    /// As [`by_panel`](Self::by_panel), to be written.
+    /// As [`by_panel`](Self::by_panel), mutable.
     pub(crate) fn by_panel_mut(self, rows: &mut [f32]) -> impl Iterator<Item = &mut [f32]> {
         rows.chunks_mut(self.tokens * self.width)
             .flat_map(move |image| image.chunks_mut(LANES * self.width))
@@ -78,7 +78,7 @@ impl Panels {
         }
     }
 
-    /// Rows as they are.
+    /// Rows as panels.
     pub(crate) fn pack(rows: &[f32], shape: Rows, block: usize) -> Self {
         let mut panels = Self::zeros(shape.width, block, shape.images * shape.panels());
         let rows: Vec<_> = shape.by_panel(rows).collect();
@@ -110,7 +110,7 @@ impl Panels {
         self.block.min(self.width - block * self.block)
     }
 
-    /// Each block of each image, of so many panels, to be written.
+    /// Each block of each image, which has `panels` panels.
     pub(crate) fn by_image_mut(
         &mut self,
         panels: usize,
@@ -140,7 +140,7 @@ impl Panels {
     }
 }
 
-/// Zeros, written by all threads: the allocator writes those of `vec!` by one, which took about a twentieth of a step.
+/// Zeros, written by all threads: `vec!` clears them in one thread, which took about a twentieth of a step.
 pub(crate) fn zeros<T: Copy + Default + Send + Sync>(count: usize) -> Vec<T> {
     rayon::iter::repeat_n(T::default(), count)
         .with_min_len(1 << 14)
@@ -156,7 +156,7 @@ pub(crate) fn copied(values: &[f32]) -> Vec<f32> {
 /// Features of rows of up to 16 tokens, from `first` on, to `[feature][token]`.
 pub(crate) fn from_rows(panel: &mut [f32], rows: &[f32], width: usize, first: usize) {
     let (lanes, _) = panel.as_chunks_mut::<LANES>();
-    // Some features of all tokens at a time, so that a panel's cache lines are written while they are near.
+    // Some features of all tokens at a time, so that a panel's cache lines are written while they are in the L1 cache.
     for (part, lanes) in lanes.chunks_mut(LANES).enumerate() {
         let first = first + part * LANES;
         for (token, row) in rows.chunks(width).enumerate() {

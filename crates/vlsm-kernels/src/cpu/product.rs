@@ -2,36 +2,32 @@
 
 use std::cell::RefCell;
 
-use multiversion::multiversion;
-use multiversion::target::selected_target;
 use rayon::prelude::*;
 
-use super::exp::{fuses, multiply_add};
-use super::panels::{LANES, Lane, Panels};
+use super::panels::{LANES, Panels};
+use super::tile::{TILE, tiles};
 
-/// Outputs that one tile computes: with 16 tokens, twelve of the sixteen AVX registers are sums.
-pub(crate) const TILE: usize = 6;
-/// Inputs that a tile goes through: its 6 + 16 numbers for each stay in the first cache.
+/// Inputs that a tile sums over at a time: their 6 + 16 values each stay in the L1 cache.
 const DEPTH: usize = 256;
-/// Inputs for which weights are packed at a time, as many as go into the second cache with [`BLOCK`] outputs.
+/// Inputs for which weights are packed at a time, as many as fit in the L2 cache with [`BLOCK`] outputs.
 const GROUP: usize = 768;
 /// Outputs of a task, and the features in a block of its result.
 pub(crate) const BLOCK: usize = 192;
 
-/// A matrix of weights, in any order.
+/// A matrix of weights with any strides.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Weights<'a> {
     pub(crate) data: &'a [f32],
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
-    /// Places between an input's weights and the next one's.
+    /// Offset from an input's weights to the next input's.
     pub(crate) input_stride: usize,
-    /// Places between an output's weights and the next one's.
+    /// Offset from an output's weights to the next output's.
     pub(crate) output_stride: usize,
 }
 
 impl Weights<'_> {
-    /// The same matrix the other way, as gradients go through it.
+    /// The transposed matrix, by which gradients are multiplied.
     pub(crate) fn transposed(self) -> Self {
         Self {
             inputs: self.outputs,
@@ -50,9 +46,9 @@ pub(crate) struct Linear<'a> {
     pub(crate) bias: &'a [f32],
 }
 
-/// Where a part of a result stands.
+/// Which panel of a result.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct PanelIndex {
     pub(crate) block: usize,
     pub(crate) panel: usize,
 }
@@ -64,58 +60,58 @@ pub(crate) struct Product<'a> {
     pub(crate) bias: Option<&'a [f32]>,
     /// Features in a block of the result.
     pub(crate) block: usize,
-    /// Threads that have nothing else to do.
+    /// Threads available.
     pub(crate) threads: usize,
 }
 
 impl Product<'_> {
-    /// [`run_beside`](Self::run_beside) with nothing beside.
-    pub(crate) fn run(self, finish: impl Fn(Place, &mut [f32]) + Sync) -> Panels {
-        self.run_beside::<()>(None, |place, part, _| finish(place, part))
+    /// [`run_with`](Self::run_with) without a second array.
+    pub(crate) fn run(self, finish: impl Fn(PanelIndex, &mut [f32]) + Sync) -> Panels {
+        self.run_with::<()>(None, |index, part, _| finish(index, part))
     }
 
-    /// The sum of `weights^T x` over the terms, and the bias; `finish` is called with each panel of each block of the result as
-    /// soon as it is complete, and the same part of `beside`, which has a place for each lane of the result.
+    /// The sum of `weights^T x` over the terms, and the bias. `finish` is called with each panel of each block of the result as
+    /// soon as it is complete, and with the same part of a second array, which has one value for each lane of the result.
     ///
-    /// Each number is summed in the same order whatever else is computed, so that an image's result does not depend on its
+    /// Each value is summed in the same order whatever else is computed, so that an image's result depends neither on its
     /// batch nor on the number of threads.
-    pub(crate) fn run_beside<T: Send>(
+    pub(crate) fn run_with<T: Send>(
         self,
-        beside: Option<&mut [T]>,
-        finish: impl Fn(Place, &mut [f32], Option<&mut [T]>) + Sync,
+        second: Option<&mut [T]>,
+        finish: impl Fn(PanelIndex, &mut [f32], Option<&mut [T]>) + Sync,
     ) -> Panels {
         let (outputs, count) = (self.terms[0].0.outputs, self.terms[0].1.count);
         let mut result = Panels::zeros(outputs, self.block, count);
         let blocks = outputs.div_ceil(self.block);
-        // Weights are packed anew for each range of panels: few ranges, but enough tasks for all threads to end together.
+        // Weights are packed again for each range of panels: few ranges, but enough tasks for all threads to end together.
         let ranges = (4 * self.threads).div_ceil(blocks);
         let range = count.div_ceil(ranges).max(8);
         let mut tasks = Vec::new();
-        let mut beside = beside.map(|beside| beside.chunks_mut(self.block * count));
-        for (index, data) in result
+        let mut second = second.map(|second| second.chunks_mut(self.block * count));
+        for (block, data) in result
             .data
             .chunks_mut(self.block * count * LANES)
             .enumerate()
         {
             let features = data.len() / (count * LANES);
-            let mut other = beside
+            let mut other = second
                 .as_mut()
                 .and_then(Iterator::next)
                 .map(|data| data.chunks_mut(range * features));
             for (part, data) in data.chunks_mut(range * features * LANES).enumerate() {
-                let place = Place {
-                    block: index,
+                let index = PanelIndex {
+                    block,
                     panel: part * range,
                 };
                 let other = other.as_mut().and_then(Iterator::next);
-                tasks.push((place, features, data, other));
+                tasks.push((index, features, data, other));
             }
         }
         tasks
             .into_par_iter()
-            .for_each(|(place, features, data, mut other)| {
-                let first = place.block * self.block;
-                // Without one the result starts as it was made, at 0.
+            .for_each(|(index, features, data, mut other)| {
+                let first = index.block * self.block;
+                // Without a bias the result starts at 0, as it was allocated.
                 if let Some(bias) = self.bias {
                     let (lanes, _) = data.as_chunks_mut::<LANES>();
                     for panel in lanes.chunks_mut(features) {
@@ -125,17 +121,17 @@ impl Product<'_> {
                     }
                 }
                 for (weights, x) in self.terms {
-                    add_term(*weights, x, first, features, place.panel, data);
+                    add_term(*weights, x, first, features, index.panel, data);
                 }
                 for (panel, data) in data.chunks_mut(features * LANES).enumerate() {
-                    let place = Place {
-                        panel: place.panel + panel,
-                        ..place
+                    let index = PanelIndex {
+                        panel: index.panel + panel,
+                        ..index
                     };
                     let other = other
                         .as_deref_mut()
                         .map(|other| &mut other[panel * features..][..features]);
-                    finish(place, data, other);
+                    finish(index, data, other);
                 }
             });
         result
@@ -143,11 +139,11 @@ impl Product<'_> {
 }
 
 thread_local! {
-    /// Weights as [`tiles`] wants them.
+    /// Weights in the order in which [`tiles`] reads them.
     static PACKED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Adds one term to the panels of some outputs, `data`: `[panel][output][token]`, the first of which is `first_panel`.
+/// Adds one term to the panels from `first_panel` on of some outputs, `data`: `[panel][output][token]`.
 fn add_term(
     weights: Weights<'_>,
     x: &Panels,
@@ -222,7 +218,7 @@ fn pack(
         let data =
             &weights.data[first_input * weights.input_stride + first * weights.output_stride..];
         if weights.output_stride == 1 && width == TILE {
-            // Of a length that the compiler knows: a call to copy 24 bytes takes longer than the copy.
+            // The compiler knows the length: a call to copy 24 bytes would take longer than the copy.
             let (packed, _) = packed.as_chunks_mut::<TILE>();
             for (packed, row) in packed.iter_mut().zip(data.chunks(weights.input_stride)) {
                 if let Some(row) = row.first_chunk() {
@@ -246,7 +242,7 @@ fn pack(
     }
 }
 
-/// Columns, each of an output's weights, to `[input][output]`; some inputs at a time, that what is written stays near.
+/// Columns, the weights of one output each, to `[input][output]`; some inputs at a time, so that writes stay in the L1 cache.
 fn interleave(columns: [&[f32]; TILE], packed: &mut [f32]) {
     const INPUTS: usize = 16;
     let whole = columns.map(|column| column.as_chunks::<INPUTS>());
@@ -265,81 +261,6 @@ fn interleave(columns: [&[f32]; TILE], packed: &mut [f32]) {
     }
 }
 
-/// The sums of one tile: `rows[input][FIRST + output] * lanes[input][token]` over the inputs.
-#[inline(always)]
-pub(crate) fn tile<const OUTPUTS: usize, const ROW: usize, const FIRST: usize, const FMA: bool>(
-    rows: &[[f32; ROW]],
-    lanes: &[Lane],
-) -> [Lane; OUTPUTS] {
-    let mut sums = [[0.0; LANES]; OUTPUTS];
-    for (row, lane) in rows.iter().zip(lanes) {
-        for output in 0..OUTPUTS {
-            for token in 0..LANES {
-                sums[output][token] =
-                    multiply_add::<FMA>(row[FIRST + output], lane[token], sums[output][token]);
-            }
-        }
-    }
-    sums
-}
-
-/// Adds the product of packed weights and a panel to a panel.
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-fn tiles(packed: &[f32], x: &[f32], data: &mut [f32]) {
-    const FMA: bool = fuses(selected_target!());
-    let (x, _) = x.as_chunks::<LANES>();
-    let (data, _) = data.as_chunks_mut::<LANES>();
-    mix::<FMA>(packed, x, data, add);
-}
-
-/// Sums of all tiles: `rows`, `[tile][input][output]`, times `lanes[input]`, given to `put` by output.
-#[inline(always)]
-pub(crate) fn mix<const FMA: bool>(
-    rows: &[f32],
-    lanes: &[Lane],
-    to: &mut [Lane],
-    put: impl Fn(&mut Lane, &Lane),
-) {
-    for (rows, to) in rows.chunks(TILE * lanes.len()).zip(to.chunks_mut(TILE)) {
-        match to.len() {
-            6 => mix_tile::<6, FMA>(rows, lanes, to, &put),
-            5 => mix_tile::<5, FMA>(rows, lanes, to, &put),
-            4 => mix_tile::<4, FMA>(rows, lanes, to, &put),
-            3 => mix_tile::<3, FMA>(rows, lanes, to, &put),
-            2 => mix_tile::<2, FMA>(rows, lanes, to, &put),
-            _ => mix_tile::<1, FMA>(rows, lanes, to, &put),
-        }
-    }
-}
-
-#[inline(always)]
-fn mix_tile<const OUTPUTS: usize, const FMA: bool>(
-    rows: &[f32],
-    lanes: &[Lane],
-    to: &mut [Lane],
-    put: &impl Fn(&mut Lane, &Lane),
-) {
-    let (rows, _) = rows.as_chunks::<OUTPUTS>();
-    let sums = tile::<OUTPUTS, OUTPUTS, 0, FMA>(rows, lanes);
-    for (lane, sums) in to.iter_mut().zip(&sums) {
-        put(lane, sums);
-    }
-}
-
-/// For [`mix`]: adds the sums to what is there.
-#[inline(always)]
-pub(crate) fn add(lane: &mut Lane, sums: &Lane) {
-    for (y, sum) in lane.iter_mut().zip(sums) {
-        *y += sum;
-    }
-}
-
-/// For [`mix`]: puts the sums in place of what is there.
-#[inline(always)]
-pub(crate) fn set(lane: &mut Lane, sums: &Lane) {
-    *lane = *sums;
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::panels::Rows;
@@ -351,7 +272,7 @@ mod tests {
             .collect()
     }
 
-    /// Sizes around every border: tiles, blocks, depth, group, panels.
+    /// Sizes around the boundaries of tiles, blocks, depth, group and panels.
     #[test]
     fn equals_the_plain_sum_in_both_orders() {
         for (tokens, inputs, outputs) in [
@@ -396,8 +317,8 @@ mod tests {
                             .iter()
                             .enumerate()
                             .map(|(input, x)| {
-                                let place = input * input_stride + output * output_stride;
-                                f64::from(*x) * f64::from(matrix[place])
+                                let index = input * input_stride + output * output_stride;
+                                f64::from(*x) * f64::from(matrix[index])
                             })
                             .sum();
                         let expected = sum + f64::from(bias[output]);

@@ -1,14 +1,13 @@
-//! What all sublayers share: normalisation before, an adapter block behind or beside, the residual, and groups of images side by side.
-
-use std::fmt::Debug;
+//! What all sublayers share: normalisation, adapter block, residual, and parallel processing of groups of images.
 
 use rayon::prelude::*;
 
-use super::adapter::{Adapter, AdapterKept};
+use super::adapter::{Adapter, SavedAdapter};
 use super::norm::Norm;
 use super::panels::{Panels, Rows, copied, zeros};
 use super::product::BLOCK;
-use crate::Connection;
+use super::sublayer_core::{Core, Group, NeededGrads, Save};
+use crate::ops::Connection;
 
 /// A sublayer: `x + adapter(core(norm(x)))`, or with a parallel adapter `x + core(norm(x)) + change(norm(x))`.
 #[derive(Debug, Clone, Copy)]
@@ -20,99 +19,18 @@ pub(crate) struct Sublayer<'a, C> {
     pub(crate) residual: bool,
 }
 
-/// What a sublayer is named after.
-pub(crate) trait Core: Sync {
-    /// What the backward pass needs of the forward pass.
-    type Kept: Debug + Send + Sync + 'static;
-
-    /// Whether each token is treated alone, so that images need not have panels of their own.
-    const TOKENS_ALONE: bool;
-
-    /// Panels to panels in blocks of [`BLOCK`]. What is kept serves only if `keep` says that it will be needed.
-    fn forward(&self, x: Panels, of: Work, keep: Keep) -> (Panels, Self::Kept);
-
-    /// The gradients at the input and at weights and biases in turn, each if asked for, given that at the output. `x` is the
-    /// input again.
-    fn backward(
-        &self,
-        x: impl Fn() -> Panels,
-        kept: &Self::Kept,
-        grad: Panels,
-        of: Work,
-        wanted: Wanted,
-    ) -> (Option<Panels>, Vec<Vec<f32>>);
-}
-
-/// What of a forward pass is kept.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Keep {
-    /// Nothing.
-    Nothing,
-    /// What the backward pass needs. Where a layer of the core is trained, its input too, which would have to be computed
-    /// again: with all of them trained, an eighth of the time of a step for a twentieth of its memory.
-    All {
-        /// The layers that are trained.
-        trained: [bool; 4],
-    },
-}
-
-impl Keep {
-    /// Whether there will be a backward pass.
-    pub(crate) fn anything(self) -> bool {
-        matches!(self, Self::All { .. })
-    }
-
-    /// Whether the input of a layer is kept.
-    pub(crate) fn input_of(self, layer: usize) -> bool {
-        matches!(self, Self::All { trained } if trained[layer])
-    }
-}
-
-/// What one call works on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Work {
-    pub(crate) shape: Rows,
-    /// Threads that have nothing else to do.
-    pub(crate) threads: usize,
-}
-
-/// Which gradients of a sublayer are asked for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
-    /// That at the input.
-    pub(crate) rows: bool,
-    /// Those at weight and bias of each of the core's layers.
-    pub(crate) layers: [bool; 4],
-    /// Those at the adapter's.
-    pub(crate) adapter: bool,
-    /// Those at scale and shift.
-    pub(crate) norm: bool,
-}
-
-impl Wanted {
-    /// Whether the gradient at the core's input is needed.
-    pub(crate) fn core_input(self) -> bool {
-        self.rows || self.norm
-    }
-
-    /// Whether any of the core's parameters has a gradient.
-    pub(crate) fn parameters(self) -> bool {
-        self.layers.contains(&true)
-    }
-}
-
-/// What the backward pass needs of a group of images, besides the rows.
+/// What the backward pass needs from the forward pass of a group of images, besides its input.
 #[derive(Debug)]
-pub(crate) struct Kept<K> {
-    core: K,
-    adapter: Option<AdapterKept>,
+pub(crate) struct SavedTensors<C> {
+    core: C,
+    adapter: Option<SavedAdapter>,
 }
 
-/// Gradients of a sublayer, none where they are not asked for.
+/// Gradients of a sublayer, those that are needed.
 #[derive(Debug, Default)]
 pub(crate) struct SublayerGrads {
     /// At the input.
-    pub(crate) rows: Option<Vec<f32>>,
+    pub(crate) input: Option<Vec<f32>>,
     pub(crate) parameters: ParameterGrads,
 }
 
@@ -126,70 +44,70 @@ pub(crate) struct ParameterGrads {
 }
 
 impl<C: Core> Sublayer<'_, C> {
-    /// Rows to rows and, if `keep` says so, what the backward pass needs of each group of images.
+    /// Rows to rows and, if `save` asks for it, what the backward pass needs from each group of images.
     ///
-    /// A thread goes through a group alone as long as there are enough of them: waiting for each other behind every operation
-    /// cost two threads a fifteenth of their time.
+    /// One thread processes a whole group if there are enough groups: synchronising after every operation cost two threads a
+    /// fifteenth of their time.
     pub(crate) fn forward(
         &self,
         rows: &[f32],
         shape: Rows,
-        keep: Keep,
-    ) -> (Vec<f32>, Vec<Kept<C::Kept>>) {
+        save: Save,
+    ) -> (Vec<f32>, Vec<SavedTensors<C::Saved>>) {
         let mut output = if self.residual {
             copied(rows)
         } else {
             zeros(rows.len())
         };
         let groups = Groups::of(shape);
-        let kept = rows
+        let saved = rows
             .par_chunks(groups.size)
             .zip(output.par_chunks_mut(groups.size))
             .map(|(rows, to)| {
-                let work = self.work(groups, rows);
-                let (y, kept) = self.forward_group(rows, work, keep);
-                y.unpack_onto(to, work.shape);
-                kept
+                let group = self.group(groups, rows);
+                let (y, saved) = self.forward_group(rows, group, save);
+                y.unpack_onto(to, group.shape);
+                saved
             })
             .collect::<Vec<_>>();
-        (output, kept.into_iter().flatten().collect())
+        (output, saved.into_iter().flatten().collect())
     }
 
     fn forward_group(
         &self,
         rows: &[f32],
-        work: Work,
-        keep: Keep,
-    ) -> (Panels, Option<Kept<C::Kept>>) {
-        let x = self.input(rows, work);
-        let beside = match &self.adapter {
+        group: Group,
+        save: Save,
+    ) -> (Panels, Option<SavedTensors<C::Saved>>) {
+        let x = self.input(rows, group);
+        let parallel = match &self.adapter {
             Some(adapter) if adapter.config.connection == Connection::Parallel => {
-                Some(adapter.forward(x.clone(), work.threads, keep.anything()))
+                Some(adapter.forward(x.clone(), group.threads, save.anything()))
             }
             _ => None,
         };
-        let (y, core) = self.core.forward(x, work, keep);
-        let (y, adapter) = match (&self.adapter, beside) {
-            (_, Some((change, kept))) => (plus(y, &change), Some(kept)),
+        let (y, core) = self.core.forward(x, group, save);
+        let (y, adapter) = match (&self.adapter, parallel) {
+            (_, Some((change, saved))) => (plus(y, &change), Some(saved)),
             (Some(adapter), None) => {
-                let (y, kept) = adapter.forward(y, work.threads, keep.anything());
-                (y, Some(kept))
+                let (y, saved) = adapter.forward(y, group.threads, save.anything());
+                (y, Some(saved))
             }
             (None, None) => (y, None),
         };
-        (y, (keep.anything()).then_some(Kept { core, adapter }))
+        (y, (save.anything()).then_some(SavedTensors { core, adapter }))
     }
 
-    /// The gradients that are asked for, given that at the output. What the forward pass did not keep is computed again.
+    /// The gradients that are needed, given the gradient at the output. Where the forward pass saved nothing, it runs again.
     pub(crate) fn backward(
         &self,
         rows: &[f32],
-        kept: &[Kept<C::Kept>],
+        saved: &[SavedTensors<C::Saved>],
         grad: &[f32],
         shape: Rows,
-        wanted: Wanted,
+        needed: NeededGrads,
     ) -> SublayerGrads {
-        let mut at_rows = match (wanted.rows, self.residual) {
+        let mut at_rows = match (needed.input, self.residual) {
             (false, _) => Vec::new(),
             (true, true) => copied(grad),
             (true, false) => zeros(rows.len()),
@@ -197,26 +115,26 @@ impl<C: Core> Sublayer<'_, C> {
         let groups = Groups::of(shape);
         let mut to = at_rows.chunks_mut(groups.size);
         let tasks = rows.chunks(groups.size).zip(grad.chunks(groups.size));
-        let mut kept = kept.iter();
+        let mut saved = saved.iter();
         let mut tasks: Vec<_> = tasks
-            .map(|(rows, grad)| (rows, grad, kept.next(), to.next()))
+            .map(|(rows, grad)| (rows, grad, saved.next(), to.next()))
             .collect();
         let mut sums = ParameterGrads::default();
-        // As many at a time as there are threads: each has gradients of its own, which may be large.
+        // As many groups at a time as there are threads: each has its own gradients at the parameters, which may be large.
         for tasks in tasks.chunks_mut(rayon::current_num_threads()) {
             let grads: Vec<_> = tasks
                 .par_iter_mut()
-                .map(|(rows, grad, kept, to)| {
-                    let work = self.work(groups, rows);
-                    let again = match kept {
+                .map(|(rows, grad, saved, to)| {
+                    let group = self.group(groups, rows);
+                    let again = match saved {
                         Some(_) => None,
                         None => {
-                            let trained = wanted.layers;
-                            self.forward_group(rows, work, Keep::All { trained }).1
+                            let trained = needed.layers;
+                            self.forward_group(rows, group, Save::ForBackward { trained }).1
                         }
                     };
-                    let kept = kept.or(again.as_ref())?;
-                    Some(self.backward_group(rows, kept, grad, to.as_deref_mut(), work, wanted))
+                    let saved = saved.or(again.as_ref())?;
+                    Some(self.backward_group(rows, saved, grad, to.as_deref_mut(), group, needed))
                 })
                 .collect();
             for grads in grads.into_iter().flatten() {
@@ -224,7 +142,7 @@ impl<C: Core> Sublayer<'_, C> {
             }
         }
         SublayerGrads {
-            rows: wanted.rows.then_some(at_rows),
+            input: needed.input.then_some(at_rows),
             parameters: sums,
         }
     }
@@ -232,26 +150,26 @@ impl<C: Core> Sublayer<'_, C> {
     fn backward_group(
         &self,
         rows: &[f32],
-        kept: &Kept<C::Kept>,
+        saved: &SavedTensors<C::Saved>,
         grad: &[f32],
         to: Option<&mut [f32]>,
-        work: Work,
-        wanted: Wanted,
+        group: Group,
+        needed: NeededGrads,
     ) -> ParameterGrads {
         let mut grads = ParameterGrads::default();
-        let grad = Panels::pack(grad, work.shape, BLOCK);
-        let core = wanted.core_input() || wanted.parameters();
-        let mut beside = None;
-        let grad = match (&self.adapter, &kept.adapter) {
-            (Some(adapter), Some(kept)) => {
+        let grad = Panels::pack(grad, group.shape, BLOCK);
+        let core = needed.core_input() || needed.core_parameters();
+        let mut parallel_grad = None;
+        let grad = match (&self.adapter, &saved.adapter) {
+            (Some(adapter), Some(saved)) => {
                 let parallel = adapter.config.connection == Connection::Parallel;
                 let at_output = (parallel && core).then(|| grad.clone());
-                let input = if parallel { wanted.core_input() } else { core };
+                let input = if parallel { needed.core_input() } else { core };
                 let (at_input, at_adapter) =
-                    adapter.backward(kept, grad, input, wanted.adapter, work.threads);
+                    adapter.backward(saved, grad, input, needed.adapter, group.threads);
                 grads.adapter = at_adapter;
                 if parallel {
-                    beside = at_input;
+                    parallel_grad = at_input;
                     at_output
                 } else {
                     at_input
@@ -262,40 +180,40 @@ impl<C: Core> Sublayer<'_, C> {
         let Some(grad) = grad else {
             return grads;
         };
-        let input = || self.input(rows, work);
+        let input = || self.input(rows, group);
         let at_input;
-        (at_input, grads.core) = self.core.backward(input, &kept.core, grad, work, wanted);
+        (at_input, grads.core) = self.core.backward(input, &saved.core, grad, group, needed);
         let Some(grad) = at_input else {
             return grads;
         };
-        let grad = match beside {
-            Some(beside) => plus(grad, &beside),
+        let grad = match parallel_grad {
+            Some(parallel_grad) => plus(grad, &parallel_grad),
             None => grad,
         };
-        if let (Some(norm), true) = (self.norm, wanted.norm) {
-            grads.norm = norm.parameters_backward(rows, &grad, work.shape);
+        if let (Some(norm), true) = (self.norm, needed.norm) {
+            grads.norm = norm.parameters_backward(rows, &grad, group.shape);
         }
         match (self.norm, to) {
-            (Some(norm), Some(to)) => norm.backward_onto(to, rows, &grad, work.shape),
-            (None, Some(to)) => grad.unpack_onto(to, work.shape),
+            (Some(norm), Some(to)) => norm.backward_onto(to, rows, &grad, group.shape),
+            (None, Some(to)) => grad.unpack_onto(to, group.shape),
             (_, None) => {}
         }
         grads
     }
 
-    /// The rows, normalised if `norm` says how.
-    fn input(&self, rows: &[f32], work: Work) -> Panels {
+    /// The rows as panels, normalised if there is a normalisation.
+    fn input(&self, rows: &[f32], group: Group) -> Panels {
         match self.norm {
-            Some(norm) => norm.forward(rows, work.shape),
-            None => Panels::pack(rows, work.shape, BLOCK),
+            Some(norm) => norm.forward(rows, group.shape),
+            None => Panels::pack(rows, group.shape, BLOCK),
         }
     }
 
-    /// What is to be done with a group's rows.
-    fn work(&self, groups: Groups, rows: &[f32]) -> Work {
+    /// The group of some rows.
+    fn group(&self, groups: Groups, rows: &[f32]) -> Group {
         let shape = groups.shape(rows);
-        Work {
-            shape: if C::TOKENS_ALONE {
+        Group {
+            shape: if C::TOKENWISE {
                 shape.together()
             } else {
                 shape
@@ -326,7 +244,7 @@ impl ParameterGrads {
     }
 }
 
-/// The sum of two with the same blocks.
+/// The sum of two panels with the same blocks.
 fn plus(mut sum: Panels, other: &Panels) -> Panels {
     for (y, x) in sum.data.iter_mut().zip(&other.data) {
         *y += x;
@@ -334,12 +252,12 @@ fn plus(mut sum: Panels, other: &Panels) -> Panels {
     sum
 }
 
-/// How the images of a batch are divided: by as many that a thread can go through a sublayer with them alone. It depends on
-/// nothing but the shape, so that sums over groups do not either.
+/// How the images of a batch are divided: into groups small enough that one thread can take each through a sublayer. Depends
+/// on the shape alone, and so do sums over groups.
 #[derive(Debug, Clone, Copy)]
 struct Groups {
     whole: Rows,
-    /// Numbers in the rows of a group; the last may have fewer.
+    /// Values in the rows of a group; the last group may have fewer.
     size: usize,
     count: usize,
 }

@@ -1,4 +1,4 @@
-//! Layer normalisation on the tape.
+//! Layer normalisation as an autodiff node.
 
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -9,7 +9,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, TensorMetadata};
 use burn::tensor::Shape;
 
-use crate::Kernels;
+use crate::kernels::Kernels;
 
 #[derive(Debug)]
 struct LayerNorm;

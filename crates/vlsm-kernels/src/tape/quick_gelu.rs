@@ -1,4 +1,4 @@
-//! Quick-GELU on the tape.
+//! Quick-GELU as an autodiff node.
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::NodeId;
@@ -8,7 +8,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 
-use crate::Kernels;
+use crate::kernels::Kernels;
 
 #[derive(Debug)]
 struct QuickGelu;

@@ -1,4 +1,4 @@
-//! Attention on the tape.
+//! Attention as an autodiff node.
 
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -8,7 +8,8 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, TensorMetadata};
 
-use crate::{Kernels, compose};
+use crate::compose;
+use crate::kernels::Kernels;
 
 #[derive(Debug)]
 struct Attention;
@@ -37,8 +38,9 @@ impl<B: Kernels> Backward<B, 3> for Attention {
 }
 
 /// Gradients at query, key and value. With `P` the attention weights, `O` the output and
-/// `dP = dO V^T`: `dV = P^T dO` and `dS = P (dP - rowsum(P dP))`. The sum could be had as
-/// `rowsum(dO O)`, but then it does not cancel exactly where the weights are all on one token.
+/// `dP = dO V^T`: `dV = P^T dO` and `dS = P (dP - rowsum(P dP))`. The sum equals
+/// `rowsum(dO O)`, but computed so it would not cancel exactly where the weights are all on one
+/// token.
 fn backward<B: Kernels>(
     query: FloatTensor<B>,
     key: FloatTensor<B>,
