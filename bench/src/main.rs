@@ -5,6 +5,8 @@
 
 #![allow(clippy::print_stdout)]
 
+mod peak;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,7 +24,7 @@ use vlsm::train::loss::{LossConfig, dice_ce};
 use vlsm::train::optimizer::{Optimizer, clip, global_norm};
 use vlsm::train::targets::Targets;
 use vlsm::train::{peak_memory, recipe::OptimConfig};
-use vlsm_kernels::allocator::{self, MiMalloc};
+use vlsm_alloc::MiMalloc;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -70,12 +72,12 @@ enum Method {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    allocator::set_up();
+    vlsm_alloc::set_up();
     let args = Args::parse();
-    vlsm_kernels::recompute_activations(args.recompute);
     let texts = std::fs::read_to_string(&args.texts)?;
     let texts: Vec<&str> = texts.lines().collect();
     let base = Base::load(&args.base.to_string_lossy(), &device("cpu")?)?;
+    vlsm_alloc::release_freed_memory();
     let Network::ClipSeg(clipseg) = &base.network else {
         return Err("measurements are of CLIPSegs and BiomedCLIPSegs".into());
     };
@@ -131,7 +133,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 })
                 .collect();
             let prompts: Vec<&str> = examples.iter().map(|one| one.prompt.as_str()).collect();
-            let mut model = model.for_training();
+            let mut model = model.with_recompute(args.recompute).for_training();
             drop(base.network);
             let optim = OptimConfig::default();
             let mut rules = Optimizer::new(&optim);
@@ -162,7 +164,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             (median(seconds.clone()), losses, seconds)
         }
     };
-    let peak = vlsm_kernels::multiply_add_peak();
+    let peak = peak::multiply_add_peak();
     let what = match args.case {
         Case::Train => "seconds_per_image",
         Case::Infer => "seconds_per_call",

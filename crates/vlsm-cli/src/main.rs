@@ -7,7 +7,7 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-use vlsm_kernels::allocator::{self, MiMalloc};
+use vlsm_alloc::MiMalloc;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -22,7 +22,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    allocator::set_up();
+    vlsm_alloc::set_up();
     terminal::show_warnings();
     match Cli::parse().command.run() {
         Ok(code) => code,

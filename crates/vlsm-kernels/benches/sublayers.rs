@@ -133,7 +133,7 @@ fn adapter(bencher: Bencher<'_, '_>, what: &str) {
     run(bencher, what, |x| {
         let weights = weights.clone();
         if !what.contains("composed") {
-            vlsm_kernels::adapter_block(x, weights, ADAPTER, false)
+            vlsm_kernels::adapter_block(x, weights, ADAPTER)
         } else {
             let x = x.into_dispatch();
             Tensor::from_dispatch(compose::adapter_block::<Dispatch>(x, weights, ADAPTER))

@@ -95,7 +95,6 @@ impl Kernels for CubeBackend {
         x: FloatTensor<Self>,
         weights: MlpWeights<Self>,
         config: AdapterConfig,
-        _recompute: bool,
     ) -> FloatTensor<Self> {
         compose::adapter_block::<Self>(x, weights, config)
     }

@@ -89,16 +89,14 @@ pub fn mlp_sublayer(
     ))
 }
 
-/// An [`Adapter`] block without a sublayer. `x` is `[batch, tokens, width]`, as is the result. For `recompute` see
-/// [`AttentionConfig::recompute`].
+/// An [`Adapter`] block without a sublayer. `x` is `[batch, tokens, width]`, as is the result. On the CPU this is one autodiff
+/// node, which saves `x`, the hidden units and the slopes of the activation in 16 bits.
 pub fn adapter_block(
     x: Tensor<3>,
     weights: MlpWeights<Dispatch>,
     config: AdapterConfig,
-    recompute: bool,
 ) -> Tensor<3> {
-    let x = x.into_dispatch();
-    Tensor::from_dispatch(Dispatch::adapter_block(x, weights, config, recompute))
+    Tensor::from_dispatch(Dispatch::adapter_block(x.into_dispatch(), weights, config))
 }
 
 /// An AdamW step for one parameter: returns its new value and its new first and second moment. All have one shape; before the

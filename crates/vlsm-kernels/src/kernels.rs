@@ -95,6 +95,5 @@ pub trait Kernels: Backend {
         x: FloatTensor<Self>,
         #[extension_type] weights: MlpWeights<Self>,
         config: AdapterConfig,
-        recompute: bool,
     ) -> FloatTensor<Self>;
 }

@@ -1,6 +1,6 @@
 //! Operations of vision-language models with hand-written backward passes.
 //!
-//! Each operation is one autodiff node where a composition of Burn's operations would be many. It saves little besides its
+//! Each operation is one autodiff node where a composition of Burn's operations would be many. It saves little other than its
 //! inputs, and one pass computes its gradient. The CPU backend has kernels of its own; other backends run the compositions in
 //! [`compose`].
 //!
@@ -14,8 +14,6 @@
 //! - `cube`: the accelerators, which run the compositions,
 //! - `functions`: the operations on [`Tensor`](burn::tensor::Tensor)s.
 
-#[cfg(feature = "allocator")]
-pub mod allocator;
 pub mod compose;
 mod cpu;
 #[cfg(any(

@@ -60,7 +60,7 @@ fn mlp(hidden: usize) -> MlpWeights<Dispatch> {
     }
 }
 
-/// Bytes that a sublayer holds after its forward pass, besides its input and its result, which are of one size.
+/// Bytes that a sublayer holds after its forward pass, other than its input and its result, which have the same size.
 fn held(sublayer: impl Fn(Tensor<3>) -> Tensor<3>) -> usize {
     let x = random([IMAGES, TOKENS, WIDTH]).require_grad();
     let before = ALLOCATED.load(Ordering::Relaxed);
@@ -111,16 +111,14 @@ fn recomputing_sublayers_hold_their_input_alone() {
             vlsm_kernels::mlp_sublayer(x, norm(), weights.clone(), adapter(), config)
         })
     };
-    let run_block =
-        |recompute| held(|x| vlsm_kernels::adapter_block(x, weights.clone(), block_config, recompute));
     // The first pass allocates buffers that each thread keeps.
     for recompute in [false, true] {
-        (run_attention(recompute), run_mlp(recompute), run_block(recompute));
+        (run_attention(recompute), run_mlp(recompute));
     }
-    // At least queries, keys and values; slopes in 16 bits and hidden units; input, slopes and hidden units.
-    let least = [3 * ACTIVATION, 6 * ACTIVATION, 7 * ACTIVATION];
-    let saved = [run_attention(false), run_mlp(false), run_block(false)];
-    let recomputed = [run_attention(true), run_mlp(true), run_block(true)];
+    // At least queries, keys, values and mixed values; slopes in 16 bits and hidden units.
+    let least = [4 * ACTIVATION, 6 * ACTIVATION];
+    let saved = [run_attention(false), run_mlp(false)];
+    let recomputed = [run_attention(true), run_mlp(true)];
     for ((least, saved), recomputed) in least.into_iter().zip(saved).zip(recomputed) {
         assert!(saved >= least, "{saved} bytes, expected at least {least}");
         assert!(recomputed < ACTIVATION / 8, "{recomputed} bytes, recomputing");

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use vlsm_kernels::allocator::release_freed_memory;
 
 use crate::adapter::AdapterFile;
 use crate::biomedclip;
@@ -63,7 +62,6 @@ impl Base {
             preprocessing,
             tokenizer,
         } = files.load(device)?;
-        release_freed_memory();
         Ok(Self {
             identity: BaseIdentity {
                 name: name.to_owned(),

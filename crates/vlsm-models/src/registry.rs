@@ -180,6 +180,14 @@ impl Model {
             Network::Cris(cris) => Self::Cris(CrisModel::new(cris, method, seed)?),
         })
     }
+
+    /// The same model, which saves only the inputs of its transformer sublayers for the backward pass and computes their
+    /// activations again there, if `recompute` (activation checkpointing, Chen et al. 2016): less memory, slower, the same
+    /// numbers. Off in a new model.
+    pub fn with_recompute(mut self, recompute: bool) -> Self {
+        of_each!(&mut self, model => model.set_recompute(recompute));
+        self
+    }
 }
 
 impl SegmentationModel for Model {

@@ -146,7 +146,6 @@ impl Prepared {
         observer: &mut dyn Observer,
     ) -> Result<(Self, Model)> {
         let device = device(&recipe.trainer.device)?;
-        vlsm_kernels::recompute_activations(recipe.trainer.recompute);
         let base = Base::load(&recipe.model.base, &device)?;
         let model = start(&mut recipe, &base, observer)?;
         if model.uses_batch_statistics() && recipe.trainer.parts > 1 {
@@ -167,6 +166,7 @@ impl Prepared {
             trained_parameters: model.trained_parameters(),
             total_parameters: model.num_params(),
         };
+        let model = model.with_recompute(prepared.recipe.trainer.recompute);
         Ok((prepared, model.for_training()))
     }
 

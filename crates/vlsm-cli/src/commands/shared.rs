@@ -14,6 +14,8 @@ pub(super) fn segmenter(
     device: &str,
 ) -> Result<Segmenter> {
     let mut segmenter = Segmenter::from_pretrained_on(base, &vlsm_models::device(device)?)?;
+    // Otherwise free blocks that loading leaves add a sixtieth to the peak memory of a prediction.
+    vlsm_alloc::release_freed_memory();
     if let Some(adapter) = adapter {
         segmenter = segmenter.with_adapter(adapter)?;
     }

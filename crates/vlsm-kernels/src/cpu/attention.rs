@@ -18,7 +18,7 @@ pub(crate) struct Attention<'a> {
     pub(crate) causal: bool,
 }
 
-/// What the backward pass needs from the forward pass, besides the input.
+/// What the backward pass needs from the forward pass, other than the input.
 #[derive(Debug)]
 pub(crate) struct SavedAttention {
     /// Scaled queries, keys, values.

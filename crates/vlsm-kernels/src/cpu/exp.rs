@@ -13,7 +13,7 @@ pub(crate) fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `e^x` to about one unit in the last place: the argument is split into a power of two and a remainder, whose exponential is a
+/// `e^x` to about one ulp: the argument is split into a power of two and a remainder, whose exponential is a
 /// polynomial. 0 below -87.
 #[inline(always)]
 pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {

@@ -72,7 +72,7 @@ impl Linear<'_> {
     }
 }
 
-/// What the backward pass needs from the forward pass, besides the input.
+/// What the backward pass needs from the forward pass, other than the input.
 #[derive(Debug)]
 pub(crate) struct SavedMlp {
     slopes: Slopes,

@@ -119,7 +119,6 @@ impl Kernels for Flex {
         x: FlexTensor,
         weights: MlpWeights<Self>,
         config: AdapterConfig,
-        _recompute: bool,
     ) -> FlexTensor {
         let (norm, adapter) = (Normalisation::None, Adapter::None);
         if fits(&x, &norm, &weights.layers(), &adapter) {

@@ -19,7 +19,7 @@ pub(crate) struct Sublayer<'a, C> {
     pub(crate) residual: bool,
 }
 
-/// What the backward pass needs from the forward pass of a group of images, besides its input.
+/// What the backward pass needs from the forward pass of a group of images, other than its input.
 #[derive(Debug)]
 pub(crate) struct SavedTensors<C> {
     core: C,

@@ -1,4 +1,4 @@
-//! The part of a sublayer that differs by its kind, and what it is told about its input and the passes.
+//! The part of a sublayer that differs by its kind, and what its passes are given.
 
 use std::fmt::Debug;
 

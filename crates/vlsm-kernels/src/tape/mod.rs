@@ -45,7 +45,6 @@ pub trait Tape: Kernels {
         x: FloatTensor<Autodiff<Self, C>>,
         weights: MlpWeights<Autodiff<Self, C>>,
         config: AdapterConfig,
-        _recompute: bool,
     ) -> FloatTensor<Autodiff<Self, C>> {
         compose::adapter_block::<Autodiff<Self, C>>(x, weights, config)
     }
@@ -133,8 +132,7 @@ impl<B: Tape, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         x: FloatTensor<Self>,
         weights: MlpWeights<Self>,
         config: AdapterConfig,
-        recompute: bool,
     ) -> FloatTensor<Self> {
-        B::adapter_on_tape::<C>(x, weights, config, recompute)
+        B::adapter_on_tape::<C>(x, weights, config)
     }
 }

@@ -63,7 +63,6 @@ impl Tape for Flex {
         x: FloatTensor<Autodiff<Self, C>>,
         weights: MlpWeights<Autodiff<Self, C>>,
         config: AdapterConfig,
-        recompute: bool,
     ) -> FloatTensor<Autodiff<Self, C>> {
         let (norm, adapter) = (Normalisation::None, Adapter::None);
         if !fits(&x, &norm, &weights.layers(), &adapter) {
@@ -72,7 +71,7 @@ impl Tape for Flex {
         let (x, norm, layers, adapter, nodes) =
             detach_all(x, norm, weights.into_layers(), adapter);
         let sublayer = SublayerTensors::new(config, norm, layers, adapter);
-        forward::<C, _>(sublayer, x, nodes, recompute)
+        forward::<C, _>(sublayer, x, nodes, false)
     }
 }
 

@@ -170,7 +170,7 @@ fn adapter_block() {
                         expand: adapter.layer(0),
                         contract: adapter.layer(1),
                     };
-                    vlsm_kernels::adapter_block(x, weights, config, false)
+                    vlsm_kernels::adapter_block(x, weights, config)
                 },
                 |x, _, adapter| {
                     let change = change(x.clone(), adapter, config);
@@ -227,12 +227,7 @@ fn recomputed_activations_have_the_same_bits() {
                 activation: Activation::QuickGelu,
                 recompute,
             };
-            let x = vlsm_kernels::mlp_sublayer(x, none, weights, block, config);
-            let weights = MlpWeights {
-                expand: adapter.layer(0),
-                contract: adapter.layer(1),
-            };
-            vlsm_kernels::adapter_block(x, weights, BLOCKS[2], recompute)
+            vlsm_kernels::mlp_sublayer(x, none, weights, block, config)
         })
     };
     assert_eq!(run(true), run(false));

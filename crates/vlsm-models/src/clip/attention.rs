@@ -27,6 +27,8 @@ pub struct SelfAttention {
     out_proj: Linear,
     #[module(skip)]
     heads: usize,
+    #[module(skip)]
+    recompute: bool,
 }
 
 impl SelfAttentionConfig {
@@ -39,11 +41,17 @@ impl SelfAttentionConfig {
             v_proj: linear(),
             out_proj: linear(),
             heads: self.heads,
+            recompute: false,
         }
     }
 }
 
 impl SelfAttention {
+    /// See [`EncoderLayer::set_recompute`](super::EncoderLayer::set_recompute).
+    pub(super) fn set_recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
+    }
+
     /// `x + adapter(attention(norm(x)))`: `[batch, tokens, width]` to the same shape; `causal` hides later tokens from earlier
     /// ones.
     pub fn forward(
@@ -64,6 +72,7 @@ impl SelfAttention {
         let config = AttentionConfig {
             heads: self.heads,
             causal,
+            recompute: self.recompute,
         };
         vlsm_kernels::attention_sublayer(x, norm, weights, adapter, config)
     }

@@ -26,6 +26,11 @@ pub struct BertTower {
 }
 
 impl BertTower {
+    /// See [`EncoderLayer::set_recompute`](crate::clip::EncoderLayer::set_recompute).
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.encoder.set_recompute(recompute);
+    }
+
     /// Makes the tower; parameters are initialised when first used.
     pub fn new(config: &TextConfig, bert: &BertConfig, device: &Device) -> Self {
         let width = config.hidden_size;

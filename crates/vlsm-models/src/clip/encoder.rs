@@ -29,6 +29,8 @@ pub struct Mlp {
     fc2: Linear,
     #[module(skip)]
     activation: Activation,
+    #[module(skip)]
+    recompute: bool,
 }
 
 impl MlpConfig {
@@ -38,6 +40,7 @@ impl MlpConfig {
             fc1: LinearConfig::new(self.width, self.hidden).init(device),
             fc2: LinearConfig::new(self.hidden, self.width).init(device),
             activation: self.activation,
+            recompute: false,
         }
     }
 }
@@ -56,7 +59,11 @@ impl Mlp {
             contract: changed(&self.fc2, lora.and_then(|lora| lora.fc2.as_ref())),
         };
         let adapter = kernel(adapters.output);
-        vlsm_kernels::mlp_sublayer(x, norm, weights, adapter, self.activation.into())
+        let config = vlsm_kernels::MlpConfig {
+            activation: self.activation.into(),
+            recompute: self.recompute,
+        };
+        vlsm_kernels::mlp_sublayer(x, norm, weights, adapter, config)
     }
 }
 
@@ -108,6 +115,13 @@ impl EncoderLayerConfig {
 }
 
 impl EncoderLayer {
+    /// Whether the layer saves only the inputs of its two sublayers for the backward pass and computes their activations again
+    /// there: less memory, slower, the same numbers. Off at first.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.self_attn.set_recompute(recompute);
+        self.mlp.recompute = recompute;
+    }
+
     /// `[batch, tokens, width]` to the same shape; dense adapters work on the attention and on the MLP, each before the
     /// residual addition.
     pub fn forward(&self, x: Tensor<3>, causal: bool, adapters: LayerAdapters<'_>) -> Tensor<3> {
@@ -166,6 +180,15 @@ pub struct EncoderConfig {
 pub struct Encoder {
     /// The layers, first to last.
     pub layers: Vec<EncoderLayer>,
+}
+
+impl Encoder {
+    /// See [`EncoderLayer::set_recompute`].
+    pub fn set_recompute(&mut self, recompute: bool) {
+        for layer in &mut self.layers {
+            layer.set_recompute(recompute);
+        }
+    }
 }
 
 impl EncoderConfig {

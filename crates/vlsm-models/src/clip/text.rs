@@ -175,6 +175,14 @@ pub enum TextModel {
 }
 
 impl TextModel {
+    /// See [`EncoderLayer::set_recompute`](crate::clip::EncoderLayer::set_recompute).
+    pub fn set_recompute(&mut self, recompute: bool) {
+        match self {
+            Self::Clip(tower) => tower.set_recompute(recompute),
+            Self::Bert(tower) => tower.set_recompute(recompute),
+        }
+    }
+
     /// Makes the tower; parameters are initialised when first used.
     pub fn new(config: &TextConfig, device: &Device) -> Self {
         match &config.bert {
@@ -208,6 +216,11 @@ pub struct TextStates {
 }
 
 impl TextTower {
+    /// See [`EncoderLayer::set_recompute`](crate::clip::EncoderLayer::set_recompute).
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.encoder.set_recompute(recompute);
+    }
+
     /// Encodes prompts; `taps` are the layers whose states are wanted too, `adapters` gives a
     /// layer's adapters.
     pub fn forward<'a>(

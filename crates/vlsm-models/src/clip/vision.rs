@@ -83,6 +83,11 @@ impl VisionEmbeddings {
 }
 
 impl VisionTower {
+    /// See [`EncoderLayer::set_recompute`](crate::clip::EncoderLayer::set_recompute).
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.encoder.set_recompute(recompute);
+    }
+
     /// Pixels `[batch, 3, side, side]` to the embedded tokens, normalised by CLIP,
     /// `[batch, 1 + grid * grid, width]` that enter the first layer.
     pub fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {

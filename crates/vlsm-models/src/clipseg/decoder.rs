@@ -24,6 +24,13 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// See [`EncoderLayer::set_recompute`](crate::clip::EncoderLayer::set_recompute).
+    pub fn set_recompute(&mut self, recompute: bool) {
+        for layer in &mut self.layers {
+            layer.set_recompute(recompute);
+        }
+    }
+
     pub(super) fn new(config: &ClipSegConfig, device: &Device) -> Self {
         let width = config.reduce_dim;
         let film = || LinearConfig::new(config.projection_dim, width).init(device);

@@ -48,6 +48,15 @@ pub struct ClipSeg {
     pub config: ClipSegConfig,
 }
 
+impl ClipSeg {
+    /// See [`EncoderLayer::set_recompute`](crate::clip::EncoderLayer::set_recompute).
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.clip.text_model.set_recompute(recompute);
+        self.clip.vision_model.set_recompute(recompute);
+        self.decoder.set_recompute(recompute);
+    }
+}
+
 impl ClipSegConfig {
     /// Makes the model; parameters are initialised when first used.
     pub fn init(&self, device: &Device) -> ClipSeg {

@@ -23,6 +23,11 @@ pub struct ClipSegModel {
 }
 
 impl ClipSegModel {
+    /// See [`EncoderLayer::set_recompute`](crate::clip::EncoderLayer::set_recompute).
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.clipseg.set_recompute(recompute);
+    }
+
     /// A CLIPSeg with fresh adapters, initialised by `seed`.
     ///
     /// # Errors

@@ -202,6 +202,11 @@ impl CrisConfig {
 }
 
 impl Cris {
+    /// See [`EncoderLayer::set_recompute`](crate::clip::EncoderLayer::set_recompute).
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.backbone.text_model.set_recompute(recompute);
+    }
+
     /// The configuration.
     pub fn config(&self) -> &CrisConfig {
         &self.config

@@ -30,6 +30,11 @@ pub struct CrisModel {
 }
 
 impl CrisModel {
+    /// See [`EncoderLayer::set_recompute`](crate::clip::EncoderLayer::set_recompute).
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.cris.set_recompute(recompute);
+    }
+
     /// A CRIS with the masking of the method's profile; what was not in the base's files is initialised by `seed`.
     ///
     /// # Errors

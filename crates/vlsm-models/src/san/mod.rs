@@ -144,6 +144,13 @@ impl SanConfig {
 }
 
 impl San {
+    /// See [`EncoderLayer::set_recompute`](crate::clip::EncoderLayer::set_recompute).
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.clip.text_model.set_recompute(recompute);
+        self.clip.vision_model.set_recompute(recompute);
+        self.side_adapter_network.set_recompute(recompute);
+    }
+
     /// Makes the model of the tensors of a file: a SAN as released or as trained by VLSM-Adapter's code, or a CLIP under
     /// OpenAI's or Transformers' names, which gets a side network initialised by `seed`.
     ///

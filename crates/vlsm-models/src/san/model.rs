@@ -19,6 +19,11 @@ pub struct SanModel {
 }
 
 impl SanModel {
+    /// See [`EncoderLayer::set_recompute`](crate::clip::EncoderLayer::set_recompute).
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.san.set_recompute(recompute);
+    }
+
     /// A SAN with the arithmetic of the method's profile; a side network that was not in the base's files is initialised by
     /// `seed`.
     ///

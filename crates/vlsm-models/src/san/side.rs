@@ -57,6 +57,11 @@ pub struct SideNetwork {
 }
 
 impl SideNetwork {
+    /// See [`EncoderLayer::set_recompute`](crate::clip::EncoderLayer::set_recompute).
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.blocks.set_recompute(recompute);
+    }
+
     pub(super) fn new(config: &SanConfig, device: &Device) -> Self {
         let side = &config.side_config;
         let SideConfig {
