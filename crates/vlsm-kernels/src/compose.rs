@@ -252,7 +252,10 @@ pub fn adamw<B: Backend>(
     let root = B::float_div_scalar(B::float_sqrt(second.clone()), factors.root.into());
     let root = B::float_add_scalar(root, factors.epsilon.into());
     let change = B::float_div(first.clone(), root);
-    let value = B::float_sub(times(value, factors.decay), times(change, factors.step_size));
+    let value = B::float_sub(
+        times(value, factors.decay),
+        times(change, factors.step_size),
+    );
     (value, first, second)
 }
 

@@ -121,6 +121,9 @@ fn recomputing_sublayers_hold_their_input_alone() {
     let recomputed = [run_attention(true), run_mlp(true)];
     for ((least, saved), recomputed) in least.into_iter().zip(saved).zip(recomputed) {
         assert!(saved >= least, "{saved} bytes, expected at least {least}");
-        assert!(recomputed < ACTIVATION / 8, "{recomputed} bytes, recomputing");
+        assert!(
+            recomputed < ACTIVATION / 8,
+            "{recomputed} bytes, recomputing"
+        );
     }
 }

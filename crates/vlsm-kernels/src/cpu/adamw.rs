@@ -18,9 +18,7 @@ pub(crate) fn adamw(
     rule: AdamW,
 ) -> (FlexTensor, FlexTensor, FlexTensor) {
     // Views that start later in their storage, and dtypes other than f32, are composed.
-    let whole = |x: &FlexTensor| {
-        is_f32(x) && x.is_contiguous() && x.layout().start_offset() == 0
-    };
+    let whole = |x: &FlexTensor| is_f32(x) && x.is_contiguous() && x.layout().start_offset() == 0;
     if ![&value, &gradient, &first, &second].into_iter().all(whole) {
         return compose::adamw::<Flex>(value, gradient, first, second, rule);
     }

@@ -1,7 +1,7 @@
 //! The adapter block: expansion, activation, contraction; after a sublayer, parallel to it, or without one.
 
-use super::gradient;
 use super::activation::relu;
+use super::gradient;
 use super::mlp::Slopes;
 use super::panels::{LANES, Lane, Panels};
 use super::product::{BLOCK, Linear, Product};

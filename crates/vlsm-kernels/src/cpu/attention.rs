@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::gradient;
-use super::heads::{Head, Scratch, Softmax, HeadView, HeadViewMut};
+use super::heads::{Head, HeadView, HeadViewMut, Scratch, Softmax};
 use super::panels::{LANES, Panels, Part, Rows};
 use super::product::{BLOCK, Linear, Product};
 use super::sublayer_core::{Core, Group, NeededGrads, Save};
@@ -181,8 +181,9 @@ impl Attention<'_> {
             |scratch, (part, data, softmax)| {
                 for (index, softmax) in softmax.chunks_mut(panels).enumerate() {
                     let first = index * width;
-                    let head =
-                        self.head(projected, shape, |of| head_view(of, part, panels, first, width));
+                    let head = self.head(projected, shape, |of| {
+                        head_view(of, part, panels, first, width)
+                    });
                     let mut output = HeadViewMut {
                         data,
                         block: query.features(part.block),
@@ -221,8 +222,9 @@ impl Attention<'_> {
             |scratch, (part, [a, b, c], softmax)| {
                 for (index, softmax) in softmax.chunks(panels).enumerate() {
                     let first = index * width;
-                    let head =
-                        self.head(projected, shape, |of| head_view(of, part, panels, first, width));
+                    let head = self.head(projected, shape, |of| {
+                        head_view(of, part, panels, first, width)
+                    });
                     let mut to = [&mut *a, &mut *b, &mut *c].map(|data| HeadViewMut {
                         data,
                         block: query.features(part.block),

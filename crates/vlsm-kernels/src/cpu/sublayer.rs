@@ -95,7 +95,10 @@ impl<C: Core> Sublayer<'_, C> {
             }
             (None, None) => (y, None),
         };
-        (y, (save.anything()).then_some(SavedTensors { core, adapter }))
+        (
+            y,
+            (save.anything()).then_some(SavedTensors { core, adapter }),
+        )
     }
 
     /// The gradients that are needed, given the gradient at the output. Where the forward pass saved nothing, it runs again.
@@ -130,7 +133,8 @@ impl<C: Core> Sublayer<'_, C> {
                         Some(_) => None,
                         None => {
                             let trained = needed.layers;
-                            self.forward_group(rows, group, Save::ForBackward { trained }).1
+                            self.forward_group(rows, group, Save::ForBackward { trained })
+                                .1
                         }
                     };
                     let saved = saved.or(again.as_ref())?;

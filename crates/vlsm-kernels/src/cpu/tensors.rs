@@ -19,7 +19,10 @@ pub(crate) fn is_f32(tensor: &FlexTensor) -> bool {
 ///
 /// Panics if the dtype is another, as [`is_f32`] says: an empty slice would silently skip the operation.
 pub(crate) fn values(tensor: &FlexTensor) -> &[f32] {
-    debug_assert!(tensor.is_contiguous(), "the kernels read contiguous tensors");
+    debug_assert!(
+        tensor.is_contiguous(),
+        "the kernels read contiguous tensors"
+    );
     let start = tensor.layout().start_offset();
     &tensor.storage()[start..][..tensor.layout().num_elements()]
 }

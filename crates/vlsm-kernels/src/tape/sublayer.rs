@@ -7,8 +7,8 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
-use burn::backend::tensor::FloatTensor;
 use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex, TensorMetadata};
 use burn::tensor::Shape;
 use burn_flex::FlexTensor;
@@ -37,8 +37,7 @@ impl Tape for Flex {
                 x, norm, weights, adapter, config,
             );
         }
-        let (x, norm, layers, adapter, nodes) =
-            detach_all(x, norm, weights.into_layers(), adapter);
+        let (x, norm, layers, adapter, nodes) = detach_all(x, norm, weights.into_layers(), adapter);
         let sublayer = SublayerTensors::new(config, norm, layers, adapter);
         forward::<C, _>(sublayer, x, nodes, config.recompute)
     }
@@ -53,8 +52,7 @@ impl Tape for Flex {
         if !fits(&x, &norm, &weights.layers(), &adapter) {
             return compose::mlp_sublayer::<Autodiff<Self, C>>(x, norm, weights, adapter, config);
         }
-        let (x, norm, layers, adapter, nodes) =
-            detach_all(x, norm, weights.into_layers(), adapter);
+        let (x, norm, layers, adapter, nodes) = detach_all(x, norm, weights.into_layers(), adapter);
         let sublayer = SublayerTensors::new(config, norm, layers, adapter);
         forward::<C, _>(sublayer, x, nodes, config.recompute)
     }
@@ -68,8 +66,7 @@ impl Tape for Flex {
         if !fits(&x, &norm, &weights.layers(), &adapter) {
             return compose::adapter_block::<Autodiff<Self, C>>(x, weights, config);
         }
-        let (x, norm, layers, adapter, nodes) =
-            detach_all(x, norm, weights.into_layers(), adapter);
+        let (x, norm, layers, adapter, nodes) = detach_all(x, norm, weights.into_layers(), adapter);
         let sublayer = SublayerTensors::new(config, norm, layers, adapter);
         forward::<C, _>(sublayer, x, nodes, false)
     }

@@ -1,9 +1,9 @@
 //! Operations other than sublayers.
 
+use burn::tensor::Tensor;
 use burn::tensor::activation;
 use burn::tensor::module::attention_fallback;
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::Tensor;
 
 use crate::support::{compare, random};
 
