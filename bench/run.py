@@ -1,4 +1,4 @@
-"""Measures vlsm beside the PyTorch program of bench/peer and writes bench/RESULTS.md.
+"""Compares vlsm with the PyTorch program of bench/peer and writes bench/RESULTS.md.
 
     bench/peer/.venv/bin/python bench/run.py --data PATH/kvasir_polyp --image PATH/IMAGE.jpg
 
@@ -126,7 +126,7 @@ Measurements = dict[str, list[dict[str, float]]]
 
 
 def rows(name: str, measured: Measurements) -> list[str]:
-    """The lines of one case: a second one for epochs behind the first, which the peer has not."""
+    """The lines of one case: a second one for the epochs after the first, which the peer lacks."""
     if any("later" in one for one in measured["vlsm"]):
         later = [{**one, "seconds": one["later"]} for one in measured["vlsm"]]
         return [row(f"{name}: first", measured), row(f"{name}: later", {**measured, "vlsm": later})]
@@ -174,7 +174,7 @@ def machine() -> str:
 
 def report(done: dict[str, Measurements], machine: str) -> str:
     lines = [
-        "# Beside PyTorch",
+        "# Compared with PyTorch",
         "",
         "Written by `bench/run.py`; `bench/peer/README.md` says what the two ways are.",
         "",
@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="cases whose name this expression matches")
     parser.add_argument("--target", type=Path, default=ROOT / "target/debug", help="folder of the built programs")
-    parser.add_argument("--raw", type=Path, default=ROOT / "bench/results.json", help="all measurements; gone on with")
+    parser.add_argument("--raw", type=Path, default=ROOT / "bench/results.json", help="all measurements; continued if it exists")
     args = parser.parse_args()
     for program in (args.target / "vlsm", args.target / "vlsm-bench"):
         if not program.exists():

@@ -1,4 +1,4 @@
-"""One measurement of the PyTorch program, printed as one line of JSON; README.md beside this file has the calls.
+"""One measurement of the PyTorch program, printed as one line of JSON; README.md in this folder has the calls.
 
 A process measures one case, so that the process's peak of resident memory is that of the case.
 """
@@ -31,7 +31,7 @@ EPOCH_IMAGES = 100
 
 
 def train(args: argparse.Namespace, model: Segmenter, tokenizer: CLIPTokenizer) -> dict[str, Any]:
-    """Training steps on random pixels and masks, behind one that warms up.
+    """Training steps on random pixels and masks, after one that warms up.
 
     The batch has `--batch` images and takes its prompts in turn from the `--prompts` first.
     """
@@ -53,7 +53,7 @@ def train(args: argparse.Namespace, model: Segmenter, tokenizer: CLIPTokenizer) 
 
 
 def infer(args: argparse.Namespace, model: Segmenter, tokenizer: CLIPTokenizer) -> dict[str, Any]:
-    """Logits of one image of random pixels with `--prompts` prompts, behind one call that warms up.
+    """Logits of one image of random pixels with `--prompts` prompts, after one call that warms up.
 
     The published way takes as many images as prompts, so there the image is repeated.
     """

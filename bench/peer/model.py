@@ -1,7 +1,7 @@
 """CLIPSeg with the adapters of VLSM-Adapter in PyTorch, computed in two ways that give the same logits.
 
 `Published` does what the published code does. `Improved` is the same model with the savings that an
-engineer would try first, so that a comparison is not only against work that nobody needs.
+engineer would try first, so that a comparison is not only against work that no one needs.
 """
 
 from contextlib import nullcontext
@@ -34,7 +34,7 @@ def adapters(count: int, width: int, bottleneck: int) -> nn.ModuleList:
 
 
 def adapt(blocks: nn.ModuleList, index: int, x: Tensor) -> Tensor:
-    """The block of this index on `x`; `x` itself behind the last block."""
+    """The block of this index on `x`; `x` itself after the last block."""
     return blocks[index](x) if index < len(blocks) else x
 
 
@@ -44,7 +44,7 @@ def at_end_of_text(states: Tensor, input_ids: Tensor) -> Tensor:
 
 
 class Segmenter(nn.Module):
-    """A CLIPSeg and what `method` trains of it or beside it (towers "vlc"), without a way to compute.
+    """A CLIPSeg and what `method` trains of it or adds to it (towers "vlc"), without a way to compute.
 
     The adapters bear the published names. `bottleneck` is 64 for dense and 512 for shallow adapters
     in the published configurations.
@@ -159,7 +159,7 @@ class Published(Segmenter):
 class FusedAttention(nn.Module):
     """Transformers' attention with `scaled_dot_product_attention`; parameters keep their names.
 
-    Masks are not looked at: the text tower is causal by `causal`, and nothing behind a prompt's
+    Masks are not looked at: the text tower is causal by `causal`, and nothing after a prompt's
     end-of-text token is used.
     """
 
@@ -179,7 +179,7 @@ class FusedAttention(nn.Module):
 
 
 class Improved(Segmenter):
-    """The same logits with less work: fused attention everywhere, no vision layer behind the last tap, text
+    """The same logits with less work: fused attention everywhere, no vision layer after the last tap, text
     cut at the longest prompt, equal prompts encoded once, no tape in towers that are not trained, and one
     image run once however many prompts it has."""
 
@@ -229,5 +229,5 @@ class Improved(Segmenter):
 
 
 def cut(input_ids: Tensor) -> Tensor:
-    """Without the columns behind the end of the longest prompt."""
+    """Without the columns after the end of the longest prompt."""
     return input_ids[:, : int(input_ids.argmax(-1).max()) + 1]

@@ -44,7 +44,7 @@ class Trainer:
 class ImageTextMasks(Dataset):
     """The first `limit` training samples of a folder with images/, masks/ and anns/train.json.
 
-    As published, every access decodes and resizes anew, and draws one of the prompts but the first.
+    As published, every access decodes and resizes again, and draws one of the prompts but the first.
     """
 
     def __init__(self, root: Path, tokenizer: CLIPTokenizer, side: int, limit: int) -> None:

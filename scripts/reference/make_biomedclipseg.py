@@ -1,4 +1,4 @@
-"""Writes a BiomedCLIPSeg with random weights, as open_clip lays BiomedCLIP out and with CLIPSeg's decoder beside it, and
+"""Writes a BiomedCLIPSeg with random weights, as open_clip lays BiomedCLIP out and with CLIPSeg's decoder, and
 what it makes of a batch: logits, and gradients of `sum(logits * weight)`, in f64.
 
 The towers are timm's ViT-B/16 and open_clip's text encoder over Transformers' BERT; the decoder is Transformers' CLIPSeg's.

@@ -50,7 +50,7 @@ else:
                 max_position_embeddings=12, bos_token_id=38, eos_token_id=39, pad_token_id=39)
     config = dict(projection_dim=20, fpn_out=[8, 16, 24], decoder_layers=2, decoder_heads=2, decoder_hidden=32,
                   image_size=64, context_length=10)
-    # Token 0 stands in one of them: the published code takes it for padding.
+    # Token 0 is in one of them: the published code takes it for padding.
     prompts = [[5, 9, 11], [7, 0, 3, 21, 30], [12], [4, 4, 8, 17, 33, 2, 29]]
 side, length = config["image_size"], config["context_length"]
 
@@ -154,8 +154,8 @@ def run(ids, want_states):
     def keep(name):
         def hook(_module, _inputs, output):
             outputs = output if isinstance(output, tuple) else (output,)
-            for place, tensor in enumerate(outputs):
-                states[f"{name}.{place}" if len(outputs) > 1 else name] = tensor.detach().clone()
+            for index, tensor in enumerate(outputs):
+                states[f"{name}.{index}" if len(outputs) > 1 else name] = tensor.detach().clone()
         return hook
 
     hooks = [module.register_forward_hook(keep(name)) for name, module in

@@ -1,7 +1,7 @@
 """Writes a small random SAN and what the published code makes of it: fixtures/san.
 
 The modules are those of a checkout of VLSM-Adapter's code (https://github.com/naamiinepal/vlsm-adapter), which are SAN's
-(https://github.com/MendelXu/SAN). Profile `paper` is its class as it stands. Profile `default` runs the same modules without
+(https://github.com/MendelXu/SAN). Profile `paper` is its class unchanged. Profile `default` runs the same modules without
 `no_grad` and with SAN's own fusion map.
 
     pip install torch==2.5.1 timm==1.0.9 open_clip_torch==2.24.0 fvcore safetensors "numpy<2"
