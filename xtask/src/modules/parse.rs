@@ -186,9 +186,9 @@ fn locate(
             && let syn::Expr::Lit(value) = &meta.value
             && let syn::Lit::Str(value) = &value.lit
         {
-            let beside = parent.parent().context("a module file without a folder")?;
-            let file = beside.join(value.value());
-            let below = file.parent().unwrap_or(beside).to_owned();
+            let folder = parent.parent().context("a module file without a folder")?;
+            let file = folder.join(value.value());
+            let below = file.parent().unwrap_or(folder).to_owned();
             return Ok((file, below));
         }
     }
