@@ -17,8 +17,8 @@ use vlsm::data::{Example, Mask, RgbImage};
 use vlsm::models::predict::{PromptEncoder, PromptStates};
 use vlsm::models::weights::take_gradients;
 use vlsm::models::{
-    Base, ClipSegConfig, MethodConfig, MethodKind, Model, Network, Profile, SegmentationModel,
-    Towers, contract::select, device,
+    Base, ClipSegConfig, DenseConfig, MethodConfig, Model, Network, Profile, SegmentationModel,
+    contract::select, device,
 };
 use vlsm::train::loss::{LossConfig, dice_ce};
 use vlsm::train::optimizer::{Optimizer, clip, global_norm};
@@ -108,18 +108,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
         Case::Train => {
-            let method = MethodConfig {
-                kind: match args.method {
-                    Method::Dense => MethodKind::Dense,
-                    Method::Shallow => MethodKind::Shallow,
-                    Method::Lora => MethodKind::Lora,
-                    Method::Decoder => MethodKind::Decoder,
-                    Method::Full => MethodKind::Full,
-                },
-                towers: Towers::Vlc,
-                profile: Profile::Paper,
-                ..MethodConfig::default()
+            let kind = match args.method {
+                Method::Dense => "dense",
+                Method::Shallow => "shallow",
+                Method::Lora => "lora",
+                Method::Decoder => "decoder",
+                Method::Full => "full",
             };
+            let method: MethodConfig =
+                serde_json::from_value(serde_json::json!({ "kind": kind, "profile": "paper" }))?;
             let model = Model::new(&base, method, 1)?;
             let out = model.output_size(side)?;
             let examples: Vec<Example> = (0..args.batch)
@@ -177,7 +174,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "peak_flops": peak,
             // Of the processor's multiply-adds, over what dense training cannot do without in the vision tower.
             "share_of_peak": (args.case == Case::Train && args.method == Method::Dense)
-                .then(|| dense_operations(&config, side) / seconds / peak),
+                .then(|| dense_operations(&config, side).map(|all| all / seconds / peak))
+                .transpose()?,
             "first_loss": losses.first(),
             "last_loss": losses.last(),
             "peak_bytes": peak_memory(),
@@ -188,11 +186,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Floating-point operations of dense training (`paper`) for an image in the vision tower: forward, and back the gradients at
 /// inputs, as far as the first adapter, and at the adapters' weights. Text, decoder and what is elementwise are left out.
-fn dense_operations(config: &ClipSegConfig, side: usize) -> f64 {
+fn dense_operations(config: &ClipSegConfig, side: usize) -> vlsm::models::Result<f64> {
     let vision = &config.vision_config;
-    let method = MethodConfig {
+    let method = DenseConfig {
         profile: Profile::Paper,
-        ..MethodConfig::default()
+        ..DenseConfig::default()
     };
     let tokens = ((side / vision.patch_size).pow(2) + 1) as f64;
     let (width, hidden) = (vision.hidden_size as f64, vision.intermediate_size as f64);
@@ -200,15 +198,12 @@ fn dense_operations(config: &ClipSegConfig, side: usize) -> f64 {
     let projections = 2.0 * tokens * 4.0 * width * width;
     let attention = 4.0 * tokens * tokens * width;
     let mlp = 2.0 * tokens * 2.0 * width * hidden;
-    let hidden_units: usize = method
-        .vision_places(config)
-        .iter()
-        .map(|(_, units)| units)
-        .sum();
+    let sites = method.adapter_sites(&config.shape(method.profile))?;
+    let hidden_units: usize = sites.vision.iter().map(|(_, units)| units).sum();
     let blocks = 2.0 * 2.0 * tokens * 2.0 * width * hidden_units as f64;
     let forward = layers * (projections + attention + mlp) + blocks;
     let backward = (layers - 1.0) * (projections + 2.0 * attention) + layers * mlp + 2.0 * blocks;
-    forward + backward
+    Ok(forward + backward)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

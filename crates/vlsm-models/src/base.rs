@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
-use crate::adapter::AdapterFile;
+use crate::adapter_file::AdapterFile;
 use crate::biomedclip;
 use crate::clipseg;
 use crate::contract::SegmentationModel;
 use crate::cris;
 use crate::error::{ModelError, Result};
 use crate::files::{BaseIdentity, Files, Loaded, fingerprint};
-use crate::method::MethodConfig;
+use crate::methods::MethodConfig;
 use crate::preprocess::Preprocessing;
 use crate::registry::{Architecture, Model, Network};
 use crate::san;

@@ -3,10 +3,10 @@
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::adapter::AdapterFile;
+use crate::adapter_file::AdapterFile;
 use crate::clip::TokenBatch;
 use crate::error::{ModelError, Result};
-use crate::method::MethodConfig;
+use crate::methods::MethodConfig;
 use crate::weights::{self, for_each_parameter};
 
 /// What a model computes once for an image or a prompt: tensors `[rows, tokens, width]`, one row of each tensor per image or
@@ -214,13 +214,13 @@ pub trait SegmentationModel: Module {
             method,
             ..
         } = adapter;
-        let own = self.method().kind;
-        if method.kind != own {
+        let own = self.method().kind();
+        if method.kind() != own {
             return Err(ModelError::Adapter {
                 path,
                 message: format!(
-                    "was trained with method {:?}, but the model has method {own:?}; set `method.kind` to the file's",
-                    method.kind
+                    "was trained with method \"{}\", but the model has method \"{own}\"; set `method.kind` to the file's",
+                    method.kind()
                 ),
             });
         }

@@ -4,7 +4,7 @@
 //! [`MethodConfig`] says what of it is trained, and a [`Model`] runs both.
 
 mod activation;
-pub mod adapter;
+mod adapter_file;
 pub mod base;
 pub mod biomedclip;
 mod builtin;
@@ -17,7 +17,7 @@ mod files;
 pub mod hub;
 mod init;
 mod kernel_weights;
-pub mod method;
+pub mod methods;
 pub mod predict;
 pub mod preprocess;
 mod registry;
@@ -28,7 +28,7 @@ pub mod tokenizer;
 pub mod weights;
 
 pub use activation::Activation;
-pub use adapter::AdapterFile;
+pub use adapter_file::AdapterFile;
 pub use base::Base;
 pub use clip::TokenBatch;
 pub use clipseg::ClipSegConfig;
@@ -36,9 +36,10 @@ pub use contract::{HiddenStates, SegmentationModel};
 pub use cris::CrisConfig;
 pub use error::{ModelError, Result};
 pub use files::{BaseIdentity, fingerprint};
-pub use method::{
-    AdapterInit, Bottleneck, Connection, MethodConfig, MethodKind, Profile, Projection, Statistics,
-    Sublayers, Towers,
+pub use methods::{
+    AdapterInit, Adapters, BaseShape, Bottleneck, Connection, DecoderConfig, DenseConfig, FullConfig,
+    LoraConfig, MethodConfig, Profile, Projection, ShallowConfig, Statistics, Sublayers, Towers,
+    ZeroShotConfig,
 };
 pub use predict::device;
 pub use preprocess::Preprocessing;

@@ -16,7 +16,7 @@ use crate::cris::{self, Cris, CrisConfig, CrisModel};
 use crate::error::Result;
 use crate::files::read_config;
 use crate::hub::OPEN_CLIP_CONFIG;
-use crate::method::{MethodConfig, Profile};
+use crate::methods::{BaseShape, MethodConfig, Profile};
 use crate::preprocess::Preprocessing;
 use crate::san::{self, San, SanConfig, SanModel};
 use crate::tensor_file::HostTensor;
@@ -53,6 +53,15 @@ impl NetworkConfig {
             Self::ClipSeg(config) => config.preprocessing(),
             Self::San(config) => Preprocessing::clip(config.side_config.image_size),
             Self::Cris(config) => Preprocessing::clip(config.image_size),
+        }
+    }
+
+    /// The base's shape for methods, under a profile.
+    pub fn shape(&self, profile: Profile) -> BaseShape {
+        match self {
+            Self::ClipSeg(config) => config.shape(profile),
+            Self::San(config) => config.shape(profile),
+            Self::Cris(config) => config.shape(),
         }
     }
 

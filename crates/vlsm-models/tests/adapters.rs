@@ -2,17 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use serde_json::{Value, json};
 use vlsm_models::clipseg::{random_decoder, random_weights};
 use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
-    Activation, AdapterFile, AdapterInit, Base, Bottleneck, ClipSegConfig, Connection,
-    MethodConfig, MethodKind, Model, Network, Profile, Projection, SegmentationModel, Sublayers,
-    Towers,
+    AdapterFile, Adapters, Base, ClipSegConfig, DenseConfig, MethodConfig, Model, Network, Profile,
+    SegmentationModel,
 };
 
 /// A base of a few thousand parameters, of which all kinds of adapters can be made.
@@ -57,30 +57,42 @@ fn logits(model: &Model) -> Tensor<3> {
 /// A model whose adapters are away from their start.
 fn moved(base: &Base, method: &MethodConfig) -> Model {
     let model = Model::new(base, method.clone(), 1).unwrap();
+    let trained = weights::export(&model, |name| model.trains(name));
+    let trained: BTreeSet<String> = trained.into_keys().collect();
     let mut step = 0.1;
     weights::update(model, |name, value| {
         step += 0.01;
         let [count] = value.dims();
         let change = Tensor::from_data(wave(&[count], step), &Device::flex()) * 0.1;
-        let trained = method.trains(name, config(base));
+        let trained = trained.contains(name);
         if trained { value + change } else { value }
     })
 }
 
-fn of(kind: MethodKind, change: impl Fn(&mut MethodConfig)) -> MethodConfig {
-    let mut method = MethodConfig {
-        kind,
-        bottleneck: Some(Bottleneck::All(3)),
-        cond_bottleneck: 5,
-        ..MethodConfig::default()
-    };
-    change(&mut method);
-    method
+/// A method of a kind with small adapters.
+fn of(kind: &str, keys: Value) -> MethodConfig {
+    serde_json::from_value(small(kind, keys)).unwrap()
+}
+
+fn small(kind: &str, keys: Value) -> Value {
+    let mut all = json!({ "kind": kind, "bottleneck": 3 });
+    let towers = keys.get("towers").and_then(Value::as_str);
+    if towers.unwrap_or("vlc").contains('c') {
+        all["cond_bottleneck"] = 5.into();
+    }
+    if let (Some(all), Some(keys)) = (all.as_object_mut(), keys.as_object()) {
+        all.extend(keys.clone());
+    }
+    all
+}
+
+/// The value of a method's key.
+fn key(method: &MethodConfig, key: &str) -> Value {
+    serde_json::to_value(method).unwrap()[key].clone()
 }
 
 /// Every setting, with the number of trained parameters in blocks and changes of the two towers.
 fn forms(config: &ClipSegConfig) -> Vec<(MethodConfig, usize)> {
-    use MethodKind::{Dense, Lora, Shallow};
     let (vision, text) = (&config.vision_config, &config.text_config);
     let layers = config.last_tap() + 1;
     let taps = config.extract_layers.len();
@@ -95,66 +107,60 @@ fn forms(config: &ClipSegConfig) -> Vec<(MethodConfig, usize)> {
         .map(|tensor| tensor.data.len())
         .sum();
     vec![
-        (of(Dense, |_| {}), layers * 2 * both(3)),
+        (of("dense", json!({})), layers * 2 * both(3)),
         (
-            of(Dense, |m| m.sublayers = Sublayers::Attention),
+            of("dense", json!({ "sublayers": "attention" })),
             layers * both(3),
         ),
         (
-            of(Dense, |m| {
-                m.sublayers = Sublayers::Mlp;
-                m.connection = Connection::Parallel;
-                m.scale = 4.0;
-            }),
+            of(
+                "dense",
+                json!({ "sublayers": "mlp", "connection": "parallel", "scale": 4.0 }),
+            ),
             layers * both(3),
         ),
         (
-            of(Dense, |m| {
-                m.connection = Connection::Parallel;
-                m.activation = Activation::Gelu;
-                m.init = Some(AdapterInit::Random);
-            }),
+            of(
+                "dense",
+                json!({ "connection": "parallel", "activation": "gelu", "init": "random" }),
+            ),
             layers * 2 * both(3),
         ),
+        (of("dense", json!({ "bottleneck": growing })), grown),
         (
-            of(Dense, |m| {
-                m.bottleneck = Some(Bottleneck::Each(growing.clone()));
-            }),
-            grown,
-        ),
-        (
-            of(Dense, |m| {
-                m.text_layers = Some(vec![1]);
-                m.text_bottleneck = Some(Bottleneck::Each(vec![7]));
-                m.init = Some(AdapterInit::NearZero);
-            }),
+            of(
+                "dense",
+                json!({ "text_layers": [1], "text_bottleneck": [7], "init": "near-zero" }),
+            ),
             layers * 2 * block(v, 3) + 2 * block(l, 7),
         ),
         (
-            of(Dense, |m| m.train_decoder = true),
+            of("dense", json!({ "towers": "lc" })),
+            layers * 2 * block(l, 3),
+        ),
+        (
+            of("dense", json!({ "train_decoder": true })),
             layers * 2 * both(3) + decoder,
         ),
         (
-            of(Shallow, |m| {
-                m.activation = Activation::QuickGelu;
-                m.scale = 0.5;
-            }),
+            of(
+                "shallow",
+                json!({ "activation": "quick_gelu", "scale": 0.5 }),
+            ),
             taps * both(3),
         ),
-        (of(Lora, |_| {}), layers * 2 * 2 * 3 * (v + l)),
+        (of("lora", json!({})), layers * 2 * 2 * 3 * (v + l)),
         (
-            of(Lora, |m| {
-                m.projections = vec![
-                    Projection::Key,
-                    Projection::Output,
-                    Projection::Fc1,
-                    Projection::Fc2,
-                ];
-                m.bottleneck = Some(Bottleneck::Each(growing.clone()));
-                m.text_bottleneck = Some(Bottleneck::All(2));
-                m.scale = 2.0;
-                m.train_decoder = true;
-            }),
+            of(
+                "lora",
+                json!({
+                    "projections": ["key", "output", "fc1", "fc2"],
+                    "bottleneck": growing,
+                    "text_bottleneck": 2,
+                    "scale": 2.0,
+                    "train_decoder": true,
+                }),
+            ),
             growing.iter().sum::<usize>() * (2 * 2 * v + 2 * (v + v_hidden))
                 + layers * 2 * (2 * 2 * l + 2 * (l + l_hidden))
                 + decoder,
@@ -178,7 +184,7 @@ fn all_forms_train_what_they_say() {
             .iter()
             .filter(|(name, _)| name.ends_with(".a.weight"));
         assert!(first.all(|(_, a)| a.data.iter().any(|x| *x != 0.0)));
-        let as_it_was = method.init() == AdapterInit::Zero;
+        let as_it_was = ![json!("random"), json!("near-zero")].contains(&key(&method, "init"));
         let plain = Model::new(&base, MethodConfig::zero_shot(), 1).unwrap();
         let same = to_host(logits(&model)) == to_host(logits(&plain));
         assert_eq!(same, as_it_was, "{method:?}");
@@ -218,7 +224,7 @@ fn all_forms_have_gradients() {
     let folder = tempfile::tempdir().unwrap();
     let base = base(folder.path());
     let forms = forms(config(&base)).into_iter().map(|(method, _)| method);
-    let paper = of(MethodKind::Dense, |m| m.profile = Profile::Paper);
+    let paper = of("dense", json!({ "profile": "paper" }));
     for method in forms.chain([paper]) {
         let model = moved(&base, &method).for_training();
         let output = logits(&model);
@@ -232,7 +238,7 @@ fn all_forms_have_gradients() {
                 let values = gradients[name].to_file().data;
                 let own: f32 = values.iter().map(|x| x * x).sum();
                 // A rectified unit may be off.
-                let off = method.activation == Activation::Relu && name.contains("adapter");
+                let off = [Value::Null, json!("relu")].contains(&key(&method, "activation")) && name.contains("adapter");
                 assert!(own > 0.0 || off, "{name} {method:?}");
                 square += own;
             }
@@ -261,19 +267,15 @@ fn all_forms_have_gradients() {
 fn lora_folds_into_the_base() {
     let folder = tempfile::tempdir().unwrap();
     let base = base(folder.path());
-    let method = of(MethodKind::Lora, |m| {
-        m.towers = Towers::Vl;
-        m.scale = 1.5;
-        m.text_layers = Some(vec![1]);
-        m.projections = vec![
-            Projection::Query,
-            Projection::Key,
-            Projection::Value,
-            Projection::Output,
-            Projection::Fc1,
-            Projection::Fc2,
-        ];
-    });
+    let method = of(
+        "lora",
+        json!({
+            "towers": "vl",
+            "scale": 1.5,
+            "text_layers": [1],
+            "projections": ["query", "key", "value", "output", "fc1", "fc2"],
+        }),
+    );
     let model = moved(&base, &method);
     let mut file = AdapterFile {
         path: PathBuf::new(),
@@ -283,7 +285,8 @@ fn lora_folds_into_the_base() {
         image_size: None,
     };
     let mut tensors = weights::export(&base.network, |_| true);
-    file.clone().fold_lora(config(&base), &mut tensors).unwrap();
+    let shape = config(&base).shape(Profile::Default);
+    file.clone().fold(&shape, &mut tensors).unwrap();
     let other = tempfile::tempdir().unwrap();
     let folded = write(other.path(), config(&base), &tensors);
     let folded = Model::new(&folded, MethodConfig::zero_shot(), 1).unwrap();
@@ -296,77 +299,90 @@ fn lora_folds_into_the_base() {
     assert!(apart(&changed, &folded) < 1e-4 * apart(&changed, &plain));
 
     file.tensors.remove("l_lora.0.fc2.b.weight");
-    let error = file.fold_lora(config(&base), &mut tensors).unwrap_err();
+    let error = file.fold(&shape, &mut tensors).unwrap_err();
     assert!(error.to_string().contains("`l_lora.0.fc2`"), "{error}");
 }
 
 #[test]
 fn forms_that_do_not_fit_say_why() {
-    use MethodKind::{Dense, Lora, Shallow};
-    let base = ClipSegConfig::rd64_refined();
-    let cases: [(MethodConfig, &str); 14] = [
-        (of(Shallow, |m| m.sublayers = Sublayers::Mlp), "`sublayers`"),
+    let base = ClipSegConfig::rd64_refined().shape(Profile::Default);
+    let cases = [
+        ("shallow", json!({ "sublayers": "mlp" }), "`sublayers` belongs to kind \"dense\""),
+        ("shallow", json!({ "connection": "parallel" }), "`connection`"),
+        ("lora", json!({ "activation": "gelu" }), "`activation` belongs to kinds \"dense\", \"shallow\""),
+        ("dense", json!({ "projections": ["key"] }), "`projections` belongs to kind \"lora\""),
+        ("decoder", json!({}), "bottleneck` belongs to kinds"),
+        ("dense", json!({ "botleneck": 3 }), "`botleneck` is no key"),
+        ("denser", json!({}), "the kinds are \"dense\", "),
+        ("lora", json!({ "projections": ["query", "q"] }), "`projections[1]`"),
+        ("lora", json!({ "projections": [] }), "`projections` must name"),
+        ("lora", json!({ "projections": ["key", "key"] }), "each once"),
+        ("dense", json!({ "scale": 0.0 }), "`scale` is 0"),
+        ("lora", json!({ "scale": 0.0 }), "`scale` is 0"),
         (
-            of(Shallow, |m| m.connection = Connection::Parallel),
-            "`connection`",
-        ),
-        (
-            of(Lora, |m| m.activation = Activation::Gelu),
-            "`activation`",
-        ),
-        (
-            of(Dense, |m| m.projections = vec![Projection::Key]),
-            "`projections`",
-        ),
-        (
-            of(Lora, |m| m.projections = Vec::new()),
-            "`projections` must name",
-        ),
-        (
-            of(Lora, |m| m.projections = vec![Projection::Key; 2]),
-            "each once",
-        ),
-        (of(Dense, |m| m.scale = 0.0), "`scale` is 0"),
-        (of(Dense, |m| m.scale = f64::NAN), "`scale` is NaN"),
-        (
-            of(Dense, |m| {
-                m.profile = Profile::Paper;
-                m.activation = Activation::Gelu;
-            }),
+            "dense",
+            json!({ "profile": "paper", "activation": "gelu" }),
             "`activation` is not as published",
         ),
         (
-            of(Dense, |m| {
-                m.profile = Profile::Paper;
-                m.init = Some(AdapterInit::Zero);
-            }),
+            "dense",
+            json!({ "profile": "paper", "init": "zero" }),
             "`init` is not as published",
         ),
         (
-            of(Dense, |m| m.bottleneck = Some(Bottleneck::Each(vec![1, 2]))),
+            "dense",
+            json!({ "bottleneck": [1, 2] }),
             "`bottleneck` has 2 widths for 10 layers",
         ),
         (
-            of(Dense, |m| {
-                m.bottleneck = Some(Bottleneck::Each(vec![1; 10]));
-                m.text_layers = Some(vec![9, 10, 11]);
-            }),
+            "dense",
+            json!({ "bottleneck": vec![1; 10], "text_layers": [9, 10, 11] }),
             "`text_bottleneck` has 10 widths for 3 layers",
         ),
+        ("dense", json!({ "text_layers": [12] }), "other `text_layers`"),
+        ("lora", json!({ "bottleneck": 0 }), "at least 1"),
+        ("dense", json!({ "cond_bottleneck": 0 }), "`cond_bottleneck`"),
         (
-            of(Dense, |m| m.text_layers = Some(vec![12])),
-            "other `text_layers`",
+            "dense",
+            json!({ "towers": "vl", "cond_bottleneck": 3 }),
+            "`cond_bottleneck` has no effect",
         ),
         (
-            of(Lora, |m| m.bottleneck = Some(Bottleneck::All(0))),
-            "at least 1",
+            "shallow",
+            json!({ "towers": "v", "text_layers": [3] }),
+            "`text_layers` has no effect",
+        ),
+        (
+            "lora",
+            json!({ "towers": "v", "text_bottleneck": 3 }),
+            "`text_bottleneck` has no effect",
+        ),
+        (
+            "dense",
+            json!({ "towers": "l", "layers": [3] }),
+            "`layers` has no effect",
         ),
     ];
-    for (method, part) in cases {
-        let error = method.validate(&base).unwrap_err().to_string();
-        assert!(error.contains(part), "{error}");
+    for (kind, keys, part) in cases {
+        let method = serde_json::from_value::<MethodConfig>(small(kind, keys));
+        let error = match method {
+            Ok(method) => {
+                let adapters = Adapters::new(&method, &base, 0, &Device::flex());
+                adapters.unwrap_err().to_string()
+            }
+            Err(error) => error.to_string(),
+        };
+        assert!(error.contains(part), "{part}: {error}");
     }
-    // What does not matter without adapters is no error, so that studies can share it.
-    let decoder = of(MethodKind::Decoder, |m| m.activation = Activation::Gelu);
-    assert!(decoder.validate(&base).is_ok());
+    let scale = DenseConfig {
+        scale: f64::NAN,
+        ..DenseConfig::default()
+    };
+    let adapters = Adapters::new(&scale.into(), &base, 0, &Device::flex());
+    let error = adapters.unwrap_err().to_string();
+    assert!(error.contains("`scale` is NaN"), "{error}");
+    let decoder = serde_json::from_value(json!({ "kind": "decoder", "statistics": "batch" }));
+    let adapters = Adapters::new(&decoder.unwrap(), &base, 0, &Device::flex());
+    let error = adapters.unwrap_err().to_string();
+    assert!(error.contains("`statistics` is for"), "{error}");
 }

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
+use serde_json::json;
 use vlsm_models::clipseg::random_weights;
 use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
-    AdapterFile, Base, Bottleneck, ClipSegConfig, HiddenStates, MethodConfig, MethodKind, Model,
-    Network, Profile, SegmentationModel, Towers, contract::select,
+    AdapterFile, Adapters, Base, ClipSegConfig, HiddenStates, MethodConfig, Model, Network, Profile,
+    SegmentationModel, contract::select,
 };
 
 fn folder(path: &str) -> PathBuf {
@@ -97,6 +98,10 @@ fn misfitting_weights_are_named() {
 }
 
 /// What goes in comes out, names, shapes and bits.
+fn method(keys: serde_json::Value) -> MethodConfig {
+    serde_json::from_value(keys).unwrap()
+}
+
 #[test]
 fn weights_survive_the_module() {
     let temporary = tempfile::tempdir().unwrap();
@@ -120,11 +125,7 @@ fn adapters_go_back_on_their_base_only() {
         small_base(folder, seed);
     }
     let (one, two) = (load(&one).unwrap(), load(&two).unwrap());
-    let method = MethodConfig {
-        towers: Towers::Vl,
-        bottleneck: Some(Bottleneck::All(5)),
-        ..MethodConfig::default()
-    };
+    let method = method(json!({ "towers": "vl", "bottleneck": 5 }));
     let model = Model::new(&one, method.clone(), 7).unwrap();
     let file = AdapterFile {
         path: PathBuf::new(),
@@ -156,10 +157,8 @@ fn adapters_go_back_on_their_base_only() {
     // `default` profile has a block more in each tower, so that the files do not fit each other.
     file.write_bare(&path).unwrap();
     let bare = AdapterFile::read(&path).unwrap();
-    assert_eq!(bare.method.kind, MethodKind::Dense);
-    assert_eq!(bare.method.towers, Towers::Vl);
-    assert_eq!(bare.method.bottleneck, Some(Bottleneck::All(5)));
-    assert_eq!(bare.method.profile, Profile::Paper);
+    let published = json!({ "kind": "dense", "towers": "vl", "bottleneck": 5, "profile": "paper" });
+    assert_eq!(bare.method, self::method(published));
     let error = Model::with_adapter(&one, bare).unwrap_err().to_string();
     assert!(
         error.contains("extra `l_attn_adapters.2.fc1.bias`"),
@@ -195,16 +194,11 @@ fn default_adapters_start_as_the_identity() {
         )
     };
     let plain = logits(MethodConfig::zero_shot());
-    for kind in [MethodKind::Dense, MethodKind::Shallow] {
-        for towers in [Towers::V, Towers::Vl, Towers::Vlc] {
-            let method = |profile| MethodConfig {
-                kind,
-                towers,
-                profile,
-                ..MethodConfig::default()
-            };
-            assert_eq!(logits(method(Profile::Default)), plain);
-            assert_ne!(logits(method(Profile::Paper)), plain);
+    for kind in ["dense", "shallow"] {
+        for towers in ["v", "l", "vl", "lc", "vlc"] {
+            let of = |profile| method(json!({ "kind": kind, "towers": towers, "profile": profile }));
+            assert_eq!(logits(of("default")), plain);
+            assert_ne!(logits(of("paper")), plain);
         }
     }
 }
@@ -213,11 +207,7 @@ fn default_adapters_start_as_the_identity() {
 #[test]
 fn states_do_not_depend_on_the_batch() {
     let base = Base::load("builtin:tiny", &Device::flex()).unwrap();
-    let method = MethodConfig {
-        kind: MethodKind::Shallow,
-        ..MethodConfig::default()
-    };
-    let model = Model::new(&base, method, 1).unwrap();
+    let model = Model::new(&base, method(json!({ "kind": "shallow" })), 1).unwrap();
     let texts = [
         "a",
         "a red disc",
@@ -251,23 +241,17 @@ fn frozen_towers_do_not_see_what_is_trained() {
     let base = base_for_all_methods();
     let pixels = Tensor::<4>::ones([2, 3, 32, 32], &Device::flex());
     let values = |states: HiddenStates| states.into_iter().map(to_host).collect::<Vec<_>>();
-    for kind in [
-        MethodKind::Dense,
-        MethodKind::Shallow,
-        MethodKind::Lora,
-        MethodKind::Decoder,
-        MethodKind::Full,
-        MethodKind::ZeroShot,
-    ] {
-        for towers in [Towers::V, Towers::Vl, Towers::Vlc] {
-            let method = MethodConfig {
-                kind,
-                towers,
-                ..MethodConfig::default()
+    for kind in MethodConfig::KINDS {
+        for towers in ["v", "l", "vl", "lc", "vlc"] {
+            let keys = json!({ "kind": kind, "towers": towers });
+            let Ok(method) = serde_json::from_value::<MethodConfig>(keys) else {
+                continue;
             };
-            let before = Model::new(&base, method.clone(), 1).unwrap();
+            let Ok(before) = Model::new(&base, method, 1) else {
+                continue;
+            };
             let moved = weights::update(before.clone(), |name, value| {
-                let trained = method.trains(name, config(&base));
+                let trained = before.trains(name);
                 if trained { value + 0.1 } else { value }
             });
             let tokens = before.tokens(&[[60, 4, 63]]).unwrap();
@@ -275,7 +259,7 @@ fn frozen_towers_do_not_see_what_is_trained() {
             assert_eq!(
                 text[0] == text[1],
                 before.frozen_text(),
-                "{kind:?} {towers:?}"
+                "{kind} {towers}"
             );
 
             let states = [&before, &moved].map(|model| model.vision_states(pixels.clone()));
@@ -288,7 +272,7 @@ fn frozen_towers_do_not_see_what_is_trained() {
             assert_eq!(
                 vision[0] == vision[1],
                 before.frozen_vision(32).is_some(),
-                "{kind:?} {towers:?}"
+                "{kind} {towers}"
             );
         }
     }
@@ -296,19 +280,16 @@ fn frozen_towers_do_not_see_what_is_trained() {
 
 #[test]
 fn methods_that_do_not_fit_say_why() {
-    let base = ClipSegConfig::rd64_refined();
+    let base = ClipSegConfig::rd64_refined().shape(Profile::Default);
     for (layers, kind, part) in [
-        (vec![10], MethodKind::Dense, "last tapped layer 9"),
-        (vec![4], MethodKind::Shallow, "[3, 6, 9]"),
-        (vec![2, 1], MethodKind::Dense, "ascending"),
-        (vec![], MethodKind::Dense, "empty"),
+        (vec![10], "dense", "last tapped layer 9"),
+        (vec![4], "shallow", "[3, 6, 9]"),
+        (vec![2, 1], "dense", "ascending"),
+        (vec![], "dense", "empty"),
     ] {
-        let method = MethodConfig {
-            kind,
-            layers: Some(layers),
-            ..MethodConfig::default()
-        };
-        let error = method.validate(&base).unwrap_err().to_string();
+        let method = method(json!({ "kind": kind, "layers": layers }));
+        let adapters = Adapters::new(&method, &base, 0, &Device::flex());
+        let error = adapters.unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }
 }
@@ -319,9 +300,7 @@ fn gradients_through_shared_images() {
     let folder = tempfile::tempdir().unwrap();
     let config = small_base(folder.path(), 5);
     let base = load(folder.path()).unwrap();
-    let mut method = MethodConfig::zero_shot();
-    method.kind = MethodKind::Full;
-    let model = Model::new(&base, method, 0).unwrap();
+    let model = Model::new(&base, method(json!({ "kind": "full" })), 0).unwrap();
     let side = config.vision_config.image_size;
     let wave = |shape: &[usize], step: f32| {
         let values = (0..shape.iter().product()).map(|at: usize| (at as f32 * step).sin());

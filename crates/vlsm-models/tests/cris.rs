@@ -16,11 +16,12 @@ use vlsm_models::cris::{
     self, Cris, ImageFeatures, Mode, TextFeatures, TrainingPass, names, random_weights,
     read_weights,
 };
+use vlsm_models::methods::{Part, Unadapted};
 use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
-    Base, CrisConfig, MethodConfig, MethodKind, Model, Network, Profile, SegmentationModel,
-    Statistics, TokenBatch,
+    Adapters, Base, CrisConfig, DecoderConfig, DenseConfig, FullConfig, MethodConfig, Model, Network,
+    Profile, SegmentationModel, Statistics, TokenBatch, Towers, ZeroShotConfig,
 };
 
 type Tensors = BTreeMap<String, HostTensor>;
@@ -74,7 +75,7 @@ impl Reference {
     }
 
     fn text(&self, cris: &Cris, ids: &str, profile: Profile) -> TextFeatures {
-        cris.encode_text(&self.tokens(ids), profile)
+        cris.encode_text(&self.tokens(ids), profile, &Unadapted).0
     }
 
     /// 1.5 Dice + cross entropy of the logits, as in the script.
@@ -110,7 +111,7 @@ fn tracked(cris: Cris) -> Cris {
     }
     let mut trained = Vec::new();
     weights::for_each_parameter_id(&cris, |name, id| {
-        if cris::trains(MethodKind::Full, name) {
+        if cris::part(name) != Part::Untrained {
             trained.push(id);
         }
     });
@@ -218,7 +219,8 @@ fn padding_as_the_papers_mask_it() {
     // Nothing behind a prompt's end matters to the default profile: alone, the shortest prompt is not padded at all.
     let text = reference.text(cris, "paper_ids", Profile::Default);
     let alone = [text_of(&reference, 2)];
-    let alone = cris.encode_text(&cris.tokens(&alone).unwrap(), Profile::Default);
+    let alone = cris.tokens(&alone).unwrap();
+    let (alone, _) = cris.encode_text(&alone, Profile::Default, &Unadapted);
     assert!(alone.words.dims()[1] < text.words.dims()[1]);
     let both = TextFeatures::join(vec![alone.clone(), text.select(&[3])]).unwrap();
     let joined = to_host(cris.decode(&features.select(&[2, 3]), &both, pass));
@@ -273,7 +275,7 @@ fn training_as_published() {
 fn a_frozen_vision_tower_stays_as_it_is() {
     let reference = Reference::small();
     let moved = weights::update(reference.cris.clone(), |name, value| {
-        let trained = cris::trains(MethodKind::Decoder, name);
+        let trained = cris::part(name) == Part::Decoder;
         if trained { value + 0.1 } else { value }
     });
     let host = |states: [Tensor<4>; 3]| states.map(to_host);
@@ -302,22 +304,27 @@ fn a_frozen_vision_tower_stays_as_it_is() {
 /// temperature, which the logits do not depend on. The table says 147 million.
 #[test]
 fn as_many_parameters_as_published() {
-    let count = |kind| {
+    let count = |method: MethodConfig| {
         let mut count = 0;
         let cris = CrisConfig::default().init(&Device::flex());
+        let adapters = Adapters::new(&method, &cris.config().shape(), 0, &Device::flex()).unwrap();
         weights::for_each_parameter(&cris, |name, shape| {
-            if cris::trains(kind, name) {
+            if adapters.hooks().trains(cris::part(name), name) {
                 count += shape.iter().product::<usize>();
             }
         });
         count
     };
-    assert_eq!(count(MethodKind::Full), 146_849_122 - 1);
+    let dense = DenseConfig {
+        towers: Towers::L,
+        ..DenseConfig::default()
+    };
+    assert_eq!(count(FullConfig::default().into()), 146_849_122 - 1);
     assert_eq!(
-        count(MethodKind::Decoder),
+        count(DecoderConfig::default().into()),
         24_142_336 + 12_631_552 + 5_968_897
     );
-    assert_eq!(count(MethodKind::Dense), 0);
+    assert_eq!(count(dense.into()), 0);
 }
 
 /// Checkpoints of one process and of several, and a CLIP, which is completed from a seed. Heads as CLIP has them, so that
@@ -394,13 +401,13 @@ fn a_step_takes_and_moves_statistics() {
     let reference = Reference::small();
     let base = Base::load(reference.folder.to_str().unwrap(), &Device::flex()).unwrap();
     let expected = reference.expected("train");
-    let model = |kind, statistics| {
-        let method = MethodConfig {
-            kind,
+    let model = |method| Model::new(&base, method, 0).unwrap().for_training();
+    let full = |statistics| -> MethodConfig {
+        FullConfig {
             statistics,
-            ..MethodConfig::default()
-        };
-        Model::new(&base, method, 0).unwrap().for_training()
+            ..FullConfig::default()
+        }
+        .into()
     };
     let logits = |model: &Model| {
         let text = model.encode_text(&reference.tokens("masked_ids")).unwrap();
@@ -412,7 +419,7 @@ fn a_step_takes_and_moves_statistics() {
         weights::export(model, name)
     };
     let batch = Some(Statistics::Batch);
-    let stepping = model(MethodKind::Full, batch).begin_step(1);
+    let stepping = model(full(batch)).begin_step(1);
     let distance = off(to_host(logits(&stepping)), &expected["logits"]);
     assert!(distance < 1e-4, "{distance}");
     let before = statistics(&stepping);
@@ -428,7 +435,11 @@ fn a_step_takes_and_moves_statistics() {
     assert!(off(to_host(logits(&done)), &expected["logits"]) > 1e-2);
 
     // A frozen CLIP stays in evaluation.
-    let stepping = model(MethodKind::Decoder, batch).begin_step(1);
+    let decoder = DecoderConfig {
+        statistics: batch,
+        ..DecoderConfig::default()
+    };
+    let stepping = model(decoder.into()).begin_step(1);
     logits(&stepping);
     let done = stepping.end_step();
     for (name, tensor) in statistics(&done) {
@@ -438,7 +449,7 @@ fn a_step_takes_and_moves_statistics() {
     }
 
     // The base's own, and nothing noted.
-    let stepping = model(MethodKind::Full, None).begin_step(1);
+    let stepping = model(full(None)).begin_step(1);
     logits(&stepping);
     let done = stepping.end_step();
     assert_eq!(statistics(&done), before);
@@ -499,11 +510,8 @@ fn a_base_gives_the_published_logits() {
         (Profile::Default, "masked_ids", "eval"),
         (Profile::Paper, "paper_ids", "paper"),
     ] {
-        let method = MethodConfig {
-            profile,
-            ..MethodConfig::zero_shot()
-        };
-        let model = Model::new(&base, method, 0).unwrap();
+        let method = ZeroShotConfig { profile };
+        let model = Model::new(&base, method.into(), 0).unwrap();
         let text = model.text_states(&reference.tokens(ids));
         let features = model.encode_image(reference.pixels()).unwrap();
         let logits = model
@@ -534,11 +542,7 @@ fn a_plain_clip_is_a_base() {
     };
     assert!(cris.is_fresh());
     let start = |seed| {
-        let method = MethodConfig {
-            kind: MethodKind::Decoder,
-            ..MethodConfig::default()
-        };
-        let model = Model::new(&base, method, seed).unwrap();
+        let model = Model::new(&base, DecoderConfig::default().into(), seed).unwrap();
         weights::export(&model, |name| name.starts_with("cris."))
     };
     let (one, other) = (start(1), start(2));

@@ -11,10 +11,11 @@ use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use vlsm_models::san::names::{from_file, to_file};
 use vlsm_models::san::{San, SanConfig};
+use vlsm_models::methods::Unadapted;
 use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
-    Base, MethodConfig, MethodKind, Model, Network, Profile, SegmentationModel, TokenBatch,
+    Base, DecoderConfig, Model, Network, Profile, SegmentationModel, TokenBatch, ZeroShotConfig,
 };
 
 type Tensors = BTreeMap<String, HostTensor>;
@@ -93,13 +94,18 @@ fn tracked(san: San, wanted: impl Fn(&str) -> bool) -> San {
     san.map(&mut Track(ids))
 }
 
+/// CLIP's embeddings of prompts.
+fn encode_text(san: &San, tokens: &TokenBatch) -> Tensor<2> {
+    san.encode_text(tokens, &Unadapted).0
+}
+
 /// Holds the gradients of `sum(logits * weights)` to 1e-3 of their norms.
 fn assert_gradients(san: San, expected: &Tensors) {
     let batch = read("batch.safetensors");
     let features = san
-        .encode_image(tensor(&batch.tensors["pixel_values"]))
+        .encode_image(tensor(&batch.tensors["pixel_values"]), &Unadapted)
         .unwrap();
-    let text = san.encode_text(&tokens(&batch, "input_ids", &san));
+    let text = encode_text(&san, &tokens(&batch, "input_ids", &san));
     let logits = san.decode(&features, text);
     let loss = (logits * tensor::<3>(&batch.tensors["weights"])).sum();
     let found = weights::take_gradients(&san, &mut loss.backward());
@@ -143,19 +149,19 @@ fn logits_and_parts_are_those_of_the_published_modules() {
     let san = san(Profile::Default);
     let expected = read("default.expected.safetensors").tensors;
     let batch = read("batch.safetensors");
-    let states = san.vision_states(tensor(&batch.tensors["pixel_values"]));
-    let masks = san.masks(&states).unwrap();
+    let states = san.vision_states(tensor(&batch.tensors["pixel_values"]), &Unadapted);
+    let masks = san.masks(&states, &Unadapted).unwrap();
     let products = masks.queries.clone().matmul(masks.pixels.swap_dims(1, 2));
     assert_close("masks", products, &expected);
     assert_close("biases", masks.biases, &expected);
-    let features = san.features(states).unwrap();
+    let features = san.features(states, &Unadapted).unwrap();
     assert_close("embeddings", features.embeddings.clone(), &expected);
-    let text = san.encode_text(&tokens(&batch, "input_ids", &san));
+    let text = encode_text(&san, &tokens(&batch, "input_ids", &san));
     assert_close("text", text.clone(), &expected);
     assert_close("logits", san.decode(&features, text), &expected);
 
     let templates = ["classes_0", "classes_1"];
-    let templates = templates.map(|name| san.encode_text(&tokens(&batch, name, &san)));
+    let templates = templates.map(|name| encode_text(&san, &tokens(&batch, name, &san)));
     let classes = san.class_embeddings(templates.into());
     assert_close("classes", classes.clone(), &expected);
     assert_close("semantic", san.semantic(&features, classes), &expected);
@@ -179,9 +185,9 @@ fn paper_profile_is_the_published_class() {
     let expected = read("paper.expected.safetensors").tensors;
     let batch = read("batch.safetensors");
     let features = san
-        .encode_image(tensor(&batch.tensors["pixel_values"]))
+        .encode_image(tensor(&batch.tensors["pixel_values"]), &Unadapted)
         .unwrap();
-    let text = san.encode_text(&tokens(&batch, "input_ids", &san));
+    let text = encode_text(&san, &tokens(&batch, "input_ids", &san));
     assert_close("logits", san.decode(&features, text).inner(), &expected);
     assert_gradients(san, &expected);
 }
@@ -193,14 +199,14 @@ fn vision_states_are_clips() {
     let pixels = &batch.tensors["pixel_values"];
     for profile in [Profile::Default, Profile::Paper] {
         let san = san(profile);
-        let states = san.vision_states(tensor(pixels));
+        let states = san.vision_states(tensor(pixels), &Unadapted);
         let shapes = san.vision_state_shapes(pixels.shape[3]);
         assert_eq!(states.len(), shapes.len());
         let moved = weights::update(san, |name, value| {
             let trained = San::is_side(name);
             if trained { value + 0.1 } else { value }
         });
-        let again = moved.vision_states(tensor(pixels));
+        let again = moved.vision_states(tensor(pixels), &Unadapted);
         for ((state, again), [tokens, width]) in states.into_iter().zip(again).zip(shapes) {
             assert_eq!(state.dims(), [pixels.shape[0], tokens, width]);
             assert_eq!(to_host(state), to_host(again));
@@ -214,9 +220,9 @@ fn features_of_images_are_selected() {
     let san = san(Profile::Default);
     let batch = read("batch.safetensors");
     let features = san
-        .encode_image(tensor(&batch.tensors["pixel_values"]))
+        .encode_image(tensor(&batch.tensors["pixel_values"]), &Unadapted)
         .unwrap();
-    let text = san.encode_text(&tokens(&batch, "input_ids", &san));
+    let text = encode_text(&san, &tokens(&batch, "input_ids", &san));
     let last = text.dims()[0] - 1;
     let both = san.decode(&features, text.clone());
     let one = san.decode(&features.select(&[last]), text.narrow(0, last, 1));
@@ -307,12 +313,12 @@ fn a_side_network_is_whole_or_fresh() {
     let (one, again, two) = (side(1), side(1), side(2));
     assert_eq!(one, again);
     assert_ne!(one[query].data, two[query].data);
-    let restarted = weights::export(&load(&tensors, 1).unwrap().restarted(2), San::is_side);
+    let restarted = weights::export(&load(&tensors, 1).unwrap().restarted(2, |_| true), San::is_side);
     assert_eq!(restarted, two);
     let whole = read("model.safetensors").tensors;
     let query = |san: San| weights::export(&san, |name| name == query);
     assert_eq!(
-        query(load(&whole, 1).unwrap().restarted(2)),
+        query(load(&whole, 1).unwrap().restarted(2, |_| true)),
         query(load(&whole, 1).unwrap())
     );
 }
@@ -327,11 +333,8 @@ fn a_base_gives_the_published_logits() {
         (Profile::Default, "default.expected.safetensors"),
         (Profile::Paper, "paper.expected.safetensors"),
     ] {
-        let method = MethodConfig {
-            profile,
-            ..MethodConfig::zero_shot()
-        };
-        let model = Model::new(&base, method, 0).unwrap();
+        let method = ZeroShotConfig { profile };
+        let model = Model::new(&base, method.into(), 0).unwrap();
         let pixels = tensor(&batch.tensors["pixel_values"]);
         let features = model.encode_image(pixels).unwrap();
         let tokens = tokens(&batch, "input_ids", &san(profile));
@@ -366,12 +369,7 @@ fn a_plain_clip_is_a_base() {
     assert!(network.is_fresh());
     assert_eq!(base.preprocessing.image_size, 48);
     let start = |seed| {
-        let kind = MethodKind::Decoder;
-        let method = MethodConfig {
-            kind,
-            ..MethodConfig::default()
-        };
-        let model = Model::new(&base, method, seed).unwrap();
+        let model = Model::new(&base, DecoderConfig::default().into(), seed).unwrap();
         let wanted = "san.side_adapter_network.query_embed";
         weights::export(&model, |name| name == wanted)[wanted]
             .data

@@ -121,7 +121,7 @@ impl<'a> EvalConfig<'a> {
         Self {
             tokenizer,
             preprocessing,
-            profile: recipe.method.config.profile,
+            profile: recipe.method.config.profile(),
             loss: recipe.loss,
             batch_size: recipe.trainer.eval_batch_size,
             workers: recipe.data.config.workers,

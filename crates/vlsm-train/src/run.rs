@@ -6,7 +6,7 @@ use std::time::Instant;
 use burn::module::Module;
 use vlsm_data::{Dataset, Format, Split, write_atomic_bytes};
 use vlsm_models::{
-    AdapterFile, Base, BaseIdentity, MethodKind, Model, Preprocessing, SegmentationModel,
+    AdapterFile, Base, BaseIdentity, MethodConfig, Model, Preprocessing, SegmentationModel,
     Tokenizer, device,
 };
 
@@ -102,7 +102,7 @@ fn check(recipe: &Recipe, path: &Path, resume: bool) -> Result<()> {
         path: folder.recipe(),
         message,
     })?;
-    if recipe.method.config.kind == MethodKind::ZeroShot {
+    if matches!(recipe.method.config, MethodConfig::ZeroShot(_)) {
         return Err(TrainError::Run {
             path: path.into(),
             message: "`method.kind` is \"zero-shot\", which trains nothing; measure the base with \

@@ -7,7 +7,7 @@ use vlsm_data::Split;
 use crate::error::Result;
 use crate::measure::Measured;
 use crate::report::{
-    Curves, Report, ReportRun, method_name, oracle, pick_cases, predict_cases, recipe_facts, title,
+    Curves, Report, ReportRun, oracle, pick_cases, predict_cases, recipe_facts, title,
 };
 use crate::setup::Setup;
 use crate::summary::RunSummary;
@@ -19,7 +19,7 @@ pub(crate) fn write_report(
     measured: Option<Measured>,
 ) -> Result<PathBuf> {
     let recipe = setup.recipe;
-    let name = method_name(&recipe.method.config);
+    let name = recipe.method.config.label();
     let mut report = Report {
         title: title(&name, &setup.dataset.root),
         lead: lead(setup, summary, measured.as_ref()),

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use vlsm_data::{Dataset, Split};
-use vlsm_models::MethodKind;
+use vlsm_models::DecoderConfig;
 use vlsm_train::recipe::ScheduleKind;
 use vlsm_train::{
     EpochMetrics, Observer, Recipe, RunFolder, RunSummary, StepReport, TrainError, train, train_on,
@@ -14,7 +14,7 @@ use vlsm_train::{
 
 /// Two epochs of three steps on phantoms that are drawn, with a base that is built in.
 fn recipe() -> Recipe {
-    let mut recipe = vlsm_train::demo::recipe(MethodKind::Decoder);
+    let mut recipe = vlsm_train::demo::recipe(DecoderConfig::default().into());
     let data = &mut recipe.data.config;
     data.root = "builtin:endoscopy".into();
     data.generate.train = 5;

@@ -20,7 +20,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, to_host};
-use vlsm_models::{AdapterFile, Base, MethodConfig, MethodKind, Model, Profile, SegmentationModel};
+use vlsm_models::{AdapterFile, Base, DecoderConfig, FullConfig, Model, Profile, SegmentationModel};
 use vlsm_train::loss::{LossConfig, dice_ce};
 use vlsm_train::optimizer::{Optimizer, clip, global_norm};
 use vlsm_train::recipe::OptimConfig;
@@ -246,7 +246,7 @@ fn adapters_start_train_and_end_as_published() {
         ] {
             let path = folder.join(format!("{name}.init.safetensors"));
             let adapter = AdapterFile::read(&path).unwrap();
-            assert_eq!(adapter.method.profile, Profile::Paper);
+            assert_eq!(adapter.method.profile(), Profile::Paper);
             let model = Model::with_adapter(&fixture.base, adapter).unwrap();
             let trainable = fixture.report[name]["trainable"].as_u64().unwrap();
             assert_eq!(model.trained_parameters() as u64, trainable, "{name}");
@@ -260,12 +260,11 @@ fn adapters_start_train_and_end_as_published() {
 fn decoder_trains_as_the_published_end_to_end() {
     for folder in models() {
         let fixture = Fixture::open(&folder);
-        let method = MethodConfig {
-            kind: MethodKind::Decoder,
+        let method = DecoderConfig {
             profile: Profile::Paper,
-            ..MethodConfig::default()
+            ..DecoderConfig::default()
         };
-        let model = Model::new(&fixture.base, method, 0).unwrap();
+        let model = Model::new(&fixture.base, method.into(), 0).unwrap();
         fixture.check_training("full", model);
     }
 }
@@ -277,11 +276,8 @@ fn full_trains_everything_end_to_end() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/clipseg/tiny_refined");
     let fixture = Fixture::open(&folder);
     let expected = fixture.expected("end_to_end");
-    let method = MethodConfig {
-        kind: MethodKind::Full,
-        ..MethodConfig::default()
-    };
-    let model = Model::new(&fixture.base, method, 0).unwrap().for_training();
+    let method = FullConfig::default();
+    let model = Model::new(&fixture.base, method.into(), 0).unwrap().for_training();
     let loss = dice_ce(
         fixture.logits(&model),
         fixture.mask.clone(),
@@ -312,29 +308,50 @@ fn full_trains_everything_end_to_end() {
 /// The numbers of trained parameters that the paper gives, at full size.
 #[test]
 fn trainable_counts_at_full_size() {
-    use vlsm_models::adapter::Adapters;
-    use vlsm_models::{ClipSegConfig, Towers};
-    let base = ClipSegConfig::rd64_refined();
-    for (kind, towers, expected) in [
-        (MethodKind::Dense, Towers::V, 1_784_448),
-        (MethodKind::Dense, Towers::Vl, 2_974_464),
-        (MethodKind::Dense, Towers::Vlc, 3_237_376),
-        (MethodKind::Shallow, Towers::Vl, 3_939_072),
-        (MethodKind::Shallow, Towers::Vlc, 4_201_984),
-    ] {
-        let method = MethodConfig {
-            kind,
+    use vlsm_models::{
+        Adapters, ClipSegConfig, DenseConfig, LoraConfig, MethodConfig, ShallowConfig, Towers,
+    };
+    let profile = Profile::Paper;
+    let dense = |towers| -> MethodConfig {
+        DenseConfig {
             towers,
-            profile: Profile::Paper,
-            ..MethodConfig::default()
-        };
-        let adapters = Adapters::new(&method, &base, &Device::flex())
-            .unwrap()
-            .unwrap();
+            profile,
+            ..DenseConfig::default()
+        }
+        .into()
+    };
+    let shallow = |towers| -> MethodConfig {
+        ShallowConfig {
+            towers,
+            profile,
+            ..ShallowConfig::default()
+        }
+        .into()
+    };
+    let lora = |towers| -> MethodConfig {
+        LoraConfig {
+            towers,
+            profile,
+            ..LoraConfig::default()
+        }
+        .into()
+    };
+    for (method, expected) in [
+        (dense(Towers::V), 1_784_448),
+        (dense(Towers::Vl), 2_974_464),
+        (dense(Towers::Vlc), 3_237_376),
+        (shallow(Towers::V), 2_363_136),
+        (shallow(Towers::Vl), 3_939_072),
+        (shallow(Towers::Vlc), 4_201_984),
+        (lora(Towers::V), 221_184),
+        (lora(Towers::Vl), 368_640),
+    ] {
+        let base = ClipSegConfig::rd64_refined().shape(profile);
+        let adapters = Adapters::new(&method, &base, 0, &Device::flex()).unwrap();
         let mut count = 0;
         weights::for_each_parameter(&adapters, |_, shape| {
             count += shape.iter().product::<usize>();
         });
-        assert_eq!(count, expected, "{kind:?} {towers:?}");
+        assert_eq!(count, expected, "{}", method.label());
     }
 }

@@ -98,21 +98,62 @@ fn goes_through_all_commands(shop: &Workshop, config: &str, method: &[&str]) -> 
     shop.ok(&[&predict[..], &["-o", "out", "data/images/test0.png"]].concat());
     assert!(shop.path("out/test0.disc.mask.png").is_file());
 
-    for kind in ["dense", "shallow"] {
-        let kind = format!("method.kind={kind}");
-        let train = ["train", "recipe.toml", "--out", "never"];
-        let error = shop.fails(&[&train[..], &set, &[&kind]].concat());
-        assert!(error.contains("\"decoder\""), "{error}");
-    }
     let error = shop.fails(&["model", "info", "base+other"]);
     assert!(error.contains("other/model.safetensors"), "{error}");
     info
+}
+
+/// Trains adapters on the base `other` by a method, stops and resumes; gives the adapter file.
+fn adapters_train_and_resume(shop: &Workshop, run: &str, method: &[&str]) -> String {
+    let mut set = vec!["--set", "model.base=other", "--set", "trainer.epochs=2"];
+    set.extend(method.iter().flat_map(|one| ["--set", *one]));
+    let halted = format!("{run}_halted");
+    let train = |run: &str, more: &[&str]| {
+        shop.ok(&[&["train", "recipe.toml", "--out", run], &set[..], more].concat());
+    };
+    train(run, &[]);
+    train(&halted, &["--set", "trainer.max_steps=17"]);
+    train(&halted, &["--resume"]);
+    for file in ["adapter.safetensors", "adapter_last.safetensors"] {
+        let [one, other] = [run, &halted].map(|run| shop.read(&format!("{run}/{file}")));
+        assert!(one == other, "{run}: {file} differs");
+    }
+    let adapter = format!("{run}/adapter.safetensors");
+    let eval = ["eval", "--base", "other", "--data", "data", "--json"];
+    let of_file = shop.ok(&[&eval[..], &["--adapter", &adapter]].concat());
+    let of_run = shop.ok(&["eval", run, "--json"]);
+    let [of_file, of_run] = [of_file, of_run].map(|text| -> Value {
+        let scores: Value = serde_json::from_str(&text).unwrap();
+        scores["prompts"].clone()
+    });
+    assert!(!of_file.is_null());
+    assert_eq!(of_file, of_run);
+    adapter
+}
+
+/// LoRA that is trained on the base `other` becomes a part of it.
+fn lora_is_merged(shop: &Workshop, towers: &str) {
+    let all = "method.projections=[\"query\", \"key\", \"value\", \"output\", \"fc1\", \"fc2\"]";
+    let method = ["method.kind=lora", towers, "method.text_layers=[0, 1]", all];
+    let adapter = adapters_train_and_resume(shop, "lora", &method);
+    let merge = ["model", "merge", &adapter, "--base", "other", "-o", "lora_merged"];
+    shop.ok(&merge);
+    let scores = |arguments: &[&str]| -> Value {
+        let eval = ["eval", "--data", "data", "--json", "--base"];
+        serde_json::from_str(&shop.ok(&[&eval[..], arguments].concat())).unwrap()
+    };
+    let apart = scores(&["other", "--adapter", &adapter]);
+    assert_eq!(apart["prompts"], scores(&["lora_merged"])["prompts"]);
 }
 
 #[test]
 fn a_san_goes_through_all_commands() {
     let shop = Workshop::new();
     let info = goes_through_all_commands(&shop, SAN, &[]);
+    lora_is_merged(&shop, "method.towers=vl");
+    let dense = ["method.kind=dense", "method.text_layers=[0, 1]"];
+    adapters_train_and_resume(&shop, "dense", &dense);
+    adapters_train_and_resume(&shop, "shallow", &["method.kind=shallow", "method.towers=v"]);
     assert_eq!(info["architecture"], "SAN");
     assert_eq!(info["side_layers"], 2);
     assert_eq!(info["context_length"], 77);
@@ -151,6 +192,8 @@ fn a_san_goes_through_all_commands() {
 fn a_cris_goes_through_all_commands() {
     let shop = Workshop::new();
     let info = goes_through_all_commands(&shop, CRIS, &[]);
+    lora_is_merged(&shop, "method.towers=l");
+    adapters_train_and_resume(&shop, "dense", &["method.kind=dense", "method.towers=lc"]);
     assert_eq!(info["architecture"], "CRIS");
     assert_eq!(info["decoder_width"], 32);
     assert_eq!(info["fresh_decoder"], false);

@@ -3,11 +3,13 @@
 use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
+use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor, activation};
-use vlsm_kernels::{AttentionConfig, AttentionWeights, Normalisation};
+use vlsm_kernels::{AttentionConfig, AttentionWeights, LinearWeights, Normalisation};
 
 use super::encoder::kernel;
-use crate::adapter::{LayerAdapters, changed};
+use crate::kernel_weights::with_matrix;
+use crate::methods::{LayerAdapters, LowRank, changed};
 
 /// Configuration of [`SelfAttention`].
 #[derive(Debug, Clone)]
@@ -61,12 +63,15 @@ impl SelfAttention {
         adapters: LayerAdapters<'_>,
         causal: bool,
     ) -> Tensor<3> {
-        let lora = adapters.lora;
+        let [query, key, value, output] =
+            self.projections(adapters).map(|(linear, change)| -> LinearWeights<_> {
+                with_matrix(linear, changed(linear, change))
+            });
         let weights = AttentionWeights {
-            query: changed(&self.q_proj, lora.and_then(|lora| lora.q_proj.as_ref())),
-            key: changed(&self.k_proj, lora.and_then(|lora| lora.k_proj.as_ref())),
-            value: changed(&self.v_proj, lora.and_then(|lora| lora.v_proj.as_ref())),
-            output: changed(&self.out_proj, lora.and_then(|lora| lora.out_proj.as_ref())),
+            query,
+            key,
+            value,
+            output,
         };
         let adapter = kernel(adapters.attention);
         let config = AttentionConfig {
@@ -77,28 +82,58 @@ impl SelfAttention {
         vlsm_kernels::attention_sublayer(x, norm, weights, adapter, config)
     }
 
-    /// Attention of tokens `[batch, readers, width]`, each to itself and to `memory` `[batch, keys, width]`, both
-    /// normalised. `bias` `[batch, heads, readers, keys]` is added to the scores of the memory. The result has the shape
-    /// of the tokens.
-    pub(super) fn read(&self, tokens: Tensor<3>, memory: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
+    /// The projections to queries, keys and values and that of the mixed values, each with its change.
+    fn projections<'a>(
+        &'a self,
+        adapters: LayerAdapters<'a>,
+    ) -> [(&'a Linear, Option<&'a LowRank>); 4] {
+        let lora = adapters.lora;
+        [
+            (&self.q_proj, lora.and_then(|lora| lora.q_proj.as_ref())),
+            (&self.k_proj, lora.and_then(|lora| lora.k_proj.as_ref())),
+            (&self.v_proj, lora.and_then(|lora| lora.v_proj.as_ref())),
+            (&self.out_proj, lora.and_then(|lora| lora.out_proj.as_ref())),
+        ]
+    }
+
+    /// `adapter(attention)` of tokens `[batch, readers, width]`, each to itself and to `memory` `[batch, keys, width]`,
+    /// both normalised. `bias` `[batch, heads, readers, keys]` is added to the scores of the memory. The result has the
+    /// shape of the tokens.
+    pub(super) fn read(
+        &self,
+        tokens: Tensor<3>,
+        memory: Tensor<3>,
+        bias: Tensor<4>,
+        adapters: LayerAdapters<'_>,
+    ) -> Tensor<3> {
         let [batch, readers, width] = tokens.dims();
         let [_, keys, _] = memory.dims();
         let split = |x: Tensor<3>, count| {
             x.reshape([batch, count, self.heads, width / self.heads])
                 .swap_dims(1, 2)
         };
+        let [to_query, to_key, to_value, output] =
+            self.projections(adapters).map(|(layer, change)| {
+                let bias = layer.bias.as_ref().map(|bias| bias.val());
+                let weight = changed(layer, change);
+                move |x: Tensor<3>| linear(x, weight.clone(), bias.clone())
+            });
         let scale = ((width / self.heads) as f64).powf(-0.5);
-        let query = split(self.q_proj.forward(tokens.clone()), readers) * scale;
-        let own_key = split(self.k_proj.forward(tokens.clone()), readers);
-        let own_value = split(self.v_proj.forward(tokens), readers);
-        let key = split(self.k_proj.forward(memory.clone()), keys);
-        let value = split(self.v_proj.forward(memory), keys);
+        let query = split(to_query(tokens.clone()), readers) * scale;
+        let own_key = split(to_key(tokens.clone()), readers);
+        let own_value = split(to_value(tokens.clone()), readers);
+        let key = split(to_key(memory.clone()), keys);
+        let value = split(to_value(memory), keys);
         let scores = query.clone().matmul(key.transpose()) + bias;
         let own_score = (query * own_key).sum_dim(3);
         let weights = activation::softmax(Tensor::cat(vec![scores, own_score], 3), 3);
         let own_weight = weights.clone().narrow(3, keys, 1);
         let mixed = weights.narrow(3, 0, keys).matmul(value) + own_value * own_weight;
         let mixed = mixed.swap_dims(1, 2).reshape([batch, readers, width]);
-        self.out_proj.forward(mixed)
+        let output = output(mixed);
+        match adapters.attention {
+            Some(block) => block.after_sublayer(tokens, output),
+            None => output,
+        }
     }
 }

@@ -5,8 +5,9 @@ use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
 use super::config::{BertConfig, TextConfig};
+use super::text::with_extra;
 use super::{Encoder, EncoderConfig, LayerNorm, TextStates, TokenBatch};
-use crate::adapter::LayerAdapters;
+use crate::methods::{Adaptation, Tower};
 
 /// Token, position and token-type embeddings, normalised. All tokens are of the first type.
 #[derive(Module, Debug)]
@@ -49,21 +50,15 @@ impl BertTower {
         }
     }
 
-    /// Encodes prompts; `taps` are the layers whose states at the first token are wanted too, `adapters` gives a layer's
-    /// adapters. The pooled state is that of the projection's hidden units.
+    /// Encodes prompts. The pooled state is that of the projection's hidden units.
     ///
     /// Padding would have to be hidden from every token. Instead, prompts of one length are encoded together and those of
     /// another apart: nothing is computed for padding, and a prompt's states do not depend on the prompts beside it.
-    pub fn forward<'a>(
-        &self,
-        tokens: &TokenBatch,
-        taps: &[usize],
-        adapters: impl Fn(usize) -> LayerAdapters<'a>,
-    ) -> TextStates {
+    pub fn forward(&self, tokens: &TokenBatch, method: &dyn Adaptation) -> TextStates {
         let mut lengths: Vec<usize> = tokens.prompts().map(<[i64]>::len).collect();
         lengths.sort_unstable();
         lengths.dedup();
-        let mut columns: Vec<Vec<Tensor<2>>> = vec![Vec::new(); 1 + taps.len()];
+        let mut columns: Vec<Vec<Tensor<2>>> = vec![Vec::new(); 1 + method.text_taps().len()];
         let mut order = vec![0; tokens.len()];
         let mut done = 0;
         for length in lengths {
@@ -75,7 +70,7 @@ impl BertTower {
                     ids.extend_from_slice(prompt);
                 }
             }
-            let states = self.of_one_length(ids, length, taps, &adapters);
+            let states = self.of_one_length(ids, length, method);
             for (column, state) in columns.iter_mut().zip(states) {
                 column.push(state);
             }
@@ -96,12 +91,11 @@ impl BertTower {
 
     /// The states at the first token, each `[prompts, width]`, of prompts of `length` tokens: the last, and those after the
     /// tapped layers.
-    fn of_one_length<'a>(
+    fn of_one_length(
         &self,
         ids: Vec<i64>,
         length: usize,
-        taps: &[usize],
-        adapters: impl Fn(usize) -> LayerAdapters<'a>,
+        method: &dyn Adaptation,
     ) -> Vec<Tensor<2>> {
         let positions = self.embeddings.position_embedding.weight.val();
         let types = self.embeddings.token_type_embedding.weight.val();
@@ -109,13 +103,18 @@ impl BertTower {
         let prompts = ids.len() / length;
         let ids = TensorData::new(ids, [prompts, length]);
         let ids = Tensor::<2, Int>::from_data(ids, &positions.device());
-        let placed = positions.slice([0..length, 0..width]) + types.slice([0..1, 0..width]);
-        let x = self.embeddings.token_embedding.forward(ids) + placed.unsqueeze::<3>();
-        let mut x = self.embeddings.layer_norm.forward(x);
+        let x = self.embeddings.token_embedding.forward(ids);
+        let (x, mut extra) = with_extra(x, 0, method.tokens(Tower::Text, 0));
+        let added = positions.slice([0..length + extra, 0..width]) + types.slice([0..1, 0..width]);
+        let mut x = self.embeddings.layer_norm.forward(x + added.unsqueeze::<3>());
+        let taps = method.text_taps();
         let first = |x: Tensor<3>| x.narrow(1, 0, 1).squeeze_dim::<2>(1);
         let mut tapped = vec![None; taps.len()];
         for (index, layer) in self.encoder.layers.iter().enumerate() {
-            x = layer.forward_post_norm(x, adapters(index));
+            if index > 0 {
+                (x, extra) = with_extra(x, extra, method.tokens(Tower::Text, index));
+            }
+            x = layer.forward_post_norm(x, method.layer(Tower::Text, index));
             for (slot, tap) in tapped.iter_mut().zip(taps) {
                 if *tap == index {
                     *slot = Some(first(x.clone()));

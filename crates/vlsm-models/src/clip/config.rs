@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::activation::Activation;
+use crate::methods::TowerShape;
 
 /// The vision tower: a vision transformer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -108,6 +109,32 @@ impl Default for TextConfig {
             eos_token_id: 49407,
             pad_token_id: 1,
             bert: None,
+        }
+    }
+}
+
+impl VisionConfig {
+    /// The tower's shape for methods, of which the first `layers` are run; names of its parameters start with `prefix`.
+    pub(crate) fn shape(&self, prefix: &'static str, layers: usize) -> TowerShape {
+        TowerShape {
+            prefix,
+            width: self.hidden_size,
+            hidden: self.intermediate_size,
+            layers,
+            heads: self.num_attention_heads,
+        }
+    }
+}
+
+impl TextConfig {
+    /// The tower's shape for methods; names of its parameters start with `prefix`.
+    pub(crate) fn shape(&self, prefix: &'static str) -> TowerShape {
+        TowerShape {
+            prefix,
+            width: self.hidden_size,
+            hidden: self.intermediate_size,
+            layers: self.num_hidden_layers,
+            heads: self.num_attention_heads,
         }
     }
 }

@@ -9,7 +9,8 @@ use vlsm_kernels::{Adapter, MlpWeights, Normalisation};
 use super::config::{TextConfig, VisionConfig};
 use super::{LayerNorm, SelfAttention, SelfAttentionConfig};
 use crate::activation::Activation;
-use crate::adapter::{AdapterBlock, LayerAdapters, changed};
+use crate::kernel_weights::with_matrix;
+use crate::methods::{AdapterBlock, LayerAdapters, changed};
 
 /// Configuration of an [`Mlp`].
 #[derive(Debug, Clone)]
@@ -54,11 +55,12 @@ impl Mlp {
         adapters: LayerAdapters<'_>,
     ) -> Tensor<3> {
         let lora = adapters.lora;
+        let weights = |linear, change| with_matrix(linear, changed(linear, change));
         let weights = MlpWeights {
-            expand: changed(&self.fc1, lora.and_then(|lora| lora.fc1.as_ref())),
-            contract: changed(&self.fc2, lora.and_then(|lora| lora.fc2.as_ref())),
+            expand: weights(&self.fc1, lora.and_then(|lora| lora.fc1.as_ref())),
+            contract: weights(&self.fc2, lora.and_then(|lora| lora.fc2.as_ref())),
         };
-        let adapter = kernel(adapters.output);
+        let adapter = kernel(adapters.mlp);
         let config = vlsm_kernels::MlpConfig {
             activation: self.activation.into(),
             recompute: self.recompute,
@@ -135,19 +137,19 @@ impl EncoderLayer {
     /// and no token of the memory to them, so that the layer's own output stays what it is.
     ///
     /// `tokens` are `[batch, readers, width]`, as is the result; `memory` is `[batch, keys, width]`; `bias`, added to the
-    /// attention scores, `[batch, heads, readers, keys]`.
+    /// attention scores, `[batch, heads, readers, keys]`. `adapters` are the layer's own.
     pub fn forward_reading(
         &self,
         tokens: Tensor<3>,
         memory: Tensor<3>,
         bias: Tensor<4>,
+        adapters: LayerAdapters<'_>,
     ) -> Tensor<3> {
         let norm = &self.layer_norm1;
-        let y = self
-            .self_attn
-            .read(norm.forward(tokens.clone()), norm.forward(memory), bias);
+        let (input, memory) = (norm.forward(tokens.clone()), norm.forward(memory));
+        let y = self.self_attn.read(input, memory, bias, adapters);
         let norm = self.layer_norm2.of_sublayer();
-        self.mlp.forward(tokens + y, norm, LayerAdapters::default())
+        self.mlp.forward(tokens + y, norm, adapters)
     }
 
     /// The post-norm order of CLIPSeg's decoder and of BERT. `[batch, tokens, width]` to the same shape; adapters as in

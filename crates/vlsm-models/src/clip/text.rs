@@ -6,7 +6,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::config::TextConfig;
 use super::{BertTower, Encoder, EncoderConfig, LayerNorm};
-use crate::adapter::LayerAdapters;
+use crate::methods::{Adaptation, Tower};
 use crate::error::{ModelError, Result};
 
 /// Tokenized prompts, cut behind the end-of-text token and padded to the longest.
@@ -63,6 +63,20 @@ impl TokenBatch {
             ));
         }
         Ok(Self { ids, ends, length })
+    }
+
+    /// Checks that a text tower of which a method's extra tokens leave room for `most` tokens takes the prompts.
+    ///
+    /// # Errors
+    /// If a prompt has more.
+    pub fn expect_at_most(self, most: usize) -> Result<Self> {
+        if self.length <= most {
+            return Ok(self);
+        }
+        Err(ModelError::Tokens(format!(
+            "a prompt has {} tokens, but the model takes {most}",
+            self.length
+        )))
     }
 
     /// The same prompts, each of `length` tokens with `pad` behind its end, as a tokenizer pads; of as many as the longest
@@ -192,15 +206,10 @@ impl TextModel {
     }
 
     /// See [`TextTower::forward`] and [`BertTower::forward`].
-    pub fn forward<'a>(
-        &self,
-        tokens: &TokenBatch,
-        taps: &[usize],
-        adapters: impl Fn(usize) -> LayerAdapters<'a>,
-    ) -> TextStates {
+    pub fn forward(&self, tokens: &TokenBatch, method: &dyn Adaptation) -> TextStates {
         match self {
-            Self::Clip(tower) => tower.forward(tokens, taps, adapters),
-            Self::Bert(tower) => tower.forward(tokens, taps, adapters),
+            Self::Clip(tower) => tower.forward(tokens, method),
+            Self::Bert(tower) => tower.forward(tokens, method),
         }
     }
 }
@@ -210,9 +219,36 @@ impl TextModel {
 pub struct TextStates {
     /// The normalised last state at the end-of-text token, `[prompts, width]`; of BERT see [`BertTower::forward`].
     pub pooled: Tensor<2>,
-    /// The states at the end-of-text token (of BERT: the first) after each tapped layer, `[prompts, width]`, neither
-    /// normalised nor projected.
+    /// The states at the end-of-text token (of BERT: the first) after each of the method's
+    /// [text taps](Adaptation::text_taps), `[prompts, width]`, neither normalised nor projected.
     pub tapped: Vec<Tensor<2>>,
+}
+
+/// A text embedding `[prompts, projection]` and the tapped states `[prompts, width]` as states, each of one token.
+pub(crate) fn embedding_states(embedding: Tensor<2>, tapped: Vec<Tensor<2>>) -> Vec<Tensor<3>> {
+    let states = std::iter::once(embedding).chain(tapped);
+    states.map(|state| state.unsqueeze_dim(1)).collect()
+}
+
+/// The text embedding `[prompts, projection]` that a method makes of [`embedding_states`].
+///
+/// # Errors
+/// If there are not as many states as the method taps; `what` says whose they are.
+pub(crate) fn adapted_embedding(
+    states: Vec<Tensor<3>>,
+    method: &dyn Adaptation,
+    what: &str,
+) -> Result<Tensor<2>> {
+    let (expected, found) = (1 + method.text_taps().len(), states.len());
+    let mut states = states.into_iter().map(|state| state.squeeze_dim::<2>(1));
+    match (found == expected, states.next()) {
+        (true, Some(embedding)) => Ok(method.text_embedding(embedding, states.collect())),
+        _ => Err(ModelError::States {
+            what: what.to_owned(),
+            expected,
+            found,
+        }),
+    }
 }
 
 impl TextTower {
@@ -221,36 +257,29 @@ impl TextTower {
         self.encoder.set_recompute(recompute);
     }
 
-    /// Encodes prompts; `taps` are the layers whose states are wanted too, `adapters` gives a
-    /// layer's adapters.
-    pub fn forward<'a>(
-        &self,
-        tokens: &TokenBatch,
-        taps: &[usize],
-        adapters: impl Fn(usize) -> LayerAdapters<'a>,
-    ) -> TextStates {
-        let (last, tapped) = self.layers(tokens, taps, adapters);
+    /// Encodes prompts.
+    pub fn forward(&self, tokens: &TokenBatch, method: &dyn Adaptation) -> TextStates {
+        let LastStates { x, extra, tapped } = self.layers(tokens, method);
         TextStates {
-            pooled: self.final_layer_norm.forward(at_end(last, tokens)),
+            pooled: self.final_layer_norm.forward(at_end(x, tokens, extra)),
             tapped,
         }
     }
 
     /// The normalised last states of all tokens, `[prompts, tokens, width]`, and those at the end-of-text token,
-    /// `[prompts, width]`.
-    pub fn words(&self, tokens: &TokenBatch) -> (Tensor<3>, Tensor<2>) {
-        let (last, _) = self.layers(tokens, &[], |_| LayerAdapters::default());
-        let words = self.final_layer_norm.forward(last);
-        (words.clone(), at_end(words, tokens))
-    }
-
-    /// The last layer's states `[prompts, tokens, width]`, and those at the end-of-text token after each tapped layer.
-    fn layers<'a>(
+    /// `[prompts, width]`. Extra tokens of a method are not among them.
+    pub fn words(
         &self,
         tokens: &TokenBatch,
-        taps: &[usize],
-        adapters: impl Fn(usize) -> LayerAdapters<'a>,
-    ) -> (Tensor<3>, Vec<Tensor<2>>) {
+        method: &dyn Adaptation,
+    ) -> (Tensor<3>, TextStates) {
+        let LastStates { x, extra, tapped } = self.layers(tokens, method);
+        let words = self.final_layer_norm.forward(x);
+        let pooled = at_end(words.clone(), tokens, extra);
+        (without_extra(words, extra), TextStates { pooled, tapped })
+    }
+
+    fn layers(&self, tokens: &TokenBatch, method: &dyn Adaptation) -> LastStates {
         let (prompts, length) = (tokens.len(), tokens.length);
         let positions = self.embeddings.position_embedding.weight.val();
         let device = positions.device();
@@ -259,26 +288,75 @@ impl TextTower {
             TensorData::new(tokens.ids.clone(), [prompts, length]),
             &device,
         );
-        let mut x = self.embeddings.token_embedding.forward(ids)
-            + positions.slice([0..length, 0..width]).unsqueeze::<3>();
+        let x = self.embeddings.token_embedding.forward(ids);
+        let (x, mut extra) = with_extra(x, 0, method.tokens(Tower::Text, 0));
+        let mut x = x + positions.slice([0..length + extra, 0..width]).unsqueeze::<3>();
+        let taps = method.text_taps();
         let mut tapped = vec![None; taps.len()];
         for (index, layer) in self.encoder.layers.iter().enumerate() {
-            x = layer.forward(x, true, adapters(index));
+            if index > 0 {
+                (x, extra) = with_extra(x, extra, method.tokens(Tower::Text, index));
+            }
+            x = layer.forward(x, true, method.layer(Tower::Text, index));
             for (slot, tap) in tapped.iter_mut().zip(taps) {
                 if *tap == index {
-                    *slot = Some(at_end(x.clone(), tokens));
+                    *slot = Some(at_end(x.clone(), tokens, extra));
                 }
             }
         }
-        (x, tapped.into_iter().flatten().collect())
+        LastStates {
+            x,
+            extra,
+            tapped: tapped.into_iter().flatten().collect(),
+        }
     }
 }
 
-/// States `[prompts, tokens, width]` at the end-of-text token, `[prompts, width]`.
-fn at_end(x: Tensor<3>, tokens: &TokenBatch) -> Tensor<2> {
+/// What the layers of a tower give.
+struct LastStates {
+    /// The last layer's states, `[prompts, extra + tokens, width]`.
+    x: Tensor<3>,
+    /// Number of extra tokens, which are after the first token.
+    extra: usize,
+    /// The states at the end-of-text token after each tapped layer, `[prompts, width]`.
+    tapped: Vec<Tensor<2>>,
+}
+
+/// Tokens `[prompts, present + tokens, width]`, of which `present` after the first are extra ones, with `extra` `[count,
+/// width]` in their place, if there are any; and how many are extra then.
+pub(super) fn with_extra(
+    x: Tensor<3>,
+    present: usize,
+    extra: Option<Tensor<2>>,
+) -> (Tensor<3>, usize) {
+    let Some(extra) = extra else {
+        return (x, present);
+    };
+    let ([prompts, tokens, width], [count, _]) = (x.dims(), extra.dims());
+    let extra = extra.unsqueeze::<3>().expand([prompts, count, width]);
+    let start = x.clone().narrow(1, 0, 1);
+    let rest = x.narrow(1, 1 + present, tokens - 1 - present);
+    (Tensor::cat(vec![start, extra, rest], 1), count)
+}
+
+/// Tokens `[prompts, extra + tokens, width]` without the `extra` ones after the first.
+fn without_extra(x: Tensor<3>, extra: usize) -> Tensor<3> {
+    if extra == 0 {
+        return x;
+    }
+    let tokens = x.dims()[1];
+    let start = x.clone().narrow(1, 0, 1);
+    Tensor::cat(vec![start, x.narrow(1, 1 + extra, tokens - 1 - extra)], 1)
+}
+
+/// States `[prompts, extra + tokens, width]` at the end-of-text token, `[prompts, width]`. At the first token, `extra` does
+/// not count.
+fn at_end(x: Tensor<3>, tokens: &TokenBatch, extra: usize) -> Tensor<2> {
     let [prompts, length, width] = x.dims();
     let ends = tokens.ends.iter().enumerate();
-    let ends: Vec<i64> = ends.map(|(row, end)| (row * length + end) as i64).collect();
+    let after_extra = |end: usize| if end == 0 { 0 } else { end + extra };
+    let ends = ends.map(|(row, end)| (row * length + after_extra(*end)) as i64);
+    let ends: Vec<i64> = ends.collect();
     let ends = Tensor::<1, Int>::from_data(TensorData::new(ends, [prompts]), &x.device());
     x.reshape([prompts * length, width]).select(0, ends)
 }

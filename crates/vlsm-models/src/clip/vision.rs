@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::config::VisionConfig;
 use super::{Encoder, EncoderConfig, EncoderLayer, LayerNorm};
-use crate::adapter::LayerAdapters;
+use crate::methods::{Adaptation, Tower};
 use crate::resize::{self, Corners, Filter};
 
 /// Patch, class and position embeddings.
@@ -88,16 +88,6 @@ impl VisionTower {
         self.encoder.set_recompute(recompute);
     }
 
-    /// Pixels `[batch, 3, side, side]` to the embedded tokens, normalised by CLIP,
-    /// `[batch, 1 + grid * grid, width]` that enter the first layer.
-    pub fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {
-        let x = self.embeddings.forward(pixels);
-        match &self.pre_layrnorm {
-            Some(norm) => norm.forward(x),
-            None => x,
-        }
-    }
-
     /// The layers, first to last.
     pub fn layers(&self) -> &[EncoderLayer] {
         &self.encoder.layers
@@ -108,33 +98,63 @@ impl VisionTower {
         self.post_layernorm.forward(x)
     }
 
-    /// Forgets the layers behind `last`, from 0.
+    /// Drops the layers after `last`, from 0.
     pub(crate) fn truncate(&mut self, last: usize) {
         self.encoder.layers.truncate(last + 1);
     }
 
-    /// The outputs of the tapped layers, in the order of `taps`, each
-    /// `[batch, 1 + grid * grid, width]`. `adapters` gives a layer's adapters. Layers
-    /// behind the last tap are not run.
-    pub fn forward<'a>(
+    /// Pixels `[batch, 3, side, side]` to the states after some numbers of layers, in the order of `after`, each
+    /// `[batch, 1 + grid * grid, width]`, class token first. State 0 is what enters the first layer. Layers after the last
+    /// wanted state are not run. Extra tokens of a method are in no state.
+    pub fn forward(
         &self,
         pixels: Tensor<4>,
-        taps: &[usize],
-        adapters: impl Fn(usize) -> LayerAdapters<'a>,
+        after: &[usize],
+        method: &dyn Adaptation,
     ) -> Vec<Tensor<3>> {
-        let last = taps.iter().copied().max().unwrap_or(0);
-        let mut tapped = vec![None; taps.len()];
-        let mut x = self.embed(pixels);
-        for (index, layer) in self.encoder.layers.iter().enumerate().take(last + 1) {
-            x = layer.forward(x, false, adapters(index));
-            for (slot, tap) in tapped.iter_mut().zip(taps) {
-                if *tap == index {
-                    *slot = Some(x.clone());
+        let x = self.embeddings.forward(pixels);
+        let own = x.dims()[1];
+        let mut x = with_extra(x, own, method.tokens(Tower::Vision, 0));
+        if let Some(norm) = &self.pre_layrnorm {
+            x = norm.forward(x);
+        }
+        let mut states = vec![None; after.len()];
+        let mut keep = |count: usize, x: &Tensor<3>| {
+            for (state, after) in states.iter_mut().zip(after) {
+                if *after == count {
+                    *state = Some(first(x.clone(), own));
                 }
             }
+        };
+        keep(0, &x);
+        let last = after.iter().copied().max().unwrap_or(0);
+        for (index, layer) in self.encoder.layers.iter().enumerate().take(last) {
+            if index > 0 {
+                x = with_extra(x, own, method.tokens(Tower::Vision, index));
+            }
+            x = layer.forward(x, false, method.layer(Tower::Vision, index));
+            keep(index + 1, &x);
         }
-        tapped.into_iter().flatten().collect()
+        states.into_iter().flatten().collect()
     }
+}
+
+/// The first `own` tokens of `[batch, tokens, width]`.
+fn first(x: Tensor<3>, own: usize) -> Tensor<3> {
+    match x.dims()[1] == own {
+        true => x,
+        false => x.narrow(1, 0, own),
+    }
+}
+
+/// Tokens `[batch, tokens, width]` with `extra` `[count, width]`, if there are any, after the first `own`.
+fn with_extra(x: Tensor<3>, own: usize, extra: Option<Tensor<2>>) -> Tensor<3> {
+    let Some(extra) = extra else {
+        return x;
+    };
+    let [batch, _, width] = x.dims();
+    let extra = extra.unsqueeze::<3>().expand([batch as i64, -1, width as i64]);
+    Tensor::cat(vec![first(x, own), extra], 1)
 }
 
 /// Embeddings of a map's places, `[from * from, width]`, resized bicubically to `[to * to, width]`.

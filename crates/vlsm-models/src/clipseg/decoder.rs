@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::Upsample;
 use crate::activation::Activation;
-use crate::adapter::LayerAdapters;
+use crate::methods::LayerAdapters;
 use crate::clip::{EncoderLayer, EncoderLayerConfig};
 use crate::clipseg::ClipSegConfig;
 use crate::error::{ModelError, Result};

@@ -4,6 +4,7 @@ mod config;
 mod decoder;
 mod init;
 mod load;
+mod method;
 mod model;
 mod upsample;
 
@@ -16,6 +17,7 @@ pub use decoder::Decoder;
 
 pub use init::{random_decoder, random_weights};
 pub(crate) use load::load;
+pub use method::part;
 pub use model::ClipSegModel;
 pub use upsample::{ComplexUpsample, StridedConvTranspose, Upsample};
 

@@ -3,12 +3,11 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::{ClipSeg, random_decoder};
-use crate::adapter::{self, Adapters, LayerAdapters};
-use crate::clip::{TextStates, TokenBatch};
+use super::{ClipSeg, part, random_decoder};
+use crate::clip::{TextStates, TokenBatch, adapted_embedding, embedding_states};
 use crate::contract::{HiddenStates, SegmentationModel, expect_states};
 use crate::error::{ModelError, Result};
-use crate::method::{MethodConfig, Profile};
+use crate::methods::{Adaptation, Adapters, MethodConfig, extra_tokens};
 use crate::preprocess::check_image_size;
 use crate::weights;
 
@@ -17,7 +16,7 @@ use crate::weights;
 #[derive(Module, Debug)]
 pub struct ClipSegModel {
     clipseg: ClipSeg,
-    adapters: Option<Adapters>,
+    adapters: Adapters,
     #[module(skip)]
     method: MethodConfig,
 }
@@ -33,12 +32,12 @@ impl ClipSegModel {
     /// # Errors
     /// If the method does not go with the base.
     pub fn new(clipseg: &ClipSeg, method: MethodConfig, seed: u64) -> Result<Self> {
-        method.expect_no_statistics()?;
         let mut clipseg = clipseg.clone();
-        if let (Profile::Paper, Some(taps)) = (method.profile, &clipseg.config.published_taps) {
-            clipseg.config.extract_layers.clone_from(taps);
-        }
-        if clipseg.config.fresh_decoder && method.trains_decoder() {
+        clipseg.config.extract_layers = clipseg.config.taps(method.profile()).to_vec();
+        let device = clipseg.devices().first().cloned().unwrap_or_default();
+        let shape = clipseg.config.shape(method.profile());
+        let adapters = Adapters::new(&method, &shape, seed, &device)?;
+        if clipseg.config.fresh_decoder && adapters.hooks().touches().decoder {
             let decoder = random_decoder(&clipseg.config, seed);
             clipseg = weights::import(clipseg, decoder, |name| name.starts_with("decoder.")).0;
         }
@@ -47,13 +46,15 @@ impl ClipSegModel {
             .clip
             .vision_model
             .truncate(clipseg.config.last_tap());
-        let device = clipseg.devices().first().cloned().unwrap_or_default();
-        let adapters = Adapters::new(&method, &clipseg.config, &device)?;
         Ok(Self {
             clipseg,
-            adapters: adapter::initialised(adapters, method.init(), seed),
+            adapters,
             method,
         })
+    }
+
+    fn hooks(&self) -> &dyn Adaptation {
+        self.adapters.hooks()
     }
 }
 
@@ -64,77 +65,57 @@ impl SegmentationModel for ClipSegModel {
 
     fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates {
         let tower = &self.clipseg.clip.vision_model;
-        tower.forward(pixels, &self.clipseg.config.extract_layers, |layer| {
-            let adapters = self.adapters.as_ref();
-            adapters.map_or_else(LayerAdapters::default, |all| all.vision_layer(layer))
-        })
+        let taps = self.clipseg.config.extract_layers.iter();
+        let after: Vec<usize> = taps.map(|layer| layer + 1).collect();
+        tower.forward(pixels, &after, self.hooks())
     }
 
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
         let config = &self.clipseg.config;
         let tokens = (image_size / config.vision_config.patch_size).pow(2) + 1;
         let shape = [tokens, config.vision_config.hidden_size];
-        (!self.method.trains_vision_tower()).then(|| vec![shape; config.extract_layers.len()])
+        let touched = self.hooks().touches().vision;
+        (!touched).then(|| vec![shape; config.extract_layers.len()])
     }
 
     fn features(&self, states: HiddenStates) -> Result<HiddenStates> {
-        let taps = self.clipseg.config.extract_layers.len();
-        if states.len() != taps {
+        let taps = &self.clipseg.config.extract_layers;
+        if states.len() != taps.len() {
             return Err(ModelError::States {
                 what: "CLIPSeg's vision states".into(),
-                expected: taps,
+                expected: taps.len(),
                 found: states.len(),
             });
         }
-        let states = match &self.adapters {
-            Some(adapters) => adapters.adapt_taps(states),
-            None => states,
-        };
-        Ok(self.clipseg.decoder.reduce(states))
+        let states = taps.iter().zip(states);
+        let states = states.map(|(tap, state)| self.hooks().tap(*tap, state));
+        Ok(self.clipseg.decoder.reduce(states.collect()))
     }
 
     fn context_length(&self) -> usize {
-        self.clipseg.config.text_config.max_position_embeddings
+        let most = self.clipseg.config.text_config.max_position_embeddings;
+        most.saturating_sub(extra_tokens(self.hooks()))
     }
 
     fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch> {
-        TokenBatch::new(prompts, &self.clipseg.config.text_config)
+        let tokens = TokenBatch::new(prompts, &self.clipseg.config.text_config)?;
+        tokens.expect_at_most(self.context_length())
     }
 
     /// The projected embedding, then the tapped states that the adapters read.
     fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
         let clip = &self.clipseg.clip;
-        let taps = self.adapters.as_ref().map_or(&[][..], Adapters::text_taps);
-        let TextStates { pooled, tapped } = clip.text_model.forward(tokens, taps, |layer| {
-            let adapters = self.adapters.as_ref();
-            adapters.map_or_else(LayerAdapters::default, |all| all.text_layer(layer))
-        });
-        let mut states = vec![clip.text_projection.forward(pooled)];
-        states.extend(tapped);
-        states.into_iter().map(|one| one.unsqueeze_dim(1)).collect()
+        let TextStates { pooled, tapped } = clip.text_model.forward(tokens, self.hooks());
+        embedding_states(clip.text_projection.forward(pooled), tapped)
     }
 
     fn frozen_text(&self) -> bool {
-        !self.method.trains_text_tower()
+        !self.hooks().touches().text
     }
 
     /// The conditional embedding, `[prompts, 1, projection]`.
     fn condition_text(&self, states: HiddenStates) -> Result<HiddenStates> {
-        let taps = self.adapters.as_ref().map_or(&[][..], Adapters::text_taps);
-        let (expected, found) = (1 + taps.len(), states.len());
-        let mut states = states.into_iter().map(|state| state.squeeze_dim::<2>(1));
-        let (true, Some(embedding)) = (found == expected, states.next()) else {
-            return Err(ModelError::States {
-                what: "CLIPSeg's text states".into(),
-                expected,
-                found,
-            });
-        };
-        let tapped = states.collect();
-        let embedding = match &self.adapters {
-            Some(adapters) => adapters.adapt_text(embedding, tapped),
-            None => embedding,
-        };
+        let embedding = adapted_embedding(states, self.hooks(), "CLIPSeg's text states")?;
         Ok(vec![embedding.unsqueeze_dim(1)])
     }
 
@@ -150,6 +131,9 @@ impl SegmentationModel for ClipSegModel {
     }
 
     fn trains(&self, name: &str) -> bool {
-        self.method.trains(name, &self.clipseg.config)
+        match name.strip_prefix("clipseg.") {
+            Some(name) => self.hooks().trains(part(name), name),
+            None => true,
+        }
     }
 }

@@ -18,6 +18,7 @@ mod config;
 mod decoder;
 mod init;
 mod load;
+mod method;
 mod mode;
 mod model;
 pub mod names;
@@ -37,6 +38,7 @@ pub use init::random_weights;
 pub(crate) use load::load;
 pub use load::read_weights;
 pub use mode::{Mode, TrainingPass, update_statistics};
+pub use method::part;
 pub use model::CrisModel;
 pub use neck::{CoordConv, Neck};
 pub use norm::BatchNorm;
@@ -45,9 +47,9 @@ pub use vision::{AttentionPool, Bottleneck, ResNet};
 
 pub use crate::preprocess::{CLIP_MEAN, CLIP_STD};
 
-use crate::clip::{TextTower, TokenBatch};
+use crate::clip::{TextStates, TextTower, TokenBatch};
 use crate::error::{ModelError, Result};
-use crate::method::{MethodKind, Profile};
+use crate::methods::{Adaptation, Profile, extra_tokens};
 use crate::resize::{Corners, Filter, resize};
 use crate::weights;
 
@@ -218,12 +220,15 @@ impl Cris {
     }
 
     /// The same model with another start of what CLIP lacks, by `seed`, if it was not in the file.
-    pub fn restarted(self, seed: u64) -> Self {
+    pub fn restarted(self, seed: u64, trained: impl Fn(&str) -> bool) -> Self {
         if !self.fresh {
             return self;
         }
         let mut start = init::without_clip(&self.config, seed);
-        weights::fill(self, |name, _| Some(start.remove(name)?.data))
+        weights::fill(self, |name, _| match trained(name) {
+            true => Some(start.remove(name)?.data),
+            false => None,
+        })
     }
 
     /// Pixels `[batch, 3, side, side]`, normalised by [`CLIP_MEAN`] and [`CLIP_STD`], to the vision tower's maps C3, C4 and
@@ -244,22 +249,26 @@ impl Cris {
         self.features(self.vision_states(pixels, mode), mode)
     }
 
-    /// Tokens to words, pooled state and mask. The text tower has neither normalisation over batches nor dropout, so that
-    /// there is no pass to tell.
-    pub fn encode_text(&self, tokens: &TokenBatch, profile: Profile) -> TextFeatures {
+    /// Tokens to words, pooled state and mask, and the states that the method taps. The text tower has neither batch
+    /// normalisation nor dropout, so the mode does not matter.
+    pub fn encode_text(
+        &self,
+        tokens: &TokenBatch,
+        profile: Profile,
+        method: &dyn Adaptation,
+    ) -> (TextFeatures, Vec<Tensor<2>>) {
         let padded;
         let tokens = match profile {
             // The published code sees the padding, and so must have all of it.
             Profile::Paper => {
-                padded = tokens.padded(
-                    self.config.context_length,
-                    self.config.text_config.pad_token_id,
-                );
+                let pad = self.config.text_config.pad_token_id;
+                padded = tokens.padded(self.context_length(method), pad);
                 &padded
             }
             Profile::Default => tokens,
         };
-        let (words, pooled) = self.backbone.text_model.words(tokens);
+        let (words, states) = self.backbone.text_model.words(tokens, method);
+        let TextStates { pooled, tapped } = states;
         let length = tokens.length();
         let hidden: Vec<bool> = match profile {
             Profile::Paper => tokens.ids().iter().map(|id| *id == 0).collect(),
@@ -272,14 +281,15 @@ impl Cris {
         let added = |hidden| if hidden { f32::NEG_INFINITY } else { 0.0 };
         let mask: Vec<f32> = hidden.into_iter().map(added).collect();
         let device = words.device().without_autodiff();
-        TextFeatures {
+        let features = TextFeatures {
             mask: Tensor::from_data(
                 TensorData::new(mask, [tokens.len(), length]),
                 (&device, words.dtype()),
             ),
             state: self.backbone.text_projection.forward(pooled),
             words,
-        }
+        };
+        (features, tapped)
     }
 
     /// Features of a batch and as many prompts' to logits `[batch, side, side]`.
@@ -305,25 +315,14 @@ impl Cris {
     /// If a prompt is too long or has an id outside the vocabulary.
     pub fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch> {
         let tokens = TokenBatch::new(prompts, &self.config.text_config)?;
-        if tokens.length() > self.config.context_length {
-            return Err(ModelError::Tokens(format!(
-                "a prompt has {} tokens, but the model takes {}",
-                tokens.length(),
-                self.config.context_length
-            )));
-        }
-        Ok(tokens)
+        tokens.expect_at_most(self.config.context_length)
     }
-}
 
-/// Whether a method trains the parameter of that name. The papers' CRIS is `full`: all that the logits depend on, towers
-/// and token table too, 147 million in the published size. `decoder` is all but CLIP, the published code's
-/// `freeze_encoder`. There are no adapters for CRIS.
-pub fn trains(kind: MethodKind, name: &str) -> bool {
-    match kind {
-        MethodKind::Full => name != "backbone.logit_scale" && !is_statistic(name),
-        MethodKind::Decoder => !name.starts_with("backbone.") && !is_statistic(name),
-        MethodKind::Dense | MethodKind::Shallow | MethodKind::Lora | MethodKind::ZeroShot => false,
+    /// The most tokens that a prompt can have besides a method's extra tokens.
+    pub(crate) fn context_length(&self, method: &dyn Adaptation) -> usize {
+        let positions = self.config.text_config.max_position_embeddings;
+        let most = positions.saturating_sub(extra_tokens(method));
+        most.min(self.config.context_length)
     }
 }
 

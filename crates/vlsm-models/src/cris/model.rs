@@ -6,15 +6,14 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::{
-    Cris, ImageFeatures, Mode, TextFeatures, TrainingPass, is_statistic, trains, update_statistics,
+    Cris, ImageFeatures, Mode, TextFeatures, TrainingPass, is_statistic, part, update_statistics,
 };
-use crate::clip::TokenBatch;
+use crate::clip::{TokenBatch, adapted_embedding, embedding_states};
 use crate::contract::{HiddenStates, SegmentationModel, expect_states};
 use crate::error::{ModelError, Result};
-use crate::method::{MethodConfig, MethodKind, Statistics};
+use crate::methods::{Adaptation, Adapters, MethodConfig, Statistics};
 
-/// A CRIS, of which a method trains all but CLIP (`decoder`), everything (`full`, as in the papers), or nothing. Names of its
-/// parameters start with `cris.`.
+/// A CRIS with the adapters of a method. Names of the base's parameters start with `cris.`.
 ///
 /// With [`Statistics::Batch`] a training step normalises by the batch's own statistics, which then move the running ones, and
 /// drops out, as the published programs do; a CLIP that is not trained is left in evaluation. With [`Statistics::Running`]
@@ -22,6 +21,7 @@ use crate::method::{MethodConfig, MethodKind, Statistics};
 #[derive(Module, Debug)]
 pub struct CrisModel {
     cris: Cris,
+    adapters: Adapters,
     #[module(skip)]
     method: MethodConfig,
     /// That of a training step under way.
@@ -35,21 +35,20 @@ impl CrisModel {
         self.cris.set_recompute(recompute);
     }
 
-    /// A CRIS with the masking of the method's profile; what was not in the base's files is initialised by `seed`.
+    /// A CRIS with the masking of the method's profile, and with what the method adds, initialised by `seed`; so is what is
+    /// trained and was not in the base's files.
     ///
     /// # Errors
-    /// If the method is one of adapters.
+    /// If the method does not fit the base.
     pub fn new(cris: &Cris, method: MethodConfig, seed: u64) -> Result<Self> {
-        if method.has_adapters() {
-            return Err(ModelError::Method(
-                "there are no adapters for CRIS; set `method.kind` to \"decoder\", which trains \
-                 all but CLIP, or to \"full\", as the papers do"
-                    .into(),
-            ));
-        }
-        let cris = cris.clone().restarted(seed);
+        let device = cris.devices().first().cloned().unwrap_or_default();
+        let adapters = Adapters::new(&method, &cris.config().shape(), seed, &device)?;
+        let hooks = adapters.hooks();
+        let cris = cris.clone();
+        let cris = cris.restarted(seed, |name| hooks.trains(part(name), name));
         Ok(Self {
             cris,
+            adapters,
             method,
             step: None,
         })
@@ -61,8 +60,8 @@ impl CrisModel {
             .map_or(Mode::Evaluation, Mode::Training)
     }
 
-    fn trains_clip(&self) -> bool {
-        self.method.kind == MethodKind::Full
+    fn hooks(&self) -> &dyn Adaptation {
+        self.adapters.hooks()
     }
 }
 
@@ -73,7 +72,7 @@ impl SegmentationModel for CrisModel {
 
     /// The maps C3, C4 and C5.
     fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates {
-        let mode = if self.trains_clip() {
+        let mode = if self.hooks().touches().vision {
             self.mode()
         } else {
             Mode::Evaluation
@@ -82,8 +81,8 @@ impl SegmentationModel for CrisModel {
     }
 
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
-        let config = self.cris.config();
-        (!self.trains_clip()).then(|| config.state_shapes(image_size).to_vec())
+        let (config, touched) = (self.cris.config(), self.hooks().touches().vision);
+        (!touched).then(|| config.state_shapes(image_size).to_vec())
     }
 
     /// The parts of [`ImageFeatures`], in order.
@@ -95,33 +94,41 @@ impl SegmentationModel for CrisModel {
     }
 
     fn context_length(&self) -> usize {
-        self.cris.config().context_length
+        self.cris.context_length(self.hooks())
     }
 
     fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch> {
-        self.cris.tokens(prompts)
+        let tokens = self.cris.tokens(prompts)?;
+        tokens.expect_at_most(self.context_length())
     }
 
-    /// Words, pooled state, and for each token 1 where pixels attend to it, else 0; as many tokens as a prompt can have, so
-    /// that sums over them do not depend on the prompts beside it.
+    /// Words, for each token 1 where pixels attend to it and else 0, and the pooled state; as many tokens as a prompt can have, so
+    /// that sums over them do not depend on the prompts beside it. Then the tapped states that the adapters read.
     fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
-        let text = self.cris.encode_text(tokens, self.method.profile);
+        let (profile, method) = (self.method.profile(), self.hooks());
+        let (text, tapped) = self.cris.encode_text(tokens, profile, method);
         let seen = text.mask.equal_elem(0.0).float();
         let [_, length] = seen.dims();
         let more = self.context_length().saturating_sub(length);
-        vec![
+        let mut states = vec![
             text.words.pad([(0, 0), (0, more), (0, 0)], 0.0),
-            text.state.unsqueeze_dim(1),
             seen.pad([(0, 0), (0, more)], 0.0).unsqueeze_dim(2),
-        ]
+        ];
+        states.extend(embedding_states(text.state, tapped));
+        states
     }
 
     fn frozen_text(&self) -> bool {
-        !self.trains_clip()
+        !self.hooks().touches().text
     }
 
-    fn condition_text(&self, states: HiddenStates) -> Result<HiddenStates> {
-        Ok(expect_states::<3>(states, "CRIS's text states")?.into())
+    /// Words, the pooled state after the method's change, and what pixels attend to.
+    fn condition_text(&self, mut states: HiddenStates) -> Result<HiddenStates> {
+        let what = "CRIS's text states";
+        let state = states.split_off(states.len().min(2));
+        let [words, seen] = expect_states(states, what)?;
+        let state = adapted_embedding(state, self.hooks(), what)?;
+        Ok(vec![words, state.unsqueeze_dim(1), seen])
     }
 
     fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>> {
@@ -148,22 +155,23 @@ impl SegmentationModel for CrisModel {
     }
 
     fn trains(&self, name: &str) -> bool {
-        name.strip_prefix("cris.")
-            .is_some_and(|name| trains(self.method.kind, name))
+        match name.strip_prefix("cris.") {
+            Some(name) => self.hooks().trains(part(name), name),
+            None => true,
+        }
     }
 
     fn saves(&self, name: &str) -> bool {
         let moves = |name: &str| {
             self.uses_batch_statistics()
                 && is_statistic(name)
-                && (self.trains_clip() || !name.starts_with("backbone."))
+                && (self.hooks().touches().vision || !name.starts_with("backbone."))
         };
         self.trains(name) || name.strip_prefix("cris.").is_some_and(moves)
     }
 
     fn uses_batch_statistics(&self) -> bool {
-        let trained = matches!(self.method.kind, MethodKind::Full | MethodKind::Decoder);
-        trained && self.method.statistics() == Statistics::Batch
+        self.method.statistics() == Statistics::Batch
     }
 
     fn begin_step(mut self, seed: u64) -> Self {
@@ -209,18 +217,16 @@ mod tests {
 
     use super::*;
     use crate::cris::CrisConfig;
-    use crate::method::Profile;
+    use crate::methods::{DecoderConfig, DenseConfig, FullConfig, ShallowConfig};
 
     #[test]
-    fn methods_of_adapters_say_what_does() {
+    fn methods_that_do_not_fit_say_what_does() {
         let cris = CrisConfig::tiny().init(&Device::flex());
-        for kind in [MethodKind::Dense, MethodKind::Shallow] {
-            let method = MethodConfig {
-                kind,
-                ..MethodConfig::default()
-            };
+        let dense = DenseConfig::default().into();
+        let shallow = ShallowConfig::default().into();
+        for (method, part) in [(dense, "`towers = \"l\"`"), (shallow, "\"dense\"")] {
             let error = CrisModel::new(&cris, method, 0).unwrap_err();
-            assert!(error.to_string().contains("\"decoder\""), "{error}");
+            assert!(error.to_string().contains(part), "{error}");
         }
     }
 
@@ -228,16 +234,10 @@ mod tests {
     #[test]
     fn states_are_as_said() {
         let cris = CrisConfig::tiny().init(&Device::flex());
-        let model = |kind| {
-            let method = MethodConfig {
-                kind,
-                profile: Profile::Default,
-                ..MethodConfig::default()
-            };
-            CrisModel::new(&cris, method, 0).unwrap()
-        };
-        assert_eq!(model(MethodKind::Full).frozen_vision(64), None);
-        let model = model(MethodKind::Decoder);
+        let model = |method| CrisModel::new(&cris, method, 0).unwrap();
+        let full = model(FullConfig::default().into());
+        assert_eq!(full.frozen_vision(64), None);
+        let model = model(DecoderConfig::default().into());
         let said = model.frozen_vision(64).unwrap();
         let states = model.vision_states(Tensor::zeros([1, 3, 64, 64], &Device::flex()));
         let found: Vec<[usize; 2]> = states.iter().map(|x| [x.dims()[1], x.dims()[2]]).collect();

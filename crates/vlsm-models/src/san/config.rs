@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::clip::config::{TextConfig, VisionConfig, merge_older_towers};
 use crate::error::{ModelError, Result};
 use crate::files::read_config;
-use crate::method::Profile;
+use crate::methods::Profile;
 
 /// The side network: a vision transformer with queries, and the MLPs behind it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

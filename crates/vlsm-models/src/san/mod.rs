@@ -32,6 +32,7 @@ mod config;
 mod init;
 mod load;
 mod mask_decoder;
+mod method;
 mod model;
 pub mod names;
 mod recognition;
@@ -50,16 +51,16 @@ pub use config::{SanConfig, SideConfig};
 pub use init::random_weights;
 pub(crate) use load::load;
 pub use mask_decoder::{MaskDecoder, MaskMlp, Masks};
+pub use method::part;
 pub use model::SanModel;
 pub use side::{FusionLayer, SideNetwork};
 pub use templates::TEMPLATES;
 
 use self::recognition::{recognise, unit_length};
-use crate::adapter::LayerAdapters;
-use crate::clip::{TextTower, TokenBatch, VisionTower};
+use crate::clip::{TextStates, TextTower, TokenBatch, VisionTower};
 use crate::error::{ModelError, Result};
 use crate::files::fill;
-use crate::method::Profile;
+use crate::methods::{Adaptation, Profile};
 use crate::tensor_file::HostTensor;
 use crate::weights;
 
@@ -175,12 +176,15 @@ impl San {
     }
 
     /// The same model with another start of the side network, by `seed`, if it was not in the file.
-    pub fn restarted(self, seed: u64) -> Self {
+    pub fn restarted(self, seed: u64, trained: impl Fn(&str) -> bool) -> Self {
         if !self.fresh {
             return self;
         }
         let mut start = init::side_network(&self.config, seed);
-        weights::fill(self, |name, _| Some(start.remove(name)?.data))
+        weights::fill(self, |name, _| match trained(name) {
+            true => Some(start.remove(name)?.data),
+            false => None,
+        })
     }
 
     /// Whether the side network was not in the file, but is at its start.
@@ -215,23 +219,15 @@ impl San {
     }
 
     /// Pixels `[batch, 3, side, side]`, normalised with CLIP's mean and deviation, to what CLIP and the side network start
-    /// from: the patches `[batch, grid * grid, 3 * patch * patch]`, and CLIP's states of the image at half resolution, each
+    /// from under a method: the patches `[batch, grid * grid, 3 * patch * patch]`, and CLIP's states of the image at half resolution, each
     /// `[batch, 1 + grid * grid / 4, width]`. None depends on the side network's parameters.
-    pub fn vision_states(&self, pixels: Tensor<4>) -> Vec<Tensor<3>> {
+    pub fn vision_states(&self, pixels: Tensor<4>, method: &dyn Adaptation) -> Vec<Tensor<3>> {
         let wanted = self.config.states(self.profile);
-        let tower = &self.clip.vision_model;
         let patch = self.config.side_config.patch_size;
         let mut states = vec![resize::patches(pixels.clone(), patch)];
-        let mut x = tower.embed(resize::halve(pixels));
         // The last layer is only run by the recognition branch.
-        for (index, layer) in tower.layers().iter().enumerate() {
-            if wanted.contains(&index) {
-                states.push(x.clone());
-            }
-            if wanted.iter().any(|state| *state > index) {
-                x = layer.forward(x, false, LayerAdapters::default());
-            }
-        }
+        let tower = &self.clip.vision_model;
+        states.extend(tower.forward(resize::halve(pixels), &wanted, method));
         states
     }
 
@@ -248,11 +244,12 @@ impl San {
         shapes
     }
 
-    /// [Vision states](Self::vision_states) to the mask decoder's masks and biases.
+    /// [Vision states](Self::vision_states) to the mask decoder's masks and biases. The method's taps are the states that
+    /// are fused.
     ///
     /// # Errors
     /// If the number of states is wrong.
-    pub fn masks(&self, states: &[Tensor<3>]) -> Result<Masks> {
+    pub fn masks(&self, states: &[Tensor<3>], method: &dyn Adaptation) -> Result<Masks> {
         let numbers = self.config.states(self.profile);
         if states.len() != 1 + numbers.len() {
             return Err(ModelError::States {
@@ -262,8 +259,9 @@ impl San {
             });
         }
         let state = |number| {
-            let place = numbers.iter().position(|state| *state == number)?;
-            states.get(1 + place).cloned()
+            let index = numbers.iter().position(|state| *state == number)?;
+            let state = states.get(1 + index)?;
+            Some(method.tap(number, state.clone()))
         };
         let side = &self.side_adapter_network;
         let fusions = self.config.fusions(self.profile);
@@ -275,12 +273,16 @@ impl San {
     ///
     /// # Errors
     /// If the number of states is wrong.
-    pub fn features(&self, states: Vec<Tensor<3>>) -> Result<SanFeatures> {
+    pub fn features(
+        &self,
+        states: Vec<Tensor<3>>,
+        method: &dyn Adaptation,
+    ) -> Result<SanFeatures> {
         let Masks {
             queries,
             pixels,
             biases,
-        } = self.masks(&states)?;
+        } = self.masks(&states, method)?;
         let biases = match self.profile {
             Profile::Default => biases,
             Profile::Paper => biases.detach(),
@@ -290,7 +292,7 @@ impl San {
         let grid = states[0].dims()[1].isqrt();
         let biases = resize::halve_by_maximum(biases, grid);
         let inputs = &states[states.len() - layers..];
-        let embeddings = recognise(&self.clip, first, inputs, biases);
+        let embeddings = recognise(&self.clip, first, inputs, biases, method);
         Ok(SanFeatures {
             queries,
             pixels,
@@ -302,17 +304,22 @@ impl San {
     ///
     /// # Errors
     /// As [`features`](Self::features).
-    pub fn encode_image(&self, pixels: Tensor<4>) -> Result<SanFeatures> {
-        self.features(self.vision_states(pixels))
+    pub fn encode_image(
+        &self,
+        pixels: Tensor<4>,
+        method: &dyn Adaptation,
+    ) -> Result<SanFeatures> {
+        self.features(self.vision_states(pixels, method), method)
     }
 
-    /// Tokens to CLIP's embeddings `[prompts, projection]`, not normalised.
-    pub fn encode_text(&self, tokens: &TokenBatch) -> Tensor<2> {
-        let states = self
-            .clip
-            .text_model
-            .forward(tokens, &[], |_| LayerAdapters::default());
-        self.clip.text_projection.forward(states.pooled)
+    /// Tokens to CLIP's embeddings `[prompts, projection]`, not normalised, and the states that the method taps.
+    pub fn encode_text(
+        &self,
+        tokens: &TokenBatch,
+        method: &dyn Adaptation,
+    ) -> (Tensor<2>, Vec<Tensor<2>>) {
+        let TextStates { pooled, tapped } = self.clip.text_model.forward(tokens, method);
+        (self.clip.text_projection.forward(pooled), tapped)
     }
 
     /// Features of a batch and as many embeddings of prompts `[batch, projection]` to logits `[batch, side, side]`: the sum

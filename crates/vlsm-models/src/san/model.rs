@@ -3,17 +3,17 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::{San, SanFeatures};
-use crate::clip::TokenBatch;
+use super::{San, SanFeatures, part};
+use crate::clip::{TokenBatch, adapted_embedding, embedding_states};
 use crate::contract::{HiddenStates, SegmentationModel, expect_states};
 use crate::error::{ModelError, Result};
-use crate::method::{MethodConfig, MethodKind, Profile};
+use crate::methods::{Adaptation, Adapters, MethodConfig, Profile, extra_tokens};
 
-/// A SAN, of which a method trains the side network (`decoder`), everything (`full`), or nothing. Names of its parameters
-/// start with `san.`.
+/// A SAN with the adapters of a method. Names of the base's parameters start with `san.`.
 #[derive(Module, Debug)]
 pub struct SanModel {
     san: San,
+    adapters: Adapters,
     #[module(skip)]
     method: MethodConfig,
 }
@@ -24,33 +24,38 @@ impl SanModel {
         self.san.set_recompute(recompute);
     }
 
-    /// A SAN with the arithmetic of the method's profile; a side network that was not in the base's files is initialised by
-    /// `seed`.
+    /// A SAN with the arithmetic of the method's profile, and with what the method adds, initialised by `seed`; so is a side
+    /// network that is trained and was not in the base's files.
     ///
     /// # Errors
-    /// If the method is one of adapters, or trains CLIP in profile `paper`.
+    /// If the method does not fit the base, or trains something besides the side network in profile `paper`.
     pub fn new(san: &San, method: MethodConfig, seed: u64) -> Result<Self> {
-        method.expect_no_statistics()?;
-        if method.has_adapters() {
-            return Err(ModelError::Method(
-                "SAN's side network is its adapter; set `method.kind` to \"decoder\", which \
-                 trains it"
-                    .into(),
-            ));
-        }
-        if method.kind == MethodKind::Full && method.profile == Profile::Paper {
+        let profile = method.profile();
+        let published = matches!(
+            method,
+            MethodConfig::Decoder(_) | MethodConfig::ZeroShot(_)
+        );
+        if profile == Profile::Paper && !published {
             return Err(ModelError::Method(
                 "the published code trains nothing but SAN's side network; set `method.kind` to \
                  \"decoder\", or `method.profile` to \"default\""
                     .into(),
             ));
         }
-        let san = san.clone().restarted(seed).with_profile(method.profile);
-        Ok(Self { san, method })
+        let device = san.devices().first().cloned().unwrap_or_default();
+        let adapters = Adapters::new(&method, &san.config().shape(profile), seed, &device)?;
+        let hooks = adapters.hooks();
+        let san = san.clone().with_profile(profile);
+        let san = san.restarted(seed, |name| hooks.trains(part(name), name));
+        Ok(Self {
+            san,
+            adapters,
+            method,
+        })
     }
 
-    fn trains_clip(&self) -> bool {
-        self.method.kind == MethodKind::Full
+    fn hooks(&self) -> &dyn Adaptation {
+        self.adapters.hooks()
     }
 }
 
@@ -60,37 +65,43 @@ impl SegmentationModel for SanModel {
     }
 
     fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates {
-        self.san.vision_states(pixels)
+        self.san.vision_states(pixels, self.hooks())
     }
 
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
-        (!self.trains_clip()).then(|| self.san.vision_state_shapes(image_size))
+        let touched = self.hooks().touches().vision;
+        (!touched).then(|| self.san.vision_state_shapes(image_size))
     }
 
     /// The parts of [`SanFeatures`], in order.
     fn features(&self, states: HiddenStates) -> Result<HiddenStates> {
-        let features = self.san.features(states)?;
+        let features = self.san.features(states, self.hooks())?;
         Ok(vec![features.queries, features.pixels, features.embeddings])
     }
 
     fn context_length(&self) -> usize {
-        self.san.config().text_config.max_position_embeddings
+        let most = self.san.config().text_config.max_position_embeddings;
+        most.saturating_sub(extra_tokens(self.hooks()))
     }
 
     fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch> {
-        TokenBatch::new(prompts, &self.san.config().text_config)
+        let tokens = TokenBatch::new(prompts, &self.san.config().text_config)?;
+        tokens.expect_at_most(self.context_length())
     }
 
+    /// The projected embedding, then the tapped states that the adapters read.
     fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
-        vec![self.san.encode_text(tokens).unsqueeze_dim(1)]
+        let (embedding, tapped) = self.san.encode_text(tokens, self.hooks());
+        embedding_states(embedding, tapped)
     }
 
     fn frozen_text(&self) -> bool {
-        !self.trains_clip()
+        !self.hooks().touches().text
     }
 
     fn condition_text(&self, states: HiddenStates) -> Result<HiddenStates> {
-        Ok(expect_states::<1>(states, "SAN's text states")?.into())
+        let embedding = adapted_embedding(states, self.hooks(), "SAN's text states")?;
+        Ok(vec![embedding.unsqueeze_dim(1)])
     }
 
     fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>> {
@@ -112,14 +123,9 @@ impl SegmentationModel for SanModel {
     /// In profile `paper` the parameters of the attention biases count as trained, as in the published code, but have no
     /// gradient.
     fn trains(&self, name: &str) -> bool {
-        // What the binary output does not depend on.
-        let dead = ["san.bg_embed", "san.clip.logit_scale"];
-        match self.method.kind {
-            MethodKind::Decoder => name.strip_prefix("san.").is_some_and(San::is_side),
-            MethodKind::Full => !dead.contains(&name),
-            MethodKind::Dense | MethodKind::Shallow | MethodKind::Lora | MethodKind::ZeroShot => {
-                false
-            }
+        match name.strip_prefix("san.") {
+            Some(name) => self.hooks().trains(part(name), name),
+            None => true,
         }
     }
 }
@@ -129,21 +135,26 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
+    use crate::methods::{DecoderConfig, DenseConfig, FullConfig, ShallowConfig};
     use crate::san::SanConfig;
 
     #[test]
-    fn methods_that_do_not_go_say_what_does() {
+    fn the_published_code_trains_the_side_network_alone() {
         let san = SanConfig::default().init(&Device::flex());
-        for (kind, profile) in [
-            (MethodKind::Dense, Profile::Default),
-            (MethodKind::Shallow, Profile::Paper),
-            (MethodKind::Full, Profile::Paper),
-        ] {
-            let method = MethodConfig {
-                kind,
-                profile,
-                ..MethodConfig::default()
-            };
+        let profile = Profile::Paper;
+        let shallow = ShallowConfig {
+            profile,
+            ..ShallowConfig::default()
+        };
+        let dense = DenseConfig {
+            profile,
+            ..DenseConfig::default()
+        };
+        let full = FullConfig {
+            profile,
+            ..FullConfig::default()
+        };
+        for method in [shallow.into(), dense.into(), full.into()] {
             let error = SanModel::new(&san, method, 0).unwrap_err();
             assert!(error.to_string().contains("\"decoder\""), "{error}");
         }
@@ -152,13 +163,9 @@ mod tests {
     #[test]
     fn the_side_network_is_trained() {
         let san = SanConfig::default().init(&Device::flex());
-        let method = MethodConfig {
-            kind: MethodKind::Decoder,
-            ..MethodConfig::default()
-        };
-        let mut model = SanModel { san, method };
-        assert_eq!(model.trained_parameters(), 8_219_058);
-        model.method.kind = MethodKind::ZeroShot;
-        assert_eq!(model.trained_parameters(), 0);
+        let model = |method| SanModel::new(&san, method, 0).unwrap();
+        let decoder = model(DecoderConfig::default().into());
+        assert_eq!(decoder.trained_parameters(), 8_219_058);
+        assert_eq!(model(MethodConfig::zero_shot()).trained_parameters(), 0);
     }
 }

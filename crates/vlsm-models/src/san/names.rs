@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::SanConfig;
 use crate::clip::openai;
-use crate::method::Profile;
+use crate::methods::Profile;
 use crate::tensor_file::HostTensor;
 
 type Tensors = BTreeMap<String, HostTensor>;

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::Clip;
+use crate::methods::{Adaptation, Tower};
 
 /// Embeds each query's mask with the last layers of CLIP's vision tower.
 ///
@@ -16,6 +17,7 @@ pub(super) fn recognise(
     first: usize,
     inputs: &[Tensor<3>],
     biases: Tensor<4>,
+    method: &dyn Adaptation,
 ) -> Tensor<3> {
     let [batch, _, queries, patches] = biases.dims();
     let layers = &clip.vision_model.layers()[first..];
@@ -25,9 +27,11 @@ pub(super) fn recognise(
     let tokens = layers
         .iter()
         .zip(inputs)
-        .fold(start, |tokens, (layer, input)| {
+        .enumerate()
+        .fold(start, |tokens, (index, (layer, input))| {
             let memory = input.clone().narrow(1, 1, patches);
-            layer.forward_reading(tokens, memory, biases.clone())
+            let adapters = method.layer(Tower::Vision, first + index);
+            layer.forward_reading(tokens, memory, biases.clone(), adapters)
         });
     let tokens = clip.vision_model.normalise_class(tokens);
     unit_length(clip.visual_projection.forward(tokens))

@@ -8,7 +8,7 @@ use super::config::{Fusion, SanConfig, SideConfig};
 use super::mask_decoder::MaskDecoder;
 use super::resize::bilinear;
 use crate::activation::Activation;
-use crate::adapter::LayerAdapters;
+use crate::methods::LayerAdapters;
 use crate::clip::{Encoder, EncoderConfig, EncoderLayerConfig, LayerNorm, resize_positions};
 
 /// timm's epsilon of a vision transformer's layer norms, and SAN's in the fusion.

@@ -184,7 +184,7 @@ impl FeatureCache {
             hash.update(&values);
         } else {
             // What is tapped may depend on it.
-            hash.update(format!("{:?}", model.method().profile).as_bytes());
+            hash.update(format!("{:?}", model.method().profile()).as_bytes());
         }
         let dtype = self.dtype.name();
         Ok(format!("{image_size}-{dtype}-{:032x}", hash.digest128()))

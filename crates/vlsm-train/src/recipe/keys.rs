@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use vlsm_models::{AdapterInit, Bottleneck, Statistics};
-
 use super::Recipe;
+use super::method::add_every_key;
 use crate::error::Result;
 
 /// The recipe with every optional key set, from which the known keys are read.
@@ -13,13 +12,6 @@ fn every_key() -> Result<toml::Table> {
     let path = || Some(PathBuf::from("x"));
     recipe.model.image_size = Some(1);
     recipe.method.init_from = path();
-    let method = &mut recipe.method.config;
-    method.bottleneck = Some(Bottleneck::All(1));
-    method.text_bottleneck = Some(Bottleneck::All(1));
-    method.layers = Some(vec![]);
-    method.text_layers = Some(vec![]);
-    method.init = Some(AdapterInit::Zero);
-    method.statistics = Some(Statistics::Running);
     recipe.data.eval_limit = Some(1);
     let data = &mut recipe.data.config;
     data.pool = vec![PathBuf::new()];
@@ -32,7 +24,9 @@ fn every_key() -> Result<toml::Table> {
     data.split.test_list = path();
     recipe.trainer.max_steps = Some(1);
     recipe.cache.dir = path();
-    recipe.to_table()
+    let mut table = recipe.to_table()?;
+    add_every_key(&mut table);
+    Ok(table)
 }
 
 pub(super) fn keys_of(table: &toml::Table, prefix: &str, keys: &mut Vec<String>) {

@@ -1,6 +1,7 @@
 //! Recipes: everything that determines a run, in one TOML file.
 
 mod keys;
+mod method;
 mod sections;
 mod validate;
 
@@ -13,6 +14,7 @@ use crate::loss::LossConfig;
 
 pub(crate) use keys::{EITHER, expect_known, set, unknown};
 use keys::{get, keys_of, read, within};
+pub(crate) use method::drop_foreign_keys;
 pub use sections::{
     CacheConfig, CacheDtype, CacheMode, DataSection, MethodSection, ModelConfig, OptimConfig,
     ScheduleKind, TrainerConfig,
@@ -66,6 +68,7 @@ impl Recipe {
         for text in overrides {
             set(&mut table, text)?;
         }
+        method::follow_kind(&mut table, overrides);
         Self::from_table(table)
     }
 
@@ -75,6 +78,7 @@ impl Recipe {
     /// As there.
     pub(crate) fn from_table(table: toml::Table) -> std::result::Result<Self, String> {
         expect_known(&table)?;
+        method::check(&table)?;
         let recipe = read(table.clone()).map_err(|(path, message)| {
             let (path, message) = within(&table, &path).unwrap_or((path, message));
             format!("`{path}`: {message}")

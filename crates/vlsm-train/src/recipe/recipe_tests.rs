@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use vlsm_models::{Bottleneck, LoraConfig, MethodConfig, ShallowConfig};
+
 use super::*;
 
 const LEAST: &str = "[model]\nbase = \"b\"\n[data]\nroot = \"d\"\n";
@@ -26,7 +28,7 @@ fn overrides_win() {
             "optim.lr=3e-4",
             "data.prompt=a large polyp",
             "data.eval_prompt=p1",
-            "method.kind=zero-shot",
+            "method.kind=shallow",
             "trainer.max_steps=7",
             "method.layers=[1, 2]",
         ],
@@ -35,7 +37,11 @@ fn overrides_win() {
     assert_eq!(recipe.optim.lr, 3e-4);
     assert_eq!(recipe.data.config.prompt.to_string(), "a large polyp");
     assert_eq!(recipe.trainer.max_steps, Some(7));
-    assert_eq!(recipe.method.config.layers, Some(vec![1, 2]));
+    let shallow = ShallowConfig {
+        layers: Some(vec![1, 2]),
+        ..ShallowConfig::default()
+    };
+    assert_eq!(recipe.method.config, shallow.into());
 }
 
 #[test]
@@ -79,6 +85,7 @@ fn wrong_values_name_the_key() {
             "`method.bottleneck`: expected a width, or a list",
         ),
         ("method.activation=swish", "`method.activation`"),
+        ("method.init_from=3", "`method.init_from`"),
         ("data.workers=many", "`data.workers`"),
     ] {
         let error = parse(LEAST, &[key]).unwrap_err();
@@ -86,6 +93,47 @@ fn wrong_values_name_the_key() {
     }
     assert!(parse("", &[]).unwrap_err().contains("model.base"));
     assert!(parse("[model\n", &[]).is_err());
+}
+
+#[test]
+fn keys_of_another_kind_name_the_kinds_that_have_them() {
+    for (overrides, parts) in [
+        (
+            vec!["method.projections=[\"key\"]"],
+            ["`method.projections` belongs to kind \"lora\"", "\"dense\""],
+        ),
+        (
+            vec!["method.kind=decoder", "method.layers=[1]"],
+            [
+                "`method.layers` belongs to kinds \"dense\", \"shallow\"",
+                "\"decoder\"",
+            ],
+        ),
+        (
+            vec!["method.statistics=batch"],
+            [
+                "`method.statistics` belongs to kinds \"decoder\", \"full\"",
+                "\"dense\"",
+            ],
+        ),
+    ] {
+        let error = parse(LEAST, &overrides).unwrap_err();
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    }
+}
+
+/// What a file sets for its kind of method is not for another one that an override chooses.
+#[test]
+fn another_kind_leaves_the_keys_of_the_files_kind() {
+    let text = format!("{LEAST}[method]\nbottleneck = 3\nconnection = \"parallel\"\n");
+    let recipe = parse(&text, &["method.kind=lora"]).unwrap();
+    let lora = LoraConfig {
+        bottleneck: Bottleneck::All(3),
+        ..LoraConfig::default()
+    };
+    assert_eq!(recipe.method.config, lora.into());
+    let recipe = parse(&text, &["method.kind=zero-shot"]).unwrap();
+    assert_eq!(recipe.method.config, MethodConfig::zero_shot());
 }
 
 #[test]

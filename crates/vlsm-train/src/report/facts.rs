@@ -4,22 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 use vlsm_data::Dataset;
-use vlsm_models::{MethodConfig, MethodKind};
 
 use crate::recipe::Recipe;
-
-/// A method in words: `dense adapters (vlc)`.
-pub fn method_name(method: &MethodConfig) -> String {
-    let towers = name(&method.towers);
-    match method.kind {
-        MethodKind::Dense => format!("dense adapters ({towers})"),
-        MethodKind::Shallow => format!("shallow adapters ({towers})"),
-        MethodKind::Lora => format!("LoRA ({towers})"),
-        MethodKind::Decoder => "decoder".into(),
-        MethodKind::Full => "full fine-tuning".into(),
-        MethodKind::ZeroShot => "zero-shot".into(),
-    }
-}
 
 /// A heading of what was done to which data set: `Dense adapters (vlc) on kvasir_polyp`.
 pub fn title(what: &str, root: &Path) -> String {
@@ -42,11 +28,9 @@ pub fn recipe_facts(
 ) -> Vec<(String, String)> {
     let (data, optim, trainer) = (&recipe.data.config, &recipe.optim, &recipe.trainer);
     let method = &recipe.method.config;
-    let mut in_words = method_name(method);
-    if method.has_adapters() {
-        for (key, value) in method.form() {
-            in_words += &format!(", {} {value}", key.replace('_', " "));
-        }
+    let mut in_words = method.label();
+    for (key, value) in method.form() {
+        in_words += &format!(", {} {value}", key.replace('_', " "));
     }
     let mut epochs = format!("at most {}", trainer.epochs);
     if let Some(steps) = trainer.max_steps {
@@ -55,7 +39,7 @@ pub fn recipe_facts(
     let mut facts = vec![
         ("Base", base.to_owned()),
         ("Method", in_words),
-        ("Profile", name(&method.profile)),
+        ("Profile", name(&method.profile())),
         ("Data set", dataset.root.display().to_string()),
         (
             "Images",
@@ -134,14 +118,5 @@ mod tests {
         assert_eq!(thousands(3_237_376), "3,237,376");
         assert_eq!(thousands(999), "999");
         assert_eq!(thousands(0), "0");
-    }
-
-    #[test]
-    fn methods_have_names() {
-        assert_eq!(
-            method_name(&MethodConfig::default()),
-            "dense adapters (vlc)"
-        );
-        assert_eq!(method_name(&MethodConfig::zero_shot()), "zero-shot");
     }
 }

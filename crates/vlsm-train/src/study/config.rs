@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 use vlsm_data::{PromptChoice, pool_names};
-use vlsm_models::{MethodKind, Profile};
+use vlsm_models::{MethodConfig, Profile};
 
 use super::{Cell, Entry, Study};
 use crate::error::{Result, TrainError};
@@ -140,7 +140,7 @@ impl Study {
 
     /// Tables never mix arithmetics.
     fn expect_one_profile(&self) -> Parsed<()> {
-        let profile = |cell: &Cell| cell.recipe.method.config.profile;
+        let profile = |cell: &Cell| cell.recipe.method.config.profile();
         let find = |wanted| self.cells.iter().find(|cell| profile(cell) == wanted);
         match (find(Profile::Paper), find(Profile::Default)) {
             (Some(paper), Some(default)) => Err(format!(
@@ -304,6 +304,11 @@ fn grid(file: &File, out: &Path, parts: [&Part; 3]) -> Parsed<Vec<Cell>> {
     for part in [parts[1], parts[2], parts[0]] {
         lay_recipe_over(&mut shared, &part.keys);
     }
+    // Shared keys of a method are for the kinds that have them; an entry's own are for its kind.
+    let own = parts[2].keys.get("method").and_then(Value::as_table);
+    recipe::drop_foreign_keys(&mut shared, |key| {
+        own.is_some_and(|own| own.contains_key(key))
+    });
     let recipe = Recipe::from_table(shared).map_err(told)?;
     if !recipe.trainer.test {
         return Err(told(
@@ -317,7 +322,7 @@ fn grid(file: &File, out: &Path, parts: [&Part; 3]) -> Parsed<Vec<Cell>> {
     } else {
         file.prompts.clone()
     };
-    let measured = recipe.method.config.kind == MethodKind::ZeroShot;
+    let measured = matches!(recipe.method.config, MethodConfig::ZeroShot(_));
     let seeds: Vec<Option<u64>> = if measured {
         vec![None]
     } else {

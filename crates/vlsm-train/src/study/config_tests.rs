@@ -1,6 +1,6 @@
 //! Tests of reading studies.
 
-use vlsm_models::Bottleneck;
+use vlsm_models::{Bottleneck, DenseConfig, LoraConfig};
 
 use super::*;
 
@@ -70,7 +70,11 @@ fn cells_are_the_grid() {
     let recipe = &cell.recipe;
     assert_eq!((recipe.optim.lr, recipe.trainer.epochs), (1e-3, 2));
     assert_eq!(recipe.trainer.seed, 41);
-    assert_eq!(recipe.method.config.bottleneck, Some(Bottleneck::All(8)));
+    let dense = DenseConfig {
+        bottleneck: Bottleneck::All(8),
+        ..DenseConfig::default()
+    };
+    assert_eq!(recipe.method.config, dense.into());
     assert_eq!(study.cells[6].recipe.optim.lr, 1e-5);
     assert_eq!(study.methods[1].title, "dense adapters");
     assert_eq!(study.cells[8].members, ["kvasir_polyp", "endoscopy"]);
@@ -89,6 +93,29 @@ fn prompts_are_those_of_training_and_evaluation() {
     assert_eq!(evaluated(&[]), [None, Some("p1".into())]);
     let set = evaluated(&["recipe.data.eval_prompt=p6"]);
     assert_eq!(set, [Some("p6".into()), Some("p6".into())]);
+}
+
+/// Keys of a method in the shared recipe are for the kinds that have them; in an entry they must be the kind's own.
+#[test]
+fn shared_keys_are_for_the_methods_that_have_them() {
+    let lora = "method.kind = \"lora\"";
+    let text = STUDY
+        .replace("bottleneck = 8", "bottleneck = 8\nconnection = \"parallel\"")
+        .replace("method.kind = \"dense\"", lora);
+    let study = parse(&text, &[]).unwrap();
+    let methods = study.cells.iter().map(|cell| &cell.recipe.method.config);
+    let methods: Vec<_> = methods.collect();
+    let expected = LoraConfig {
+        bottleneck: Bottleneck::All(8),
+        ..LoraConfig::default()
+    };
+    assert_eq!(*methods[0], MethodConfig::zero_shot());
+    assert_eq!(*methods[2], expected.into());
+    let text = text.replace(lora, &format!("{lora}\nmethod.sublayers = \"mlp\""));
+    let error = parse(&text, &[]).unwrap_err();
+    for part in ["tiny/dense", "`method.sublayers` belongs to kind \"dense\""] {
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[test]

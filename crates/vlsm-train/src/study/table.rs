@@ -166,7 +166,7 @@ impl<'a> Tables<'a> {
             false => format!("{done} of {all} runs are done."),
         };
         if let Some(cell) = study.cells.first() {
-            let profile = format!("{:?}", cell.recipe.method.config.profile).to_lowercase();
+            let profile = format!("{:?}", cell.recipe.method.config.profile()).to_lowercase();
             lead += &format!(" Profile {profile}.");
         }
         let mut sheets = vec![self.scores("Scores", |line| &line.headline)];

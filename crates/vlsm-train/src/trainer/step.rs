@@ -140,7 +140,7 @@ fn gradients<M: SegmentationModel>(
     }
     let logits = model.decode(&features, text)?;
     let Targets { target, valid } = Targets::new(part, &model.device());
-    let profile = setup.recipe.method.config.profile;
+    let profile = setup.recipe.method.config.profile();
     let loss = dice_ce(logits, target, valid, profile, setup.recipe.loss);
     let value = f64::from(loss.clone().inner().into_scalar::<f32>());
     if !value.is_finite() {

@@ -278,7 +278,7 @@ impl Args {
     ) -> Result<Evaluation> {
         let (tokenizer, preprocessing) = (segmenter.tokenizer(), segmenter.preprocessing());
         let config = EvalConfig {
-            profile: segmenter.model().method().profile,
+            profile: segmenter.model().method().profile(),
             masks: self.masks.as_deref(),
             ..EvalConfig::new(recipe, dataset, tokenizer, preprocessing)
         };

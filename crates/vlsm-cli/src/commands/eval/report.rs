@@ -7,7 +7,7 @@ use burn::module::Module;
 use vlsm::Segmenter;
 use vlsm_data::{Dataset, Sample, Split};
 use vlsm_models::SegmentationModel;
-use vlsm_train::report::{method_name, oracle, pick_cases, predict_cases, title};
+use vlsm_train::report::{oracle, pick_cases, predict_cases, title};
 use vlsm_train::{Evaluation, Recipe, Report, ReportRun, SemanticMetrics, peak_memory};
 
 /// What was evaluated.
@@ -26,7 +26,7 @@ impl Evaluated<'_> {
     /// Writes the report.
     pub(super) fn write_report(&self, evaluation: Evaluation, file: &Path) -> Result<()> {
         let model = self.segmenter.model();
-        let method = method_name(model.method());
+        let method = model.method().label();
         let set = evaluation.rows.first().map_or("", |row| row.set.as_str());
         let (set, metrics) = (set.to_owned(), evaluation.of_set(set));
         let run = ReportRun {
@@ -68,7 +68,7 @@ impl Evaluated<'_> {
         file: &Path,
     ) -> Result<()> {
         let model = self.segmenter.model();
-        let method = method_name(model.method());
+        let method = model.method().label();
         let report = Report {
             title: title(&method, &self.dataset.root),
             lead: format!(

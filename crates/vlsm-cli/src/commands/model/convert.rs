@@ -58,7 +58,7 @@ pub(crate) struct ExportArgs {
 impl ExportArgs {
     pub(super) fn run(self) -> Result<()> {
         let adapter = AdapterFile::read(&self.adapter)?;
-        if adapter.method.has_adapters() && !adapter.method.as_published() {
+        if !adapter.method.as_published() {
             note(
                 "note: this adapter was not trained as published (profile, layers or form differ); \
                  the published code computes something else with these parameters",

@@ -76,10 +76,14 @@ impl Serialize for Counts {
     }
 }
 
+/// What names of a base's parameters start with in adapter files.
+const NETWORKS: [&str; 3] = ["clipseg.", "san.", "cris."];
+
 /// The part of a base that a parameter belongs to, by its name.
 fn part(name: &str) -> &'static str {
-    let networks = ["clipseg.", "san.", "cris."].iter();
-    let mut networks = networks.filter_map(|network| name.strip_prefix(network));
+    let mut networks = NETWORKS
+        .iter()
+        .filter_map(|network| name.strip_prefix(network));
     let name = networks.next().unwrap_or(name);
     if name.starts_with("clip.vision_model.") || name.starts_with("backbone.visual.") {
         "vision tower"
@@ -205,21 +209,18 @@ impl AdapterInfo {
         let adapter = AdapterFile::read(path)?;
         let mut parameters = Counts::default();
         for (name, tensor) in &adapter.tensors {
-            let group = if adapter.method.has_adapters() {
-                name.split('.').next().unwrap_or(name)
-            } else {
+            let of_base = NETWORKS.iter().any(|network| name.starts_with(network));
+            let group = if of_base {
                 part(name)
+            } else {
+                name.split('.').next().unwrap_or(name)
             };
             parameters.add(group, tensor.data.len());
-        }
-        let mut method = adapter.method;
-        if method.has_adapters() {
-            method.bottleneck = Some(method.bottleneck());
         }
         Ok(Self {
             kind: "adapter",
             file: path.into(),
-            method,
+            method: adapter.method,
             base: adapter.base,
             total_parameters: parameters.total(),
             parameters,
@@ -227,16 +228,18 @@ impl AdapterInfo {
     }
 
     fn text(&self) -> String {
-        let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
         let method = &self.method;
+        let profile = format!("{:?}", method.profile()).to_lowercase();
         let mut rows = vec![
             ("adapter", self.file.display().to_string()),
-            ("method", word(&method.kind)),
-            ("profile", word(&method.profile)),
+            ("method", method.kind().to_owned()),
+            ("profile", profile),
         ];
-        if method.has_adapters() {
-            rows.push(("towers", word(&method.towers)));
-            let form = method.form();
+        if let Some(towers) = method.towers() {
+            rows.push(("towers", towers.name().to_owned()));
+        }
+        let form = method.form();
+        if !form.is_empty() {
             let form = form.iter().map(|(key, value)| format!("{key} {value}"));
             rows.push(("adapters", form.collect::<Vec<_>>().join(", ")));
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use vlsm_data::write_atomic_bytes;
 use vlsm_models::tensor_file::{self, WrittenAs};
-use vlsm_models::{AdapterFile, Base, MethodKind, NetworkConfig, Profile, weights};
+use vlsm_models::{AdapterFile, Base, MethodConfig, NetworkConfig, Profile, weights};
 
 use crate::commands::shared::{make_folder, to_json};
 use crate::output::{print, thousands};
@@ -39,20 +39,6 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<()> {
         let mut trained = AdapterFile::read(&self.trained)?;
-        let lora = trained.method.kind == MethodKind::Lora;
-        let blocks = trained.method.has_adapters() && !lora;
-        if blocks || lora && trained.method.towers.conditional() {
-            bail!(
-                "`{}` holds adapter blocks, which are no part of a CLIPSeg{}; keep it beside its \
-                 base and name both (--base, --adapter)",
-                self.trained.display(),
-                if lora {
-                    " (LoRA with `towers = \"vlc\"` has one on the text embedding, with \"vl\" none)"
-                } else {
-                    ""
-                }
-            );
-        }
         let base = Base::load(&self.base, &vlsm_models::device("cpu")?)?;
         trained.check_base(&base.identity)?;
         let mut preprocessing = base.preprocessing.clone();
@@ -61,7 +47,7 @@ impl Args {
         // The taps that it was trained with are its own from now on.
         if let NetworkConfig::ClipSeg(config) = &mut config
             && let Some(published) = config.published_taps.take()
-            && trained.method.profile == Profile::Paper
+            && trained.method.profile() == Profile::Paper
         {
             config.extract_layers = published;
         }
@@ -75,12 +61,25 @@ impl Args {
         }
         let mut tensors = weights::export(&base.network, |_| true);
         let count = trained.tensors.len();
-        if let (NetworkConfig::ClipSeg(config), true) = (&config, lora) {
-            trained.fold_lora(config, &mut tensors)?;
+        let shape = base.network.config().shape(trained.method.profile());
+        trained.fold(&shape, &mut tensors)?;
+        let prefix = base.network.prefix();
+        if trained.tensors.keys().any(|name| !name.starts_with(prefix)) {
+            bail!(
+                "`{}` holds adapter blocks, which are no part of a {}{}; keep it beside its base and name both (--base, \
+                 --adapter)",
+                self.trained.display(),
+                shape.name,
+                if matches!(trained.method, MethodConfig::Lora(_)) {
+                    " (LoRA with `towers = \"vlc\"` has one on the text embedding, with \"vl\" none)"
+                } else {
+                    ""
+                }
+            );
         }
         for (name, tensor) in trained.tensors {
             let there = name
-                .strip_prefix(base.network.prefix())
+                .strip_prefix(prefix)
                 .and_then(|name| tensors.get_mut(name));
             match there {
                 Some(there) if there.shape == tensor.shape => *there = tensor,

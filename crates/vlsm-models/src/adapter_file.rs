@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{ModelError, Result};
 use crate::files::{BaseIdentity, fingerprint};
-use crate::method::{Bottleneck, MethodConfig, MethodKind, Profile, Towers};
+use crate::methods::{
+    BaseShape, Bottleneck, DecoderConfig, DenseConfig, MethodConfig, Profile, ShallowConfig, Tensors, Towers,
+};
 use crate::tensor_file::{self, HostTensor};
 
 /// Trained parameters with their published names, the method and the base they belong to.
@@ -103,6 +105,22 @@ impl AdapterFile {
         )?)
     }
 
+    /// Takes what changes matrices of a base out of the file and adds it to `tensors`, the base's, so that the base computes
+    /// what it did with the file.
+    ///
+    /// # Errors
+    /// If a change does not fit. The file and `tensors` are then of no more use.
+    pub fn fold(&mut self, base: &BaseShape, tensors: &mut Tensors) -> Result<()> {
+        let folded = self.method.fold(base, &mut self.tensors, tensors);
+        folded.map_err(|error| match error {
+            ModelError::Method(message) => ModelError::Adapter {
+                path: self.path.clone(),
+                message,
+            },
+            other => other,
+        })
+    }
+
     /// Checks that the file belongs to a base.
     ///
     /// # Errors
@@ -186,11 +204,11 @@ fn base_parameters(path: &Path, base: BTreeMap<String, HostTensor>) -> Result<Ad
     Ok(AdapterFile {
         path: path.into(),
         tensors,
-        method: MethodConfig {
-            kind: MethodKind::Decoder,
+        method: DecoderConfig {
             profile: Profile::Paper,
-            ..MethodConfig::default()
-        },
+            ..DecoderConfig::default()
+        }
+        .into(),
         base: None,
         image_size: None,
     })
@@ -208,14 +226,11 @@ fn infer(tensors: &BTreeMap<String, HostTensor>) -> std::result::Result<MethodCo
             .get(&format!("{block}.fc1.weight"))
             .and_then(|tensor| tensor.shape.first().copied())
     };
-    let (kind, list, text) = if blocks("v_attn_adapters") > 0 {
-        (MethodKind::Dense, "v_attn_adapters", "l_attn_adapters")
+    let dense = blocks("v_attn_adapters") > 0;
+    let (list, text) = if dense {
+        ("v_attn_adapters", "l_attn_adapters")
     } else if blocks("vision_extract_adapters") > 0 {
-        (
-            MethodKind::Shallow,
-            "vision_extract_adapters",
-            "text_extract_adapters",
-        )
+        ("vision_extract_adapters", "text_extract_adapters")
     } else {
         return Err(format!(
             "its tensors have no published names; the first is `{}`",
@@ -235,12 +250,29 @@ fn infer(tensors: &BTreeMap<String, HostTensor>) -> std::result::Result<MethodCo
             ));
         }
     };
-    Ok(MethodConfig {
-        kind,
+    let profile = Profile::Paper;
+    let cond_bottleneck = hidden("cond_adapter");
+    let bottleneck = hidden(&format!("{list}.0")).map(Bottleneck::All);
+    if dense {
+        let default = DenseConfig::default();
+        let bottleneck = bottleneck.unwrap_or_else(|| default.bottleneck.clone());
+        return Ok(DenseConfig {
+            towers,
+            bottleneck,
+            cond_bottleneck,
+            profile,
+            ..default
+        }
+        .into());
+    }
+    let default = ShallowConfig::default();
+    let bottleneck = bottleneck.unwrap_or_else(|| default.bottleneck.clone());
+    Ok(ShallowConfig {
         towers,
-        bottleneck: hidden(&format!("{list}.0")).map(Bottleneck::All),
-        cond_bottleneck: hidden("cond_adapter").unwrap_or(256),
-        profile: Profile::Paper,
-        ..MethodConfig::default()
-    })
+        bottleneck,
+        cond_bottleneck,
+        profile,
+        ..default
+    }
+    .into())
 }

@@ -1,19 +1,36 @@
-//! Random initialisation of adapters.
+//! How adapters start, from a seed, the same on every machine.
 
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use rand::SeedableRng;
 use rand::distr::Distribution;
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
+use serde::{Deserialize, Serialize};
 
 use crate::init::{fan_in, torch_default};
-use crate::method::AdapterInit;
 use crate::weights::{self, for_each_parameter};
 
-/// Adapters initialised by `seed`.
-pub(crate) fn initialised<M: Module>(adapters: M, init: AdapterInit, seed: u64) -> M {
+/// How adapters start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdapterInit {
+    /// The last layer is zero, the first as PyTorch's linear layers: an adapter changes nothing at first.
+    Zero,
+    /// Matrices from N(0, 0.01^2) cut at two deviations, biases zero (Houlsby et al. 2019).
+    NearZero,
+    /// Both layers as PyTorch's linear layers.
+    Random,
+}
+
+/// Adapters with their first values. `is_last` tells the last layer of an adapter, by its name.
+pub(super) fn initialise<M: Module>(
+    adapters: M,
+    init: AdapterInit,
+    seed: u64,
+    is_last: impl Fn(&str) -> bool,
+) -> M {
     let mut fan_ins = BTreeMap::new();
     for_each_parameter(&adapters, |name, shape| {
         if let Some(layer) = name.strip_suffix(".weight") {
@@ -24,14 +41,13 @@ pub(crate) fn initialised<M: Module>(adapters: M, init: AdapterInit, seed: u64) 
     weights::fill(adapters, |name, shape| {
         let count = shape.iter().product();
         let (layer, field) = name.rsplit_once('.')?;
-        // The last layer of a block, or of a low-rank change.
-        let last = layer.ends_with(".fc2") || layer.ends_with(".b");
+        // Values are drawn for layers that start at zero too, so that the others do not depend on `init`.
         let values = match (init, field) {
             (AdapterInit::NearZero, "bias") => vec![0.0; count],
             (AdapterInit::NearZero, _) => near_zero(count, &mut rng),
             _ => torch_default(count, *fan_ins.get(layer)?, &mut rng),
         };
-        Some(if init == AdapterInit::Zero && last {
+        Some(if init == AdapterInit::Zero && is_last(layer) {
             vec![0.0; count]
         } else {
             values

@@ -1,0 +1,124 @@
+//! What a method can do to a model: the hooks that towers and models call.
+
+use std::fmt::Debug;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::{AdapterBlock, LoraLayer};
+
+/// One of the two towers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tower {
+    /// The vision tower.
+    Vision,
+    /// The text tower.
+    Text,
+}
+
+/// The part of a base that a parameter belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The vision tower, with its projection where the logits depend on it.
+    Vision {
+        /// The transformer layer, from 0; `None` for embeddings and whatever else is outside of layers.
+        layer: Option<usize>,
+    },
+    /// The text tower and its projection.
+    Text {
+        /// The transformer layer, from 0; `None` for embeddings, the final norm and the projection.
+        layer: Option<usize>,
+    },
+    /// What makes masks of the towers' states: CLIPSeg's decoder, SAN's side network, CRIS's neck, decoder and projector.
+    Decoder,
+    /// Parameters that no gradient reaches: the logits do not depend on them, or they are running statistics.
+    Untrained,
+}
+
+impl Part {
+    /// The transformer layer in a parameter's name, such as 3 in `encoder.layers.3.mlp.fc1.bias`.
+    pub(crate) fn layer_in(name: &str) -> Option<usize> {
+        let (_, rest) = name.split_once("encoder.layers.")?;
+        rest.split('.').next()?.parse().ok()
+    }
+}
+
+/// What a method changes in training. States of what it leaves alone are those of the base and can be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Touches {
+    /// Something that the vision tower's states depend on.
+    pub vision: bool,
+    /// Something that the text tower's states depend on, its projection included.
+    pub text: bool,
+    /// The base's decoder.
+    pub decoder: bool,
+}
+
+/// What a method adds inside one layer of a tower.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LayerAdapters<'a> {
+    /// The block on the attention sublayer.
+    pub attention: Option<&'a AdapterBlock>,
+    /// The block on the MLP sublayer.
+    pub mlp: Option<&'a AdapterBlock>,
+    /// Changes of the layer's weight matrices.
+    pub lora: Option<&'a LoraLayer>,
+}
+
+/// A method at work in a model. Each hook is called at one point of every model and does nothing by default, so a method
+/// implements only what it changes.
+pub trait Adaptation: Debug {
+    /// What the method changes in training. Must cover whatever the other hooks do.
+    fn touches(&self) -> Touches {
+        Touches::default()
+    }
+
+    /// Whether a parameter of the base is trained. Parameters that the method adds always are.
+    fn trains(&self, _part: Part, _name: &str) -> bool {
+        false
+    }
+
+    /// Extra tokens `[count, width]` that enter a layer of a tower, the same for each image or prompt.
+    ///
+    /// For layer 0 they join the input, in the text tower between the start token and the words, before positions are
+    /// added (CoOp, Zhou et al. 2022); in the vision tower after the patches, behind position embeddings and before CLIP's
+    /// norm (MaPLe, Khattak et al. 2023). For a deeper layer they replace the extra tokens that come out of the layer
+    /// before it (VPT-deep, Jia et al. 2022). The tower drops them from every state that it returns.
+    fn tokens(&self, _tower: Tower, _layer: usize) -> Option<Tensor<2>> {
+        None
+    }
+
+    /// Blocks and weight changes in a layer of a tower.
+    fn layer(&self, _tower: Tower, _layer: usize) -> LayerAdapters<'_> {
+        LayerAdapters::default()
+    }
+
+    /// A vision state `[batch, tokens, width]` on its way to the decoder; `tap` is its number in
+    /// [`BaseShape::taps`](super::BaseShape::taps).
+    fn tap(&self, _tap: usize, state: Tensor<3>) -> Tensor<3> {
+        state
+    }
+
+    /// The layers of the text tower whose states [`text_embedding`](Self::text_embedding) takes.
+    fn text_taps(&self) -> &[usize] {
+        &[]
+    }
+
+    /// The projected text embedding `[prompts, projection]` on its way to the decoder. `tapped` are the text states
+    /// `[prompts, width]` after the layers of [`text_taps`](Self::text_taps), at the token that is pooled.
+    fn text_embedding(&self, embedding: Tensor<2>, _tapped: Vec<Tensor<2>>) -> Tensor<2> {
+        embedding
+    }
+}
+
+/// Number of extra tokens in a text, which the context has to hold besides the prompt.
+pub(crate) fn extra_tokens(method: &dyn Adaptation) -> usize {
+    let tokens = method.tokens(Tower::Text, 0);
+    tokens.map_or(0, |tokens| tokens.dims()[0])
+}
+
+/// A base as it is: no hook does anything and nothing is trained.
+#[derive(Module, Debug, Default)]
+pub struct Unadapted;
+
+impl Adaptation for Unadapted {}

@@ -1,0 +1,78 @@
+//! Training of the decoder alone. For CLIPSeg this is what the published table calls end-to-end.
+
+use burn::module::Module;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::statistics::{Statistics, expect_batch_norm};
+use super::{Adaptation, BaseShape, Method, Part, Profile, Touches};
+use crate::error::Result;
+
+/// Method `decoder`: the pretrained decoder is trained and the towers are frozen. For a SAN this is its side network, for a
+/// CRIS all but CLIP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DecoderConfig {
+    /// Whose arithmetic: `paper` is the published code's, `default` the corrected one. Default `"default"`.
+    pub profile: Profile,
+    /// CRIS: what batch normalisation uses in training, `batch` or `running` statistics. Default `"running"`, in profile
+    /// `paper` `"batch"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<Statistics>,
+}
+
+impl Default for DecoderConfig {
+    fn default() -> Self {
+        Self {
+            profile: Profile::Default,
+            statistics: None,
+        }
+    }
+}
+
+impl DecoderConfig {
+    pub(super) fn build(
+        &self,
+        base: &BaseShape,
+        _seed: u64,
+        _device: &Device,
+    ) -> Result<TrainedDecoder> {
+        expect_batch_norm(self.statistics, base)?;
+        Ok(TrainedDecoder)
+    }
+}
+
+impl Method for DecoderConfig {
+    fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    fn label(&self) -> String {
+        "decoder".into()
+    }
+
+    fn statistics(&self) -> Statistics {
+        Statistics::or_default(self.statistics, self.profile)
+    }
+
+    fn as_published(&self) -> bool {
+        true
+    }
+}
+
+/// A trained decoder. Has no parameters of its own.
+#[derive(Module, Debug)]
+pub struct TrainedDecoder;
+
+impl Adaptation for TrainedDecoder {
+    fn touches(&self) -> Touches {
+        Touches {
+            decoder: true,
+            ..Touches::default()
+        }
+    }
+
+    fn trains(&self, part: Part, _name: &str) -> bool {
+        part == Part::Decoder
+    }
+}

@@ -1,0 +1,341 @@
+//! Fine-tuning methods: what of a model is trained, and how.
+//!
+//! A method is one file here: its section of a recipe (`…Config`, with [`Method`]), the parameters that it adds, and its
+//! hooks ([`Adaptation`]). To add one, write the file and add its line to the table at the end of this module. Methods know
+//! a base by its [`BaseShape`] alone, so a method works on every architecture that has what it needs.
+
+mod adaptation;
+mod block;
+mod decoder;
+mod dense;
+mod full;
+mod init;
+mod keys;
+mod lora;
+mod shallow;
+mod shape;
+mod sites;
+mod statistics;
+mod zero_shot;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub(crate) use adaptation::extra_tokens;
+pub use adaptation::{Adaptation, LayerAdapters, Part, Touches, Tower, Unadapted};
+pub use block::{AdapterBlock, Connection};
+pub use decoder::{DecoderConfig, TrainedDecoder};
+pub use dense::{DenseAdapters, DenseConfig, Sublayers};
+pub use full::{FullConfig, TrainedNetwork};
+pub use init::AdapterInit;
+pub use keys::KeyError;
+pub(crate) use lora::changed;
+pub use lora::{LoraAdapters, LoraConfig, LoraLayer, LowRank, Projection};
+pub use shallow::{ShallowAdapters, ShallowConfig};
+pub use shape::{BaseShape, TowerShape};
+pub use sites::{AdapterSites, Bottleneck, Towers};
+pub use statistics::Statistics;
+pub use zero_shot::ZeroShotConfig;
+
+use self::sites::{COND_BOTTLENECK, Placement};
+use crate::error::{ModelError, Result};
+use crate::tensor_file::HostTensor;
+
+/// Tensors by their names in files.
+pub type Tensors = BTreeMap<String, HostTensor>;
+
+/// Whose arithmetic: that of the published code, faults included, or what is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// The published code's.
+    Paper,
+    /// The correct one.
+    Default,
+}
+
+/// A method's section of a recipe.
+pub trait Method: Debug {
+    /// Whose arithmetic.
+    fn profile(&self) -> Profile;
+
+    /// The method in words, such as `dense adapters (vlc)`.
+    fn label(&self) -> String;
+
+    /// The parts that have adapters; `None` for a method without.
+    fn towers(&self) -> Option<Towers> {
+        None
+    }
+
+    /// What batch normalisation uses in training.
+    fn statistics(&self) -> Statistics {
+        Statistics::Running
+    }
+
+    /// Whether the published code computes the same with the trained parameters.
+    fn as_published(&self) -> bool {
+        false
+    }
+
+    /// Adds to a base's `tensors` what `trained` tensors change of them, and takes these out of `trained`, so that the base
+    /// then computes what it did with them. What remains in `trained` are parameters of the base, or adapters that are no
+    /// part of a base.
+    ///
+    /// # Errors
+    /// If a tensor is missing or does not fit. `trained` and `tensors` are then of no more use.
+    fn fold(
+        &self,
+        _base: &BaseShape,
+        _trained: &mut Tensors,
+        _tensors: &mut Tensors,
+    ) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn error<T>(message: String) -> Result<T> {
+    Err(ModelError::Method(message))
+}
+
+/// Refuses a `scale` that turns a change off.
+fn check_scale(scale: f64) -> Result<()> {
+    if scale.is_finite() && scale != 0.0 {
+        return Ok(());
+    }
+    error(format!(
+        "`scale` is {scale}; it must be a number other than 0"
+    ))
+}
+
+impl MethodConfig {
+    /// Reads a method's keys and values, as in a recipe's `[method]`. Without `kind` it is "dense".
+    ///
+    /// # Errors
+    /// If a key is not one of the kind's, or its value is wrong; names the key.
+    pub fn read(mut keys: Map<String, Value>) -> std::result::Result<Self, KeyError> {
+        let kind = match keys.remove("kind") {
+            None => "dense".to_owned(),
+            Some(Value::String(kind)) => kind,
+            Some(other) => other.to_string(),
+        };
+        let Some(known) = Self::keys_of(&kind) else {
+            let kinds = Self::KINDS.map(|kind| format!("\"{kind}\"")).join(", ");
+            let message = format!("unknown kind \"{kind}\"; the kinds are {kinds}");
+            return Err(KeyError::value("kind", &message));
+        };
+        match keys.keys().find(|key| !known.contains(&key.as_str())) {
+            Some(key) => Err(KeyError::foreign(key, &kind, &Self::kinds_with(key), known)),
+            None => Self::read_kind(&kind, keys),
+        }
+    }
+
+    /// The kinds that have a key besides `kind` itself.
+    pub fn kinds_with(key: &str) -> Vec<&'static str> {
+        let kinds = Self::KINDS.into_iter();
+        let has = |kind: &&str| Self::keys_of(kind).is_some_and(|keys| keys.contains(&key));
+        kinds.filter(has).collect()
+    }
+
+    /// All keys of all kinds.
+    pub fn all_keys() -> Vec<&'static str> {
+        let kinds = Self::KINDS.into_iter();
+        let mut keys: Vec<&str> = kinds.filter_map(Self::keys_of).flatten().copied().collect();
+        keys.push("kind");
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// Nothing trained.
+    pub fn zero_shot() -> Self {
+        ZeroShotConfig::default().into()
+    }
+
+    /// Whose arithmetic.
+    pub fn profile(&self) -> Profile {
+        self.section().profile()
+    }
+
+    /// The method in words, such as `dense adapters (vlc)`.
+    pub fn label(&self) -> String {
+        self.section().label()
+    }
+
+    /// The parts that have adapters; `None` for a method without.
+    pub fn towers(&self) -> Option<Towers> {
+        self.section().towers()
+    }
+
+    /// What batch normalisation uses in training.
+    pub fn statistics(&self) -> Statistics {
+        self.section().statistics()
+    }
+
+    /// Whether the published code computes the same with the trained parameters.
+    pub fn as_published(&self) -> bool {
+        self.section().as_published()
+    }
+
+    /// See [`Method::fold`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn fold(
+        &self,
+        base: &BaseShape,
+        trained: &mut Tensors,
+        tensors: &mut Tensors,
+    ) -> Result<()> {
+        self.section().fold(base, trained, tensors)
+    }
+
+    /// The keys that say how the method is set up, with their values: the bottleneck, and what is set to something else
+    /// than by default.
+    pub fn form(&self) -> Vec<(String, String)> {
+        let fields = |method: &Self| match serde_json::to_value(method) {
+            Ok(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        };
+        let default = Self::of_kind(self.kind()).map(|default| fields(&default));
+        let default = default.unwrap_or_default();
+        fields(self)
+            .into_iter()
+            .filter(|(key, value)| {
+                !["kind", "towers", "profile"].contains(&key.as_str())
+                    && (key == "bottleneck" || default.get(key) != Some(value))
+            })
+            .map(|(key, value)| {
+                let value = match value {
+                    Value::String(word) => word,
+                    other => other.to_string().replace('"', "").replace(',', ", "),
+                };
+                (key, value)
+            })
+            .collect()
+    }
+}
+
+impl Default for MethodConfig {
+    fn default() -> Self {
+        Self::Dense(DenseConfig::default())
+    }
+}
+
+impl<'de> Deserialize<'de> for MethodConfig {
+    fn deserialize<D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<Self, D::Error> {
+        let keys = Map::deserialize(deserializer)?;
+        Self::read(keys).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The enums over all methods, from a table of them: kind, section of a recipe, parameters.
+macro_rules! methods {
+    ($($(#[$doc:meta])* $kind:literal => $name:ident($config:ident, $parameters:ident),)*) => {
+        /// A method: what is trained, and how. In a recipe `kind` says which of these it is; its other keys are those of
+        /// the kind alone.
+        #[derive(Debug, Clone, PartialEq, Serialize)]
+        #[serde(tag = "kind")]
+        pub enum MethodConfig {
+            $($(#[$doc])* #[serde(rename = $kind)] $name($config),)*
+        }
+
+        /// A method at work: the parameters that it adds to a model, and its hooks.
+        #[derive(Module, Debug)]
+        #[allow(clippy::large_enum_variant)]
+        pub enum Adapters {
+            $($(#[$doc])* $name($parameters),)*
+        }
+
+        impl MethodConfig {
+            /// The kinds of methods, as recipes name them.
+            pub const KINDS: [&'static str; [$($kind),*].len()] = [$($kind),*];
+
+            /// The kind, as recipes name it.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => $kind,)*
+                }
+            }
+
+            /// A method with the defaults of a kind; `None` if there is no such kind.
+            pub fn of_kind(kind: &str) -> Option<Self> {
+                match kind {
+                    $($kind => Some(Self::$name($config::default())),)*
+                    _ => None,
+                }
+            }
+
+            fn keys_of(kind: &str) -> Option<&'static [&'static str]> {
+                match kind {
+                    $($kind => Some(keys::of::<$config>()),)*
+                    _ => None,
+                }
+            }
+
+            fn read_kind(kind: &str, keys: Map<String, Value>) -> std::result::Result<Self, KeyError> {
+                match kind {
+                    $($kind => keys::read(keys).map(Self::$name),)*
+                    _ => Err(KeyError::value("kind", "unknown kind")),
+                }
+            }
+
+            fn section(&self) -> &dyn Method {
+                match self {
+                    $(Self::$name(config) => config,)*
+                }
+            }
+        }
+
+        $(impl From<$config> for MethodConfig {
+            fn from(config: $config) -> Self {
+                Self::$name(config)
+            }
+        })*
+
+        impl Adapters {
+            /// A method's parameters for a base, initialised by `seed`.
+            ///
+            /// # Errors
+            /// If the method does not fit the base.
+            pub fn new(
+                method: &MethodConfig,
+                base: &BaseShape,
+                seed: u64,
+                device: &Device,
+            ) -> Result<Self> {
+                match method {
+                    $(MethodConfig::$name(config) => config.build(base, seed, device).map(Self::$name),)*
+                }
+            }
+
+            /// The method's hooks.
+            pub fn hooks(&self) -> &dyn Adaptation {
+                match self {
+                    $(Self::$name(parameters) => parameters,)*
+                }
+            }
+        }
+    };
+}
+
+methods! {
+    /// Adapters inside the towers' layers; everything pretrained is frozen.
+    "dense" => Dense(DenseConfig, DenseAdapters),
+    /// Adapters between the towers and the decoder; everything pretrained is frozen.
+    "shallow" => Shallow(ShallowConfig, ShallowAdapters),
+    /// Low-rank changes of matrices in the towers' layers; everything pretrained is frozen.
+    "lora" => Lora(LoraConfig, LoraAdapters),
+    /// The pretrained decoder is trained and the towers are frozen.
+    "decoder" => Decoder(DecoderConfig, TrainedDecoder),
+    /// Everything that the logits depend on is trained.
+    "full" => Full(FullConfig, TrainedNetwork),
+    /// Nothing is trained.
+    "zero-shot" => ZeroShot(ZeroShotConfig, Unadapted),
+}
