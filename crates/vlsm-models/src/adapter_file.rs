@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::error::{ModelError, Result};
 use crate::files::{BaseIdentity, fingerprint};
 use crate::methods::{
-    BaseShape, Bottleneck, DecoderConfig, DenseConfig, MethodConfig, Profile, ShallowConfig, Tensors, Towers,
+    BaseShape, Bottleneck, DecoderConfig, DenseConfig, MethodConfig, Profile, ShallowConfig,
+    Tensors, Towers,
 };
 use crate::tensor_file::{self, HostTensor};
 

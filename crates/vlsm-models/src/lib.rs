@@ -37,9 +37,9 @@ pub use cris::CrisConfig;
 pub use error::{ModelError, Result};
 pub use files::{BaseIdentity, fingerprint};
 pub use methods::{
-    AdapterInit, Adapters, BaseShape, Bottleneck, Connection, DecoderConfig, DenseConfig, FullConfig,
-    LoraConfig, MethodConfig, Profile, Projection, ShallowConfig, Statistics, Sublayers, Towers,
-    ZeroShotConfig,
+    AdapterInit, Adapters, BaseShape, Bottleneck, Connection, DecoderConfig, DenseConfig,
+    FullConfig, LoraConfig, MethodConfig, Profile, Projection, ShallowConfig, Statistics,
+    Sublayers, Towers, ZeroShotConfig,
 };
 pub use predict::device;
 pub use preprocess::Preprocessing;

@@ -238,7 +238,8 @@ fn all_forms_have_gradients() {
                 let values = gradients[name].to_file().data;
                 let own: f32 = values.iter().map(|x| x * x).sum();
                 // A rectified unit may be off.
-                let off = [Value::Null, json!("relu")].contains(&key(&method, "activation")) && name.contains("adapter");
+                let off = [Value::Null, json!("relu")].contains(&key(&method, "activation"))
+                    && name.contains("adapter");
                 assert!(own > 0.0 || off, "{name} {method:?}");
                 square += own;
             }
@@ -307,16 +308,44 @@ fn lora_folds_into_the_base() {
 fn forms_that_do_not_fit_say_why() {
     let base = ClipSegConfig::rd64_refined().shape(Profile::Default);
     let cases = [
-        ("shallow", json!({ "sublayers": "mlp" }), "`sublayers` belongs to kind \"dense\""),
-        ("shallow", json!({ "connection": "parallel" }), "`connection`"),
-        ("lora", json!({ "activation": "gelu" }), "`activation` belongs to kinds \"dense\", \"shallow\""),
-        ("dense", json!({ "projections": ["key"] }), "`projections` belongs to kind \"lora\""),
+        (
+            "shallow",
+            json!({ "sublayers": "mlp" }),
+            "`sublayers` belongs to kind \"dense\"",
+        ),
+        (
+            "shallow",
+            json!({ "connection": "parallel" }),
+            "`connection`",
+        ),
+        (
+            "lora",
+            json!({ "activation": "gelu" }),
+            "`activation` belongs to kinds \"dense\", \"shallow\"",
+        ),
+        (
+            "dense",
+            json!({ "projections": ["key"] }),
+            "`projections` belongs to kind \"lora\"",
+        ),
         ("decoder", json!({}), "bottleneck` belongs to kinds"),
         ("dense", json!({ "botleneck": 3 }), "`botleneck` is no key"),
         ("denser", json!({}), "the kinds are \"dense\", "),
-        ("lora", json!({ "projections": ["query", "q"] }), "`projections[1]`"),
-        ("lora", json!({ "projections": [] }), "`projections` must name"),
-        ("lora", json!({ "projections": ["key", "key"] }), "each once"),
+        (
+            "lora",
+            json!({ "projections": ["query", "q"] }),
+            "`projections[1]`",
+        ),
+        (
+            "lora",
+            json!({ "projections": [] }),
+            "`projections` must name",
+        ),
+        (
+            "lora",
+            json!({ "projections": ["key", "key"] }),
+            "each once",
+        ),
         ("dense", json!({ "scale": 0.0 }), "`scale` is 0"),
         ("lora", json!({ "scale": 0.0 }), "`scale` is 0"),
         (
@@ -339,9 +368,17 @@ fn forms_that_do_not_fit_say_why() {
             json!({ "bottleneck": vec![1; 10], "text_layers": [9, 10, 11] }),
             "`text_bottleneck` has 10 widths for 3 layers",
         ),
-        ("dense", json!({ "text_layers": [12] }), "other `text_layers`"),
+        (
+            "dense",
+            json!({ "text_layers": [12] }),
+            "other `text_layers`",
+        ),
         ("lora", json!({ "bottleneck": 0 }), "at least 1"),
-        ("dense", json!({ "cond_bottleneck": 0 }), "`cond_bottleneck`"),
+        (
+            "dense",
+            json!({ "cond_bottleneck": 0 }),
+            "`cond_bottleneck`",
+        ),
         (
             "dense",
             json!({ "towers": "vl", "cond_bottleneck": 3 }),

@@ -98,9 +98,17 @@ fn adapters_start_as_the_base() {
         let plain = to_host(logits(&base, &plain));
         for keys in adapters(architecture) {
             let model = Model::new(&base, method(&keys), 1).unwrap();
-            assert_eq!(to_host(logits(&base, &model)), plain, "{architecture} {keys}");
+            assert_eq!(
+                to_host(logits(&base, &model)),
+                plain,
+                "{architecture} {keys}"
+            );
             let moved = moved(&base, method(&keys));
-            assert_ne!(to_host(logits(&base, &moved)), plain, "{architecture} {keys}");
+            assert_ne!(
+                to_host(logits(&base, &moved)),
+                plain,
+                "{architecture} {keys}"
+            );
         }
     }
 }
@@ -190,7 +198,8 @@ fn lora_folds_into_every_architecture() {
         };
         let mut tensors = weights::export(&base.network, |_| true);
         let config = base.network.config();
-        file.fold(&config.shape(Profile::Default), &mut tensors).unwrap();
+        file.fold(&config.shape(Profile::Default), &mut tensors)
+            .unwrap();
         assert!(file.tensors.is_empty());
         let folder = tempfile::tempdir().unwrap();
         let (weights_file, files) = config.files(&base.preprocessing);
@@ -206,7 +215,10 @@ fn lora_folds_into_every_architecture() {
         let [changed, folded, plain] =
             [&model, &folded, &plain].map(|model| to_host(logits(&base, model)));
         let (off, change) = (distance(&changed, &folded), distance(&changed, &plain));
-        assert!(change > 0.0 && off < 1e-4 * change, "{architecture}: {off} of {change}");
+        assert!(
+            change > 0.0 && off < 1e-4 * change,
+            "{architecture}: {off} of {change}"
+        );
     }
 }
 
@@ -239,12 +251,24 @@ fn adapters_go_through_files() {
 fn methods_that_do_not_fit_say_why() {
     for (architecture, keys, part) in [
         ("cris", json!({ "towers": "v" }), "a ResNet"),
-        ("cris", json!({ "kind": "lora", "towers": "vlc" }), "`towers = \"l\"`"),
+        (
+            "cris",
+            json!({ "kind": "lora", "towers": "vlc" }),
+            "`towers = \"l\"`",
+        ),
         ("cris", json!({ "kind": "shallow" }), "no tapped states"),
-        ("san", json!({ "kind": "shallow", "towers": "v", "layers": [1] }), "[0, 2, 4]"),
+        (
+            "san",
+            json!({ "kind": "shallow", "towers": "v", "layers": [1] }),
+            "[0, 2, 4]",
+        ),
         ("san", json!({ "kind": "dense" }), "other `text_layers`"),
         ("san", json!({ "profile": "paper" }), "\"decoder\""),
-        ("san", json!({ "kind": "decoder", "statistics": "batch" }), "SAN has not"),
+        (
+            "san",
+            json!({ "kind": "decoder", "statistics": "batch" }),
+            "SAN has not",
+        ),
     ] {
         let base = base(architecture);
         let error = Model::new(&base, method(&keys), 0).unwrap_err().to_string();

@@ -11,8 +11,8 @@ use vlsm_models::clipseg::random_weights;
 use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
-    AdapterFile, Adapters, Base, ClipSegConfig, HiddenStates, MethodConfig, Model, Network, Profile,
-    SegmentationModel, contract::select,
+    AdapterFile, Adapters, Base, ClipSegConfig, HiddenStates, MethodConfig, Model, Network,
+    Profile, SegmentationModel, contract::select,
 };
 
 fn folder(path: &str) -> PathBuf {
@@ -196,7 +196,8 @@ fn default_adapters_start_as_the_identity() {
     let plain = logits(MethodConfig::zero_shot());
     for kind in ["dense", "shallow"] {
         for towers in ["v", "l", "vl", "lc", "vlc"] {
-            let of = |profile| method(json!({ "kind": kind, "towers": towers, "profile": profile }));
+            let of =
+                |profile| method(json!({ "kind": kind, "towers": towers, "profile": profile }));
             assert_eq!(logits(of("default")), plain);
             assert_ne!(logits(of("paper")), plain);
         }
@@ -256,11 +257,7 @@ fn frozen_towers_do_not_see_what_is_trained() {
             });
             let tokens = before.tokens(&[[60, 4, 63]]).unwrap();
             let text = [&before, &moved].map(|model| values(model.text_states(&tokens)));
-            assert_eq!(
-                text[0] == text[1],
-                before.frozen_text(),
-                "{kind} {towers}"
-            );
+            assert_eq!(text[0] == text[1], before.frozen_text(), "{kind} {towers}");
 
             let states = [&before, &moved].map(|model| model.vision_states(pixels.clone()));
             if let Some(shapes) = before.frozen_vision(32) {

@@ -20,8 +20,8 @@ use vlsm_models::methods::{Part, Unadapted};
 use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
-    Adapters, Base, CrisConfig, DecoderConfig, DenseConfig, FullConfig, MethodConfig, Model, Network,
-    Profile, SegmentationModel, Statistics, TokenBatch, Towers, ZeroShotConfig,
+    Adapters, Base, CrisConfig, DecoderConfig, DenseConfig, FullConfig, MethodConfig, Model,
+    Network, Profile, SegmentationModel, Statistics, TokenBatch, Towers, ZeroShotConfig,
 };
 
 type Tensors = BTreeMap<String, HostTensor>;

@@ -159,7 +159,13 @@ fn deeper_text_tokens_replace_those_before() {
         let (words, TextStates { pooled, tapped }) = tower.words(&tokens, &method);
         assert_eq!(words.dims(), [2, 4, 12]);
         // The second prompt is the longest: its end is the last word.
-        assert_eq!(off(pooled.narrow(0, 1, 1), words.clone().narrow(0, 1, 1).narrow(1, 3, 1).squeeze_dim(1)), 0.0);
+        assert_eq!(
+            off(
+                pooled.narrow(0, 1, 1),
+                words.clone().narrow(0, 1, 1).narrow(1, 3, 1).squeeze_dim(1)
+            ),
+            0.0
+        );
         (words, tapped)
     };
     let (a, b) = (wave([2, 12], 0.3), wave([2, 12], 0.7));

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
+use vlsm_models::methods::Unadapted;
 use vlsm_models::san::names::{from_file, to_file};
 use vlsm_models::san::{San, SanConfig};
-use vlsm_models::methods::Unadapted;
 use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
@@ -313,7 +313,10 @@ fn a_side_network_is_whole_or_fresh() {
     let (one, again, two) = (side(1), side(1), side(2));
     assert_eq!(one, again);
     assert_ne!(one[query].data, two[query].data);
-    let restarted = weights::export(&load(&tensors, 1).unwrap().restarted(2, |_| true), San::is_side);
+    let restarted = weights::export(
+        &load(&tensors, 1).unwrap().restarted(2, |_| true),
+        San::is_side,
+    );
     assert_eq!(restarted, two);
     let whole = read("model.safetensors").tensors;
     let query = |san: San| weights::export(&san, |name| name == query);

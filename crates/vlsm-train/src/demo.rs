@@ -7,8 +7,7 @@ use vlsm_data::synth::Domain;
 use vlsm_data::{Dataset, PromptChoice, Split};
 use vlsm_models::{
     AdapterFile, Base, Bottleneck, DecoderConfig, DenseConfig, MethodConfig, Model,
-    SegmentationModel, ShallowConfig,
-    device,
+    SegmentationModel, ShallowConfig, device,
 };
 
 use crate::error::Result;

@@ -20,7 +20,9 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, to_host};
-use vlsm_models::{AdapterFile, Base, DecoderConfig, FullConfig, Model, Profile, SegmentationModel};
+use vlsm_models::{
+    AdapterFile, Base, DecoderConfig, FullConfig, Model, Profile, SegmentationModel,
+};
 use vlsm_train::loss::{LossConfig, dice_ce};
 use vlsm_train::optimizer::{Optimizer, clip, global_norm};
 use vlsm_train::recipe::OptimConfig;
@@ -277,7 +279,9 @@ fn full_trains_everything_end_to_end() {
     let fixture = Fixture::open(&folder);
     let expected = fixture.expected("end_to_end");
     let method = FullConfig::default();
-    let model = Model::new(&fixture.base, method.into(), 0).unwrap().for_training();
+    let model = Model::new(&fixture.base, method.into(), 0)
+        .unwrap()
+        .for_training();
     let loss = dice_ce(
         fixture.logits(&model),
         fixture.mask.clone(),

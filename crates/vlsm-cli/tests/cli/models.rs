@@ -136,7 +136,15 @@ fn lora_is_merged(shop: &Workshop, towers: &str) {
     let all = "method.projections=[\"query\", \"key\", \"value\", \"output\", \"fc1\", \"fc2\"]";
     let method = ["method.kind=lora", towers, "method.text_layers=[0, 1]", all];
     let adapter = adapters_train_and_resume(shop, "lora", &method);
-    let merge = ["model", "merge", &adapter, "--base", "other", "-o", "lora_merged"];
+    let merge = [
+        "model",
+        "merge",
+        &adapter,
+        "--base",
+        "other",
+        "-o",
+        "lora_merged",
+    ];
     shop.ok(&merge);
     let scores = |arguments: &[&str]| -> Value {
         let eval = ["eval", "--data", "data", "--json", "--base"];
@@ -153,7 +161,11 @@ fn a_san_goes_through_all_commands() {
     lora_is_merged(&shop, "method.towers=vl");
     let dense = ["method.kind=dense", "method.text_layers=[0, 1]"];
     adapters_train_and_resume(&shop, "dense", &dense);
-    adapters_train_and_resume(&shop, "shallow", &["method.kind=shallow", "method.towers=v"]);
+    adapters_train_and_resume(
+        &shop,
+        "shallow",
+        &["method.kind=shallow", "method.towers=v"],
+    );
     assert_eq!(info["architecture"], "SAN");
     assert_eq!(info["side_layers"], 2);
     assert_eq!(info["context_length"], 77);

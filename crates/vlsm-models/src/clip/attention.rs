@@ -64,9 +64,10 @@ impl SelfAttention {
         causal: bool,
     ) -> Tensor<3> {
         let [query, key, value, output] =
-            self.projections(adapters).map(|(linear, change)| -> LinearWeights<_> {
-                with_matrix(linear, changed(linear, change))
-            });
+            self.projections(adapters)
+                .map(|(linear, change)| -> LinearWeights<_> {
+                    with_matrix(linear, changed(linear, change))
+                });
         let weights = AttentionWeights {
             query,
             key,

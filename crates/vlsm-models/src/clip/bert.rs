@@ -106,7 +106,10 @@ impl BertTower {
         let x = self.embeddings.token_embedding.forward(ids);
         let (x, mut extra) = with_extra(x, 0, method.tokens(Tower::Text, 0));
         let added = positions.slice([0..length + extra, 0..width]) + types.slice([0..1, 0..width]);
-        let mut x = self.embeddings.layer_norm.forward(x + added.unsqueeze::<3>());
+        let mut x = self
+            .embeddings
+            .layer_norm
+            .forward(x + added.unsqueeze::<3>());
         let taps = method.text_taps();
         let first = |x: Tensor<3>| x.narrow(1, 0, 1).squeeze_dim::<2>(1);
         let mut tapped = vec![None; taps.len()];

@@ -15,7 +15,7 @@ pub use attention::{SelfAttention, SelfAttentionConfig};
 pub use bert::BertTower;
 pub use encoder::{Encoder, EncoderConfig, EncoderLayer, EncoderLayerConfig, Mlp, MlpConfig};
 pub use layer_norm::LayerNorm;
-pub(crate) use text::{adapted_embedding, embedding_states};
 pub use text::{TextModel, TextStates, TextTower, TokenBatch};
+pub(crate) use text::{adapted_embedding, embedding_states};
 pub use vision::VisionTower;
 pub(crate) use vision::resize_positions;

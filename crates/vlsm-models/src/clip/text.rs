@@ -6,8 +6,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::config::TextConfig;
 use super::{BertTower, Encoder, EncoderConfig, LayerNorm};
-use crate::methods::{Adaptation, Tower};
 use crate::error::{ModelError, Result};
+use crate::methods::{Adaptation, Tower};
 
 /// Tokenized prompts, cut behind the end-of-text token and padded to the longest.
 ///
@@ -268,11 +268,7 @@ impl TextTower {
 
     /// The normalised last states of all tokens, `[prompts, tokens, width]`, and those at the end-of-text token,
     /// `[prompts, width]`. Extra tokens of a method are not among them.
-    pub fn words(
-        &self,
-        tokens: &TokenBatch,
-        method: &dyn Adaptation,
-    ) -> (Tensor<3>, TextStates) {
+    pub fn words(&self, tokens: &TokenBatch, method: &dyn Adaptation) -> (Tensor<3>, TextStates) {
         let LastStates { x, extra, tapped } = self.layers(tokens, method);
         let words = self.final_layer_norm.forward(x);
         let pooled = at_end(words.clone(), tokens, extra);
@@ -290,7 +286,9 @@ impl TextTower {
         );
         let x = self.embeddings.token_embedding.forward(ids);
         let (x, mut extra) = with_extra(x, 0, method.tokens(Tower::Text, 0));
-        let mut x = x + positions.slice([0..length + extra, 0..width]).unsqueeze::<3>();
+        let mut x = x + positions
+            .slice([0..length + extra, 0..width])
+            .unsqueeze::<3>();
         let taps = method.text_taps();
         let mut tapped = vec![None; taps.len()];
         for (index, layer) in self.encoder.layers.iter().enumerate() {

@@ -153,7 +153,9 @@ fn with_extra(x: Tensor<3>, own: usize, extra: Option<Tensor<2>>) -> Tensor<3> {
         return x;
     };
     let [batch, _, width] = x.dims();
-    let extra = extra.unsqueeze::<3>().expand([batch as i64, -1, width as i64]);
+    let extra = extra
+        .unsqueeze::<3>()
+        .expand([batch as i64, -1, width as i64]);
     Tensor::cat(vec![first(x, own), extra], 1)
 }
 

@@ -6,10 +6,10 @@ use burn::tensor::{Device, Tensor};
 
 use super::Upsample;
 use crate::activation::Activation;
-use crate::methods::LayerAdapters;
 use crate::clip::{EncoderLayer, EncoderLayerConfig};
 use crate::clipseg::ClipSegConfig;
 use crate::error::{ModelError, Result};
+use crate::methods::LayerAdapters;
 
 /// CLIPSeg's decoder.
 #[derive(Module, Debug)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::block::{BlockForm, conditioned};
 use super::init::initialise;
 use super::{
-    AdapterBlock, AdapterInit, AdapterSites, Adaptation, BaseShape, Bottleneck, Connection,
+    Adaptation, AdapterBlock, AdapterInit, AdapterSites, BaseShape, Bottleneck, Connection,
     LayerAdapters, Method, Part, Placement, Profile, Touches, Tower, Towers, sites,
 };
 use crate::activation::Activation;
@@ -133,7 +133,8 @@ impl DenseConfig {
             let wanted = [Sublayers::Both, sublayer].contains(&self.sublayers);
             let sites = if wanted { sites } else { &[] };
             let blocks = sites.iter();
-            let block = |(_, units): &(usize, usize)| AdapterBlock::new(width, *units, config, device);
+            let block =
+                |(_, units): &(usize, usize)| AdapterBlock::new(width, *units, config, device);
             blocks.map(block).collect()
         };
         let (attention, mlp) = (Sublayers::Attention, Sublayers::Mlp);
@@ -210,7 +211,11 @@ impl Adaptation for DenseAdapters {
     fn layer(&self, tower: Tower, layer: usize) -> LayerAdapters<'_> {
         let (layers, attention, mlp) = match tower {
             Tower::Vision => (&self.layers, &self.v_attn_adapters, &self.v_out_adapters),
-            Tower::Text => (&self.text_layers, &self.l_attn_adapters, &self.l_out_adapters),
+            Tower::Text => (
+                &self.text_layers,
+                &self.l_attn_adapters,
+                &self.l_out_adapters,
+            ),
         };
         let index = layers.iter().position(|own| *own == layer);
         LayerAdapters {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use rand::distr::Distribution;
 use rand::SeedableRng;
+use rand::distr::Distribution;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};

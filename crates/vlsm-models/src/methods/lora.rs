@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::block::{BlockForm, conditioned};
 use super::init::initialise;
 use super::{
-    AdapterBlock, AdapterInit, AdapterSites, Adaptation, BaseShape, Bottleneck, Connection,
+    Adaptation, AdapterBlock, AdapterInit, AdapterSites, BaseShape, Bottleneck, Connection,
     LayerAdapters, Method, Part, Placement, Profile, Tensors, Touches, Tower, TowerShape, Towers,
     error, sites,
 };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::block::{BlockForm, conditioned};
 use super::init::initialise;
 use super::{
-    AdapterBlock, AdapterInit, AdapterSites, Adaptation, BaseShape, Bottleneck, Connection, Method,
+    Adaptation, AdapterBlock, AdapterInit, AdapterSites, BaseShape, Bottleneck, Connection, Method,
     Part, Placement, Profile, Touches, Towers, error, sites,
 };
 use crate::activation::Activation;
@@ -118,7 +118,8 @@ impl ShallowConfig {
             ));
         }
         let make = |sites: &[(usize, usize)], width| -> Vec<AdapterBlock> {
-            let block = |(_, units): &(usize, usize)| AdapterBlock::new(width, *units, config, device);
+            let block =
+                |(_, units): &(usize, usize)| AdapterBlock::new(width, *units, config, device);
             sites.iter().map(block).collect()
         };
         let adapters = ShallowAdapters {

@@ -123,7 +123,10 @@ impl Placement<'_> {
         };
         let sites = self.sites(base, &default.collect::<Vec<_>>())?;
         if let Ok(tower) = &base.vision
-            && let Some((layer, _)) = sites.vision.iter().find(|(layer, _)| *layer >= tower.layers)
+            && let Some((layer, _)) = sites
+                .vision
+                .iter()
+                .find(|(layer, _)| *layer >= tower.layers)
         {
             return error(format!(
                 "`layers` has layer {layer}, but no layer after the last tapped layer {} reaches the decoder",
@@ -167,7 +170,10 @@ impl Placement<'_> {
             return useless("text_bottleneck", "the text tower");
         }
         if !towers.vision() && self.layers.is_some() {
-            return useless("layers", "the vision tower (its own layers are `text_layers`)");
+            return useless(
+                "layers",
+                "the vision tower (its own layers are `text_layers`)",
+            );
         }
         if !towers.conditional() && self.cond_bottleneck.is_some() {
             return useless("cond_bottleneck", "the conditional embedding");

@@ -273,11 +273,7 @@ impl San {
     ///
     /// # Errors
     /// If the number of states is wrong.
-    pub fn features(
-        &self,
-        states: Vec<Tensor<3>>,
-        method: &dyn Adaptation,
-    ) -> Result<SanFeatures> {
+    pub fn features(&self, states: Vec<Tensor<3>>, method: &dyn Adaptation) -> Result<SanFeatures> {
         let Masks {
             queries,
             pixels,
@@ -304,11 +300,7 @@ impl San {
     ///
     /// # Errors
     /// As [`features`](Self::features).
-    pub fn encode_image(
-        &self,
-        pixels: Tensor<4>,
-        method: &dyn Adaptation,
-    ) -> Result<SanFeatures> {
+    pub fn encode_image(&self, pixels: Tensor<4>, method: &dyn Adaptation) -> Result<SanFeatures> {
         self.features(self.vision_states(pixels, method), method)
     }
 

@@ -31,10 +31,7 @@ impl SanModel {
     /// If the method does not fit the base, or trains something besides the side network in profile `paper`.
     pub fn new(san: &San, method: MethodConfig, seed: u64) -> Result<Self> {
         let profile = method.profile();
-        let published = matches!(
-            method,
-            MethodConfig::Decoder(_) | MethodConfig::ZeroShot(_)
-        );
+        let published = matches!(method, MethodConfig::Decoder(_) | MethodConfig::ZeroShot(_));
         if profile == Profile::Paper && !published {
             return Err(ModelError::Method(
                 "the published code trains nothing but SAN's side network; set `method.kind` to \

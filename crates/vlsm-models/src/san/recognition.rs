@@ -24,15 +24,16 @@ pub(super) fn recognise(
     let [_, _, width] = inputs[0].dims();
     let class = inputs[0].clone().narrow(1, 0, 1);
     let start = class.expand([batch, queries, width]);
-    let tokens = layers
-        .iter()
-        .zip(inputs)
-        .enumerate()
-        .fold(start, |tokens, (index, (layer, input))| {
-            let memory = input.clone().narrow(1, 1, patches);
-            let adapters = method.layer(Tower::Vision, first + index);
-            layer.forward_reading(tokens, memory, biases.clone(), adapters)
-        });
+    let tokens =
+        layers
+            .iter()
+            .zip(inputs)
+            .enumerate()
+            .fold(start, |tokens, (index, (layer, input))| {
+                let memory = input.clone().narrow(1, 1, patches);
+                let adapters = method.layer(Tower::Vision, first + index);
+                layer.forward_reading(tokens, memory, biases.clone(), adapters)
+            });
     let tokens = clip.vision_model.normalise_class(tokens);
     unit_length(clip.visual_projection.forward(tokens))
 }

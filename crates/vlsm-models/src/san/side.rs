@@ -8,8 +8,8 @@ use super::config::{Fusion, SanConfig, SideConfig};
 use super::mask_decoder::MaskDecoder;
 use super::resize::bilinear;
 use crate::activation::Activation;
-use crate::methods::LayerAdapters;
 use crate::clip::{Encoder, EncoderConfig, EncoderLayerConfig, LayerNorm, resize_positions};
+use crate::methods::LayerAdapters;
 
 /// timm's epsilon of a vision transformer's layer norms, and SAN's in the fusion.
 const EPSILON: f64 = 1e-6;

@@ -100,7 +100,10 @@ fn prompts_are_those_of_training_and_evaluation() {
 fn shared_keys_are_for_the_methods_that_have_them() {
     let lora = "method.kind = \"lora\"";
     let text = STUDY
-        .replace("bottleneck = 8", "bottleneck = 8\nconnection = \"parallel\"")
+        .replace(
+            "bottleneck = 8",
+            "bottleneck = 8\nconnection = \"parallel\"",
+        )
         .replace("method.kind = \"dense\"", lora);
     let study = parse(&text, &[]).unwrap();
     let methods = study.cells.iter().map(|cell| &cell.recipe.method.config);
