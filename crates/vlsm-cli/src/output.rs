@@ -2,7 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
-pub(crate) use vlsm_train::report::thousands;
+use vlsm_train::text::columns;
+pub(crate) use vlsm_train::text::thousands;
 
 /// Prints to standard output. A reader that went away (`vlsm ... | head`) is an error, which
 /// [`is_closed_pipe`] tells from others.
@@ -83,32 +84,11 @@ impl Drop for Counter {
 
 /// Rows under a header, in columns: the first to the left, the others to the right.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let length = |text: &str| text.chars().count();
-    let widths: Vec<usize> = header
-        .iter()
-        .enumerate()
-        .map(|(column, name)| {
-            let cells = rows.iter().filter_map(|row| row.get(column));
-            cells
-                .map(|cell| length(cell))
-                .fold(length(name), usize::max)
-        })
+    let header = header.iter().map(|name| (*name).to_owned()).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(header)
+        .chain(rows.iter().cloned())
         .collect();
-    let line = |cells: Vec<&str>| {
-        let mut line = String::new();
-        for (column, (cell, width)) in cells.into_iter().zip(&widths).enumerate() {
-            line += &match column {
-                0 => format!("{cell:<width$}"),
-                _ => format!("  {cell:>width$}"),
-            };
-        }
-        line.trim_end().to_owned() + "\n"
-    };
-    let mut text = line(header.to_vec());
-    for row in rows {
-        text += &line(row.iter().map(String::as_str).collect());
-    }
-    text
+    columns(&lines, 1)
 }
 
 /// Names and values, one pair a line, the values in one column.
@@ -134,11 +114,5 @@ mod tests {
             .context("cannot write `x`")
             .unwrap_err();
         assert_eq!(describe(&added), "cannot write `x`: disk full");
-    }
-
-    #[test]
-    fn tables_line_up() {
-        let rows = [vec!["p1".to_owned(), "100".to_owned()]];
-        assert_eq!(table(&["prompt", "n"], &rows), "prompt    n\np1      100\n");
     }
 }

@@ -77,7 +77,7 @@ pub enum TrainError {
     #[error("feature cache: {0}")]
     Cache(String),
     /// The system gives no threads.
-    #[error("no threads for the parts of a batch: {0}; set `trainer.parts` to 1")]
+    #[error("cannot start the threads of `trainer.data_parallel`: {0}; set it to 1")]
     Threads(String),
     /// Data.
     #[error(transparent)]

@@ -26,6 +26,7 @@ mod setup;
 pub mod study;
 mod summary;
 pub mod targets;
+pub mod text;
 pub mod trainer;
 mod zero_shot;
 

@@ -148,11 +148,11 @@ impl Prepared {
         let device = device(&recipe.trainer.device)?;
         let base = Base::load(&recipe.model.base, &device)?;
         let model = start(&mut recipe, &base, observer)?;
-        if model.uses_batch_statistics() && recipe.trainer.parts > 1 {
+        if model.uses_batch_statistics() && recipe.trainer.data_parallel > 1 {
             return Err(TrainError::Run {
                 path: folder.path,
                 message:
-                    "`trainer.parts` must be 1 with `method.statistics = \"batch\"`: a batch has \
+                    "`trainer.data_parallel` must be 1 with `method.statistics = \"batch\"`: a batch has \
                           one mean"
                         .into(),
             });

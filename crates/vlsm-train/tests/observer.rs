@@ -22,7 +22,7 @@ fn recipe() -> Recipe {
     data.generate.test = 3;
     recipe.optim.schedule = ScheduleKind::Cosine;
     recipe.optim.warmup_steps = 1;
-    recipe.trainer.parts = 1;
+    recipe.trainer.data_parallel = 1;
     recipe.trainer.batch_size = 2;
     recipe.trainer.eval_batch_size = 2;
     recipe.trainer.epochs = 2;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use vlsm_train::feature_cache::{bytes_text, clear, default_folder, usage};
+use vlsm_train::feature_cache::{clear, default_folder, usage};
+use vlsm_train::text::bytes;
 
 use crate::output::{key_value_table, print};
 
@@ -44,7 +45,7 @@ impl Args {
         print(&key_value_table(&[
             ("folder", folder.display().to_string()),
             (what, usage.images.to_string()),
-            ("size", bytes_text(usage.bytes)),
+            ("size", bytes(usage.bytes)),
         ]))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -55,7 +55,7 @@ fn results_with_and_without_are_the_same_to_the_bit() {
     let shop = Workshop::new();
     let methods: [&[&str]; 4] = [
         &[SHALLOW],
-        &[SHALLOW, "trainer.parts=2", "trainer.batch_size=5"],
+        &[SHALLOW, "trainer.data_parallel=2", "trainer.batch_size=5"],
         &[SHALLOW, "method.profile=paper", "method.towers=v"],
         &["method.kind=decoder"],
     ];

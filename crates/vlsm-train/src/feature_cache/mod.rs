@@ -21,11 +21,12 @@ use vlsm_models::weights::to_host;
 use vlsm_models::{BaseIdentity, HiddenStates, Preprocessing, SegmentationModel};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-pub use store::{Usage, bytes_text, clear, default_folder, usage};
+pub use store::{Usage, clear, default_folder, usage};
 
 use crate::error::{Result, TrainError};
 use crate::observer::Observer;
 use crate::recipe::{CacheConfig, CacheDtype, CacheMode, Recipe};
+use crate::text::bytes;
 use store::Store;
 
 /// In the key of every file: to be raised when decoding of images or the layout of the files changes. All other
@@ -133,15 +134,15 @@ impl FeatureCache {
         let used = usage(&root).map_err(unusable)?.bytes;
         let free = fs4::available_space(&root).map_err(unusable)?;
         let most = (config.max_gb * 1e9) as u64;
-        let needs = format!("{missing} images would take {}", bytes_text(more));
+        let needs = format!("{missing} images would take {}", bytes(more));
         if more > free {
-            let free = bytes_text(free);
+            let free = bytes(free);
             return Err(format!(
                 "{needs}, but {free} are free for `{place}`; free disk space or {OTHER}"
             ));
         }
         if used + more > most {
-            let (most, used) = (bytes_text(most), bytes_text(used));
+            let (most, used) = (bytes(most), bytes(used));
             return Err(format!(
                 "{needs}, but of the {most} that `cache.max_gb` allows, {used} are taken in `{place}`; raise it, halve the \
                  need by `cache.dtype = \"f16\"`, or delete what is there by `vlsm cache clear`"
@@ -149,7 +150,7 @@ impl FeatureCache {
         }
         self.store = Some(store);
         let (count, dtype) = (images.len(), self.dtype.name());
-        let (size, there) = (bytes_text(all), count - missing);
+        let (size, there) = (bytes(all), count - missing);
         Ok(format!(
             "{count} images, {size} as {dtype}, {there} of them there already, in `{place}`"
         ))

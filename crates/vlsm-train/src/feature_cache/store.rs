@@ -252,15 +252,6 @@ fn is(path: &Path, suffix: &str) -> bool {
     name.is_some_and(|name| name.ends_with(suffix))
 }
 
-/// A number of bytes for people.
-pub fn bytes_text(bytes: u64) -> String {
-    if bytes < 1_000_000_000 {
-        format!("{:.1} MB", bytes as f64 / 1e6)
-    } else {
-        format!("{:.2} GB", bytes as f64 / 1e9)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

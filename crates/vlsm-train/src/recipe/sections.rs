@@ -134,7 +134,7 @@ pub struct TrainerConfig {
     pub accumulate: usize,
     /// Parts of a batch that run in parallel, each on its share of the cores: faster for small models on a CPU, with more
     /// memory. Each part has its own cross entropy; that of the batch is their mean.
-    pub parts: usize,
+    pub data_parallel: usize,
     /// Recompute activations in the backward pass instead of keeping them: less memory, same numbers, slower. CPU only.
     pub recompute: bool,
     /// Seed of initialisation, sample order and random prompts.
@@ -164,7 +164,7 @@ impl Default for TrainerConfig {
             max_steps: None,
             batch_size: 8,
             accumulate: 1,
-            parts: 1,
+            data_parallel: 1,
             recompute: false,
             seed: 42,
             device: "cpu".into(),

@@ -35,7 +35,7 @@ impl Recipe {
         let positive = [
             ("trainer.batch_size", trainer.batch_size),
             ("trainer.accumulate", trainer.accumulate),
-            ("trainer.parts", trainer.parts),
+            ("trainer.data_parallel", trainer.data_parallel),
             ("trainer.epochs", trainer.epochs),
             ("trainer.eval_batch_size", trainer.eval_batch_size),
         ];

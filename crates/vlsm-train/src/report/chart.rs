@@ -8,8 +8,8 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::facts::thousands;
 use crate::error::{Result, TrainError};
+use crate::text::thousands;
 
 /// Units of a chart to a pixel of the page: plotters draws at whole units only.
 const SCALE: u32 = 4;

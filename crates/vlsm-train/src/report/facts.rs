@@ -6,6 +6,7 @@ use serde::Serialize;
 use vlsm_data::Dataset;
 
 use crate::recipe::Recipe;
+use crate::text::thousands;
 
 /// A heading of what was done to which data set: `Dense adapters (vlc) on kvasir_polyp`.
 pub fn title(what: &str, root: &Path) -> String {
@@ -93,30 +94,5 @@ fn name(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,
         _ => String::new(),
-    }
-}
-
-/// A whole number with its thousands apart: `3,237,376`.
-pub fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_stand_apart() {
-        assert_eq!(thousands(3_237_376), "3,237,376");
-        assert_eq!(thousands(999), "999");
-        assert_eq!(thousands(0), "0");
     }
 }

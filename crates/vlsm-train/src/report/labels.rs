@@ -2,10 +2,10 @@
 
 use maud::{Markup, html};
 
-use super::facts::thousands;
 use super::sections::section;
 use super::{Report, ReportRun};
 use crate::semantic::SemanticMetrics;
+use crate::text::thousands;
 
 /// IoU of every class and its mean, of the runs that have labelled whole images.
 pub(super) fn labels(report: &Report) -> Markup {

@@ -53,7 +53,7 @@ use crate::semantic::SemanticMetrics;
 
 pub use cases::{Case, CaseKind, CasePrediction, pick_cases, predict_cases};
 pub use curves::Curves;
-pub use facts::{recipe_facts, thousands, title};
+pub use facts::{recipe_facts, title};
 pub(crate) use page::shell;
 pub(crate) use sections::section;
 

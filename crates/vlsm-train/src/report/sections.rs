@@ -3,11 +3,11 @@
 use maud::{Markup, html};
 
 use super::chart::{self, Curve, SERIES_COLOURS};
-use super::facts::thousands;
 use super::prompts::{self, mark};
 use super::{Curves, Report, ReportRun};
 use crate::error::Result;
 use crate::evaluate::{MeanStd, Metrics};
+use crate::text::thousands;
 
 type Points = Vec<(f64, f64)>;
 

@@ -15,8 +15,12 @@
 //! # }
 //! ```
 
+mod axes;
 mod config;
 mod document;
+mod html;
+mod latex;
+mod markdown;
 mod paired;
 mod plan;
 mod results;

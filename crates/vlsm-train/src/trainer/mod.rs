@@ -106,7 +106,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             progress,
             metrics,
             output_size,
-            pools: step::pools(recipe.trainer.parts)?,
+            pools: step::pools(recipe.trainer.data_parallel)?,
             throughput: Throughput::default(),
         })
     }
@@ -121,7 +121,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     pub fn fit(mut self, observer: &mut dyn Observer) -> Result<(M, Progress, Throughput)> {
         let trainer = &self.setup.recipe.trainer;
         let total = trainer.steps(self.train.len());
-        let mut encoders: Vec<PromptEncoder<'_>> = (0..trainer.parts)
+        let mut encoders: Vec<PromptEncoder<'_>> = (0..trainer.data_parallel)
             .map(|_| {
                 PromptEncoder::training(self.setup.tokenizer)
                     .with_states(self.prompt_states.clone())

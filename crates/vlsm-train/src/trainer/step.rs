@@ -85,8 +85,8 @@ impl<M: SegmentationModel> Trainer<'_, M> {
         Ok((loss, sum))
     }
 
-    /// The number of examples, the loss and the gradients of each part of a batch. Parts are computed side by side,
-    /// each with its own threads: a small model's operations are too short to be shared out among cores one by one.
+    /// The number of examples, the loss and the gradients of each part of a batch. Parts are computed in parallel,
+    /// each with its own threads: a small model's operations are too short to be split among cores one by one.
     fn parts(
         &self,
         batch: &[Example],
@@ -105,7 +105,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
             let work = parts.zip(encoders).zip(&self.pools);
             let started: Vec<_> = work
                 .map(|((part, encoder), pool)| {
-                    // Leaves of its own keep each part's tape apart from the others'.
+                    // Each part has leaves of its own, so that the tapes stay separate.
                     let model = weights::update(self.model().clone(), |_, value| value);
                     let work = move || gradients(setup, &model, samples, part, encoder);
                     (part.len(), scope.spawn(|| pool.install(work)))
@@ -150,7 +150,7 @@ fn gradients<M: SegmentationModel>(
     Ok((value, gradients))
 }
 
-/// A pool of threads for each part of a batch; none where a batch is not parted.
+/// A thread pool for each part of a batch; none where a batch is not split.
 pub(super) fn pools(parts: usize) -> Result<Vec<rayon::ThreadPool>> {
     if parts == 1 {
         return Ok(Vec::new());
