@@ -270,7 +270,10 @@ fn a_cris_takes_the_statistics_of_batches() {
         "trainer.data_parallel=2",
     ];
     let error = shop.fails(&[train, set].concat());
-    assert!(error.contains("`trainer.data_parallel` must be 1"), "{error}");
+    assert!(
+        error.contains("`trainer.data_parallel` must be 1"),
+        "{error}"
+    );
     let set = ["--set", batch, "--set", "model.base=base"];
     let error = shop.fails(&[&train[..], &set].concat());
     assert!(error.contains("`statistics` is for models"), "{error}");

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use vlsm_data::Summary;
 
+use super::axes::{Column, Line};
 use super::document::{Sheet, SheetCell};
-use super::table::{Column, DSC, HD95, IOU, Line, Metric, Tables, rows};
+use super::table::{DSC, HD95, IOU, Metric, Tables, rows};
 use super::wilcoxon::{Wilcoxon, wilcoxon};
 use crate::error::Result;
 use crate::scores::write_table;

@@ -1,7 +1,7 @@
 //! Tests of tables, on scores worked out by hand.
 
 use super::*;
-use crate::study::Cell;
+use crate::study::{Cell, Study};
 
 const STUDY: &str = r#"
 seeds = [1, 2]
