@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let texts: Vec<&str> = texts.lines().collect();
     let base = Base::load(&args.base.to_string_lossy(), &device("cpu")?)?;
     vlsm_alloc::release_freed_memory();
-    let Network::ClipSeg(clipseg) = &base.network else {
+    let (Network::ClipSeg(clipseg) | Network::BiomedClip(clipseg)) = &base.network else {
         return Err("measurements are of CLIPSegs and BiomedCLIPSegs".into());
     };
     let config = clipseg.config.clone();

@@ -76,10 +76,12 @@ impl AdapterFile {
     /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut metadata = BTreeMap::new();
-        let json = |value: serde_json::Result<String>| value.unwrap_or_default();
-        metadata.insert(METHOD.into(), json(serde_json::to_string(&self.method)));
+        let json = |value: serde_json::Result<String>| {
+            value.map_err(ModelError::serialise("the adapter's metadata"))
+        };
+        metadata.insert(METHOD.into(), json(serde_json::to_string(&self.method))?);
         if let Some(base) = &self.base {
-            metadata.insert(BASE.into(), json(serde_json::to_string(base)));
+            metadata.insert(BASE.into(), json(serde_json::to_string(base))?);
         }
         if let Some(size) = self.image_size {
             metadata.insert(IMAGE_SIZE.into(), size.to_string());
@@ -97,8 +99,7 @@ impl AdapterFile {
     }
 
     fn write_with(&self, path: &Path, mut metadata: BTreeMap<String, String>) -> Result<()> {
-        // Without it Transformers does not take the file for PyTorch's.
-        metadata.insert("format".into(), "pt".into());
+        metadata.extend(tensor_file::pytorch_metadata());
         Ok(tensor_file::write_safetensors(
             path,
             &self.tensors,

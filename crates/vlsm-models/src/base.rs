@@ -1,83 +1,256 @@
-//! A base: the pretrained model that adapters are put on.
+//! A base: the pretrained model that a method starts from.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::adapter_file::AdapterFile;
-use crate::biomedclip;
-use crate::clipseg;
 use crate::contract::SegmentationModel;
-use crate::cris;
+use crate::description::{BaseDescription, PartCounts};
 use crate::error::{ModelError, Result};
 use crate::files::{BaseIdentity, Files, Loaded, fingerprint};
 use crate::methods::MethodConfig;
 use crate::preprocess::Preprocessing;
-use crate::registry::{Architecture, Model, Network};
-use crate::san;
-use crate::tensor_file;
-use crate::tokenizer::Tokenizer;
+use crate::registry::{Architecture, Model, Network, NetworkConfig};
+use crate::tensor_file::{self, WrittenAs};
+use crate::tokenizer::{Tokenizer, wordpiece};
+use crate::weights;
 
 /// What the names of a decoder's parameters start with.
 const DECODER: &str = "decoder.";
+/// The file of a base's own vocabulary.
+const TOKENIZER: &str = "tokenizer.json";
 
 /// A loaded base with all that belongs to it.
 #[derive(Debug, Clone)]
 pub struct Base {
     /// Its name and the fingerprint of its weights.
     pub identity: BaseIdentity,
-    /// The file its weights are in; of a builtin base its name.
+    /// The file of its weights; for a builtin base its name.
     pub weights: PathBuf,
     /// The commit on the hub; `None` for a folder or a builtin base.
     pub revision: Option<String>,
-    /// How its input is made.
+    /// How images become its input.
     pub preprocessing: Preprocessing,
     /// Its vocabulary.
     pub tokenizer: Tokenizer,
     /// Its network.
     pub network: Network,
+    /// The content of its `tokenizer.json`, if bases of this architecture need their own.
+    vocabulary: Option<Arc<[u8]>>,
 }
 
 impl Base {
-    /// Loads a base by the name of a folder, of a repository on the hub
-    /// (`CIDAS/clipseg-rd64-refined`, with a revision behind `@`), or of one that is part of this
-    /// library (`builtin:tiny`). What kind of network it is, its files tell.
+    /// Loads a base by the name of a folder, a repository on the hub (`CIDAS/clipseg-rd64-refined`, optionally with
+    /// `@REVISION`), or a builtin base (`builtin:tiny`). The architecture is detected from the files.
     ///
-    /// A file of weights alone will do for a SAN with CLIP ViT-B/16 and for a CRIS: a released checkpoint, one of
+    /// A file of weights alone is enough for a SAN with CLIP ViT-B/16 and for a CRIS: a released checkpoint, one of
     /// VLSM-Adapter's code, or a plain CLIP, which gets a random side network (ViT-B/16) or a random neck and decoder (a
     /// ResNet, such as OpenAI's `RN50.pt`).
     ///
-    /// `TOWERS+DECODER` are the towers of one base with the decoder of another: BiomedCLIP's with a CLIPSeg's is the
-    /// BiomedCLIPSeg-D of Poudel et al. (2023), `microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224` alone their
-    /// BiomedCLIPSeg, whose decoder is random.
+    /// `TOWERS+DECODER` takes the towers of one base and the decoder of another. BiomedCLIP's towers with a CLIPSeg's
+    /// decoder are the BiomedCLIPSeg-D of Poudel et al. (2023);
+    /// `microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224` alone is their BiomedCLIPSeg, whose decoder is random.
     ///
     /// # Errors
-    /// If it cannot be found, a file is malformed, or a tensor is missing, extra or mis-shaped.
+    /// If the base cannot be found, a file is malformed, or a tensor is missing, extra or of another shape.
     pub fn load(name: &str, device: &Device) -> Result<Self> {
         let mut files = find(name)?;
-        let fingerprint = fingerprint(&files.tensors);
+        let identity = BaseIdentity {
+            name: name.to_owned(),
+            fingerprint: fingerprint(&files.tensors),
+        };
         let (weights, revision) = (files.weights.clone(), files.revision.take());
+        let Some(architecture) = architecture(&files) else {
+            return Err(ModelError::Unknown {
+                first: files.tensors.keys().next().cloned().unwrap_or_default(),
+                path: files.weights,
+            });
+        };
         let Loaded {
             network,
             preprocessing,
             tokenizer,
-        } = files.load(device)?;
+        } = architecture.load(files, device)?;
+        // Read again when the base is written; a base that never is can do without it.
+        let vocabulary = network.config().vocabulary_size();
+        let vocabulary =
+            vocabulary.and_then(|_| std::fs::read(weights.with_file_name(TOKENIZER)).ok());
         Ok(Self {
-            identity: BaseIdentity {
-                name: name.to_owned(),
-                fingerprint,
-            },
+            identity,
             weights,
             revision,
             preprocessing,
             tokenizer,
             network,
+            vocabulary: vocabulary.map(Arc::from),
         })
+    }
+
+    /// A base with random weights, which depend on the configuration and `seed` alone. Where CLIP's vocabulary is not the
+    /// default, the vocabulary is single letters.
+    ///
+    /// # Errors
+    /// If the vocabulary is too small.
+    pub fn random(
+        config: &NetworkConfig,
+        preprocessing: Preprocessing,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        let name = PathBuf::from(format!("random weights of seed {seed}"));
+        let network = config.network(config.random_weights(seed), &name, device)?;
+        let vocabulary = match config.vocabulary_size() {
+            Some(size) => Some(pretty_json(&wordpiece::letters(size), TOKENIZER)?),
+            None => None,
+        };
+        let tokenizer = match &vocabulary {
+            Some(json) => Tokenizer::from_json(json.as_bytes(), Path::new(TOKENIZER))?,
+            None => Tokenizer::embedded()?,
+        };
+        Ok(Self {
+            identity: identity(&name, config, &network),
+            weights: name,
+            revision: None,
+            preprocessing,
+            tokenizer,
+            network,
+            vocabulary: vocabulary.map(|json| Arc::from(json.into_bytes())),
+        })
+    }
+
+    /// Writes the base's files into a folder, which is made if it does not exist: configuration, weights, and the
+    /// vocabulary if the architecture needs its own. Files that exist are replaced.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write(&self, folder: &Path, written_as: WrittenAs) -> Result<()> {
+        let config = self.network.config();
+        std::fs::create_dir_all(folder).map_err(|source| ModelError::Write {
+            path: folder.into(),
+            source,
+        })?;
+        for (name, value) in config.config_files(&self.preprocessing)? {
+            let text = pretty_json(&value, name)?;
+            write_file(&folder.join(name), text.as_bytes())?;
+        }
+        if config.vocabulary_size().is_some() {
+            let Some(vocabulary) = &self.vocabulary else {
+                return Err(ModelError::Config {
+                    path: self.weights.with_file_name(TOKENIZER),
+                    message:
+                        "the base needs this file to be written; copy it there from where the \
+                              model came from"
+                            .into(),
+                });
+            };
+            write_file(&folder.join(TOKENIZER), vocabulary)?;
+        }
+        let tensors = config.to_file(weights::export(&self.network, |_| true));
+        let path = folder.join(config.weights_file());
+        tensor_file::write_safetensors_as(
+            &path,
+            &tensors,
+            &tensor_file::pytorch_metadata(),
+            written_as,
+        )?;
+        Ok(())
+    }
+
+    /// The base with the trained parameters of a file in place of its own, so that it computes the same as base and file
+    /// together. Low-rank changes are added to the matrices that they change; blocks of adapters cannot be merged.
+    ///
+    /// # Errors
+    /// If the file is for another base, does not fit, or holds adapter blocks.
+    pub fn merge(&self, mut trained: AdapterFile) -> Result<Self> {
+        trained.check_base(&self.identity)?;
+        let profile = trained.method.profile();
+        let config = self.network.config();
+        let shape = config.shape(profile);
+        let mut tensors = weights::export(&self.network, |_| true);
+        trained.fold(&shape, &mut tensors)?;
+        let wrong = |message: String| ModelError::Adapter {
+            path: trained.path.clone(),
+            message,
+        };
+        for (name, tensor) in trained.tensors {
+            let Some(own) = name.strip_prefix(self.network.prefix()) else {
+                let lora = match trained.method {
+                    MethodConfig::Lora(_) => {
+                        " (LoRA with `towers = \"vlc\"` has one on the text embedding, with \"vl\" none)"
+                    }
+                    _ => "",
+                };
+                return Err(wrong(format!(
+                    "holds adapter blocks, which a {} has no layers for{lora}; keep the file and name both it and its base \
+                     (--base, --adapter)",
+                    shape.name
+                )));
+            };
+            match tensors.get_mut(own) {
+                Some(there) if there.shape == tensor.shape => *there = tensor,
+                _ => {
+                    let base = &self.identity.name;
+                    return Err(wrong(format!("tensor `{name}` does not fit base `{base}`")));
+                }
+            }
+        }
+        let config = config.merged(profile);
+        let device = self.network.devices().first().cloned().unwrap_or_default();
+        let network = config.network(tensors, &trained.path, &device)?;
+        let image_size = trained.image_size.unwrap_or(self.preprocessing.image_size);
+        Ok(Self {
+            identity: identity(&trained.path, &config, &network),
+            weights: self.weights.clone(),
+            revision: None,
+            preprocessing: Preprocessing {
+                image_size,
+                ..self.preprocessing.clone()
+            },
+            tokenizer: self.tokenizer.clone(),
+            network,
+            vocabulary: self.vocabulary.clone(),
+        })
+    }
+
+    /// Number of parameters.
+    pub fn parameters(&self) -> usize {
+        self.network.num_params()
+    }
+
+    /// What there is to say about the base.
+    pub fn describe(&self) -> BaseDescription {
+        let mut parameters = PartCounts::default();
+        weights::for_each_parameter(&self.network, |name, shape| {
+            parameters.add(self.network.part(name), shape.iter().product());
+        });
+        let Preprocessing {
+            image_size,
+            mean,
+            std,
+        } = self.preprocessing;
+        BaseDescription {
+            architecture: self.network.architecture().name(),
+            identity: self.identity.clone(),
+            revision: self.revision.clone(),
+            weights: self.weights.clone(),
+            image_size,
+            mean,
+            std,
+            network: self.network.describe(image_size),
+            tokenizer: tokenizer_source(&self.weights),
+            vocabulary: self.tokenizer.vocabulary_size(),
+            total_parameters: parameters.total(),
+            parameters,
+        }
     }
 }
 
 impl Model {
-    /// A base with what the method trains on it, freshly initialised by `seed`.
+    /// A base with what the method trains on it, initialised by `seed`.
     ///
     /// # Errors
     /// If the method does not go with the base.
@@ -95,74 +268,96 @@ impl Model {
     }
 }
 
-/// The files of a base, or of one base's towers and another's decoder.
+/// Whether [`Base::load`] can load a file of weights alone.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn is_base(path: &Path) -> Result<bool> {
+    let tensors = tensor_file::read(path)?.tensors;
+    Ok(Architecture::of_tensors(&tensors).is_some())
+}
+
+/// The files of a base, or of the towers of one and the decoder of another.
 fn find(name: &str) -> Result<Files> {
     match name.split_once('+') {
         Some((towers, decoder)) if !Path::new(name).exists() => {
-            Files::find(towers)?.with_decoder(Files::find(decoder)?)
+            with_decoder(Files::find(towers)?, Files::find(decoder)?)
         }
         _ => Files::find(name),
     }
 }
 
-impl Files {
-    /// The same with another base's decoder.
-    fn with_decoder(mut self, other: Self) -> Result<Self> {
-        for files in [&self, &other] {
-            if matches!(
-                files.architecture(),
-                Some(Architecture::San | Architecture::Cris)
-            ) {
-                return Err(ModelError::Weights {
-                    path: files.weights.clone(),
-                    message: "`TOWERS+DECODER` only works with CLIPSeg and BiomedCLIP bases; remove the `+`".into(),
-                });
-            }
-        }
-        self.tensors.retain(|name, _| !name.starts_with(DECODER));
-        let mut decoder = other.tensors;
-        decoder.retain(|name, _| name.starts_with(DECODER));
-        if decoder.is_empty() {
+/// The files of a base with another base's decoder.
+fn with_decoder(mut towers: Files, mut decoder: Files) -> Result<Files> {
+    for files in [&towers, &decoder] {
+        if matches!(
+            architecture(files),
+            Some(Architecture::San | Architecture::Cris)
+        ) {
             return Err(ModelError::Weights {
-                path: other.weights,
-                message: "it has no decoder; name a CLIPSeg after the `+`".into(),
+                path: files.weights.clone(),
+                message:
+                    "`TOWERS+DECODER` only works with CLIPSeg and BiomedCLIP bases; remove the `+`"
+                        .into(),
             });
         }
-        self.tensors.extend(decoder);
-        self.decoder = other.config;
-        Ok(self)
     }
-
-    /// The network that the files describe.
-    fn load(self, device: &Device) -> Result<Loaded<Network>> {
-        match self.architecture() {
-            Some(Architecture::ClipSeg) => Ok(clipseg::load(self, device)?.map(Network::ClipSeg)),
-            Some(Architecture::BiomedClip) => {
-                Ok(biomedclip::load(self, device)?.map(Network::ClipSeg))
-            }
-            Some(Architecture::San) => Ok(san::load(self, device)?.map(Network::San)),
-            Some(Architecture::Cris) => Ok(cris::load(self, device)?.map(Network::Cris)),
-            None => Err(ModelError::Unknown {
-                first: self.tensors.keys().next().cloned().unwrap_or_default(),
-                path: self.weights,
-            }),
-        }
+    let is_decoder = |name: &str| name.starts_with(DECODER);
+    decoder.tensors.retain(|name, _| is_decoder(name));
+    if decoder.tensors.is_empty() {
+        return Err(ModelError::Weights {
+            path: decoder.weights,
+            message: "it has no decoder; name a CLIPSeg after the `+`".into(),
+        });
     }
+    towers.tensors.retain(|name, _| !is_decoder(name));
+    towers.tensors.extend(decoder.tensors);
+    towers.decoder = decoder.config;
+    Ok(towers)
+}
 
-    /// That of the description, or else of the tensors; `None` if they are of none known.
-    fn architecture(&self) -> Option<Architecture> {
-        match &self.config {
-            Some((path, text)) => Some(Architecture::of_config(path, text)),
-            None => Architecture::of_tensors(&self.tensors),
-        }
+/// The architecture of files, by their configuration if there is one.
+fn architecture(files: &Files) -> Option<Architecture> {
+    match &files.config {
+        Some((path, text)) => Some(Architecture::of_config(path, text)),
+        None => Architecture::of_tensors(&files.tensors),
     }
 }
 
-/// Whether a file is one of weights of which [`Base::load`] tells a model.
-///
-/// # Errors
-/// If it cannot be read.
-pub fn is_base(path: &Path) -> Result<bool> {
-    let tensors = tensor_file::read(path)?.tensors;
-    Ok(Architecture::of_tensors(&tensors).is_some())
+/// The identity of a network that was not loaded.
+fn identity(name: &Path, config: &NetworkConfig, network: &Network) -> BaseIdentity {
+    BaseIdentity {
+        name: name.display().to_string(),
+        fingerprint: fingerprint(&config.to_file(weights::export(network, |_| true))),
+    }
+}
+
+/// JSON as it is written into files; `what` is named in errors.
+fn pretty_json(value: &serde_json::Value, what: &str) -> Result<String> {
+    let text = serde_json::to_string_pretty(value);
+    let text = text.map_err(ModelError::serialise(what))?;
+    Ok(text + "\n")
+}
+
+/// Writes a file, whole or not at all.
+fn write_file(path: &Path, content: &[u8]) -> Result<()> {
+    let written = vlsm_image::fs::replace(path, |file| file.write_all(content));
+    written.map_err(|source| ModelError::Write {
+        path: path.into(),
+        source,
+    })
+}
+
+/// Where the vocabulary of the base with these weights comes from; [`Tokenizer::from_folder`] reads the same files.
+fn tokenizer_source(weights: &Path) -> String {
+    let folder = weights.parent().unwrap_or(Path::new(""));
+    // A builtin base has no files, whatever is in the working folder.
+    let exists = |name: &str| weights.is_file() && folder.join(name).is_file();
+    if exists(TOKENIZER) {
+        folder.join(TOKENIZER).display().to_string()
+    } else if exists("vocab.json") && exists("merges.txt") {
+        format!("{} and merges.txt", folder.join("vocab.json").display())
+    } else {
+        "CLIP's vocabulary, built in".into()
+    }
 }

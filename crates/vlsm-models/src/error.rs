@@ -26,6 +26,22 @@ pub enum ModelError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file could not be written.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A value could not be made text.
+    #[error("cannot write {what} as JSON: {source}")]
+    Serialise {
+        /// What was to be written.
+        what: String,
+        /// Why.
+        source: serde_json::Error,
+    },
     /// A `config.json` does not describe a model that can be built.
     #[error("model configuration `{}`: {message}", path.display())]
     Config {
@@ -118,3 +134,13 @@ pub enum ModelError {
 
 /// The result of this crate.
 pub type Result<T> = std::result::Result<T, ModelError>;
+
+impl ModelError {
+    /// Makes an error of `serde_json` one about what was to be written.
+    pub(crate) fn serialise(what: &str) -> impl FnOnce(serde_json::Error) -> Self {
+        move |source| Self::Serialise {
+            what: what.to_owned(),
+            source,
+        }
+    }
+}

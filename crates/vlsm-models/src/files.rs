@@ -108,6 +108,17 @@ impl Files {
     }
 }
 
+/// What wrappers in training put before names: parallel training, Lightning, detectron2.
+pub(crate) const WRAPPERS: [&str; 3] = ["module.", "net.", "model."];
+
+/// A name of a tensor without what wrappers put before it.
+pub(crate) fn without_wrappers(mut name: &str) -> &str {
+    while let Some(rest) = WRAPPERS.iter().find_map(|start| name.strip_prefix(start)) {
+        name = rest;
+    }
+    name
+}
+
 /// Path and text of a file, if it exists.
 fn read_optional(path: PathBuf) -> Result<Option<(PathBuf, String)>> {
     match std::fs::read_to_string(&path) {

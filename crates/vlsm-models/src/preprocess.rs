@@ -112,6 +112,17 @@ impl Preprocessing {
         Ok(preprocessing)
     }
 
+    /// The configuration files of a base in Transformers' format: `config`, and this.
+    pub(crate) fn with_config(
+        &self,
+        config: serde_json::Value,
+    ) -> Vec<(&'static str, serde_json::Value)> {
+        vec![
+            ("config.json", config),
+            ("preprocessor_config.json", self.to_json()),
+        ]
+    }
+
     /// The file that Transformers reads back as a `ViTImageProcessor`.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({

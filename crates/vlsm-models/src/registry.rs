@@ -1,341 +1,351 @@
-//! The architectures that this library knows: which files belong to which, and one enum over all of them for each of
-//! configuration, network and model.
+//! The architectures that this library knows: one table, and an enum over all of them for each of configuration, network
+//! and model.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 
-use crate::biomedclip;
 use crate::clip::TokenBatch;
-use crate::clipseg::{self, ClipSeg, ClipSegConfig, ClipSegModel};
+use crate::clipseg::{ClipSeg, ClipSegConfig, ClipSegModel};
 use crate::contract::{HiddenStates, SegmentationModel};
-use crate::cris::{self, Cris, CrisConfig, CrisModel};
+use crate::cris::{Cris, CrisConfig, CrisModel};
+use crate::description::NetworkDescription;
 use crate::error::Result;
-use crate::files::read_config;
-use crate::hub::OPEN_CLIP_CONFIG;
-use crate::methods::{BaseShape, MethodConfig, Profile};
+use crate::files::{Files, Loaded, read_config, without_wrappers};
+use crate::methods::{BaseShape, MethodConfig, Profile, Tensors};
 use crate::preprocess::Preprocessing;
-use crate::san::{self, San, SanConfig, SanModel};
-use crate::tensor_file::HostTensor;
+use crate::san::{San, SanConfig, SanModel};
+use crate::spec::{ConfigFiles, ModelSpec};
 
-/// The configuration of a base, and the files that the base is laid down in.
-#[derive(Debug, Clone, PartialEq)]
-pub enum NetworkConfig {
-    /// Of a CLIPSeg or a BiomedCLIPSeg.
-    ClipSeg(ClipSegConfig),
-    /// Of a SAN.
-    San(SanConfig),
-    /// Of a CRIS.
-    Cris(CrisConfig),
+/// The table: one line an architecture, with its folder and its types. The first that describes a base's files reads them.
+macro_rules! with_table {
+    ($then:ident $arguments:tt) => {
+        $then! { $arguments
+            /// BiomedCLIPSeg: CLIPSeg's decoder on BiomedCLIP's towers.
+            BiomedClip: biomedclip, ClipSegConfig, ClipSeg, ClipSegModel;
+            /// CLIPSeg.
+            ClipSeg: clipseg, ClipSegConfig, ClipSeg, ClipSegModel;
+            /// SAN.
+            San: san, SanConfig, San, SanModel;
+            /// CRIS.
+            Cris: cris, CrisConfig, Cris, CrisModel;
+        }
+    };
+}
+
+/// Defines the enums of the table.
+macro_rules! enums {
+    (() $($(#[$doc:meta])* $variant:ident: $folder:ident, $config:ty, $network:ty, $model:ty;)+) => {
+        /// An architecture.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Architecture { $($(#[$doc])* $variant),+ }
+
+        impl Architecture {
+            /// All architectures.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+        }
+
+        /// The configuration of a base of any architecture.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum NetworkConfig { $($(#[$doc])* $variant($config)),+ }
+
+        /// The network of a base, with its parameters and its configuration.
+        #[derive(Module, Debug)]
+        #[allow(clippy::large_enum_variant)]
+        pub enum Network { $($(#[$doc])* $variant($network)),+ }
+
+        /// A network with a method: a model of any architecture.
+        #[derive(Module, Debug)]
+        #[allow(clippy::large_enum_variant)]
+        pub enum Model { $($(#[$doc])* $variant($model)),+ }
+    };
+}
+
+/// The match arms of [`dispatch`].
+macro_rules! arms {
+    (
+        ($enum:ident, $pattern:tt, $value:expr, $Spec:ident, $wrap:ident: $Target:ident => $body:expr)
+        $($(#[$doc:meta])* $variant:ident: $folder:ident, $config:ty, $network:ty, $model:ty;)+
+    ) => {
+        match $value {
+            $($enum::$variant $pattern => {
+                #[allow(dead_code)]
+                type $Spec = crate::$folder::Spec;
+                #[allow(unused_variables)]
+                let $wrap = $Target::$variant;
+                $body
+            })+
+        }
+    };
+}
+
+/// Matches a value of one of the enums: the pattern binds the variant's content, `Spec` is the architecture's
+/// [`ModelSpec`], and `wrap`, if given, makes the same variant of the enum after the colon.
+macro_rules! dispatch {
+    ($enum:ident $pattern:tt = $value:expr, $Spec:ident, $wrap:ident: $Target:ident => $body:expr) => {
+        with_table!(arms ($enum, $pattern, $value, $Spec, $wrap: $Target => $body))
+    };
+    ($enum:ident $pattern:tt = $value:expr, $Spec:ident => $body:expr) => {
+        dispatch!($enum $pattern = $value, $Spec, wrap: $enum => $body)
+    };
+}
+
+with_table!(enums());
+
+impl Architecture {
+    /// Its name for users.
+    pub fn name(self) -> &'static str {
+        dispatch!(Architecture {} = self, Spec => Spec::NAME)
+    }
+
+    /// The architecture that a configuration file describes. What none describes is left to CLIPSeg's parser, which
+    /// reports it.
+    pub(crate) fn of_config(path: &Path, text: &str) -> Self {
+        let config: Value = serde_json::from_str(text).unwrap_or(Value::Null);
+        let mut all = Self::ALL.iter().copied();
+        let found = all.find(
+            |architecture| dispatch!(Architecture {} = architecture, Spec => Spec::describes(path, &config)),
+        );
+        found.unwrap_or(Self::ClipSeg)
+    }
+
+    /// The architecture of weights without a configuration; `None` if it is unknown.
+    pub(crate) fn of_tensors(tensors: &Tensors) -> Option<Self> {
+        let has = |start: &str| {
+            let mut names = tensors.keys();
+            names.any(|name| without_wrappers(name).starts_with(start))
+        };
+        let mut all = Self::ALL.iter().copied();
+        all.find(|architecture| dispatch!(Architecture {} = architecture, Spec => Spec::owns(&has)))
+    }
+
+    /// The base of files.
+    pub(crate) fn load(self, files: Files, device: &Device) -> Result<Loaded<Network>> {
+        dispatch!(Architecture {} = self, Spec, wrap: Network => Ok(Spec::load(files, device)?.map(wrap)))
+    }
+
+    fn parse(self, text: &str) -> std::result::Result<NetworkConfig, String> {
+        dispatch!(Architecture {} = self, Spec, wrap: NetworkConfig => Spec::parse(text).map(wrap))
+    }
+
+    fn preset(self, name: &str) -> Option<(NetworkConfig, Preprocessing)> {
+        dispatch!(Architecture {} = self, Spec, wrap: NetworkConfig => {
+            let (config, preprocessing) = Spec::preset(name)?;
+            Some((wrap(config), preprocessing))
+        })
+    }
+}
+
+/// The part of a base that a parameter of an adapter file belongs to; `None` if the parameter is not the base's.
+pub fn part_of_base(name: &str) -> Option<&'static str> {
+    Architecture::ALL.iter().find_map(|architecture| {
+        dispatch!(Architecture {} = architecture, Spec => Some(Spec::part(name.strip_prefix(Spec::PREFIX)?)))
+    })
 }
 
 impl NetworkConfig {
     /// Reads a `config.json`, or a BiomedCLIP's `open_clip_config.json`.
     ///
     /// # Errors
-    /// If the file cannot be read, is not JSON, is of no architecture known, or describes a model that cannot be built; the
-    /// field is named.
+    /// If the file cannot be read, is not JSON, is of an unknown architecture, or describes a model that cannot be built;
+    /// names the field.
     pub fn read(path: &Path) -> Result<Self> {
-        read_config(path, |text| match Architecture::of_config(path, text) {
-            Architecture::ClipSeg => ClipSegConfig::parse(text).map(Self::ClipSeg),
-            Architecture::BiomedClip => biomedclip::parse(text, None).map(Self::ClipSeg),
-            Architecture::San => SanConfig::parse(text).map(Self::San),
-            Architecture::Cris => CrisConfig::parse(text).map(Self::Cris),
+        read_config(path, |text| Architecture::of_config(path, text).parse(text))
+    }
+
+    /// The names of the configurations that are part of this library.
+    pub fn presets() -> Vec<&'static str> {
+        let all = Architecture::ALL.iter();
+        let presets = all.flat_map(
+            |architecture| dispatch!(Architecture {} = architecture, Spec => Spec::PRESETS.iter().copied()),
+        );
+        presets.collect()
+    }
+
+    /// A configuration of [`presets`](Self::presets) with its preprocessing; `None` if there is none of that name.
+    pub fn preset(name: &str) -> Option<(Self, Preprocessing)> {
+        let mut all = Architecture::ALL.iter();
+        all.find_map(|architecture| architecture.preset(name))
+    }
+
+    /// The preprocessing of a base whose files do not describe it.
+    pub fn preprocessing(&self) -> Preprocessing {
+        dispatch!(NetworkConfig (config) = self, Spec => Spec::preprocessing(config))
+    }
+
+    /// The file of the weights in a base's folder.
+    pub fn weights_file(&self) -> &'static str {
+        dispatch!(NetworkConfig (_config) = self, Spec => Spec::WEIGHTS_FILE)
+    }
+
+    /// The configuration files of a base: name and content.
+    ///
+    /// # Errors
+    /// If the configuration cannot be serialised.
+    pub(crate) fn config_files(&self, preprocessing: &Preprocessing) -> Result<ConfigFiles> {
+        dispatch!(NetworkConfig (config) = self, Spec => Spec::config_files(config, preprocessing))
+    }
+
+    /// The size of the vocabulary that each base brings in a `tokenizer.json`; `None` if CLIP's is the default.
+    pub(crate) fn vocabulary_size(&self) -> Option<usize> {
+        dispatch!(NetworkConfig (config) = self, Spec => Spec::vocabulary_size(config))
+    }
+
+    /// What methods need to know of a base, under a profile.
+    pub fn shape(&self, profile: Profile) -> BaseShape {
+        dispatch!(NetworkConfig (config) = self, Spec => Spec::shape(config, profile))
+    }
+
+    /// Every parameter of a base by its name in the network, initialised by `seed`.
+    pub(crate) fn random_weights(&self, seed: u64) -> Tensors {
+        dispatch!(NetworkConfig (config) = self, Spec => Spec::random_weights(config, seed))
+    }
+
+    /// The configuration of a base into which parameters trained under a profile were merged.
+    pub(crate) fn merged(self, profile: Profile) -> Self {
+        dispatch!(NetworkConfig (config) = self, Spec, wrap: NetworkConfig => wrap(Spec::merged_config(config, profile)))
+    }
+
+    /// The network of parameters by their names in it; `path` is named in errors.
+    pub(crate) fn network(
+        &self,
+        tensors: Tensors,
+        path: &Path,
+        device: &Device,
+    ) -> Result<Network> {
+        dispatch!(NetworkConfig (config) = self, Spec, wrap: Network => {
+            Ok(wrap(Spec::network(config, tensors, path, device)?))
         })
     }
 
-    /// What a base takes that does not say otherwise.
-    pub fn preprocessing(&self) -> Preprocessing {
-        match self {
-            Self::ClipSeg(config) => config.preprocessing(),
-            Self::San(config) => Preprocessing::clip(config.side_config.image_size),
-            Self::Cris(config) => Preprocessing::clip(config.image_size),
-        }
-    }
-
-    /// The base's shape for methods, under a profile.
-    pub fn shape(&self, profile: Profile) -> BaseShape {
-        match self {
-            Self::ClipSeg(config) => config.shape(profile),
-            Self::San(config) => config.shape(profile),
-            Self::Cris(config) => config.shape(),
-        }
-    }
-
-    /// Every parameter of a base, by its name in the module, initialised by `seed`.
-    pub fn random_weights(&self, seed: u64) -> BTreeMap<String, HostTensor> {
-        match self {
-            Self::ClipSeg(config) => clipseg::random_weights(config, seed),
-            Self::San(config) => san::random_weights(config, seed),
-            Self::Cris(config) => cris::random_weights(config, seed),
-        }
-    }
-
-    /// The files that a base is laid down in: the name of its weights, and those of the others with what stands in them. A
-    /// vocabulary, if it has one of its own, comes besides.
-    pub fn files(
-        &self,
-        preprocessing: &Preprocessing,
-    ) -> (&'static str, Vec<(&'static str, Value)>) {
-        let config = match self {
-            Self::ClipSeg(config) if config.text_config.bert.is_some() => {
-                let config = biomedclip::to_json(config, preprocessing);
-                return (
-                    "open_clip_model.safetensors",
-                    vec![(OPEN_CLIP_CONFIG, config)],
-                );
-            }
-            Self::ClipSeg(config) => config.to_json(),
-            Self::San(config) => config.to_json(),
-            Self::Cris(config) => config.to_json(),
-        };
-        let files = vec![
-            ("config.json", config),
-            ("preprocessor_config.json", preprocessing.to_json()),
-        ];
-        ("model.safetensors", files)
-    }
-
-    /// All parameters of a base under the names that they have in its files.
-    pub fn in_files(&self, tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
-        match self {
-            Self::ClipSeg(config) if config.text_config.bert.is_some() => {
-                biomedclip::names::to_file(tensors)
-            }
-            Self::ClipSeg(_) => tensors,
-            Self::San(config) => san::names::to_file(tensors, config, Profile::Default),
-            Self::Cris(_) => cris::names::to_file(tensors),
-        }
-    }
-
-    /// Size of a vocabulary that must lie beside the weights; `None` where it is CLIP's.
-    pub fn own_vocabulary(&self) -> Option<usize> {
-        match self {
-            Self::ClipSeg(config) if config.text_config.bert.is_some() => {
-                Some(config.text_config.vocab_size)
-            }
-            _ => None,
-        }
+    /// Parameters by their names in the network to the names and layouts of a base's file.
+    pub fn to_file(&self, tensors: Tensors) -> Tensors {
+        dispatch!(NetworkConfig (config) = self, Spec => Spec::to_file(tensors, config))
     }
 }
 
 impl Network {
+    /// The architecture.
+    pub fn architecture(&self) -> Architecture {
+        dispatch!(Network (_network) = self, Spec, wrap: Architecture => wrap)
+    }
+
     /// The configuration.
     pub fn config(&self) -> NetworkConfig {
-        match self {
-            Self::ClipSeg(clipseg) => NetworkConfig::ClipSeg(clipseg.config.clone()),
-            Self::San(san) => NetworkConfig::San(san.config().clone()),
-            Self::Cris(cris) => NetworkConfig::Cris(cris.config().clone()),
-        }
+        dispatch!(Network (network) = self, Spec, wrap: NetworkConfig => wrap(Spec::config(network).clone()))
     }
 
-    /// What the names of the network's parameters start with in a [`Model`](crate::Model), and so in adapter files.
+    /// What the names of the network's parameters start with in a [`Model`], and so in adapter files.
     pub fn prefix(&self) -> &'static str {
-        match self {
-            Self::ClipSeg(_) => "clipseg.",
-            Self::San(_) => "san.",
-            Self::Cris(_) => "cris.",
-        }
+        dispatch!(Network (_network) = self, Spec => Spec::PREFIX)
     }
-}
 
-/// The network of a base, with its parameters and its configuration.
-#[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant)]
-pub enum Network {
-    /// CLIPSeg, or BiomedCLIPSeg, which differs from it in its towers alone.
-    ClipSeg(ClipSeg),
-    /// SAN.
-    San(San),
-    /// CRIS.
-    Cris(Cris),
-}
+    /// What there is to say about the network with inputs of a side.
+    pub(crate) fn describe(&self, image_size: usize) -> NetworkDescription {
+        dispatch!(Network (network) = self, Spec => Spec::describe(network, image_size))
+    }
 
-/// A base with what a method puts on it: a model of any architecture.
-#[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant)]
-pub enum Model {
-    /// CLIPSeg and what differs from it in its towers alone.
-    ClipSeg(ClipSegModel),
-    /// SAN.
-    San(SanModel),
-    /// CRIS.
-    Cris(CrisModel),
-}
-
-/// A call of whichever model it is.
-macro_rules! of_each {
-    ($model:expr, $one:ident => $call:expr) => {
-        match $model {
-            Model::ClipSeg($one) => $call,
-            Model::San($one) => $call,
-            Model::Cris($one) => $call,
-        }
-    };
+    /// The part of the network that a parameter belongs to, by its name in the network.
+    pub(crate) fn part(&self, name: &str) -> &'static str {
+        dispatch!(Network (_network) = self, Spec => Spec::part(name))
+    }
 }
 
 impl Model {
-    /// A network with what the method trains on it, freshly initialised by `seed`.
+    /// A network with what the method trains on it, initialised by `seed`.
     ///
     /// # Errors
     /// If the method does not go with the network.
     pub fn of_network(network: &Network, method: MethodConfig, seed: u64) -> Result<Self> {
-        Ok(match network {
-            Network::ClipSeg(clipseg) => Self::ClipSeg(ClipSegModel::new(clipseg, method, seed)?),
-            Network::San(san) => Self::San(SanModel::new(san, method, seed)?),
-            Network::Cris(cris) => Self::Cris(CrisModel::new(cris, method, seed)?),
-        })
+        dispatch!(Network (network) = network, Spec, wrap: Model => Ok(wrap(Spec::model(network, method, seed)?)))
     }
 
     /// The same model, which saves only the inputs of its transformer sublayers for the backward pass and computes their
     /// activations again there, if `recompute` (activation checkpointing, Chen et al. 2016): less memory, slower, the same
     /// numbers. Off in a new model.
     pub fn with_recompute(mut self, recompute: bool) -> Self {
-        of_each!(&mut self, model => model.set_recompute(recompute));
+        dispatch!(Model (model) = &mut self, Spec => model.set_recompute(recompute));
         self
     }
 }
 
 impl SegmentationModel for Model {
     fn method(&self) -> &MethodConfig {
-        of_each!(self, model => model.method())
+        dispatch!(Model (model) = self, Spec => model.method())
     }
 
     fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates {
-        of_each!(self, model => model.vision_states(pixels))
+        dispatch!(Model (model) = self, Spec => model.vision_states(pixels))
     }
 
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
-        of_each!(self, model => model.frozen_vision(image_size))
+        dispatch!(Model (model) = self, Spec => model.frozen_vision(image_size))
     }
 
     fn features(&self, states: HiddenStates) -> Result<HiddenStates> {
-        of_each!(self, model => model.features(states))
+        dispatch!(Model (model) = self, Spec => model.features(states))
     }
 
     fn context_length(&self) -> usize {
-        of_each!(self, model => model.context_length())
+        dispatch!(Model (model) = self, Spec => model.context_length())
     }
 
     fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch> {
-        of_each!(self, model => model.tokens(prompts))
+        dispatch!(Model (model) = self, Spec => model.tokens(prompts))
     }
 
     fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
-        of_each!(self, model => model.text_states(tokens))
+        dispatch!(Model (model) = self, Spec => model.text_states(tokens))
     }
 
     fn frozen_text(&self) -> bool {
-        of_each!(self, model => model.frozen_text())
+        dispatch!(Model (model) = self, Spec => model.frozen_text())
     }
 
     fn condition_text(&self, states: HiddenStates) -> Result<HiddenStates> {
-        of_each!(self, model => model.condition_text(states))
+        dispatch!(Model (model) = self, Spec => model.condition_text(states))
     }
 
     fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>> {
-        of_each!(self, model => model.decode(features, text))
+        dispatch!(Model (model) = self, Spec => model.decode(features, text))
     }
 
     fn output_size(&self, image_size: usize) -> Result<usize> {
-        of_each!(self, model => model.output_size(image_size))
+        dispatch!(Model (model) = self, Spec => model.output_size(image_size))
     }
 
     fn trains(&self, name: &str) -> bool {
-        of_each!(self, model => model.trains(name))
+        dispatch!(Model (model) = self, Spec => model.trains(name))
     }
 
     fn saves(&self, name: &str) -> bool {
-        of_each!(self, model => model.saves(name))
+        dispatch!(Model (model) = self, Spec => model.saves(name))
     }
 
     fn uses_batch_statistics(&self) -> bool {
-        of_each!(self, model => model.uses_batch_statistics())
+        dispatch!(Model (model) = self, Spec => model.uses_batch_statistics())
     }
 
     fn begin_step(self, seed: u64) -> Self {
-        match self {
-            Self::ClipSeg(model) => Self::ClipSeg(model.begin_step(seed)),
-            Self::San(model) => Self::San(model.begin_step(seed)),
-            Self::Cris(model) => Self::Cris(model.begin_step(seed)),
-        }
+        dispatch!(Model (model) = self, Spec, wrap: Model => wrap(model.begin_step(seed)))
     }
 
     fn end_step(self) -> Self {
-        match self {
-            Self::ClipSeg(model) => Self::ClipSeg(model.end_step()),
-            Self::San(model) => Self::San(model.end_step()),
-            Self::Cris(model) => Self::Cris(model.end_step()),
-        }
+        dispatch!(Model (model) = self, Spec, wrap: Model => wrap(model.end_step()))
     }
-}
-
-/// An architecture, as far as it decides who reads the files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Architecture {
-    /// CLIPSeg, in Transformers' format.
-    ClipSeg,
-    /// BiomedCLIP or BiomedCLIPSeg, in open_clip's format.
-    BiomedClip,
-    /// SAN, or a plain CLIP with a vision transformer.
-    San,
-    /// CRIS, or a plain CLIP with a ResNet.
-    Cris,
-}
-
-/// What wrappers in training put before a name: several processes, Lightning, detectron2.
-const WRAPPERS: [&str; 3] = ["module.", "net.", "model."];
-
-impl Architecture {
-    /// That of a description, by its name and its `model_type`; where nothing is said it is CLIPSeg's.
-    pub(crate) fn of_config(path: &Path, text: &str) -> Self {
-        if path.ends_with(OPEN_CLIP_CONFIG) {
-            return Self::BiomedClip;
-        }
-        // Invalid JSON is reported by the parser.
-        let value: Value = serde_json::from_str(text).unwrap_or_default();
-        if value.get("model_cfg").is_some() {
-            return Self::BiomedClip;
-        }
-        match value.get("model_type").and_then(|kind| kind.as_str()) {
-            Some("san" | "clip") => Self::San,
-            Some("cris") => Self::Cris,
-            _ => Self::ClipSeg,
-        }
-    }
-
-    /// That of a file of weights alone, by the names of its tensors.
-    pub(crate) fn of_tensors(tensors: &BTreeMap<String, HostTensor>) -> Option<Self> {
-        let has = |start: &str| {
-            tensors
-                .keys()
-                .any(|name| unwrapped(name).starts_with(start))
-        };
-        let clip = ["visual.transformer.resblocks.", "vision_model.encoder."];
-        if has("side_adapter_network.") || clip.into_iter().any(has) {
-            return Some(Self::San);
-        }
-        (has("neck.") || has("visual.layer1.")).then_some(Self::Cris)
-    }
-}
-
-/// A name without what wrappers put before it.
-fn unwrapped(mut name: &str) -> &str {
-    while let Some(rest) = WRAPPERS.iter().find_map(|start| name.strip_prefix(start)) {
-        name = rest;
-    }
-    name
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::tensor_file::HostTensor;
 
     #[test]
-    fn names_of_tensors_tell() {
+    fn weights_alone_are_recognised_by_their_names() {
         let of = |name: &str| {
             let (shape, data) = (vec![0], Vec::new());
             let tensors = BTreeMap::from([(name.to_owned(), HostTensor { shape, data })]);
@@ -366,6 +376,35 @@ mod tests {
             "weight",
         ] {
             assert_eq!(of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn presets_are_found_by_their_names() {
+        for name in NetworkConfig::presets() {
+            let (config, preprocessing) = NetworkConfig::preset(name).unwrap();
+            let files = config.config_files(&preprocessing).unwrap();
+            let (file, content) = &files[0];
+            let text = content.to_string();
+            let architecture = Architecture::of_config(Path::new(file), &text);
+            assert_eq!(architecture.parse(&text), Ok(config), "{name}");
+        }
+        assert_eq!(NetworkConfig::preset("none"), None);
+    }
+
+    #[test]
+    fn parameters_of_an_adapter_file_belong_to_parts() {
+        for (name, part) in [
+            (
+                "clipseg.clip.vision_model.post_layernorm.bias",
+                Some("vision tower"),
+            ),
+            ("clipseg.decoder.film_mul.bias", Some("decoder")),
+            ("san.bg_embed", Some("background")),
+            ("cris.neck.txt_proj.0.weight", Some("neck")),
+            ("v_attn_adapters.0.fc1.weight", None),
+        ] {
+            assert_eq!(part_of_base(name), part, "{name}");
         }
     }
 }

@@ -24,7 +24,11 @@ fn base(folder: &Path) -> Base {
 }
 
 fn write(folder: &Path, config: &ClipSegConfig, tensors: &BTreeMap<String, HostTensor>) -> Base {
-    std::fs::write(folder.join("config.json"), config.to_json().to_string()).unwrap();
+    std::fs::write(
+        folder.join("config.json"),
+        config.to_json().unwrap().to_string(),
+    )
+    .unwrap();
     let path = folder.join("model.safetensors");
     tensor_file::write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
     Base::load(folder.to_str().unwrap(), &Device::flex()).unwrap()

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
-use vlsm_models::tensor_file;
+use vlsm_models::tensor_file::WrittenAs;
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
     AdapterFile, Base, HiddenStates, MethodConfig, Model, Profile, SegmentationModel,
@@ -189,27 +189,18 @@ fn lora_folds_into_every_architecture() {
             "projections": ["query", "key", "value", "output", "fc1", "fc2"],
         });
         let model = moved(&base, method(&keys));
-        let mut file = AdapterFile {
+        let file = AdapterFile {
             path: PathBuf::new(),
             tensors: weights::export(&model, |name| model.trains(name)),
             method: method(&keys),
             base: None,
             image_size: None,
         };
-        let mut tensors = weights::export(&base.network, |_| true);
-        let config = base.network.config();
-        file.fold(&config.shape(Profile::Default), &mut tensors)
-            .unwrap();
-        assert!(file.tensors.is_empty());
         let folder = tempfile::tempdir().unwrap();
-        let (weights_file, files) = config.files(&base.preprocessing);
-        for (name, value) in files {
-            std::fs::write(folder.path().join(name), value.to_string()).unwrap();
-        }
-        let path = folder.path().join(weights_file);
-        let tensors = config.in_files(tensors);
-        tensor_file::write_safetensors(&path, &tensors, &BTreeMap::new()).unwrap();
+        let merged = base.merge(file).unwrap();
+        merged.write(folder.path(), WrittenAs::F32).unwrap();
         let folded = Base::load(folder.path().to_str().unwrap(), &Device::flex()).unwrap();
+        assert_eq!(folded.identity.fingerprint, merged.identity.fingerprint);
         let folded = Model::new(&folded, MethodConfig::zero_shot(), 0).unwrap();
         let plain = Model::new(&base, MethodConfig::zero_shot(), 0).unwrap();
         let [changed, folded, plain] =

@@ -171,7 +171,7 @@ fn base_for_all_methods() -> Base {
     let temporary = tempfile::tempdir().unwrap();
     let mut config = small_base(temporary.path(), 3);
     config.projection_dim = config.text_config.hidden_size;
-    let json = config.to_json().to_string();
+    let json = config.to_json().unwrap().to_string();
     std::fs::write(temporary.path().join("config.json"), json).unwrap();
     write(temporary.path(), &random_weights(&config, 3));
     load(temporary.path()).unwrap()

@@ -212,7 +212,7 @@ fn decoders_are_random_or_taken_from_another_base() {
         std::fs::copy(tiny().join(name), towers.join(name)).unwrap();
     }
     let random = load(&towers);
-    let Network::ClipSeg(clipseg) = &random.network else {
+    let Network::BiomedClip(clipseg) = &random.network else {
         panic!("not a CLIPSeg");
     };
     assert!(clipseg.config.fresh_decoder);
@@ -233,7 +233,11 @@ fn decoders_are_random_or_taken_from_another_base() {
     let mut config = clipseg.config.clone();
     config.vision_config.timm = false;
     config.text_config.bert = None;
-    std::fs::write(other.join("config.json"), config.to_json().to_string()).unwrap();
+    std::fs::write(
+        other.join("config.json"),
+        config.to_json().unwrap().to_string(),
+    )
+    .unwrap();
     let tensors = random_weights(&config, 3);
     let path = other.join("model.safetensors");
     tensor_file::write_safetensors(&path, &tensors, &BTreeMap::new()).unwrap();
@@ -242,7 +246,7 @@ fn decoders_are_random_or_taken_from_another_base() {
     assert_ne!(both.identity.fingerprint, random.identity.fingerprint);
     let model = Model::new(&both, MethodConfig::zero_shot(), 0).unwrap();
     assert_eq!(decoder(&model), tensors["decoder.film_mul.weight"].data);
-    let Network::ClipSeg(clipseg) = &both.network else {
+    let Network::BiomedClip(clipseg) = &both.network else {
         panic!("not a CLIPSeg");
     };
     assert!(!clipseg.config.fresh_decoder);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use vlsm::Segmenter;
+use vlsm_models::NetworkConfig;
 use vlsm_train::Recipe;
 
 /// A base with or without an adapter, for inputs of a size, on a device.
@@ -69,4 +70,16 @@ pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String> {
 pub(super) fn bullet_list(paths: &[PathBuf]) -> String {
     let line = |path: &PathBuf| format!("  {}\n", path.display());
     paths.iter().map(line).collect()
+}
+
+/// Refuses to write a base over an existing one, unless `force` is set.
+pub(super) fn check_new_base(folder: &Path, config: &NetworkConfig, force: bool) -> Result<()> {
+    let weights = folder.join(config.weights_file());
+    if weights.exists() && !force {
+        bail!(
+            "`{}` exists already; choose another folder, or overwrite it with --force",
+            weights.display()
+        );
+    }
+    Ok(())
 }

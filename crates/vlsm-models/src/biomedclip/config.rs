@@ -254,7 +254,13 @@ pub(super) fn preprocessing(text: &str, config: &ClipSegConfig) -> Result<Prepro
 }
 
 /// The `open_clip_config.json` of a configuration, with the decoder's beside open_clip's own entries.
-pub fn to_json(config: &ClipSegConfig, preprocessing: &Preprocessing) -> Value {
+///
+/// # Errors
+/// If the configuration cannot be serialised.
+pub fn to_json(
+    config: &ClipSegConfig,
+    preprocessing: &Preprocessing,
+) -> crate::error::Result<Value> {
     let (vision, text) = (&config.vision_config, &config.text_config);
     let vit = Vit {
         embed_dim: vision.hidden_size,
@@ -277,7 +283,7 @@ pub fn to_json(config: &ClipSegConfig, preprocessing: &Preprocessing) -> Value {
         layer_norm_eps: text.layer_norm_eps,
         pad_token_id: text.pad_token_id,
     };
-    let mut decoder = config.to_json();
+    let mut decoder = config.to_json()?;
     if let Some(decoder) = decoder.as_object_mut() {
         for field in [
             "text_config",
@@ -292,7 +298,7 @@ pub fn to_json(config: &ClipSegConfig, preprocessing: &Preprocessing) -> Value {
             decoder.remove(TAPS);
         }
     }
-    json!({
+    Ok(json!({
         "model_cfg": {
             "embed_dim": config.projection_dim,
             "vision_cfg": {
@@ -316,5 +322,5 @@ pub fn to_json(config: &ClipSegConfig, preprocessing: &Preprocessing) -> Value {
             "mean": preprocessing.mean.map(shortest),
             "std": preprocessing.std.map(shortest),
         },
-    })
+    }))
 }

@@ -11,11 +11,13 @@
 
 mod config;
 pub mod names;
+mod spec;
 
 use burn::tensor::Device;
 
 pub(crate) use config::parse;
 pub use config::{biomedclipseg, to_json};
+pub(crate) use spec::Spec;
 
 use crate::clipseg::{ClipSeg, random_decoder};
 use crate::error::{ModelError, Result};

@@ -19,3 +19,14 @@ pub use text::{TextModel, TextStates, TextTower, TokenBatch};
 pub(crate) use text::{adapted_embedding, embedding_states};
 pub use vision::VisionTower;
 pub(crate) use vision::resize_positions;
+
+/// The part of a base that a parameter of CLIP belongs to, by its name in the base; `None` for parameters outside `clip.`.
+pub(crate) fn part(name: &str) -> Option<&'static str> {
+    let parts = [
+        ("clip.vision_model.", "vision tower"),
+        ("clip.text_model.", "text tower"),
+        ("clip.", "projections"),
+    ];
+    let mut parts = parts.into_iter();
+    parts.find_map(|(start, part)| name.starts_with(start).then_some(part))
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::clip::config::{TextConfig, VisionConfig, merge_older_towers};
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 use crate::files::read_config;
 use crate::preprocess::Preprocessing;
 
@@ -262,8 +262,12 @@ impl ClipSegConfig {
     }
 
     /// The `config.json` that Transformers reads back.
-    pub fn to_json(&self) -> serde_json::Value {
-        let mut value = serde_json::to_value(self).unwrap_or_default();
+    ///
+    /// # Errors
+    /// If the configuration cannot be serialised.
+    pub fn to_json(&self) -> Result<serde_json::Value> {
+        let value = serde_json::to_value(self);
+        let mut value = value.map_err(ModelError::serialise("the configuration"))?;
         if let Some(object) = value.as_object_mut() {
             object.insert(
                 "architectures".into(),
@@ -280,7 +284,7 @@ impl ClipSegConfig {
                 }
             }
         }
-        value
+        Ok(value)
     }
 }
 
@@ -332,7 +336,7 @@ mod tests {
     #[test]
     fn written_configuration_reads_back() {
         for config in [ClipSegConfig::rd64_refined(), ClipSegConfig::tiny()] {
-            let text = config.to_json().to_string();
+            let text = config.to_json().unwrap().to_string();
             assert_eq!(ClipSegConfig::parse(&text).unwrap(), config);
         }
     }

@@ -6,6 +6,7 @@ mod init;
 mod load;
 mod method;
 mod model;
+mod spec;
 mod upsample;
 
 use burn::module::{Module, Param};
@@ -19,6 +20,7 @@ pub use init::{random_decoder, random_weights};
 pub(crate) use load::load;
 pub use method::part;
 pub use model::ClipSegModel;
+pub(crate) use spec::Spec;
 pub use upsample::{ComplexUpsample, StridedConvTranspose, Upsample};
 
 use crate::clip::{TextModel, VisionTower};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EXPANSION;
 use crate::clip::config::TextConfig;
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 use crate::files::read_config;
 use crate::tensor_file::HostTensor;
 
@@ -153,12 +153,16 @@ impl CrisConfig {
     }
 
     /// The `config.json` that [`read`](Self::read) reads back.
-    pub fn to_json(&self) -> serde_json::Value {
-        let mut value = serde_json::to_value(self).unwrap_or_default();
+    ///
+    /// # Errors
+    /// If the configuration cannot be serialised.
+    pub fn to_json(&self) -> Result<serde_json::Value> {
+        let value = serde_json::to_value(self);
+        let mut value = value.map_err(ModelError::serialise("the configuration"))?;
         if let Some(object) = value.as_object_mut() {
             object.insert("model_type".into(), "cris".into());
         }
-        value
+        Ok(value)
     }
 
     /// Says what keeps a model from being built from this configuration.
@@ -354,7 +358,10 @@ mod tests {
     fn written_configuration_reads_back() {
         for config in [CrisConfig::default(), CrisConfig::tiny()] {
             config.validate().unwrap();
-            assert_eq!(CrisConfig::parse(&config.to_json().to_string()), Ok(config));
+            assert_eq!(
+                CrisConfig::parse(&config.to_json().unwrap().to_string()),
+                Ok(config)
+            );
         }
     }
 

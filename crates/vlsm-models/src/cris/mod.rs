@@ -25,6 +25,7 @@ pub mod names;
 mod neck;
 mod norm;
 mod projector;
+mod spec;
 mod vision;
 
 use burn::module::{Module, Param};
@@ -43,6 +44,7 @@ pub use model::CrisModel;
 pub use neck::{CoordConv, Neck};
 pub use norm::BatchNorm;
 pub use projector::Projector;
+pub(crate) use spec::Spec;
 pub use vision::{AttentionPool, Bottleneck, ResNet};
 
 pub use crate::preprocess::{CLIP_MEAN, CLIP_STD};

@@ -6,12 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::files::without_wrappers;
 use crate::tensor_file::HostTensor;
 
 type Tensors = BTreeMap<String, HostTensor>;
-
-/// Beginnings of names that say how the network was wrapped.
-const WRAPPERS: [&str; 2] = ["module.", "net."];
 
 /// The text tower in files and in the module.
 const TEXT: [(&str, &str); 4] = [
@@ -47,15 +45,9 @@ const PROJECTION: &str = "backbone.text_projection";
 
 /// Tensors under the names of a CRIS: without wrappers, and a CLIP's after `backbone.`.
 pub(super) fn unwrapped(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
-    let strip = |mut name: &str| {
-        while let Some(rest) = WRAPPERS.iter().find_map(|start| name.strip_prefix(start)) {
-            name = rest;
-        }
-        name.to_owned()
-    };
     let tensors = tensors
         .into_iter()
-        .map(|(name, tensor)| (strip(&name), tensor));
+        .map(|(name, tensor)| (without_wrappers(&name).to_owned(), tensor));
     let tensors: Tensors = tensors.collect();
     if tensors.keys().any(|name| name.starts_with("visual.")) {
         let tensors = tensors.into_iter();

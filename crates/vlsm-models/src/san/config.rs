@@ -210,12 +210,16 @@ impl SanConfig {
     }
 
     /// The `config.json` that [`read`](Self::read) reads back.
-    pub fn to_json(&self) -> serde_json::Value {
-        let mut value = serde_json::to_value(self).unwrap_or_default();
+    ///
+    /// # Errors
+    /// If the configuration cannot be serialised.
+    pub fn to_json(&self) -> Result<serde_json::Value> {
+        let value = serde_json::to_value(self);
+        let mut value = value.map_err(ModelError::serialise("the configuration"))?;
         if let Some(object) = value.as_object_mut() {
             object.insert("model_type".into(), "san".into());
         }
-        value
+        Ok(value)
     }
 
     /// The fusions that take place. Profile `paper` reads each pair backwards, as VLSM-Adapter's code does; pairs that then
@@ -296,7 +300,7 @@ mod tests {
     #[test]
     fn written_configuration_reads_back() {
         let config = SanConfig::default();
-        let text = config.to_json().to_string();
+        let text = config.to_json().unwrap().to_string();
         assert_eq!(SanConfig::parse(&text).unwrap(), config);
     }
 

@@ -38,6 +38,7 @@ pub mod names;
 mod recognition;
 mod resize;
 mod side;
+mod spec;
 mod templates;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +55,7 @@ pub use mask_decoder::{MaskDecoder, MaskMlp, Masks};
 pub use method::part;
 pub use model::SanModel;
 pub use side::{FusionLayer, SideNetwork};
+pub(crate) use spec::Spec;
 pub use templates::TEMPLATES;
 
 use self::recognition::{recognise, unit_length};

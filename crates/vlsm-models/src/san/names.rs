@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::SanConfig;
 use crate::clip::openai;
+use crate::files::WRAPPERS;
 use crate::methods::Profile;
 use crate::tensor_file::HostTensor;
 
@@ -11,10 +12,6 @@ type Tensors = BTreeMap<String, HostTensor>;
 
 /// The side network's name in all files.
 pub(super) const SIDE: &str = "side_adapter_network.";
-
-/// What the model's tensors start with in whole checkpoints: detectron2's, Lightning's, and of parallel training. What else
-/// such a checkpoint holds is passed over.
-const WRAPPERS: [&str; 3] = ["model.", "net.", "module."];
 
 /// Names in a block of the side network, timm's and Transformers', but for the joint projection.
 const IN_BLOCK: [(&str, &str); 4] = [
@@ -59,7 +56,7 @@ pub fn from_file(tensors: Tensors, config: &SanConfig) -> Tensors {
     found
 }
 
-/// The model's tensors of a checkpoint.
+/// The model's tensors of a checkpoint, without the wrapper before their names; what else it holds is passed over.
 fn unwrapped(tensors: Tensors) -> Tensors {
     let wrapper = WRAPPERS.iter().find(|wrapper| {
         let mut names = tensors.keys();

@@ -50,6 +50,11 @@ pub struct TensorFile {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// The metadata without which Transformers does not read a safetensors file as PyTorch's.
+pub fn pytorch_metadata() -> BTreeMap<String, String> {
+    BTreeMap::from([("format".to_owned(), "pt".to_owned())])
+}
+
 /// What can go wrong with a file of tensors.
 #[derive(Debug, Error)]
 pub enum TensorFileError {

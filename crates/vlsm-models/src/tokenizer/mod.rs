@@ -215,11 +215,16 @@ impl Tokenizer {
     }
 
     fn from_tokenizer_json(path: &Path) -> Result<Self, TokenizerError> {
+        Self::from_json(&read(path)?, path)
+    }
+
+    /// The tokenizer of the content of a `tokenizer.json`; `path` is named in errors.
+    pub(crate) fn from_json(content: &[u8], path: &Path) -> Result<Self, TokenizerError> {
         let malformed = |reason: String| TokenizerError::Malformed {
             path: path.to_owned(),
             reason,
         };
-        let mut inner = Pipeline::from_bytes(read(path)?).map_err(|e| malformed(e.to_string()))?;
+        let mut inner = Pipeline::from_bytes(content).map_err(|e| malformed(e.to_string()))?;
         // Cutting and padding are the caller's business, whatever the file says.
         inner.with_padding(None);
         inner

@@ -58,7 +58,7 @@ impl Args {
         };
         make_parent(&self.out)?;
         let tensors = BTreeMap::from([("logits".to_owned(), logits)]);
-        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        let metadata = tensor_file::pytorch_metadata();
         tensor_file::write_safetensors(&self.out, &tensors, &metadata)?;
         print(&format!(
             "{}: logits [{batch}, 1, {height}, {width}]\n",

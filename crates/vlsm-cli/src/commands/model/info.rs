@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::Serialize;
-use vlsm_models::weights::for_each_parameter;
-use vlsm_models::{AdapterFile, Base, BaseIdentity, MethodConfig, base};
+use vlsm_models::description::{BaseDescription, PartCounts};
+use vlsm_models::{AdapterFile, Base, BaseIdentity, MethodConfig, base, part_of_base};
 
-use super::network::{NetworkInfo, TextInfo, describe};
 use crate::commands::shared::to_json;
 use crate::output::{key_value_table, print, thousands};
 
@@ -37,7 +36,10 @@ impl Args {
                 info.text()
             }
         } else {
-            let info = BaseInfo::load(&self.model)?;
+            let info = BaseInfo {
+                kind: "base",
+                base: Base::load(&self.model, &vlsm_models::device("cpu")?)?.describe(),
+            };
             if self.json {
                 to_json(&info)?
             } else {
@@ -48,152 +50,42 @@ impl Args {
     }
 }
 
-/// Parameter counts of parts, in the order in which they first come up.
-#[derive(Default)]
-struct Counts(Vec<(String, usize)>);
-
-impl Counts {
-    fn add(&mut self, part: &str, count: usize) {
-        match self.0.iter_mut().find(|(name, _)| name == part) {
-            Some((_, sum)) => *sum += count,
-            None => self.0.push((part.to_owned(), count)),
-        }
-    }
-
-    fn total(&self) -> usize {
-        self.0.iter().map(|(_, count)| count).sum()
-    }
-
-    fn rows(&self) -> impl Iterator<Item = (&str, String)> {
-        let rows = self.0.iter();
-        rows.map(|(name, count)| (name.as_str(), thousands(*count)))
-    }
-}
-
-impl Serialize for Counts {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, count)| (name, count)))
-    }
-}
-
-/// What names of a base's parameters start with in adapter files.
-const NETWORKS: [&str; 3] = ["clipseg.", "san.", "cris."];
-
-/// The part of a base that a parameter belongs to, by its name.
-fn part(name: &str) -> &'static str {
-    let mut networks = NETWORKS
-        .iter()
-        .filter_map(|network| name.strip_prefix(network));
-    let name = networks.next().unwrap_or(name);
-    if name.starts_with("clip.vision_model.") || name.starts_with("backbone.visual.") {
-        "vision tower"
-    } else if name.starts_with("clip.text_model.") || name.starts_with("backbone.text_model.") {
-        "text tower"
-    } else if name.starts_with("clip.") || name.starts_with("backbone.") {
-        "projections"
-    } else if name.starts_with("side_adapter_network.") {
-        "side network"
-    } else if name == "bg_embed" {
-        "background"
-    } else if name.starts_with("neck.") {
-        "neck"
-    } else if name.starts_with("proj.") {
-        "projector"
-    } else {
-        "decoder"
-    }
-}
-
-/// What there is to say of a base.
+/// A base's description in JSON.
 #[derive(Serialize)]
 struct BaseInfo {
     kind: &'static str,
-    architecture: &'static str,
     #[serde(flatten)]
-    identity: BaseIdentity,
-    revision: Option<String>,
-    weights: PathBuf,
-    image_size: usize,
-    mean: [f32; 3],
-    std: [f32; 3],
-    output_size: usize,
-    #[serde(flatten)]
-    network: NetworkInfo,
-    #[serde(flatten)]
-    text_tower: TextInfo,
-    tokenizer: String,
-    vocabulary: usize,
-    total_parameters: usize,
-    parameters: Counts,
+    base: BaseDescription,
 }
 
 impl BaseInfo {
-    fn load(name: &str) -> Result<Self> {
-        let base = Base::load(name, &vlsm_models::device("cpu")?)?;
-        let mut parameters = Counts::default();
-        for_each_parameter(&base.network, |name, shape| {
-            parameters.add(part(name), shape.iter().product());
-        });
-        let (architecture, text_tower, output_size, network) = describe(&base);
-        let preprocessing = &base.preprocessing;
-        Ok(Self {
-            kind: "base",
-            architecture,
-            revision: base.revision.clone(),
-            weights: base.weights.clone(),
-            image_size: preprocessing.image_size,
-            mean: preprocessing.mean,
-            std: preprocessing.std,
-            output_size,
-            network,
-            text_tower,
-            tokenizer: tokenizer(&base.weights),
-            vocabulary: base.tokenizer.vocabulary_size(),
-            total_parameters: parameters.total(),
-            parameters,
-            identity: base.identity,
-        })
-    }
-
     fn text(&self) -> String {
+        let base = &self.base;
+        let network = &base.network;
         let mut rows = vec![
-            ("base", self.identity.name.clone()),
-            ("architecture", self.architecture.to_owned()),
-            ("weights", self.weights.display().to_string()),
-            ("fingerprint", self.identity.fingerprint.clone()),
+            ("base", base.identity.name.clone()),
+            ("architecture", base.architecture.to_owned()),
+            ("weights", base.weights.display().to_string()),
+            ("fingerprint", base.identity.fingerprint.clone()),
         ];
-        if let Some(revision) = &self.revision {
+        if let Some(revision) = &base.revision {
             rows.push(("revision", revision.clone()));
         }
         let size = |side: usize| format!("{side} x {side} pixels");
-        let input = format!("{}, {}", size(self.image_size), self.network.input());
+        let input = format!("{}, {}", size(base.image_size), network.input);
         rows.push(("input", input));
-        rows.push(("output", size(self.output_size)));
-        rows.push(("vision", self.network.vision()));
-        rows.push(("text", self.text_tower.text()));
-        rows.push(self.network.head());
-        let tokenizer = format!("{} ({} tokens)", self.tokenizer, self.vocabulary);
+        rows.push(("output", size(network.output_size)));
+        rows.push(("vision", network.vision.clone()));
+        rows.push(("text", network.text.clone()));
+        rows.push(network.head.clone());
+        let tokenizer = format!("{} ({} tokens)", base.tokenizer, base.vocabulary);
         rows.push(("tokenizer", tokenizer));
-        rows.push(("parameters", thousands(self.total_parameters)));
-        key_value_table(&rows) + &counts(&self.parameters)
+        rows.push(("parameters", thousands(base.total_parameters)));
+        key_value_table(&rows) + &counts(&base.parameters)
     }
 }
 
-/// Where the vocabulary of the base with those weights comes from, as [`vlsm_models::Tokenizer::from_folder`] looks.
-fn tokenizer(weights: &Path) -> String {
-    let folder = weights.parent().unwrap_or(Path::new(""));
-    // A builtin base has no files, whatever may lie in the working folder.
-    let there = |name: &str| weights.is_file() && folder.join(name).is_file();
-    if there("tokenizer.json") {
-        folder.join("tokenizer.json").display().to_string()
-    } else if there("vocab.json") && there("merges.txt") {
-        format!("{} and merges.txt", folder.join("vocab.json").display())
-    } else {
-        "CLIP's vocabulary, built in".into()
-    }
-}
-
-/// What there is to say of an adapter.
+/// What there is to say about an adapter.
 #[derive(Serialize)]
 struct AdapterInfo {
     kind: &'static str,
@@ -201,20 +93,17 @@ struct AdapterInfo {
     method: MethodConfig,
     base: Option<BaseIdentity>,
     total_parameters: usize,
-    parameters: Counts,
+    parameters: PartCounts,
 }
 
 impl AdapterInfo {
     fn read(path: &Path) -> Result<Self> {
         let adapter = AdapterFile::read(path)?;
-        let mut parameters = Counts::default();
+        let mut parameters = PartCounts::default();
         for (name, tensor) in &adapter.tensors {
-            let of_base = NETWORKS.iter().any(|network| name.starts_with(network));
-            let group = if of_base {
-                part(name)
-            } else {
-                name.split('.').next().unwrap_or(name)
-            };
+            // An adapter's own parameters are grouped by the first part of their names.
+            let first = || name.split('.').next().unwrap_or(name);
+            let group = part_of_base(name).unwrap_or_else(first);
             parameters.add(group, tensor.data.len());
         }
         Ok(Self {
@@ -256,14 +145,14 @@ impl AdapterInfo {
 }
 
 /// Counts of parts, as rows of their own.
-fn counts(parts: &Counts) -> String {
-    let names: Vec<(String, String)> = parts
-        .rows()
+fn counts(parts: &PartCounts) -> String {
+    let names: Vec<(String, usize)> = parts
+        .iter()
         .map(|(name, count)| (format!("  {name}"), count))
         .collect();
     let rows: Vec<(&str, String)> = names
         .iter()
-        .map(|(name, count)| (name.as_str(), format!("{count:>12}")))
+        .map(|(name, count)| (name.as_str(), format!("{:>12}", thousands(*count))))
         .collect();
     key_value_table(&rows)
 }

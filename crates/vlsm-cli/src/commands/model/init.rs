@@ -1,21 +1,13 @@
 //! `vlsm model init`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use vlsm_data::write_atomic_bytes;
-use vlsm_models::san::SanConfig;
-use vlsm_models::tokenizer::wordpiece;
-use vlsm_models::{
-    ClipSegConfig, CrisConfig, NetworkConfig, Preprocessing, biomedclip, tensor_file,
-};
+use vlsm_models::tensor_file::WrittenAs;
+use vlsm_models::{Base, NetworkConfig, Preprocessing};
 
-use crate::commands::shared::{make_folder, to_json};
+use crate::commands::shared::check_new_base;
 use crate::output::{print, thousands};
-
-/// Input side of `CIDAS/clipseg-rd64-refined`, whose position embeddings are for 224 pixels.
-const RD64_REFINED_SIZE: usize = 352;
 
 /// Make a base with random weights, in Hugging Face format.
 ///
@@ -49,57 +41,33 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<()> {
         let (config, preprocessing) = self.config()?;
-        let (weights, mut files) = config.files(&preprocessing);
-        let weights = self.out.join(weights);
-        if weights.exists() && !self.force {
-            bail!(
-                "`{}` is there already; choose another folder, or write over it by --force",
-                weights.display()
-            );
-        }
-        let tensors = config.in_files(config.random_weights(self.seed));
-        let parameters = tensors.values().map(|tensor| tensor.data.len()).sum();
-        make_folder(&self.out)?;
-        if let Some(size) = config.own_vocabulary() {
-            files.push(("tokenizer.json", wordpiece::letters(size)));
-        }
-        for (name, value) in files {
-            write_atomic_bytes(&self.out.join(name), to_json(&value)?.as_bytes())?;
-        }
-        // Transformers reads a file only with this entry.
-        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-        tensor_file::write_safetensors(&weights, &tensors, &metadata)?;
+        check_new_base(&self.out, &config, self.force)?;
+        let size = preprocessing.image_size;
+        let device = vlsm_models::device("cpu")?;
+        let base = Base::random(&config, preprocessing, self.seed, &device)?;
+        base.write(&self.out, WrittenAs::F32)?;
         print(&format!(
-            "{}: {} parameters, seed {}, input {} x {} pixels\n",
+            "{}: {} parameters, seed {}, input {size} x {size} pixels\n",
             self.out.display(),
-            thousands(parameters),
+            thousands(base.parameters()),
             self.seed,
-            preprocessing.image_size,
-            preprocessing.image_size,
         ))?;
         Ok(())
     }
 
     fn config(&self) -> Result<(NetworkConfig, Preprocessing)> {
-        let config = match self.config.as_str() {
-            "clipseg-rd64-refined" => {
-                let config = ClipSegConfig::rd64_refined();
-                let preprocessing = Preprocessing {
-                    image_size: RD64_REFINED_SIZE,
-                    ..config.preprocessing()
-                };
-                return Ok((NetworkConfig::ClipSeg(config), preprocessing));
-            }
-            "tiny" => NetworkConfig::ClipSeg(ClipSegConfig::tiny()),
-            "biomedclipseg" => NetworkConfig::ClipSeg(biomedclip::biomedclipseg()),
-            "san" => NetworkConfig::San(SanConfig::default()),
-            "cris" => NetworkConfig::Cris(CrisConfig::default()),
-            file if Path::new(file).is_file() => NetworkConfig::read(Path::new(file))?,
-            other => bail!(
-                "--config {other}: neither clipseg-rd64-refined, nor tiny, nor biomedclipseg, nor san, nor cris, nor a file \
-                 that is there"
-            ),
-        };
+        if let Some(preset) = NetworkConfig::preset(&self.config) {
+            return Ok(preset);
+        }
+        let file = Path::new(&self.config);
+        if !file.is_file() {
+            bail!(
+                "--config {}: neither an existing file nor one of {}",
+                self.config,
+                NetworkConfig::presets().join(", ")
+            );
+        }
+        let config = NetworkConfig::read(file)?;
         let preprocessing = config.preprocessing();
         Ok((config, preprocessing))
     }

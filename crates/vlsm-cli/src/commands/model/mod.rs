@@ -5,7 +5,6 @@ mod forward;
 mod info;
 mod init;
 mod merge;
-mod network;
 
 use std::process::ExitCode;
 
