@@ -63,7 +63,7 @@ pub enum ModelError {
     Weights {
         /// The file.
         path: PathBuf,
-        /// The tensors that are missing, extra or mis-shaped.
+        /// The tensors that are missing, extra or of another shape.
         message: String,
     },
     /// An adapter file that cannot be used.

@@ -1,8 +1,11 @@
-//! Between modules and named tensors in PyTorch's layout.
+//! Parameters of modules as named tensors in PyTorch's layout, and back.
 //!
-//! A parameter's name is its path in the module, with three changes: the names of the upsampling
-//! convolutions are Transformers', an enum's variant is not part of a name, and adapters lie at the
-//! top, as published. Weights of linear layers are transposed.
+//! A parameter's name is its path in the module, with three changes: the upsampling convolutions have Transformers' names,
+//! an enum's variant is not part of a name, and the names of adapters start at the adapters, as published. Weights of
+//! linear layers are transposed.
+
+mod gradients;
+mod mismatch;
 
 use std::collections::BTreeMap;
 
@@ -10,9 +13,12 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
+pub use gradients::{FlatGradient, Gradients, take_gradients};
+pub use mismatch::StateDictMismatch;
+
 use crate::tensor_file::HostTensor;
 
-/// Endings and beginnings of paths, and what they are called in files.
+/// Parts of paths in modules, and their names in files.
 const RENAMED: [(&str, &str); 3] = [
     (
         ".transposed_convolution.conv.",
@@ -22,13 +28,13 @@ const RENAMED: [(&str, &str); 3] = [
     (".transposed_convolution.up2.", ".transposed_convolution.4."),
 ];
 
-/// Where a traversal stands.
+/// The position of a traversal in a module.
 #[derive(Default)]
 struct Path {
     parts: Vec<(String, &'static str)>,
 }
 
-/// What holds a parameter; decides its name and layout in files.
+/// The kind of a part of a path, which decides the name and layout of a parameter in files.
 const LINEAR: &str = "linear";
 const VARIANT: &str = "variant";
 const OTHER: &str = "";
@@ -164,80 +170,6 @@ pub fn export<M: Module>(
     export.tensors
 }
 
-/// Gradients by the names of their parameters, each of any rank in the module's own layout.
-pub type Gradients = BTreeMap<String, FlatGradient>;
-
-/// A tensor in a module's layout, flattened, and what is needed to write it to a file.
-#[derive(Debug, Clone)]
-pub struct FlatGradient {
-    /// The values, in the module's order.
-    pub flat: Tensor<1>,
-    shape: Vec<usize>,
-    transposed: bool,
-}
-
-impl FlatGradient {
-    /// Rows and columns of the module's layout, if the tensor is a matrix.
-    pub fn matrix(&self) -> Option<[usize; 2]> {
-        match (self.shape.as_slice(), self.transposed) {
-            ([rows, columns], false) => Some([*rows, *columns]),
-            ([rows, columns], true) => Some([*columns, *rows]),
-            _ => None,
-        }
-    }
-
-    /// The tensor in PyTorch's layout.
-    pub fn to_file(&self) -> HostTensor {
-        if self.transposed {
-            let [rows, columns] = [self.shape[1], self.shape[0]];
-            HostTensor {
-                shape: self.shape.clone(),
-                data: to_host(self.flat.clone().reshape([rows, columns]).transpose()),
-            }
-        } else {
-            HostTensor {
-                shape: self.shape.clone(),
-                data: to_host(self.flat.clone()),
-            }
-        }
-    }
-}
-
-/// Takes the gradients of a module's parameters out of what `backward` returned; parameters that
-/// got none are left out.
-pub fn take_gradients<M: Module>(module: &M, gradients: &mut burn::tensor::Gradients) -> Gradients {
-    struct Take<'a> {
-        path: Path,
-        gradients: &'a mut burn::tensor::Gradients,
-        taken: Gradients,
-    }
-    impl ModuleVisitor for Take<'_> {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name, container);
-        }
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.exit();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = param.val().grad_remove(self.gradients) {
-                let gradient = FlatGradient {
-                    shape: self.path.file_shape(gradient.shape().as_slice()),
-                    transposed: self.path.is_transposed(),
-                    flat: gradient.reshape([-1]),
-                };
-                self.taken.insert(self.path.name(), gradient);
-            }
-        }
-    }
-    let mut take = Take {
-        path: Path::default(),
-        gradients,
-        taken: Gradients::new(),
-    };
-    module.visit(&mut take);
-    take.taken
-}
-
 /// Gives parameters new values: `update(name, value)` gets the flattened value in the module's
 /// layout and returns the new one. Whether a parameter is tracked for gradients does not change.
 pub fn update<M: Module>(module: M, update: impl FnMut(&str, Tensor<1>) -> Tensor<1>) -> M {
@@ -253,7 +185,8 @@ pub fn update<M: Module>(module: M, update: impl FnMut(&str, Tensor<1>) -> Tenso
             self.path.exit();
         }
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            // Nobody but the update holds the value then, if nobody else holds the module, so that it can be changed in place.
+            // If the caller holds the only copy of the module, only the update holds the value now and can change it in
+            // place.
             let (id, value, _) = param.consume();
             let (tracked, shape) = (value.is_require_grad(), value.shape());
             let value = (self.update)(&self.path.name(), value.inner().reshape([-1]));
@@ -284,58 +217,8 @@ pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// What did not fit when tensors were put into a module.
-#[derive(Debug, Default)]
-pub struct StateDictMismatch {
-    /// Parameters of the module that have no tensor.
-    pub missing: Vec<String>,
-    /// Tensors of another shape than the parameter: name, shape of the module, shape found.
-    pub shape_mismatches: Vec<(String, Vec<usize>, Vec<usize>)>,
-    /// Tensors without a parameter.
-    pub extra: Vec<String>,
-}
-
-impl StateDictMismatch {
-    /// Whether everything fitted.
-    pub fn is_empty(&self) -> bool {
-        self.missing.is_empty() && self.shape_mismatches.is_empty() && self.extra.is_empty()
-    }
-
-    /// Names what did not fit, the first few of each kind.
-    pub fn describe(&self) -> String {
-        const SHOWN: usize = 5;
-        let list = |what: &str, names: Vec<String>| {
-            let more = names.len().saturating_sub(SHOWN);
-            let mut text = format!(
-                "{what} {}",
-                names.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ")
-            );
-            if more > 0 {
-                text += &format!(" and {more} more");
-            }
-            text
-        };
-        let mut parts = Vec::new();
-        if !self.missing.is_empty() {
-            let names = self.missing.iter().map(|name| format!("`{name}`"));
-            parts.push(list("missing", names.collect()));
-        }
-        if !self.shape_mismatches.is_empty() {
-            let names = self.shape_mismatches.iter().map(|(name, wanted, found)| {
-                format!("`{name}` (is {found:?}, the model has {wanted:?})")
-            });
-            parts.push(list("mis-shaped", names.collect()));
-        }
-        if !self.extra.is_empty() {
-            let names = self.extra.iter().map(|name| format!("`{name}`"));
-            parts.push(list("extra", names.collect()));
-        }
-        parts.join("; ")
-    }
-}
-
 /// Puts tensors into the parameters for which `wanted(name)` holds, each moved from `tensors`.
-/// Where something does not fit, the parameter stays as it was and the mismatch say so.
+/// Parameters without a fitting tensor stay as they were; the mismatch lists them.
 pub fn import<M: Module>(
     module: M,
     mut tensors: BTreeMap<String, HostTensor>,
@@ -402,8 +285,7 @@ pub fn fill<M: Module>(module: M, values: impl FnMut(&str, &[usize]) -> Option<V
     })
 }
 
-/// Puts a matrix of so many columns the other way round, in its own place: copies of a base's many matrices would leave holes
-/// between them, a sixth of its memory, that nothing later fits into.
+/// Transposes a row-major matrix in place. Transposed copies would fragment the heap by about a sixth of a base's size.
 fn transpose(matrix: &mut [f32], columns: usize, scratch: &mut Vec<f32>) {
     // Columns at a time: each row's part of them is a cache line.
     const PART: usize = 16;
