@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
 use vlsm_models::tensor_file::WrittenAs;
 use vlsm_models::weights::{self, to_host};
-use vlsm_models::{
-    AdapterFile, Base, HiddenStates, MethodConfig, Model, Profile, SegmentationModel,
-};
+use vlsm_models::{AdapterFile, Base, HiddenStates, MethodConfig, Model, SegmentationModel};
 
 const ARCHITECTURES: [&str; 2] = ["san", "cris"];
 
