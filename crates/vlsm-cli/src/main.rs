@@ -1,6 +1,8 @@
 //! The command line: parses, calls the library, prints.
 
 mod commands;
+#[cfg(test)]
+mod help_tests;
 mod output;
 mod terminal;
 

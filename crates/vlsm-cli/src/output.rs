@@ -1,19 +1,20 @@
 //! Printing: results to standard output, errors and progress to standard error.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use vlsm_train::text::columns;
 pub(crate) use vlsm_train::text::thousands;
 
-/// Prints to standard output. A reader that went away (`vlsm ... | head`) is an error, which
-/// [`is_closed_pipe`] tells from others.
+/// Prints to standard output. If the reader has gone (`vlsm ... | head`), the error is one that
+/// [`is_closed_pipe`] recognises.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-/// Whether an error is only that nobody reads standard output any more.
+/// Whether an error only means that nobody reads standard output any more.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()
@@ -25,12 +26,12 @@ pub(crate) fn print_error(error: &anyhow::Error) {
     note(&format!("error: {}", describe(error)));
 }
 
-/// Prints a line to standard error; that it may be closed is no reason to stop.
+/// Prints a line to standard error. Ignores a closed standard error.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// An error with its causes, leaving out causes that the message above them tells already.
+/// An error with its causes, without those that the message before them already contains.
 fn describe(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
@@ -44,45 +45,18 @@ fn describe(error: &anyhow::Error) -> String {
     text
 }
 
-/// A counter on standard error, where that is a terminal.
-pub(crate) struct Counter {
-    what: &'static str,
-    total: usize,
-    shown: bool,
-}
-
-impl Counter {
-    /// Counts `what` up to `total`.
-    pub(crate) fn new(what: &'static str, total: usize) -> Self {
-        Self {
-            what,
-            total,
-            shown: io::stderr().is_terminal(),
-        }
-    }
-
-    /// Shows that `done` are done.
-    pub(crate) fn set(&self, done: usize) {
-        self.set_of(done, self.total);
-    }
-
-    /// Shows that `done` of `total` are done, where the total comes to be known later.
-    pub(crate) fn set_of(&self, done: usize, total: usize) {
-        if self.shown {
-            let _ = write!(io::stderr(), "\r{} {done}/{total}", self.what);
-        }
+/// A progress bar on standard error, where that is a terminal; cleared when it is dropped.
+pub(crate) fn progress_bar(what: &'static str, total: usize) -> ProgressBar {
+    let bar = ProgressBar::new(total as u64).with_finish(ProgressFinish::AndClear);
+    let bar = bar.with_message(what);
+    // The template is a constant; with a wrong one the default style remains.
+    match ProgressStyle::with_template("{msg} {bar:20} {pos}/{len} [{eta} left]") {
+        Ok(style) => bar.with_style(style.progress_chars("━━─")),
+        Err(_) => bar,
     }
 }
 
-impl Drop for Counter {
-    fn drop(&mut self) {
-        if self.shown {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
-}
-
-/// Rows under a header, in columns: the first to the left, the others to the right.
+/// Rows under a header, in columns: the first aligned left, the others right.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let header = header.iter().map(|name| (*name).to_owned()).collect();
     let lines: Vec<Vec<String>> = std::iter::once(header)
@@ -91,7 +65,7 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     columns(&lines, 1)
 }
 
-/// Names and values, one pair a line, the values in one column.
+/// Names and values, one pair per line, with the values in one column.
 pub(crate) fn key_value_table(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.chars().count()).max();
     let width = width.unwrap_or(0);
@@ -106,7 +80,7 @@ mod tests {
     use anyhow::Context;
 
     #[test]
-    fn causes_are_told_once() {
+    fn causes_are_not_repeated() {
         let inner = || io::Error::other("disk full");
         let repeated = anyhow::Error::new(inner()).context("cannot write `x`: disk full");
         assert_eq!(describe(&repeated), "cannot write `x`: disk full");
@@ -114,5 +88,11 @@ mod tests {
             .context("cannot write `x`")
             .unwrap_err();
         assert_eq!(describe(&added), "cannot write `x`: disk full");
+    }
+
+    #[test]
+    fn values_are_aligned() {
+        let rows = [("n", "1".to_owned()), ("name", "x".to_owned())];
+        assert_eq!(key_value_table(&rows), "n     1\nname  x\n");
     }
 }

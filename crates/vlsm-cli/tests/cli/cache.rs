@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use crate::support::Workshop;
+use crate::support::{Workshop, train_args};
 
 /// Images of the training and the validation split.
 const IMAGES: usize = 30;
@@ -15,15 +15,9 @@ const RESULTS: [&str; 3] = [
     "adapter_last.safetensors",
 ];
 
-fn arguments<'a>(run: &'a str, set: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec!["train", "recipe.toml", "--out", run];
-    arguments.extend(set.iter().flat_map(|one| ["--set", one]));
-    arguments
-}
-
 /// Trains and gives what was said on standard error.
 fn train(shop: &Workshop, run: &str, set: &[&str]) -> String {
-    let output = shop.run(&arguments(run, set));
+    let output = shop.run(&train_args(run, set));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}");
     said
@@ -169,7 +163,7 @@ fn runs_side_by_side_fill_one_cache() {
     let shop = Workshop::new();
     let runs = ["a", "b", "c"];
     let mut children = runs.map(|run| {
-        let mut command = shop.command(&arguments(run, &[SHALLOW]));
+        let mut command = shop.command(&train_args(run, &[SHALLOW]));
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().unwrap()
     });
@@ -211,14 +205,14 @@ fn features_that_change_are_not_kept() {
         let run = &method["method.kind=".len()..];
         let said = train(&shop, run, &[&few[..], &[method]].concat());
         assert!(!said.contains("feature cache"), "{said}");
-        let error = shop.fails(&arguments("on", &[method, "cache.features=on"]));
+        let error = shop.fails(&train_args("on", &[method, "cache.features=on"]));
         assert!(
             error.contains("`cache.features`") && error.contains("`method.kind`"),
             "{error}"
         );
     }
     assert!(!shop.path("on").exists());
-    let error = shop.fails(&arguments("on", &[SHALLOW, "model.image_size=33"]));
+    let error = shop.fails(&train_args("on", &[SHALLOW, "model.image_size=33"]));
     assert!(error.contains("patch size"), "{error}");
     // One epoch uses nothing twice, unless it is insisted on.
     let one = [SHALLOW, "trainer.epochs=1"];
@@ -240,7 +234,7 @@ fn features_that_change_are_not_kept() {
         "trainer.epochs=2",
     ];
     assert!(!train(&shop, "scenes", &drawn).contains("feature cache"));
-    let error = shop.fails(&arguments(
+    let error = shop.fails(&train_args(
         "on",
         &[&drawn[..], &["cache.features=on"]].concat(),
     ));

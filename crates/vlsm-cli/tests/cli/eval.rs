@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{SIZE, Workshop};
+use crate::support::{SIZE, Workshop, train_args};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -11,16 +11,9 @@ fn json(text: &str) -> Value {
 #[test]
 fn a_run_scores_what_its_summary_says() {
     let shop = Workshop::new();
-    shop.ok(&[
-        "train",
-        "recipe.toml",
-        "--out",
-        "run",
-        "--set",
-        "trainer.epochs=2",
-    ]);
+    shop.ok(&train_args("run", &["trainer.epochs=2"]));
     let summary = shop.json("run/summary.json");
-    let result = json(&shop.ok(&["eval", "run", "--json"]));
+    let result = shop.ok_json(&["eval", "run"]);
     assert_eq!(result["samples"], 5);
     for metric in ["dice", "iou", "hd95"] {
         assert_eq!(result[metric], summary["test"][metric]);
@@ -45,7 +38,7 @@ fn a_run_scores_what_its_summary_says() {
     ];
     let again = json(&shop.ok(&[&parts[..], &["--batch-size", "3"]].concat()));
     assert_eq!(again, result);
-    let zero_shot = json(&shop.ok(&["eval", "--base", "base", "--data", "data", "--json"]));
+    let zero_shot = shop.ok_json(&["eval", "--base", "base", "--data", "data"]);
     assert!(zero_shot["dice"] != result["dice"]);
 }
 

@@ -6,18 +6,11 @@ use serde_json::{Value, json};
 use vlsm::data::{Mask, write_png_mask};
 use vlsm::models::tensor_file::{read, write_safetensors};
 
-use crate::support::Workshop;
+use crate::support::{Workshop, train_args};
 
 /// Training and evaluation fail and name `file`; a check finds it.
 fn found(shop: &Workshop, file: &str) {
-    let train = [
-        "train",
-        "recipe.toml",
-        "--out",
-        "run",
-        "--set",
-        "trainer.epochs=1",
-    ];
+    let train = train_args("run", &["trainer.epochs=1"]);
     let error = shop.fails(&train);
     assert!(error.contains(file), "train: {error}");
     assert!(!shop.path("run/adapter.safetensors").exists());
@@ -54,7 +47,7 @@ fn a_mask_of_another_size() {
     let mask = Mask::new(8, 4, vec![1; 32]).unwrap();
     write_png_mask(&shop.path("data/masks/train3.png"), &mask).unwrap();
     found(&shop, "train3.png");
-    let error = shop.fails(&["train", "recipe.toml", "--out", "other"]);
+    let error = shop.fails(&train_args("other", &[]));
     assert!(error.contains("8x4") && error.contains("44x36"), "{error}");
 }
 
@@ -81,7 +74,7 @@ fn malformed_annotations() {
 fn an_empty_split() {
     let shop = Workshop::new();
     shop.write("data/anns/train.json", "[]");
-    let error = shop.fails(&["train", "recipe.toml", "--out", "run"]);
+    let error = shop.fails(&train_args("run", &[]));
     assert!(error.contains("train"), "{error}");
     assert!(!shop.path("run").exists());
     shop.write("data/anns/test.json", "[]");
@@ -159,14 +152,7 @@ fn a_loss_that_is_no_number() {
 #[test]
 fn the_last_good_checkpoint_outlives_a_divergence() {
     let shop = Workshop::new();
-    let train = [
-        "train",
-        "recipe.toml",
-        "--out",
-        "run",
-        "--set",
-        "trainer.epochs=1",
-    ];
+    let train = train_args("run", &["trainer.epochs=1"]);
     shop.ok(&train);
     // A checkpoint with a parameter that is no number stands for a training that goes wrong later.
     let path = "run/checkpoint/state.safetensors";
@@ -241,14 +227,7 @@ fn a_disk_that_fills_up() {
         ["config.json", "preprocessor_config.json"]
     );
 
-    let train = [
-        "train",
-        "recipe.toml",
-        "--out",
-        "run",
-        "--set",
-        "trainer.epochs=1",
-    ];
+    let train = train_args("run", &["trainer.epochs=1"]);
     let error = on_a_small_disk(&shop, 64, &train);
     assert!(error.contains("safetensors"), "{error}");
     assert_eq!(

@@ -3,7 +3,7 @@
 use vlsm::data::read_image;
 use vlsm::{Error, Segmenter};
 
-use crate::support::{SIZE, Workshop};
+use crate::support::{SIZE, Workshop, train_args};
 
 #[test]
 fn an_image_is_set_once_and_asked_often() {
@@ -33,14 +33,7 @@ fn an_image_is_set_once_and_asked_often() {
 #[test]
 fn an_image_of_another_segmenter_is_refused() {
     let shop = Workshop::new();
-    shop.ok(&[
-        "train",
-        "recipe.toml",
-        "--out",
-        "run",
-        "--set",
-        "trainer.max_steps=1",
-    ]);
+    shop.ok(&train_args("run", &["trainer.max_steps=1"]));
     let base = shop.path("base");
     let plain = Segmenter::from_pretrained(base.to_str().unwrap()).unwrap();
     let image = plain

@@ -4,6 +4,7 @@
 
 mod cache;
 mod demo;
+mod docs;
 mod eval;
 mod faults;
 mod library;

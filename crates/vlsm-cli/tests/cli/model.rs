@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use vlsm::models::tensor_file::read;
 
-use crate::support::{Workshop, fixtures};
+use crate::support::{Workshop, fixtures, train_args};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -99,17 +99,14 @@ fn a_checkpoint_of_the_published_code_is_imported_and_exported() {
         "--base",
     ];
     shop.ok(&[&import[..], &[text(&fixture)]].concat());
-    let info: Value =
-        serde_json::from_str(&shop.ok(&["model", "info", "adapter.safetensors", "--json"]))
-            .unwrap();
+    let info: Value = shop.ok_json(&["model", "info", "adapter.safetensors"]);
     assert_eq!(info["kind"], "adapter");
     assert_eq!(info["method"]["kind"], "dense");
     assert_eq!(info["method"]["towers"], "v");
     assert_eq!(info["method"]["bottleneck"], 8);
     assert_eq!(info["method"]["profile"], "paper");
     assert_eq!(info["total_parameters"], 4944);
-    let base: Value =
-        serde_json::from_str(&shop.ok(&["model", "info", text(&fixture), "--json"])).unwrap();
+    let base: Value = shop.ok_json(&["model", "info", text(&fixture)]);
     assert_eq!(info["base"]["fingerprint"], base["fingerprint"]);
 
     shop.ok(&[
@@ -134,8 +131,10 @@ fn a_checkpoint_of_the_published_code_is_imported_and_exported() {
 fn an_adapter_goes_on_its_own_base_alone() {
     let shop = Workshop::new();
     shop.make_base("other", 2);
-    let short = ["--set", "trainer.max_steps=1", "--set", "method.kind=dense"];
-    shop.ok(&[&["train", "recipe.toml", "--out", "run"][..], &short].concat());
+    shop.ok(&train_args(
+        "run",
+        &["trainer.max_steps=1", "method.kind=dense"],
+    ));
     let adapter = ["--adapter", "run/adapter.safetensors"];
     let eval = ["eval", "--base", "other", "--data", "data"];
     let predict = [
@@ -197,7 +196,7 @@ fn init_depends_on_the_seed_alone_and_overwrites_nothing() {
 #[test]
 fn info_counts_every_parameter() {
     let shop = Workshop::new();
-    let info: Value = serde_json::from_str(&shop.ok(&["model", "info", "base", "--json"])).unwrap();
+    let info: Value = shop.ok_json(&["model", "info", "base"]);
     let parts = info["parameters"].as_object().unwrap();
     let sum: u64 = parts.values().map(|count| count.as_u64().unwrap()).sum();
     let file = read(&shop.path("base/model.safetensors")).unwrap();
@@ -224,9 +223,7 @@ fn a_biomedclipseg_goes_through_all_commands() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = root.join("../../fixtures/biomedclipseg/tiny/open_clip_config.json");
     shop.ok(&["model", "init", "--config", text(&config), "-o", "biomed"]);
-    let info = |base: &str| -> Value {
-        serde_json::from_str(&shop.ok(&["model", "info", base, "--json"])).unwrap()
-    };
+    let info = |base: &str| -> Value { shop.ok_json(&["model", "info", base]) };
     let made = info("biomed");
     assert_eq!(made["architecture"], "BiomedCLIPSeg");
     assert_eq!(made["vision_layers"], 11);
@@ -234,17 +231,13 @@ fn a_biomedclipseg_goes_through_all_commands() {
     assert_eq!(made["vocabulary"], 20);
     assert_eq!(made["taps"], serde_json::json!([3, 6, 9]));
 
-    let train = ["train", "recipe.toml", "--out", "run"];
-    let mut train = train.to_vec();
-    for set in [
+    let set = [
         "model.base=biomed",
         "method.kind=decoder",
         "method.profile=paper",
         "trainer.epochs=2",
-    ] {
-        train.extend(["--set", set]);
-    }
-    shop.ok(&train);
+    ];
+    shop.ok(&train_args("run", &set));
     let merge = [
         "model",
         "merge",
@@ -269,22 +262,16 @@ fn a_biomedclipseg_goes_through_all_commands() {
 fn lora_is_merged_into_its_base() {
     let shop = Workshop::new();
     let train = |run: &str, towers: &str| {
-        shop.ok(&[
-            "train",
-            "recipe.toml",
-            "--out",
+        shop.ok(&train_args(
             run,
-            "--set",
-            "method.kind=lora",
-            "--set",
-            towers,
-            "--set",
-            "method.train_decoder=true",
-            "--set",
-            "method.bottleneck=[1, 2, 4]",
-            "--set",
-            "method.projections=[\"query\", \"fc2\"]",
-        ])
+            &[
+                "method.kind=lora",
+                towers,
+                "method.train_decoder=true",
+                "method.bottleneck=[1, 2, 4]",
+                "method.projections=[\"query\", \"fc2\"]",
+            ],
+        ))
     };
     train("run", "method.towers=vl");
     let adapter = "run/adapter.safetensors";

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use vlsm::models::tensor_file::{read, write_safetensors};
 
-use crate::support::Workshop;
+use crate::support::{Workshop, train_args};
 
 /// A SAN with CLIP's vocabulary.
 const SAN: &str = r#"{
@@ -46,12 +46,10 @@ fn goes_through_all_commands(shop: &Workshop, config: &str, method: &[&str]) -> 
         "{text}"
     );
 
-    let mut set = vec!["--set", "model.base=other", "--set", "trainer.epochs=2"];
-    set.extend(method.iter().flat_map(|one| ["--set", *one]));
-    set.push("--set");
+    let set = |kind| [&["model.base=other", "trainer.epochs=2"], method, &[kind]].concat();
     let train = |run: &str, more: &[&str]| {
-        let train = ["train", "recipe.toml", "--out", run];
-        shop.ok(&[&train[..], &set, &["method.kind=decoder"], more].concat());
+        let arguments = train_args(run, &set("method.kind=decoder"));
+        shop.ok(&[&arguments[..], more].concat());
     };
     train("run", &[]);
     // Stopped within the second epoch.
@@ -105,11 +103,10 @@ fn goes_through_all_commands(shop: &Workshop, config: &str, method: &[&str]) -> 
 
 /// Trains adapters on the base `other` by a method, stops and resumes; gives the adapter file.
 fn adapters_train_and_resume(shop: &Workshop, run: &str, method: &[&str]) -> String {
-    let mut set = vec!["--set", "model.base=other", "--set", "trainer.epochs=2"];
-    set.extend(method.iter().flat_map(|one| ["--set", *one]));
+    let set = [&["model.base=other", "trainer.epochs=2"], method].concat();
     let halted = format!("{run}_halted");
     let train = |run: &str, more: &[&str]| {
-        shop.ok(&[&["train", "recipe.toml", "--out", run], &set[..], more].concat());
+        shop.ok(&[&train_args(run, &set)[..], more].concat());
     };
     train(run, &[]);
     train(&halted, &["--set", "trainer.max_steps=17"]);
@@ -172,28 +169,14 @@ fn a_san_goes_through_all_commands() {
     assert_eq!(info["fresh_side_network"], false);
     let trained = shop.json("run/summary.json")["trainable_parameters"].clone();
     assert_eq!(info["parameters"]["side network"], trained);
-    let train = [
-        "train",
-        "recipe.toml",
-        "--out",
+    shop.ok(&train_args(
         "full",
-        "--set",
-        "model.base=other",
-    ];
-    shop.ok(&[&train[..], &["--set", "trainer.max_steps=1"]].concat());
-    let error = shop.fails(
-        &[
-            &train[..3],
-            &[
-                "size",
-                "--set",
-                "model.base=other",
-                "--set",
-                "model.image_size=72",
-            ],
-        ]
-        .concat(),
-    );
+        &["model.base=other", "trainer.max_steps=1"],
+    ));
+    let error = shop.fails(&train_args(
+        "size",
+        &["model.base=other", "model.image_size=72"],
+    ));
     assert!(
         error.contains("try 80") || error.contains("try 64"),
         "{error}"
@@ -209,15 +192,10 @@ fn a_cris_goes_through_all_commands() {
     assert_eq!(info["architecture"], "CRIS");
     assert_eq!(info["decoder_width"], 32);
     assert_eq!(info["fresh_decoder"], false);
-    let train = [
-        "train",
-        "recipe.toml",
-        "--out",
+    shop.ok(&train_args(
         "full",
-        "--set",
-        "model.base=other",
-    ];
-    shop.ok(&[&train[..], &["--set", "trainer.max_steps=1"]].concat());
+        &["model.base=other", "trainer.max_steps=1"],
+    ));
 
     // A file alone tells what it is, by its names and shapes; but for the decoder's heads, of which there are 8.
     let file = read(&shop.path("other/model.safetensors")).unwrap();
@@ -253,28 +231,10 @@ fn a_cris_takes_the_statistics_of_batches() {
         assert_ne!(tensor, &before.tensors[name.strip_prefix("cris.").unwrap()]);
     }
     assert!(count > 0);
-    let train = [
-        "train",
-        "recipe.toml",
-        "--out",
-        "never",
-        "--set",
-        "model.base=other",
-    ];
-    let set = [
-        "--set",
-        "method.kind=decoder",
-        "--set",
-        batch,
-        "--set",
-        "trainer.data_parallel=2",
-    ];
-    let error = shop.fails(&[train, set].concat());
-    assert!(
-        error.contains("`trainer.data_parallel` must be 1"),
-        "{error}"
-    );
-    let set = ["--set", batch, "--set", "model.base=base"];
-    let error = shop.fails(&[&train[..], &set].concat());
+    let decoder = "method.kind=decoder";
+    let set = ["model.base=other", decoder, batch, "trainer.data_parallel=2"];
+    let error = shop.fails(&train_args("never", &set));
+    assert!(error.contains("`trainer.data_parallel` must be 1"), "{error}");
+    let error = shop.fails(&train_args("never", &[batch, "model.base=base"]));
     assert!(error.contains("`statistics` is for models"), "{error}");
 }

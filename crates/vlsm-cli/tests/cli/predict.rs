@@ -2,7 +2,7 @@
 
 use vlsm::data::{RgbImage, read_image, read_mask, write_png_rgb};
 
-use crate::support::{SIZE, Workshop};
+use crate::support::{SIZE, Workshop, train_args};
 
 #[test]
 fn three_files_of_the_images_own_size_for_each_prompt() {
@@ -42,14 +42,7 @@ fn three_files_of_the_images_own_size_for_each_prompt() {
 #[test]
 fn the_mask_is_what_eval_scores() {
     let shop = Workshop::new();
-    shop.ok(&[
-        "train",
-        "recipe.toml",
-        "--out",
-        "run",
-        "--set",
-        "trainer.epochs=2",
-    ]);
+    shop.ok(&train_args("run", &["trainer.epochs=2"]));
     shop.ok(&["eval", "run", "--prompt", "p1", "--masks", "masks"]);
     let adapter = [
         "--adapter",

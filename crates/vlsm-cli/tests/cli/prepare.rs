@@ -2,11 +2,10 @@
 
 use vlsm::data::{Mask, RgbImage, write_png_mask, write_png_rgb};
 
-use crate::support::Workshop;
+use crate::support::{Workshop, train_args};
 
 /// Ultrasound images in the layout of BUSI, in `download`: tumours are bright squares.
-fn busi() -> Workshop {
-    let shop = Workshop::new();
+pub(crate) fn make_busi(shop: &Workshop) {
     for (shade, group) in [(30, "benign"), (50, "malignant"), (70, "normal")] {
         std::fs::create_dir_all(shop.path("download/Dataset_BUSI_with_GT").join(group)).unwrap();
         for number in 0..10 {
@@ -29,6 +28,11 @@ fn busi() -> Workshop {
             write_png_mask(&shop.path(&format!("{stem}_mask.png")), &mask.unwrap()).unwrap();
         }
     }
+}
+
+fn busi() -> Workshop {
+    let shop = Workshop::new();
+    make_busi(&shop);
     shop
 }
 
@@ -54,16 +58,7 @@ fn a_download_becomes_a_data_set_that_trains() {
     assert_eq!(entry["prompts"]["p1"], "tumor");
     let checked = shop.ok(&["data", "check", "busi"]);
     assert!(checked.contains("\n0 errors"), "{checked}");
-    shop.ok(&[
-        "train",
-        "recipe.toml",
-        "--out",
-        "run",
-        "--set",
-        "data.root=busi",
-        "--set",
-        "trainer.epochs=1",
-    ]);
+    shop.ok(&train_args("run", &["data.root=busi", "trainer.epochs=1"]));
     assert!(shop.path("run/summary.json").is_file());
     let error = shop.fails(&PREPARE);
     assert!(

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vlsm::data::{Mask, RgbImage, write_png_mask, write_png_rgb};
 
-use crate::support::Workshop;
+use crate::support::{Workshop, train_args};
 
 /// A workshop whose data set has lost its annotations: a folder of images and masks.
 fn folder() -> Workshop {
@@ -91,18 +91,10 @@ fn a_folder_becomes_annotations_and_trains() {
     }
 
     // The data set has the published format now, and its prompts are used.
-    let report: Value =
-        serde_json::from_str(&shop.ok(&["data", "check", "data", "--json"])).unwrap();
+    let report: Value = shop.ok_json(&["data", "check", "data"]);
     assert_eq!(report["format"], "annotations");
     assert_eq!(report["test"], json!({"pairs": 7, "samples": 7}));
-    let train = [
-        "train",
-        "recipe.toml",
-        "--out",
-        "run",
-        "--set",
-        "trainer.epochs=1",
-    ];
+    let train = train_args("run", &["trainer.epochs=1"]);
     shop.ok(&train);
     shop.ok(&["eval", "run", "--prompt", "p1", "--prompt", "p6"]);
 }

@@ -1,15 +1,6 @@
 //! The pages that `vlsm train` and `vlsm eval` write.
 
-use crate::support::Workshop;
-
-const TRAIN: [&str; 6] = [
-    "train",
-    "recipe.toml",
-    "--out",
-    "run",
-    "--set",
-    "trainer.epochs=2",
-];
+use crate::support::{Workshop, train_args};
 
 fn page(shop: &Workshop, name: &str) -> String {
     let page = String::from_utf8(shop.read(name)).unwrap();
@@ -33,7 +24,7 @@ fn shows_cases(page: &str) {
 #[test]
 fn a_training_leaves_a_page() {
     let shop = Workshop::new();
-    let printed = shop.ok(&TRAIN);
+    let printed = shop.ok(&train_args("run", &["trainer.epochs=2"]));
     assert!(printed.contains("run/report.html"), "{printed}");
     let page = page(&shop, "run/report.html");
     let summary = shop.json("run/summary.json");
@@ -78,7 +69,7 @@ fn a_training_leaves_a_page() {
 fn without_a_test_split_the_page_shows_the_validation_split() {
     let shop = Workshop::new();
     std::fs::remove_file(shop.path("data/anns/test.json")).unwrap();
-    shop.ok(&TRAIN);
+    shop.ok(&train_args("run", &["trainer.epochs=2"]));
     assert!(shop.json("run/summary.json")["test"].is_null());
     let page = page(&shop, "run/report.html");
     assert!(page.contains("on 6 validation samples"));
@@ -88,7 +79,10 @@ fn without_a_test_split_the_page_shows_the_validation_split() {
 #[test]
 fn without_a_test_the_page_has_curves_and_facts() {
     let shop = Workshop::new();
-    shop.ok(&[&TRAIN[..], &["--set", "trainer.test=false"]].concat());
+    shop.ok(&train_args(
+        "run",
+        &["trainer.epochs=2", "trainer.test=false"],
+    ));
     let page = page(&shop, "run/report.html");
     assert!(page.contains("<figcaption>Loss</figcaption>") && page.contains("<dt>Seed</dt>"));
     assert!(!page.contains("src=") && !page.contains("Results"));
@@ -99,7 +93,7 @@ fn a_run_outlives_its_report() {
     let shop = Workshop::new();
     // A folder where the page should go.
     shop.write("run/report.html/x", "");
-    let output = shop.run(&TRAIN);
+    let output = shop.run(&train_args("run", &["trainer.epochs=2"]));
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{error}");
     assert!(

@@ -8,7 +8,7 @@ use vlsm::data::{
 };
 use vlsm::{ClassList, Segmenter};
 
-use crate::support::Workshop;
+use crate::support::{Workshop, train_args};
 
 /// The classes of the streets: ids 0 to 3; 4 is what is none of them, 11 does not count.
 const NAMES: [&str; 4] = ["road", "sky", "car", "sign"];
@@ -17,7 +17,7 @@ const IGNORE: u8 = 11;
 const SPLITS: [(Split, usize); 3] = [(Split::Train, 3), (Split::Val, 2), (Split::Test, 5)];
 
 /// Drawn streets as masks of class ids; a strip on the left of each is ignored.
-fn make_streets(shop: &Workshop) {
+pub(crate) fn make_streets(shop: &Workshop) {
     let mut config = DataConfig::new(format!("builtin:{}", Domain::Street.name()));
     config.generate.side = 72;
     for (split, count) in SPLITS {
@@ -189,8 +189,10 @@ fn without_a_threshold_every_pixel_gets_a_class() {
 fn a_run_has_the_miou_in_its_summary_and_on_its_page() {
     let shop = Workshop::new();
     make_streets(&shop);
-    let set = ["--set", "data.root=streets", "--set", "trainer.epochs=1"];
-    let trained = shop.ok(&[&["train", "recipe.toml", "--out", "run"][..], &set].concat());
+    let trained = shop.ok(&train_args(
+        "run",
+        &["data.root=streets", "trainer.epochs=1"],
+    ));
     let summary = shop.json("run/summary.json");
     let result = shop.ok(&["eval", "run", "--semantic", "--json"]);
     let result: Value = serde_json::from_str(&result).unwrap();

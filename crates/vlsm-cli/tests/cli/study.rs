@@ -3,13 +3,12 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use vlsm::models::{Adapters, ClipSegConfig, Profile};
 use vlsm::train::Study;
 
-use crate::support::Workshop;
+use crate::support::{Workshop, train_args};
 
 const STUDY: &str = r#"
 seeds = [1, 2]
@@ -76,17 +75,20 @@ fn killed_and_shared_it_is_as_never_interrupted() {
 
     shop.ok(&["study", "grid.toml", "--out", "whole"]);
     let run = ["study", "grid.toml", "--out", "cut"];
-    let mut child = shop.command(&run).stderr(Stdio::null()).spawn().unwrap();
-    let started = Instant::now();
     let second = "cut/runs/discs/small/decoder/random/seed2";
-    let begun = || std::fs::read_to_string(shop.path(second).join("metrics.jsonl"));
-    while begun().map_or(0, |text| text.lines().count()) < 4 {
-        assert!(started.elapsed() < Duration::from_secs(120), "no progress");
-        assert!(child.try_wait().unwrap().is_none(), "ended too early");
-        std::thread::sleep(Duration::from_millis(1));
+    let metrics = format!("{second}/metrics.jsonl");
+    let summary = shop.path(second).join("summary.json");
+    let in_the_second = || shop.lines(&metrics) >= 4;
+    let remove = || std::fs::remove_dir_all(shop.path("cut")).unwrap();
+    // A poll that comes late finds the second run complete.
+    for attempt in 0.. {
+        shop.kill_when(&run, in_the_second, remove);
+        if !summary.exists() {
+            break;
+        }
+        assert!(attempt < 20, "the second run was always complete");
+        remove();
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
     let plan = shop.ok(&[&run[..], &["--dry-run"]].concat());
     assert!(
         plan.contains("done     discs/small/decoder/random/seed1"),
@@ -230,34 +232,25 @@ fn faults_of_the_file_are_named() {
 fn a_pooled_run_is_evaluated_by_data_set() {
     let shop = Workshop::new();
     let pool = "data.pool=[\"data\", \"builtin:endoscopy\"]";
-    shop.ok(&[
-        "train",
-        "recipe.toml",
-        "--out",
+    shop.ok(&train_args(
         "run",
-        "--set",
-        pool,
-        "--set",
-        "trainer.max_steps=2",
-        "--set",
-        "data.generate.train=2",
-        "--set",
-        "data.generate.val=1",
-        "--set",
-        "data.generate.test=2",
-        "--set",
-        "data.generate.side=64",
-    ]);
-    let json: serde_json::Value =
-        serde_json::from_str(&shop.ok(&["eval", "run", "--json"])).unwrap();
+        &[
+            pool,
+            "trainer.max_steps=2",
+            "data.generate.train=2",
+            "data.generate.val=1",
+            "data.generate.test=2",
+            "data.generate.side=64",
+        ],
+    ));
+    let json: serde_json::Value = shop.ok_json(&["eval", "run"]);
     assert_eq!(json["samples"], 7);
     let groups = json["prompts"]["p6"]["groups"].as_object().unwrap();
     assert_eq!(
         groups.keys().collect::<Vec<_>>(),
         ["data", "endoscopy/polyp"]
     );
-    let one: serde_json::Value =
-        serde_json::from_str(&shop.ok(&["eval", "run", "--data", "data", "--json"])).unwrap();
+    let one: serde_json::Value = shop.ok_json(&["eval", "run", "--data", "data"]);
     assert_eq!(one["samples"], 5);
 }
 

@@ -1,7 +1,9 @@
 //! A folder with a small base and a small data set, and the program to run in it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use vlsm::data::{Mask, RgbImage, write_png_mask, write_png_rgb};
@@ -22,7 +24,14 @@ pub(crate) const SIZE: (usize, usize) = (44, 36);
 /// Samples of the splits.
 pub(crate) const SPLITS: [(&str, usize); 3] = [("train", 24), ("val", 6), ("test", 5)];
 
-/// A folder to work in; it goes when this does.
+/// The arguments of a training by `recipe.toml` in the folder `run`, with settings.
+pub(crate) fn train_args<'a>(run: &'a str, set: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec!["train", "recipe.toml", "--out", run];
+    arguments.extend(set.iter().flat_map(|setting| ["--set", setting]));
+    arguments
+}
+
+/// A folder to work in; it is removed when this is dropped.
 pub(crate) struct Workshop {
     folder: tempfile::TempDir,
 }
@@ -31,14 +40,32 @@ impl Workshop {
     /// With a base in `base/`, a data set in `data/` and the recipe of a short training in
     /// `recipe.toml`.
     pub(crate) fn new() -> Self {
-        let shop = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
-        shop.write("config.json", CONFIG);
-        shop.make_base("base", 1);
-        shop.make_data();
-        shop.write("recipe.toml", RECIPE);
+        // Made once for all tests of the process.
+        static FILES: OnceLock<Vec<(PathBuf, Vec<u8>)>> = OnceLock::new();
+        let files = FILES.get_or_init(|| {
+            let shop = Self::empty();
+            shop.write("config.json", CONFIG);
+            shop.make_base("base", 1);
+            shop.make_data();
+            shop.write("recipe.toml", RECIPE);
+            files(shop.folder.path())
+        });
+        let shop = Self::empty();
+        for (name, content) in files {
+            shop.write(name.to_str().unwrap(), content);
+        }
         shop
+    }
+
+    fn empty() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// The folder, which is removed when it is dropped.
+    pub(crate) fn into_folder(self) -> tempfile::TempDir {
+        self.folder
     }
 
     /// A path in the folder.
@@ -69,6 +96,12 @@ impl Workshop {
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    /// The number of lines of a file that may not exist yet.
+    pub(crate) fn lines(&self, name: &str) -> usize {
+        let text = std::fs::read_to_string(self.path(name));
+        text.map_or(0, |text| text.lines().count())
     }
 
     /// The names in a folder, sorted, temporary files included.
@@ -103,6 +136,31 @@ impl Workshop {
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs the program with `--json`, which must succeed, and gives what it prints.
+    pub(crate) fn ok_json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(&[arguments, &["--json"]].concat())).unwrap()
+    }
+
+    /// Starts the program and kills it as soon as `ready`, which must come before its end.
+    ///
+    /// A loaded machine may let the program end before this process sees that it is time; then
+    /// `reset` removes what the program wrote, and all is done again.
+    pub(crate) fn kill_when(&self, arguments: &[&str], ready: impl Fn() -> bool, reset: impl Fn()) {
+        for _ in 0..20 {
+            let mut child = self.command(arguments);
+            let mut child = child
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            if killed(&mut child, &ready) {
+                return;
+            }
+            reset();
+        }
+        panic!("{arguments:?} always ended before it could be killed");
     }
 
     /// Runs the program, which must fail with exit code 1 and an error, and gives what it says.
@@ -211,6 +269,40 @@ fn disc(noise: &mut Noise) -> (RgbImage, Mask) {
         RgbImage::new(width, height, image).unwrap(),
         Mask::new(width, height, mask).unwrap(),
     )
+}
+
+/// Kills a process as soon as `ready`; false if it ended by itself.
+fn killed(child: &mut Child, ready: &impl Fn() -> bool) -> bool {
+    // Long enough for any machine: only a program that hangs is stopped by it.
+    let limit = Instant::now() + Duration::from_secs(900);
+    while !ready() {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        assert!(Instant::now() < limit, "no progress");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // A process that has ended cannot be killed, and is then not counted as killed.
+    let _ = child.kill();
+    !child.wait().unwrap().success()
+}
+
+/// The files below a folder, with their paths in it.
+fn files(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_owned();
+                files.push((name, std::fs::read(path).unwrap()));
+            }
+        }
+    }
+    files
 }
 
 /// The CLIPSegs of the published code: those beside the repository, else the committed one.

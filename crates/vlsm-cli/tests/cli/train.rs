@@ -1,13 +1,15 @@
 //! `vlsm train`.
 
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-
 use serde_json::Value;
 
-use crate::support::Workshop;
+use crate::support::{Workshop, train_args};
 
 const TRAIN: [&str; 4] = ["train", "recipe.toml", "--out", "run"];
+const RESULTS: [&str; 3] = [
+    "metrics.jsonl",
+    "adapter.safetensors",
+    "adapter_last.safetensors",
+];
 
 fn number(line: &Value, key: &str) -> f64 {
     line[key]
@@ -79,15 +81,10 @@ fn two_runs_are_the_same_to_the_bit() {
     let shop = Workshop::new();
     for kind in ["dense", "shallow", "lora", "decoder"] {
         let kind = format!("method.kind={kind}");
-        let set = ["--set", &kind, "--set", "trainer.epochs=2"];
         for run in ["a", "b"] {
-            shop.ok(&[&["train", "recipe.toml", "--out", run][..], &set].concat());
+            shop.ok(&train_args(run, &[&kind, "trainer.epochs=2"]));
         }
-        for file in [
-            "metrics.jsonl",
-            "adapter.safetensors",
-            "adapter_last.safetensors",
-        ] {
+        for file in RESULTS {
             assert!(
                 shop.read(&format!("a/{file}")) == shop.read(&format!("b/{file}")),
                 "{kind}: {file} differs"
@@ -102,42 +99,20 @@ fn two_runs_are_the_same_to_the_bit() {
 /// Kills a run in its second epoch, resumes it, and compares it with one that was not killed.
 fn killed_and_resumed(set: &[&str]) {
     let shop = Workshop::new();
-    let set: Vec<&str> = set.iter().flat_map(|one| ["--set", one]).collect();
-    shop.ok(&[&["train", "recipe.toml", "--out", "whole"][..], &set].concat());
+    shop.ok(&train_args("whole", set));
 
-    let arguments = [&TRAIN[..], &set].concat();
-    let mut child = shop
-        .command(&arguments)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    let lines = || match std::fs::read_to_string(shop.path("run/metrics.jsonl")) {
-        Ok(text) => text.lines().count(),
-        Err(_) => 0,
-    };
+    let arguments = train_args("run", set);
     // An epoch has 12 steps and a line of its own.
-    while lines() < 18 {
-        assert!(started.elapsed() < Duration::from_secs(60), "no progress");
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "ended too early to be killed"
-        );
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let in_the_second_epoch = || shop.lines("run/metrics.jsonl") >= 18;
+    let remove = || std::fs::remove_dir_all(shop.path("run")).unwrap();
+    shop.kill_when(&arguments, in_the_second_epoch, remove);
     assert!(
         !shop.path("run/summary.json").exists(),
         "ended before it was killed"
     );
 
     shop.ok(&[&arguments[..], &["--resume"]].concat());
-    for file in [
-        "metrics.jsonl",
-        "adapter.safetensors",
-        "adapter_last.safetensors",
-    ] {
+    for file in RESULTS {
         assert!(
             shop.read(&format!("run/{file}")) == shop.read(&format!("whole/{file}")),
             "{file} differs from that of an unbroken run"
@@ -188,14 +163,7 @@ fn stops_after_max_steps_and_goes_on_when_given_more() {
     shop.ok(&[&TRAIN[..], &["--resume", "--set", "trainer.max_steps=9"]].concat());
     assert_eq!(steps("run"), 9);
     assert!(shop.read("run/adapter_last.safetensors") != five);
-    shop.ok(&[
-        "train",
-        "recipe.toml",
-        "--out",
-        "nine",
-        "--set",
-        "trainer.max_steps=9",
-    ]);
+    shop.ok(&train_args("nine", &["trainer.max_steps=9"]));
     assert!(
         shop.read("run/adapter_last.safetensors") == shop.read("nine/adapter_last.safetensors")
     );
@@ -207,17 +175,13 @@ fn made_longer_is_as_never_stopped() {
     let shop = Workshop::new();
     let steps = |run: &str, steps: &str, more: &[&str]| {
         let set = format!("trainer.max_steps={steps}");
-        let arguments = ["train", "recipe.toml", "--out", run, "--set", &set];
+        let arguments = train_args(run, &[&set]);
         shop.ok(&[&arguments, more].concat());
     };
     steps("cut", "17", &[]);
     steps("cut", "24", &["--resume"]);
     steps("whole", "24", &[]);
-    for file in [
-        "metrics.jsonl",
-        "adapter.safetensors",
-        "adapter_last.safetensors",
-    ] {
+    for file in RESULTS {
         let [cut, whole] = ["cut", "whole"].map(|run| shop.read(&format!("{run}/{file}")));
         assert!(cut == whole, "{file}");
     }
@@ -226,14 +190,10 @@ fn made_longer_is_as_never_stopped() {
 #[test]
 fn starts_from_an_adapter_file() {
     let shop = Workshop::new();
-    let dense = ["--set", "method.kind=dense", "--set", "trainer.max_steps=3"];
-    shop.ok(&[&TRAIN[..], &dense].concat());
+    let (dense, short) = ("method.kind=dense", "trainer.max_steps=3");
+    shop.ok(&train_args("run", &[dense, short]));
     let from = "method.init_from=run/adapter_last.safetensors";
-    shop.ok(&[
-        &["train", "recipe.toml", "--out", "b", "--set", from][..],
-        &dense,
-    ]
-    .concat());
+    shop.ok(&train_args("b", &[from, dense, short]));
     let (first, second) = (shop.metrics("run"), shop.metrics("b"));
     assert!(first[0]["loss"] != second[0]["loss"]);
     // The bare file holds the same numbers, but its profile is `paper` and its layers are that
@@ -246,13 +206,7 @@ fn starts_from_an_adapter_file() {
         "bare.safetensors",
     ]);
     let from = "method.init_from=bare.safetensors";
-    let error = shop.fails(
-        &[
-            &["train", "recipe.toml", "--out", "c", "--set", from][..],
-            &dense,
-        ]
-        .concat(),
-    );
+    let error = shop.fails(&train_args("c", &[from, dense, short]));
     assert!(
         error.contains("bare.safetensors") && error.contains("do not fit"),
         "{error}"
@@ -290,6 +244,6 @@ fn without_a_validation_split_the_last_state_is_kept() {
     assert_eq!(shop.read(best), shop.read(last));
     // A file without samples is a mistake, not a wish.
     shop.write("data/anns/val.json", "[]");
-    let error = shop.fails(&["train", "recipe.toml", "--out", "other"]);
+    let error = shop.fails(&train_args("other", &[]));
     assert!(error.contains("anns/val.json"), "{error}");
 }

@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use vlsm_data::GenerateConfig;
 use vlsm_data::synth::{Domain, write_dataset};
 
-use crate::output::{Counter, print};
+use crate::output::{print, progress_bar};
 
 /// Draw a data set and write it in the published format.
 ///
@@ -87,11 +86,9 @@ impl Args {
         };
         config.validate()?;
         let total = config.train + config.val + config.test;
-        let (counter, done) = (Counter::new("drawing", total), AtomicUsize::new(0));
-        write_dataset(self.domain.0, &config, &self.out, || {
-            counter.set(done.fetch_add(1, Ordering::Relaxed) + 1);
-        })?;
-        drop(counter);
+        let bar = progress_bar("drawing", total);
+        write_dataset(self.domain.0, &config, &self.out, || bar.inc(1))?;
+        drop(bar);
         print(&format!(
             "{}: {} training, {} validation and {} test images of {} x {} pixels, seed {}\n",
             self.out.display(),

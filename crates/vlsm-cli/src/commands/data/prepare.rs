@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use vlsm_data::prepare::{Prepared, PublicSet, SplitBy, prepare};
 use vlsm_data::{Split, SplitConfig};
 
-use crate::output::{Counter, key_value_table, print, table};
+use crate::output::{key_value_table, print, progress_bar, table};
 
 /// Convert a downloaded public data set to a format that vlsm can train on.
 ///
@@ -74,12 +74,13 @@ impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let text = match (self.name, self.from, self.out) {
             (Some(SetName(set)), Some(from), Some(out)) => {
-                let counter = Counter::new("images", 0);
+                let bar = progress_bar("images", 0);
                 let split = self.splits.map_or(SplitBy::Seed(self.seed), SplitBy::Lists);
                 let prepared = prepare(set, &from, &out, &split, |done, total| {
-                    counter.set_of(done, total);
+                    bar.set_length(total as u64);
+                    bar.set_position(done as u64);
                 })?;
-                drop(counter);
+                drop(bar);
                 format!("{} in {}\n", set.title, out.display()) + &summary(&prepared)
             }
             (Some(SetName(set)), ..) => instructions(set),

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
@@ -14,7 +13,7 @@ use vlsm_data::{
 };
 
 use crate::commands::shared::{data_recipe, make_folder};
-use crate::output::{Counter, key_value_table, print, table};
+use crate::output::{key_value_table, print, progress_bar, table};
 
 /// How many words of a kind the summary lists.
 const SHOWN: usize = 6;
@@ -125,8 +124,7 @@ fn annotate_all(
     class: &str,
 ) -> Result<[Vec<Annotated>; 3]> {
     let total = Split::ALL.map(|split| dataset.split(split).len());
-    let counter = Counter::new("images", total.iter().sum());
-    let done = AtomicUsize::new(0);
+    let bar = progress_bar("images", total.iter().sum());
     let mut all = [Vec::new(), Vec::new(), Vec::new()];
     for (split, annotations) in Split::ALL.into_iter().zip(&mut all) {
         let made: Vec<vlsm_data::Result<Annotated>> = dataset
@@ -134,7 +132,7 @@ fn annotate_all(
             .par_iter()
             .map(|sample| {
                 let annotation = annotate(config, split, sample, class);
-                counter.set(done.fetch_add(1, Ordering::Relaxed) + 1);
+                bar.inc(1);
                 annotation
             })
             .collect();

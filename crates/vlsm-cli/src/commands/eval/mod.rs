@@ -19,7 +19,7 @@ use vlsm_train::{EvalConfig, Evaluation, PromptSet, Recipe, evaluate, write_scor
 use self::report::Evaluated;
 use self::scores::{SetResult, json_text, table_text};
 use super::shared::{data_recipe, make_folder, make_parent, only_data, segmenter};
-use crate::output::{Counter, note, print};
+use crate::output::{note, print, progress_bar};
 
 /// Evaluate a base, with or without an adapter, on a data set.
 ///
@@ -282,8 +282,8 @@ impl Args {
             masks: self.masks.as_deref(),
             ..EvalConfig::new(recipe, dataset, tokenizer, preprocessing)
         };
-        let counter = Counter::new("evaluating", samples.len());
-        let progress = |done| counter.set(done);
+        let bar = progress_bar("evaluating", samples.len());
+        let progress = |done| bar.set_position(done as u64);
         Ok(evaluate(
             segmenter.model(),
             samples,

@@ -12,7 +12,7 @@ use vlsm_train::{EvalConfig, Recipe, SemanticEvaluation, SemanticMetrics, evalua
 use super::Args;
 use super::report::Evaluated;
 use crate::commands::shared::to_json;
-use crate::output::{Counter, print, table, thousands};
+use crate::output::{print, progress_bar, table, thousands};
 
 impl Args {
     /// Evaluates labels of whole images.
@@ -35,10 +35,10 @@ impl Args {
                 segmenter.preprocessing(),
             )
         };
-        let counter = Counter::new("labelling", images.len());
-        let progress = |done| counter.set(done);
+        let bar = progress_bar("labelling", images.len());
+        let progress = |done| bar.set_position(done as u64);
         let evaluation = evaluate_semantic(segmenter.model(), images, &classes, &config, progress)?;
-        drop(counter);
+        drop(bar);
         let seconds = started.elapsed().as_secs_f64();
         if let Some(path) = &self.csv {
             write_csv(path, &evaluation)?;

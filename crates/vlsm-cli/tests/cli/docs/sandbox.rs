@@ -1,0 +1,165 @@
+//! What the commands of the documents run on, and which of them cannot run here.
+//!
+//! A command runs as it is written, with [`STAND_INS`] in place of what a reader has, and with the
+//! arguments of [`EXTRA`] at its end.
+
+use std::path::Path;
+
+use crate::prepare::make_busi;
+use crate::semantic::make_streets;
+use crate::support::Workshop;
+
+/// Names in the documents and what stands in for them, replaced in this order.
+pub(super) const STAND_INS: &[(&str, &str)] = &[
+    ("CIDAS/clipseg-rd64-refined", "base"),
+    ("PATH/Dataset_BUSI_with_GT", "download/Dataset_BUSI_with_GT"),
+    ("PATH/my_data", "data"),
+    ("PATH/scans", "scans"),
+    ("PATH/kvasir_polyp", "data"),
+    ("PATH/street", "drawn"),
+    ("BASE", "base"),
+    ("STUDY.toml", "study.toml"),
+];
+
+/// Arguments that make commands short, for those that start with the first words.
+pub(super) const EXTRA: &[(&str, &[&str])] = &[
+    (
+        "vlsm train",
+        &[
+            "--set",
+            "model.image_size=32",
+            "--set",
+            "trainer.max_steps=1",
+        ],
+    ),
+    ("vlsm study studies/", &["--dry-run"]),
+];
+
+/// Starts of commands that do not run here, and why.
+pub(super) const NOT_RUN: &[(&str, &str)] = &[
+    ("vlsm demo", "takes a minute; tests/cli/demo.rs runs it"),
+    ("cargo build", "builds the workspace again"),
+    ("cargo test", "would run this test again"),
+    ("cargo bench", "measures for minutes"),
+    ("python", "needs an environment of its own"),
+];
+
+/// A folder to run commands in.
+pub(super) struct Sandbox {
+    folder: tempfile::TempDir,
+}
+
+impl Sandbox {
+    /// With all stand-ins.
+    pub(super) fn new() -> Self {
+        let shop = Workshop::new();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for folder in ["recipes", "studies"] {
+            copy(&root.join(folder), &shop.path(folder));
+        }
+        for folder in ["images", "masks"] {
+            copy(
+                &shop.path("data").join(folder),
+                &shop.path("scans").join(folder),
+            );
+        }
+        make_busi(&shop);
+        make_streets(&shop);
+        shop.write(
+            "classes.json",
+            r#"{"classes": ["road", "sky", "car", "sign"]}"#,
+        );
+        for photo in ["photo.jpg", "street.jpg"] {
+            shop.write(photo, shop.read("data/images/test0.png"));
+        }
+        shop.write("study.toml", STUDY);
+        for (recipe, data, run) in [
+            (
+                "recipes/clipseg_dense_vlc.toml",
+                "data",
+                "clipseg_dense_vlc",
+            ),
+            ("recipe.toml", "streets", "camvid"),
+        ] {
+            let root = format!("data.root={data}");
+            let run = format!("runs/{run}");
+            shop.ok(&[
+                &["train", recipe, "--out", &run],
+                &["--set", "model.base=base", "--set", &root][..],
+                EXTRA[0].1,
+            ]
+            .concat());
+        }
+        Self {
+            folder: shop.into_folder(),
+        }
+    }
+
+    /// A copy, for the commands of one document.
+    pub(super) fn copy(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(self.path(), folder.path());
+        Self { folder }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Removes what a command is to write, so that it does not stop at the output of another.
+    pub(super) fn remove_output(&self, arguments: &[String]) {
+        if arguments.iter().any(|argument| argument == "--resume") {
+            return;
+        }
+        let out = arguments
+            .iter()
+            .position(|word| word == "-o" || word == "--out");
+        let out = match (out, arguments) {
+            (Some(index), _) => arguments.get(index + 1).cloned(),
+            (None, [command, recipe, ..]) if command == "train" => {
+                let name = Path::new(recipe).file_stem().unwrap_or_default();
+                Some(format!("runs/{}", name.display()))
+            }
+            _ => None,
+        };
+        if let Some(out) = out {
+            let _ = std::fs::remove_dir_all(self.path().join(out));
+        }
+    }
+}
+
+/// A study with the names of the example in the documents.
+const STUDY: &str = r#"
+[recipe.trainer]
+max_steps = 1
+
+[[model]]
+name = "clipseg"
+model.base = "base"
+
+[[method]]
+name = "zero-shot"
+method.kind = "zero-shot"
+
+[[method]]
+name = "dense"
+method.kind = "dense"
+
+[[data]]
+name = "kvasir"
+data.root = "data"
+"#;
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
