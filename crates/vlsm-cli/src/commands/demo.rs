@@ -102,7 +102,7 @@ fn report(result: &DemoResult) -> String {
     table(&header, &rows)
         + &format!(
             "Mean ± standard deviation over {images} test samples; HD95 in pixels; {} parameters in all.\n\
-             p6 describes what is meant, p1 is the class word alone.\n\
+             p6 describes the object, p1 is the class name only.\n\
              report: {}\n",
             thousands(result.total),
             result.report.display()

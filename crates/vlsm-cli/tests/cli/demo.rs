@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::snapshots::{assert_snapshot, without_numbers};
 use crate::support::Workshop;
 
 /// The number before `±` or in the first of some columns of the line that starts with a name.
@@ -26,7 +27,8 @@ fn the_quick_demo_teaches_and_goes_on_where_it_was() {
     for part in ["zero-shot", "dense", "shallow", "decoder", "polyp"] {
         assert!(page.contains(part), "{part}");
     }
-    // Trained already: only measured again, with the same result.
+    assert_snapshot("demo", &without_numbers(&text));
+    // Trained already: only evaluated again, with the same result.
     let again = shop.ok(&arguments);
     assert_eq!(cell(&again, "dense"), cell(&text, "dense"));
 }

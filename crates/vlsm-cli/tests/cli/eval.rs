@@ -99,18 +99,6 @@ fn several_prompts_come_from_one_call() {
 }
 
 #[test]
-fn the_table_has_a_row_for_each_prompt() {
-    let shop = Workshop::new();
-    let text = shop.ok(&[
-        "eval", "--base", "base", "--data", "data", "--prompt", "p1", "--prompt", "p6",
-    ]);
-    let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[0].starts_with("prompt") && lines[0].contains("HD95"));
-    assert!(lines[1].starts_with("p1") && lines[2].starts_with("p6"));
-    assert!(text.contains("one empty"));
-}
-
-#[test]
 fn a_text_serves_data_without_prompts() {
     let shop = Workshop::new();
     std::fs::remove_dir_all(shop.path("data/anns")).unwrap();

@@ -16,6 +16,7 @@ mod prompts;
 mod recipes;
 mod report;
 mod semantic;
+mod snapshots;
 mod study;
 mod support;
 mod train;

@@ -9,10 +9,15 @@ use crate::prepare::make_busi;
 use crate::semantic::make_streets;
 use crate::support::Workshop;
 
+/// A base on the hub; in the shipped recipes and studies it is replaced too.
+const HUB_BASE: &str = "CIDAS/clipseg-rd64-refined";
+
 /// Names in the documents and what stands in for them, replaced in this order.
 pub(super) const STAND_INS: &[(&str, &str)] = &[
-    ("CIDAS/clipseg-rd64-refined", "base"),
+    (HUB_BASE, "base"),
     ("PATH/Dataset_BUSI_with_GT", "download/Dataset_BUSI_with_GT"),
+    ("PATH/camvid", "streets"),
+    ("PATH/foot_ulcer", "scans"),
     ("PATH/my_data", "data"),
     ("PATH/scans", "scans"),
     ("PATH/kvasir_polyp", "data"),
@@ -27,7 +32,7 @@ pub(super) const EXTRA: &[(&str, &[&str])] = &[
         "vlsm train",
         &[
             "--set",
-            "model.image_size=32",
+            "model.image_size=48",
             "--set",
             "trainer.max_steps=1",
         ],
@@ -56,6 +61,11 @@ impl Sandbox {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for folder in ["recipes", "studies"] {
             copy(&root.join(folder), &shop.path(folder));
+            for name in shop.names(folder) {
+                let path = format!("{folder}/{name}");
+                let text = String::from_utf8(shop.read(&path)).unwrap();
+                shop.write(&path, text.replace(HUB_BASE, "base"));
+            }
         }
         for folder in ["images", "masks"] {
             copy(
@@ -85,7 +95,7 @@ impl Sandbox {
             let run = format!("runs/{run}");
             shop.ok(&[
                 &["train", recipe, "--out", &run],
-                &["--set", "model.base=base", "--set", &root][..],
+                &["--set", &root][..],
                 EXTRA[0].1,
             ]
             .concat());
@@ -130,6 +140,8 @@ impl Sandbox {
 
 /// A study with the names of the example in the documents.
 const STUDY: &str = r#"
+seeds = [41]
+
 [recipe.trainer]
 max_steps = 1
 
