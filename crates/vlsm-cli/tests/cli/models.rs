@@ -232,9 +232,17 @@ fn a_cris_takes_the_statistics_of_batches() {
     }
     assert!(count > 0);
     let decoder = "method.kind=decoder";
-    let set = ["model.base=other", decoder, batch, "trainer.data_parallel=2"];
+    let set = [
+        "model.base=other",
+        decoder,
+        batch,
+        "trainer.data_parallel=2",
+    ];
     let error = shop.fails(&train_args("never", &set));
-    assert!(error.contains("`trainer.data_parallel` must be 1"), "{error}");
+    assert!(
+        error.contains("`trainer.data_parallel` must be 1"),
+        "{error}"
+    );
     let error = shop.fails(&train_args("never", &[batch, "model.base=base"]));
     assert!(error.contains("`statistics` is for models"), "{error}");
 }
