@@ -1,4 +1,4 @@
-//! The whole method in a minute or two: a base meets a domain that it has never seen, and adapters teach it.
+//! The demo: adapters are trained on images of a kind that the base has never seen, in a minute or two.
 
 use std::path::{Path, PathBuf};
 
@@ -22,18 +22,18 @@ use crate::run::train;
 use crate::run_folder::RunFolder;
 use crate::zero_shot::zero_shot;
 
-/// What the demo shows.
+/// The demo's settings.
 #[derive(Debug, Clone)]
 pub struct Demo {
     /// The phantom domain.
     pub domain: Domain,
     /// Fewer images and epochs: a first look.
     pub quick: bool,
-    /// Determines images, adapters and order.
+    /// Seed of images, adapters and sample order.
     pub seed: u64,
 }
 
-/// What came out for one method.
+/// The result of one method.
 #[derive(Debug, Clone)]
 pub struct DemoRow {
     /// The method.
@@ -48,14 +48,14 @@ pub struct DemoRow {
     pub seconds: Option<f64>,
 }
 
-/// What came out.
+/// The demo's result.
 #[derive(Debug, Clone)]
 pub struct DemoResult {
     /// A row for each method, zero-shot first.
     pub rows: Vec<DemoRow>,
     /// Number of all parameters of the base.
     pub total: usize,
-    /// The page to look at.
+    /// The report.
     pub report: PathBuf,
 }
 
@@ -133,7 +133,7 @@ impl Demo {
         recipe
     }
 
-    /// Measures the base as it is, trains each method into a folder below `out`, and writes `out/report.html`. Resumes
+    /// Measures the base without training, trains each method into a folder below `out`, and writes `out/report.html`. Resumes
     /// what an earlier call left unfinished. `observer` hears of every step.
     ///
     /// # Errors
@@ -145,20 +145,20 @@ impl Demo {
         let base = Base::load(BASE, &device("cpu")?)?;
 
         observer.message(&format!(
-            "measuring {BASE} as it is on {} test images of {}",
+            "measuring {BASE} without training on {} test images of {}",
             recipe.data.config.generate.test,
             self.domain.name()
         ));
-        let (as_it_is, rows) = zero_shot(&recipe, &dataset, &base, observer)?;
-        let total = as_it_is.num_params();
+        let (untrained, rows) = zero_shot(&recipe, &dataset, &base, observer)?;
+        let total = untrained.num_params();
         let mut runs = vec![ReportRun {
             name: "zero-shot".into(),
             total,
             rows,
             ..ReportRun::default()
         }];
-        let mut models = vec![as_it_is];
-        // Shallow adapters and the decoder share their features, which nobody wants afterwards.
+        let mut models = vec![untrained];
+        // Shallow adapters and the decoder share cached features, which are deleted at the end.
         let features = out.join("features");
         for method in methods() {
             let name = method.kind();
@@ -197,7 +197,7 @@ impl Demo {
             total,
             report: out.join("report.html"),
         };
-        // Cases by the dense adapters: where they are best, middling and worst.
+        // Cases are chosen by the dense adapters: where they are best, median and worst.
         let mut cases = pick_cases(&runs[1], samples, dataset.ignore)?;
         for (model, run) in models.into_iter().zip(&runs) {
             predict_cases(
@@ -239,10 +239,10 @@ fn row(run: &ReportRun) -> DemoRow {
 }
 
 fn lead(result: &DemoResult, domain: Domain) -> String {
-    let [before, after] = [0, 1].map(|place| result.rows[place].full.dice.mean);
+    let [before, after] = [0, 1].map(|index| result.rows[index].full.dice.mean);
     let share = 100.0 * result.rows[1].trained as f64 / result.total as f64;
     format!(
-        "A base that was trained on plain shapes meets {}: Dice {before:.3} as it is, {after:.3} with dense adapters of \
+        "A base that was trained on plain shapes, on {}: Dice {before:.3} without training, {after:.3} with dense adapters of \
          {share:.1} % of its parameters.",
         domain.name()
     )

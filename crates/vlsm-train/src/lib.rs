@@ -2,7 +2,31 @@
 //!
 //! [`train`] turns a [`Recipe`] into a run's folder; [`evaluate()`] measures a model on samples, [`evaluate_semantic`] on
 //! labels of whole images; a [`Study`] is a grid of runs and its tables.
-//! The loop knows models by [`SegmentationModel`](vlsm_models::SegmentationModel) alone.
+//!
+//! ```
+//! use vlsm_train::{Recipe, train};
+//!
+//! # fn main() -> vlsm_train::Result<()> {
+//! // A base and a data set that are built in, one epoch of two steps.
+//! let recipe = r#"
+//!     model.base = "builtin:tiny"
+//!     method.kind = "decoder"
+//!     data.root = "builtin:endoscopy"
+//!     data.generate = { train = 4, val = 1, test = 1 }
+//!     trainer = { epochs = 1, batch_size = 2 }
+//!     cache.features = "off"
+//! "#;
+//! let recipe = Recipe::parse(recipe, &[]).expect("the recipe is valid");
+//! # let folder = tempfile::tempdir().expect("a folder for the test");
+//! # let path = folder.path();
+//! let summary = train(&recipe, path, false, &mut ())?;
+//! assert_eq!(summary.steps, 2);
+//! assert!(path.join("adapter.safetensors").is_file());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An [`Observer`] in place of `&mut ()` follows the training and may stop it. The loop knows models by [`SegmentationModel`](vlsm_models::SegmentationModel) alone.
 
 pub mod checkpoint;
 pub mod demo;

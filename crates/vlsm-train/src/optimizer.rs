@@ -15,7 +15,7 @@ use vlsm_models::weights::{self, FlatGradient, Gradients, to_host};
 use crate::recipe::OptimConfig;
 
 /// AdamW (Loshchilov and Hutter 2019), PyTorch's rule, and, where the recipe says so, Muon (Jordan et al. 2024) for the
-/// matrices of transformer layers and adapters. Moments are kept by parameter name so that they can be saved and put back.
+/// matrices of transformer layers and adapters. Moments are kept by parameter name so that they can be saved and restored.
 pub struct Optimizer {
     adamw: AdamW,
     /// The first and the second of each parameter.
@@ -24,13 +24,13 @@ pub struct Optimizer {
     velocities: BTreeMap<String, Tensor<1>>,
 }
 
-/// How much of Muon's momentum stays from step to step, the published value.
+/// Muon's momentum, the published value.
 const MOMENTUM: f32 = 0.95;
 
 impl Optimizer {
     /// An optimizer before its first step.
     pub fn new(config: &OptimConfig) -> Self {
-        // The momentum is kept here, where it can be saved; the rule gets what comes of it.
+        // The momentum is kept here, where it can be saved; Muon is given the result.
         let none = MomentumConfig {
             momentum: 0.0,
             dampening: 0.0,
@@ -54,7 +54,7 @@ impl Optimizer {
         }
     }
 
-    /// One step; parameters without a gradient stay as they are. Values are changed in place where the model is held by nobody else.
+    /// One step; parameters without a gradient do not change. Values are changed in place where nothing else refers to them.
     pub fn step<M: Module>(&mut self, model: M, mut gradients: Gradients, lr: f64) -> M {
         self.adamw.lr = lr;
         self.adamw.step += 1;
@@ -74,7 +74,7 @@ impl Optimizer {
                     }
                     value
                 });
-                // Each is too small to be shared out among cores.
+                // Each matrix is too small to be split among cores.
                 let stepped = matrices.into_par_iter().map(|(name, shape, value, ahead)| {
                     let (value, ahead) = (value.reshape(shape), ahead.reshape::<2, _>(shape));
                     let (value, _) = muon.step(lr, value, ahead, None);
@@ -129,7 +129,7 @@ impl Optimizer {
         (tensors, self.adamw.step)
     }
 
-    /// Puts back what [`state`](Self::state) returned.
+    /// Restores what [`state`](Self::state) returned.
     pub fn restore(
         &mut self,
         tensors: &mut BTreeMap<String, HostTensor>,
@@ -201,7 +201,7 @@ pub fn scaled(mut gradients: Gradients, factor: f64) -> Gradients {
 pub fn added(mut sum: Gradients, more: Gradients) -> Gradients {
     for (name, gradient) in more {
         match sum.get_mut(&name) {
-            Some(there) => there.flat = there.flat.clone() + gradient.flat,
+            Some(total) => total.flat = total.flat.clone() + gradient.flat,
             None => {
                 sum.insert(name, gradient);
             }

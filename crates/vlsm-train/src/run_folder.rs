@@ -31,23 +31,23 @@ impl RunFolder {
     pub fn last_adapter(&self) -> PathBuf {
         self.path.join("adapter_last.safetensors")
     }
-    /// All that is needed to go on.
+    /// The state that training resumes from.
     pub fn checkpoint(&self) -> PathBuf {
         self.path.join("checkpoint").join("state.safetensors")
     }
-    /// What came out.
+    /// The summary.
     pub fn summary(&self) -> PathBuf {
         self.path.join("summary.json")
     }
-    /// The metrics of every test sample under every prompt set; of the runs of a study.
+    /// The metrics of every test sample under every prompt set; only runs of a study have it.
     pub fn scores(&self) -> PathBuf {
         self.path.join("scores.csv")
     }
-    /// The page to look at.
+    /// The report.
     pub fn report(&self) -> PathBuf {
         self.path.join("report.html")
     }
-    /// The page of the last evaluation after the training.
+    /// The report of the last evaluation by `vlsm eval`.
     pub fn eval_report(&self) -> PathBuf {
         self.path.join("eval.html")
     }
@@ -113,8 +113,8 @@ impl RunFolder {
             Ok((_, length)) if length < bytes => Err(TrainError::Run {
                 path,
                 message: format!(
-                    "has {length} bytes, but the checkpoint counts on {bytes}; it was cut or \
-                     replaced. Start anew in another folder"
+                    "has {length} bytes, but the checkpoint expects {bytes}; it was cut or \
+                     replaced. Start again in another folder"
                 ),
             }),
             Ok((file, _)) => Ok(file),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::recipe::{OptimConfig, ScheduleKind};
 
-/// The learning rate over a run. Its whole state can be saved and put back.
+/// The learning rate over a run. Its whole state can be saved and restored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// Plateau: what the learning rate has been multiplied by so far.
@@ -44,7 +44,7 @@ impl Schedule {
         }
     }
 
-    /// Tells the schedule an epoch's validation loss. As PyTorch's `ReduceLROnPlateau`: the rate
+    /// Takes an epoch's validation loss into account. As PyTorch's `ReduceLROnPlateau`: the rate
     /// falls when the loss was not below `(1 - 1e-4)` of its best for more than `patience` epochs.
     pub fn end_of_epoch(&mut self, config: &OptimConfig, validation_loss: f64) {
         if config.schedule != ScheduleKind::Plateau {

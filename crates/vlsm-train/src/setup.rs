@@ -8,7 +8,7 @@ use crate::feature_cache::FeatureCache;
 use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
 
-/// What a run is made of, besides the model.
+/// What a run works with, apart from the model.
 pub struct Setup<'a> {
     /// The recipe.
     pub recipe: &'a Recipe,

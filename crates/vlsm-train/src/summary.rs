@@ -1,4 +1,4 @@
-//! What came out of a run.
+//! The result of a run.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::error::{Result, TrainError};
 use crate::evaluate::{Metrics, Row};
 use crate::semantic::SemanticMetrics;
 
-/// What came out of a run: `summary.json`.
+/// The result of a run: `summary.json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunSummary {
     /// The base's name.
@@ -35,20 +35,20 @@ pub struct RunSummary {
     pub total_parameters: usize,
     /// Mean seconds of an epoch, validation included, over the whole epochs of this process.
     pub seconds_per_epoch: Option<f64>,
-    /// Seconds of each of them; the first has more to do where features are kept.
+    /// Seconds of each of them; the first takes longer where features are cached.
     pub epoch_seconds: Vec<f64>,
     /// Training images a second, validation left out.
     pub images_per_second: Option<f64>,
     /// Share of the training time in which a step waited for its images to be read and decoded.
     pub waiting_share: Option<f64>,
-    /// Greatest resident memory of this process in bytes, where the system tells.
+    /// Greatest resident memory of this process in bytes, where the system reports it (Linux).
     pub peak_memory_bytes: Option<u64>,
     /// The metrics of every test sample under every prompt set, the recipe's first; none if nothing was tested.
     #[serde(skip)]
     pub rows: Vec<Row>,
     /// Seconds that training took, unless a part of it was in another process.
     pub seconds: Option<f64>,
-    /// The page to look at, unless it could not be written.
+    /// The report, unless it could not be written.
     #[serde(skip)]
     pub report: Option<PathBuf>,
 }

@@ -122,7 +122,7 @@ fn method_with(keys: serde_json::Value) -> MethodConfig {
 fn logits_and_gradients_are_the_reference_ones() {
     let base = load(&tiny());
     let batch = tensor_file::read(&tiny().join("expected.safetensors")).unwrap();
-    // `paper` taps the layers behind those that the configuration names, as published.
+    // `paper` taps the layers after those that the configuration names, as published.
     for (profile, prefix) in [(Profile::Default, "default"), (Profile::Paper, "published")] {
         let model = Model::new(&base, method("full", profile), 0).unwrap();
         println!("{prefix}: {:?}", check(model, &batch, prefix, false));
@@ -296,7 +296,7 @@ fn what_is_no_biomedclip_says_why() {
     );
 }
 
-/// MedVLSM's checkpoints hold the towers as `biomedclip`, the decoder beside them. What is read is the decoder; the towers say
+/// MedVLSM's checkpoints hold the towers as `biomedclip`, next to the decoder. What is read is the decoder; the towers say
 /// which base it goes with.
 #[test]
 fn published_checkpoints_are_read() {

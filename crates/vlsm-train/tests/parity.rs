@@ -1,7 +1,7 @@
 //! The published code's numbers (made by it on a CPU in f32): logits, gradients of its loss, and
 //! ten steps of its optimiser, for every kind of adapter.
 //!
-//! Fixtures are looked for in `shared/fixtures` beside the repository, else in `fixtures` in it.
+//! Fixtures are looked for in `shared/fixtures` next to the repository, else in `fixtures` in it.
 //!
 //! What is held is what the numbers can bear. The model `tiny` is ill-conditioned: run once more in
 //! PyTorch, the published arithmetic of `dense_v` is off these numbers by 1.6e-3 of a gradient's
@@ -182,7 +182,7 @@ impl Fixture {
 struct Tolerance {
     /// Of a gradient, relative to its norm.
     gradient: f64,
-    /// Of the losses behind the first two, which are held to 1e-5.
+    /// Of the losses after the first two, which are held to 1e-5.
     late_loss: f64,
     /// Of parameters after ten steps, relative to their norm.
     parameters: f64,

@@ -66,7 +66,7 @@ fn results_with_and_without_are_the_same_to_the_bit() {
         let there = if index == 0 { 0 } else { IMAGES };
         assert!(said.contains("feature cache: 30 images"), "{said}");
         assert!(
-            said.contains(&format!("{there} of them there already")),
+            said.contains(&format!("{there} of them already stored")),
             "{said}"
         );
         assert_same(&shop, &without, &with);

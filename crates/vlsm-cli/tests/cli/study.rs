@@ -71,7 +71,10 @@ const FILES: [&str; 5] = [
 fn killed_and_shared_it_is_as_never_interrupted() {
     let shop = workshop();
     let plan = shop.ok(&["study", "grid.toml", "--dry-run"]);
-    assert!(plan.contains("10 runs: 10 open; how long 8 runs"), "{plan}");
+    assert!(
+        plan.contains("10 runs: 10 open; no estimate yet for 8 runs"),
+        "{plan}"
+    );
     assert!(!shop.path("runs").exists());
 
     shop.ok(&["study", "grid.toml", "--out", "whole"]);

@@ -1,11 +1,11 @@
 //! The cache of frozen features: what a vision tower in which nothing is trained makes of an image is computed once and
 //! kept on the disk, for the epochs to come and for other runs.
 //!
-//! A file for each image, named by a digest of the image's bytes, in a folder named by all else that the values depend
-//! on. With one file for all images, runs side by side would need a lock and an index, which a kill could leave broken;
-//! like this a file appears whole by a rename, whoever makes it, and what is there is of use however far the filling came.
+//! A file for each image, named by a digest of the image's bytes, in a folder named by a digest of everything else that the
+//! values depend on. With one file for all images, parallel runs would need a lock and an index, which a kill could break;
+//! like this a file appears whole by a rename, whichever process makes it, and a partly filled cache is already useful.
 //!
-//! Files are read, not memory-mapped: the images of a batch lie in one tensor, so their values are copied once in any
+//! Files are read, not memory-mapped: the images of a batch share one tensor, so their values are copied once in any
 //! case, and reading is that copy, from the system's page cache once they are there.
 
 mod store;
@@ -29,11 +29,11 @@ use crate::recipe::{CacheConfig, CacheDtype, CacheMode, Recipe};
 use crate::text::bytes;
 use store::Store;
 
-/// In the key of every file: to be raised when decoding of images or the layout of the files changes. All other
-/// arithmetic is in the key by what it makes of a [`probe`].
+/// Part of the key of every file: raise it when decoding of images or the layout of the files changes. All other
+/// arithmetic is part of the key through its result on a [`probe`].
 const VERSION: u8 = 1;
 
-/// The states of one image: its place in each of a batch's tensors.
+/// The states of one image: its slice of each of a batch's tensors.
 type Row<'a> = Vec<&'a mut [f32]>;
 
 /// The frozen features of a run's training and validation images.
@@ -51,8 +51,8 @@ pub struct FeatureCache {
 }
 
 impl FeatureCache {
-    /// The cache that a recipe asks for, if the model's vision tower is frozen and the images come again. `observer` is told
-    /// how large it is; why there is none is logged.
+    /// The cache that a recipe asks for, if the model's vision tower is frozen and the images recur. `observer` hears how large
+    /// it is; the reason why there is none is logged.
     ///
     /// # Errors
     /// If the recipe insists on a cache that the method or the data does not allow, or an image cannot be read.
@@ -152,11 +152,11 @@ impl FeatureCache {
         let (count, dtype) = (images.len(), self.dtype.name());
         let (size, there) = (bytes(all), count - missing);
         Ok(format!(
-            "{count} images, {size} as {dtype}, {there} of them there already, in `{place}`"
+            "{count} images, {size} as {dtype}, {there} of them already stored, in `{place}`"
         ))
     }
 
-    /// The name of a folder for all that the values depend on besides the image's bytes.
+    /// The name of a folder for all that the values depend on other than the image's bytes.
     fn name<M: SegmentationModel>(
         &self,
         model: &M,
@@ -174,8 +174,8 @@ impl FeatureCache {
             base.fingerprint, self.shapes
         );
         hash.update(text.as_bytes());
-        // What other kernels, another processor or another number of threads change shows here. A GPU may choose its
-        // kernels anew in each process, so that nothing would ever be found again.
+        // What other kernels, another processor or another number of threads change shows here. A GPU may choose other
+        // kernels in each process, so that nothing would ever be found again.
         if device == "cpu" {
             let probe = self.preprocessing.tensor(&[&probe()], &model.device())?;
             let mut values = Vec::new();
@@ -270,7 +270,7 @@ impl FeatureCache {
         matches!((store, digest), (Some(store), Some(digest)) if store.read(*digest, row))
     }
 
-    /// Stores a row. If that fails, the run goes on without storing more.
+    /// Stores a row. If that fails, the run continues without storing more.
     fn write(&self, digest: u128, row: &[&mut [f32]]) {
         let Some(store) = &self.store else {
             return;
@@ -282,7 +282,7 @@ impl FeatureCache {
             && !self.full.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
-                "cannot write to `{}`: {error}; the training goes on without storing more features",
+                "cannot write to `{}`: {error}; the training continues without storing more features",
                 store.folder.display()
             );
         }

@@ -99,7 +99,7 @@ impl Store {
         self.folder.join(format!("{digest:032x}{SUFFIX}"))
     }
 
-    /// Digests of the images that there are files of; makes the folder and removes what killed processes left in it.
+    /// Digests of the images that have files; makes the folder and removes what killed processes left in it.
     pub(super) fn open(&self) -> io::Result<HashSet<u128>> {
         std::fs::create_dir_all(&self.folder)?;
         let mut present = HashSet::new();
@@ -127,7 +127,7 @@ impl Store {
     }
 
     /// Fills `row`, whose parts are as many values as an image has, from the image's file. False if there is none, or
-    /// if anything is wrong with it: then it is to be made anew.
+    /// if anything is wrong with it: then it must be made again.
     pub(super) fn read(&self, digest: u128, row: &mut [&mut [f32]]) -> bool {
         let Ok(bytes) = std::fs::read(self.path(digest)) else {
             return false;
@@ -153,7 +153,7 @@ impl Store {
         for part in row {
             self.dtype.append(part, &mut values);
         }
-        // Somebody may have cleared the cache.
+        // The cache may have been cleared.
         std::fs::create_dir_all(&self.folder)?;
         replace_unsynced(&self.path(digest), |file| {
             file.write_all(&header(&values))?;
@@ -162,7 +162,7 @@ impl Store {
     }
 }
 
-/// What stands before a file's values.
+/// What precedes a file's values.
 fn header(values: &[u8]) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     let (magic, digest) = header.split_at_mut(MAGIC.len());
@@ -205,7 +205,7 @@ pub fn usage(folder: &Path) -> io::Result<Usage> {
     Ok(usage)
 }
 
-/// Deletes the features in a folder, and nothing else; says what there was. A run that uses them computes them anew.
+/// Deletes the features in a folder, and nothing else; returns what there was. A run that uses them computes them again.
 ///
 /// # Errors
 /// If the folder cannot be read or a file cannot be deleted.
@@ -213,7 +213,7 @@ pub fn clear(folder: &Path) -> io::Result<Usage> {
     let usage = usage(folder)?;
     for_each_file(folder, |path| std::fs::remove_file(path))?;
     for set in entries(folder)? {
-        // What is not empty holds files of somebody else, or new ones.
+        // A folder that is not empty holds new files, or files that are not the cache's.
         let _ = std::fs::remove_dir(set);
     }
     Ok(usage)
@@ -281,7 +281,7 @@ mod tests {
             assert_eq!((c, d), (a, b));
             clear(folder.path()).unwrap();
         }
-        // The nearest half to 0.1, and what lies outside its range.
+        // The half nearest to 0.1, and values outside its range.
         let mut values = [0.1, -7e4, 1e-9];
         CacheDtype::F16.round(&mut values);
         assert_eq!(values, [0.099_975_586, f32::NEG_INFINITY, 0.0]);

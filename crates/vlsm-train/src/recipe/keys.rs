@@ -79,7 +79,7 @@ pub(super) fn get<'a>(table: &'a toml::Table, key: &str) -> Option<&'a toml::Val
     }
 }
 
-/// Keys of `[data]` that take each other's place.
+/// Keys of `[data]` that replace each other.
 pub(crate) const EITHER: [(&str, &str); 2] = [("root", "pool"), ("pool", "root")];
 
 /// Applies one `key=value`.

@@ -26,7 +26,7 @@ const MOST_DOTS: usize = 500;
 const INK: RGBColor = RGBColor(0x1c, 0x1e, 0x21);
 const MUTED: RGBColor = RGBColor(0x5d, 0x64, 0x6c);
 const RULE: RGBColor = RGBColor(0xd9, 0xdc, 0xe0);
-/// One for each run; more than these begin anew.
+/// One for each run; more than these start again from the first.
 const SERIES: [RGBColor; SERIES_COLOURS] = [
     RGBColor(0x00, 0x00, 0x01),
     RGBColor(0x00, 0x00, 0x02),
@@ -36,7 +36,7 @@ const SERIES: [RGBColor; SERIES_COLOURS] = [
     RGBColor(0x00, 0x00, 0x06),
 ];
 
-/// Number of colours that runs are told apart by: `--c0`, `--c1`, ... of the style sheet.
+/// Number of colours that distinguish runs: `--c0`, `--c1`, ... of the style sheet.
 pub(super) const SERIES_COLOURS: usize = 6;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -47,7 +47,7 @@ type Drawn = std::result::Result<(), Box<dyn Error>>;
 pub(super) struct Curve<'a> {
     /// Number of its colour.
     pub(super) colour: usize,
-    /// Thin and pale, behind others.
+    /// Thin and pale, drawn under the others.
     pub(super) faint: bool,
     /// By rising x.
     pub(super) points: &'a [(f64, f64)],
@@ -247,7 +247,7 @@ fn text(size: u32, colour: RGBColor) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&colour)
 }
 
-/// The least and the greatest value with a margin, a share of what lies between; never empty.
+/// The least and the greatest value with a margin, a share of the range; never empty.
 fn range(values: impl Iterator<Item = f64>, margin: f64) -> (f64, f64) {
     let wider = |(low, high): (f64, f64), value: f64| (low.min(value), high.max(value));
     let (low, high) = values
@@ -265,7 +265,7 @@ fn range(values: impl Iterator<Item = f64>, margin: f64) -> (f64, f64) {
     (low - margin * span, high + margin * span)
 }
 
-/// The value below which a share of the sorted values lies, linear between neighbours.
+/// The quantile of sorted values, linear between neighbours.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else {
         return 0.0;

@@ -51,7 +51,7 @@ impl Curves {
                 path: path.into(),
                 message: format!(
                     "line {} is not one that a training writes: {error}; resume the run, which \
-                     writes the lines behind its checkpoint anew, or start it in another folder",
+                     rewrites the lines after its checkpoint, or start it in another folder",
                     number + 1
                 ),
             })?;

@@ -19,7 +19,7 @@ pub fn title(what: &str, root: &Path) -> String {
     format!("{first}{rest} on {}", data.to_string_lossy())
 }
 
-/// What a report tells of a recipe: names and values. `base` is the base's name and `image_size`
+/// What a report says about a recipe: names and values. `base` is the base's name and `image_size`
 /// the side of the input.
 pub fn recipe_facts(
     recipe: &Recipe,

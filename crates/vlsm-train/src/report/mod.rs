@@ -1,7 +1,7 @@
 //! The report of one or several runs: one HTML file with its pictures and charts inside, that
 //! needs neither a network nor scripts.
 //!
-//! A [`Report`] is filled by whoever has the results: [`pick_cases`] and [`predict_cases`] get the
+//! A [`Report`] is filled by the caller: [`pick_cases`] and [`predict_cases`] get the
 //! pictures, [`Curves::read`] a run's `metrics.jsonl`, [`recipe_facts`] what a recipe says.
 //!
 //! ```no_run
@@ -72,7 +72,7 @@ pub struct Report {
     pub cases: Vec<Case>,
     /// What of the prompts was read from the true masks, by prompt name; see [`oracle`].
     pub oracle: Option<BTreeMap<String, Vec<String>>>,
-    /// What else a reader must know, a paragraph each.
+    /// Further notes, a paragraph each.
     pub notes: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The section about prompts, and the marks of those that were read from the true mask.
+//! The section about prompts, and the marks of those that were read from the ground-truth mask.
 
 use maud::{Markup, html};
 
@@ -121,7 +121,7 @@ fn suspect(report: &Report, set: &str) -> bool {
     report.oracle.is_none() && set.split(',').any(beyond)
 }
 
-/// The mark behind the name of a prompt set that was read from the mask, or may have been.
+/// The mark after the name of a prompt set that was read from the ground-truth mask, or may have been.
 pub(super) fn mark(report: &Report, set: &str) -> Markup {
     html! {
         @if !parts(report, set).is_empty() {
@@ -139,9 +139,9 @@ pub(super) fn footnote(report: &Report) -> Option<Markup> {
         return Some(html! {
             p #oracle {
                 span.oracle { "oracle" }
-                " Words of these prompts were read from the true mask. Whoever uses the model does "
-                "not know that mask and cannot write them, so these numbers are better than those "
-                "of use."
+                " Words of these prompts were read from the ground-truth mask. A user of the model does "
+                "not have that mask and cannot write them, so these scores are higher than those in "
+                "use."
             }
         });
     }
@@ -149,7 +149,7 @@ pub(super) fn footnote(report: &Report) -> Option<Markup> {
         html! {
             p #oracle {
                 "† In the published data sets, prompts beyond p1 state shape, colour, size, number "
-                "or place as read from the true mask, which whoever uses the model does not know. "
+                "or position as read from the ground-truth mask, which a user of the model does not have. "
                 "This data set does not say which of its prompts do (field " code { "oracle" }
                 " of its annotations)."
             }

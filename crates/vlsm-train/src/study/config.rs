@@ -1,4 +1,4 @@
-//! A study's file, and the cells it stands for.
+//! A study's file, and its cells.
 
 use std::path::{Path, PathBuf};
 
@@ -248,7 +248,7 @@ fn part(axis: &str, number: &str, mut keys: Table, file: &File) -> Parsed<Part> 
             Some(models.map_err(|_| format!("{number}: `models` is not a list of names"))?)
         }
         Some(models) => {
-            // Told as any other unknown key.
+            // Reported like any other unknown key.
             keys.insert("models".into(), models);
             None
         }
@@ -269,7 +269,7 @@ fn part(axis: &str, number: &str, mut keys: Table, file: &File) -> Parsed<Part> 
     })
 }
 
-/// Puts what `over` sets in the place of what is there.
+/// Replaces the values that `over` sets.
 fn lay_over(table: &mut Table, over: &Table) {
     for (key, value) in over {
         match (table.get_mut(key), value) {
@@ -279,7 +279,7 @@ fn lay_over(table: &mut Table, over: &Table) {
     }
 }
 
-/// As [`lay_over`] for recipes, where `data.pool` and `data.root` take each other's place.
+/// As [`lay_over`] for recipes, where `data.pool` and `data.root` replace each other.
 fn lay_recipe_over(there: &mut Table, over: &Table) {
     let sets = |key: &str| {
         let data = over.get("data").and_then(Value::as_table);
@@ -298,7 +298,7 @@ fn lay_recipe_over(there: &mut Table, over: &Table) {
 fn grid(file: &File, out: &Path, parts: [&Part; 3]) -> Parsed<Vec<Cell>> {
     let [data, model, method] = parts.map(|part| part.entry.name.clone());
     let place = format!("{data}/{model}/{method}");
-    let told = |message: String| format!("{place}: {message}");
+    let in_cell = |message: String| format!("{place}: {message}");
     let mut shared = file.recipe.clone();
     // What the data set says has the last word: epochs, say, for a small one.
     for part in [parts[1], parts[2], parts[0]] {
@@ -309,14 +309,15 @@ fn grid(file: &File, out: &Path, parts: [&Part; 3]) -> Parsed<Vec<Cell>> {
     recipe::drop_foreign_keys(&mut shared, |key| {
         own.is_some_and(|own| own.contains_key(key))
     });
-    let recipe = Recipe::from_table(shared).map_err(told)?;
+    let recipe = Recipe::from_table(shared).map_err(in_cell)?;
     if !recipe.trainer.test {
-        return Err(told(
+        return Err(in_cell(
             "`trainer.test` is false, but the results of a study are those of the test split"
                 .into(),
         ));
     }
-    let members = pool_names(&recipe.data.config.pool).map_err(|error| told(error.to_string()))?;
+    let members =
+        pool_names(&recipe.data.config.pool).map_err(|error| in_cell(error.to_string()))?;
     let prompts = if file.prompts.is_empty() {
         vec![recipe.data.config.prompt.clone()]
     } else {

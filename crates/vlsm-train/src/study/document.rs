@@ -29,16 +29,16 @@ pub struct Sheet {
     pub words: usize,
     /// The rows. A row whose first cell is empty belongs to the one above it.
     pub rows: Vec<Vec<SheetCell>>,
-    /// What a reader must know.
+    /// A note under the table.
     pub note: String,
 }
 
 /// A cell of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SheetCell {
-    /// What it says.
+    /// Its text.
     pub text: String,
-    /// Whether it stands out.
+    /// Whether it is emphasised.
     pub bold: bool,
 }
 
@@ -55,7 +55,7 @@ impl From<String> for SheetCell {
 }
 
 impl Document {
-    /// Writes the document beside `path` as `.md`, `.tex` and `.html`.
+    /// Writes the document next to `path` as `.md`, `.tex` and `.html`.
     ///
     /// # Errors
     /// If a file cannot be written.

@@ -1,16 +1,39 @@
 //! Studies: a grid of models, methods, data sets, training prompts and seeds from one file, and its tables.
 //!
-//! A [`Study`] is read from a file and stands for [`Cell`]s, each an ordinary run in a folder of its own. [`Study::plan`] says
-//! where they stand, [`Study::run`] trains what is open, [`Study::results`] gathers what is done, and
-//! [`Study::write_results`] makes the tables of it.
+//! A [`Study`] is read from a file and consists of [`Cell`]s, each an ordinary run in its own folder. [`Study::plan`] gives their
+//! states, [`Study::run`] trains those that are open, [`Study::results`] gathers those that are done, and
+//! [`Study::write_results`] makes the tables.
 //!
-//! ```no_run
+//! ```
 //! use vlsm_train::Study;
 //!
 //! # fn main() -> vlsm_train::Result<()> {
-//! let study = Study::read("studies/builtin.toml".as_ref(), &[])?;
-//! let failed = study.run(&mut ())?;
-//! study.write_results()?;
+//! # let folder = tempfile::tempdir().expect("a folder for the test");
+//! # let out = format!("out={:?}", folder.path());
+//! let study = r#"
+//!     seeds = [1]
+//!     [recipe.trainer]
+//!     epochs = 1
+//!     [recipe.cache]
+//!     features = "off"
+//!     [[model]]
+//!     name = "tiny"
+//!     model.base = "builtin:tiny"
+//!     [[method]]
+//!     name = "zero-shot"
+//!     method.kind = "zero-shot"
+//!     [[method]]
+//!     name = "decoder"
+//!     method.kind = "decoder"
+//!     [[data]]
+//!     name = "endoscopy"
+//!     data.root = "builtin:endoscopy"
+//!     data.generate = { train = 4, val = 1, test = 2 }
+//! "#;
+//! let study = Study::parse(study, "example", &[out]).expect("the study is valid");
+//! let failures = study.run(&mut ())?;
+//! assert!(failures.is_empty());
+//! println!("{}", study.write_results()?.text());
 //! # Ok(())
 //! # }
 //! ```

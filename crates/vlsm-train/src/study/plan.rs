@@ -1,4 +1,4 @@
-//! Where the cells of a study stand, and how long the rest will take.
+//! The states of a study's cells, and how long the rest will take.
 
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
@@ -10,22 +10,22 @@ use super::{Cell, Study};
 use crate::error::{Result, TrainError};
 use crate::recipe::Recipe;
 
-/// Where a cell stands.
+/// The state of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// Complete, with its scores.
     Done,
-    /// Some process has it in hand.
+    /// A process is working on it.
     Running,
-    /// Begun and left; it will be gone on with.
+    /// Begun and left; it will be resumed.
     Begun,
-    /// Nothing is there.
+    /// Not begun.
     Open,
-    /// What is there was made by a recipe that differs in these keys.
+    /// Its folder holds a run of a recipe that differs in these keys.
     Changed(Vec<String>),
 }
 
-/// The cells of a study and where they stand.
+/// The cells of a study and their states.
 #[derive(Debug, Clone)]
 pub struct Plan<'a> {
     /// Every cell, in the order of the study.
@@ -34,7 +34,7 @@ pub struct Plan<'a> {
     seconds: Vec<Option<f64>>,
 }
 
-/// What is asked of a run's `summary.json`.
+/// The part of a run's `summary.json` that a study reads.
 #[derive(Deserialize)]
 pub(super) struct Summary {
     /// Number of trained parameters.
@@ -44,12 +44,12 @@ pub(super) struct Summary {
 }
 
 impl Cell {
-    /// The file that whoever works on the cell has locked.
+    /// The file that a process locks while it works on the cell.
     pub(super) fn lock(&self) -> PathBuf {
         self.folder.path.join("study.lock")
     }
 
-    /// Where the cell stands, whoever may be at work on it.
+    /// The cell's state, not counting processes that work on it.
     pub(super) fn left_as(&self) -> Result<State> {
         let recipe = self.folder.recipe();
         if !recipe.exists() {
@@ -65,7 +65,7 @@ impl Cell {
         })
     }
 
-    /// Where the cell stands.
+    /// The cell's state.
     ///
     /// # Errors
     /// If its recipe cannot be read.
@@ -80,7 +80,7 @@ impl Cell {
         }
     }
 
-    /// What the run says of itself; `None` until it is complete.
+    /// The run's summary; `None` until it is complete.
     pub(super) fn summary(&self) -> Option<Summary> {
         let text = std::fs::read(self.folder.summary()).ok()?;
         serde_json::from_slice(&text).ok()
@@ -94,7 +94,7 @@ impl Cell {
 }
 
 impl Study {
-    /// Where every cell stands.
+    /// The state of every cell.
     ///
     /// # Errors
     /// If files cannot be read, or a cell's folder holds what another recipe made: all such cells are named, with the keys.
@@ -114,7 +114,7 @@ impl Study {
             return Err(TrainError::Study {
                 path: self.out.clone(),
                 message: format!(
-                    "holds runs of other recipes than the study's; they differ in{}\nput these keys back as they were (each \
+                    "holds runs whose recipes differ from the study's:{}\nput these keys back as they were (each \
                      run's recipe.toml has them), choose another `out`, or delete the folders of these runs",
                     changed.concat()
                 ),
@@ -142,8 +142,8 @@ impl Plan<'_> {
         self.cells.iter().filter(|(_, one)| one == state).count()
     }
 
-    /// The time that training the cells takes that are not done, and the number of those it is not known of: none of their
-    /// kind (data set, model and method) has been trained in one go yet. What is begun counts whole.
+    /// The time to train the cells that are not done, and the number of cells without an estimate: none of their kind (data
+    /// set, model and method) has been trained without interruption yet. A cell that was begun counts as a whole.
     pub fn estimate(&self) -> (Duration, usize) {
         let mut known = 0.0;
         let mut unknown = 0;
@@ -169,16 +169,15 @@ impl Plan<'_> {
         match (known.is_zero(), unknown) {
             (true, 0) => "nothing is left to train".into(),
             (false, 0) => {
-                format!("{time} of training are left, by finished runs of the same kind")
+                format!("{time} of training left (estimated from finished runs)")
             }
             (true, _) => {
                 format!(
-                    "how long {unknown} runs will train is not known until the first of their kind is done"
+                    "no estimate yet for {unknown} runs; it comes with the first finished run of their kind"
                 )
             }
             (false, _) => format!(
-                "{time} of training are left, by finished runs of the same kind, and {unknown} runs of kinds that none is \
-                 done of"
+                "{time} of training left (estimated from finished runs), plus {unknown} runs with no estimate yet"
             ),
         }
     }

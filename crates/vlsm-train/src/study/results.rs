@@ -1,4 +1,4 @@
-//! What the finished runs of a study scored.
+//! The scores of a study's finished runs.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub struct ScoredRun<'a> {
     pub cell: &'a Cell,
     /// Number of trained parameters.
     pub trained: usize,
-    /// Every test sample under every prompt set, the recipe's first, beside the name of its data set.
+    /// Every test sample under every prompt set, the recipe's first, each with the name of its data set.
     pub rows: Vec<(String, Row)>,
 }
 
@@ -88,7 +88,7 @@ impl Study {
     }
 }
 
-/// A row of a run and the name of the data set that it is of; what pooling put before its names is taken off.
+/// A row of a run and the name of the data set that it is of; without the prefix that pooling gives to names.
 fn of_member(cell: &Cell, mut row: Row) -> (String, Row) {
     if cell.members.is_empty() {
         return (cell.data.clone(), row);

@@ -14,7 +14,7 @@ use crate::run::train;
 use crate::scores::write_scores;
 use crate::zero_shot::zero_shot;
 
-/// A process that only looks where a cell stands keeps it locked for less than this.
+/// A process that only looks at a cell's state keeps it locked for less than this.
 const LOOK: Duration = Duration::from_millis(20);
 /// Looks in a row that are waited for.
 const LOOKS: usize = 5;
@@ -29,8 +29,8 @@ pub struct Failure {
 }
 
 impl Study {
-    /// Completes every cell that is not done: what was begun is gone on with, what another process has in hand is left to it.
-    /// A cell that fails does not keep the others from being run. `observer` hears of the study's progress and of every training.
+    /// Completes every cell that is not done: cells that were begun are resumed, cells that another process works on are left to it.
+    /// A cell that fails does not stop the others. `observer` hears of the study's progress and of every training.
     ///
     /// # Errors
     /// As [`plan`](Self::plan), before anything is run, or if the observer stops a training.
@@ -59,7 +59,7 @@ impl Study {
 }
 
 impl Cell {
-    /// Completes the cell, unless it is done; `false` if another process has it in hand.
+    /// Completes the cell, unless it is done; `false` if another process works on it.
     fn complete(&self, number: &str, observer: &mut dyn Observer) -> Result<bool> {
         if self.left_as()? == State::Done {
             return Ok(true);
@@ -107,8 +107,8 @@ impl Cell {
         Ok(true)
     }
 
-    /// Takes the cell in hand until the file is closed, as it is when the process ends, however that comes; `None` if
-    /// another process has it.
+    /// Locks the cell until the file is closed, at the latest when the process ends; `None` if another process has locked
+    /// it.
     fn take(&self) -> Result<Option<File>> {
         let path = self.lock();
         let take = || {

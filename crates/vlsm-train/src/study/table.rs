@@ -211,7 +211,7 @@ impl<'a> Tables<'a> {
         sheet
     }
 
-    /// All prompt sets of the results: the class alone first, beside what the recipes evaluate under.
+    /// All prompt sets of the results: the class alone first, then the one that the recipes evaluate under.
     fn sets(&self) -> Vec<&str> {
         let mut sets: Vec<&str> = Vec::new();
         for run in &self.results.runs {

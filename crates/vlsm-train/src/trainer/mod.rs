@@ -41,7 +41,7 @@ pub struct Throughput {
 /// A model in training.
 pub struct Trainer<'a, M> {
     setup: &'a Setup<'a>,
-    /// `None` within a step, which changes parameters in place and must be alone in holding them.
+    /// `None` within a step, which changes parameters in place and must hold the only reference to them.
     model: Option<M>,
     optimizer: Optimizer,
     progress: Progress,
@@ -202,7 +202,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         let complete = self.progress.position >= self.train.len();
         if !complete {
             // Stopped by `max_steps`: what follows is not part of the state, so that a run with
-            // more steps goes on from here as if it had not stopped.
+            // more steps continues from here as if it had not stopped.
             self.save_checkpoint(observer)?;
         }
         let Some(metrics) = self.validate(complete, total, observer)? else {
@@ -300,7 +300,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         epoch.val_iou = Some(metrics.iou.mean);
         epoch.val_hd95 = Some(metrics.hd95.mean);
         // An epoch cut short by `max_steps` does not replace a whole one, so that a
-        // run with more steps goes on as if it had not stopped.
+        // run with more steps continues as if it had not stopped.
         let best = self.progress.best_dice;
         if best.is_none_or(|best| complete && metrics.dice.mean > best) {
             self.save_adapter(&self.setup.folder.adapter())?;
