@@ -16,13 +16,15 @@ mod modules;
 mod paths;
 mod words;
 
+use words::Report;
+
 const HELP: &str = "\
 Usage: cargo xtask ROUTINE
 
   check             everything that CI runs (.ci/run)
   modules [FOLDER]  import cycles between the top-level modules of each crate
   lines             Rust files above 400 lines that do not say why
-  words [--deny]    words that STYLE.md replaces; --deny makes any an error
+  words             uses of words that STYLE.md replaces; --count prints numbers only, --deny fails
   paths             paths in the documentation that do not exist
   docs [--check]    write docs/recipe.md from the types' doc comments; or compare it
   bench             the kernels' benchmark
@@ -49,8 +51,9 @@ fn run(args: &[&str]) -> Result<bool> {
         ["modules"] => modules::check(&root.join("crates")),
         ["modules", folder] => modules::check(Path::new(folder)),
         ["lines"] => lines::check(&root),
-        ["words"] => words::check(&root, false),
-        ["words", "--deny"] => words::check(&root, true),
+        ["words"] => words::check(&root, Report::List),
+        ["words", "--count"] => words::check(&root, Report::Count),
+        ["words", "--deny"] => words::check(&root, Report::Deny),
         ["paths"] => paths::check(&root),
         ["docs"] => docs::write(&root),
         ["docs", "--check"] => docs::check(&root),

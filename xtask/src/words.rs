@@ -59,8 +59,19 @@ struct Hit<'a> {
     write: &'a str,
 }
 
-/// Prints each use of an unwanted word and a count per word; `false` with `deny` if there is any.
-pub(crate) fn check(root: &Path, deny: bool) -> Result<bool> {
+/// What to do about unwanted words.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// Print how often each occurs.
+    Count,
+    /// Print each use too.
+    List,
+    /// Print each use, and fail if there is any.
+    Deny,
+}
+
+/// Reports uses of unwanted words; `false` if there are any and they are denied.
+pub(crate) fn check(root: &Path, report: Report) -> Result<bool> {
     let list: List = toml::from_str(&files::read(root, LIST)?).context(LIST)?;
     let mut counts = BTreeMap::new();
     for file in files::tracked(root, &EXTENSIONS)? {
@@ -78,7 +89,9 @@ pub(crate) fn check(root: &Path, deny: bool) -> Result<bool> {
             if exempt.iter().any(|exempt| exempt.forms.contains(&form)) {
                 continue;
             }
-            println!("{file}:{}: `{form}`: write {}", hit.line, hit.write);
+            if report != Report::Count {
+                println!("{file}:{}: `{form}`: write {}", hit.line, hit.write);
+            }
             *counts.entry(form).or_insert(0) += 1;
         }
     }
@@ -87,7 +100,7 @@ pub(crate) fn check(root: &Path, deny: bool) -> Result<bool> {
     }
     let total: usize = counts.values().sum();
     println!("{total} words to replace; STYLE.md says how, {LIST} lists them");
-    Ok(!deny || total == 0)
+    Ok(report != Report::Deny || total == 0)
 }
 
 impl List {
