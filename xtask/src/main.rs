@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 mod docs;
 mod files;
+mod fixtures;
 mod lexer;
 mod lines;
 mod modules;
@@ -26,6 +27,7 @@ Usage: cargo xtask ROUTINE
   lines             Rust files above 400 lines that do not say why
   words             uses of words that STYLE.md replaces; --count prints numbers only, --deny fails
   paths             paths in the documentation that do not exist
+  fixtures          fixture folders without a README that says what made them
   docs [--check]    write docs/recipe.md from the types' doc comments; or compare it
   bench             the kernels' benchmark
 ";
@@ -55,6 +57,7 @@ fn run(args: &[&str]) -> Result<bool> {
         ["words", "--count"] => words::check(&root, Report::Count),
         ["words", "--deny"] => words::check(&root, Report::Deny),
         ["paths"] => paths::check(&root),
+        ["fixtures"] => fixtures::check(&root),
         ["docs"] => docs::write(&root),
         ["docs", "--check"] => docs::check(&root),
         ["bench"] => shell(

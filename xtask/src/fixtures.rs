@@ -1,0 +1,32 @@
+//! Provenance of the reference outputs.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::files;
+
+/// Reports folders with fixtures for which no README says what made them: neither theirs nor that of the folder above.
+pub(crate) fn check(root: &Path) -> Result<bool> {
+    let data = files::tracked(root, &["safetensors", "json", "bin", "pt", "ckpt"])?;
+    let fixtures = data.iter().filter(|file| file.starts_with("fixtures/"));
+    let folders: BTreeSet<&Path> = fixtures
+        .filter_map(|file| Path::new(file).parent())
+        .collect();
+    let mut unexplained = 0;
+    for folder in folders {
+        let above = folder
+            .parent()
+            .filter(|above| *above != Path::new("fixtures"));
+        let explained = [Some(folder), above]
+            .into_iter()
+            .flatten()
+            .any(|folder| root.join(folder).join("README.md").is_file());
+        if !explained {
+            println!("{}: no README says what made it", folder.display());
+            unexplained += 1;
+        }
+    }
+    Ok(unexplained == 0)
+}
