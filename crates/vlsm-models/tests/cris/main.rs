@@ -7,175 +7,21 @@
     clippy::panic
 )]
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod checkpoints;
+mod reference;
 
-use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Device, FloatDType, Tensor, TensorData, activation};
-use vlsm_models::cris::{
-    self, Cris, ImageFeatures, Mode, TextFeatures, TrainingPass, names, random_weights,
-    read_weights,
-};
+use std::path::PathBuf;
+
+use burn::tensor::{Device, FloatDType, Tensor};
+use vlsm_models::cris::{self, Cris, ImageFeatures, Mode, TextFeatures, TrainingPass};
 use vlsm_models::methods::{Part, Unadapted};
-use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
     Adapters, Base, CrisConfig, DecoderConfig, DenseConfig, FullConfig, MethodConfig, Model,
-    Network, Profile, SegmentationModel, Statistics, TokenBatch, Towers, ZeroShotConfig,
+    Profile, SegmentationModel, Statistics, Towers, ZeroShotConfig,
 };
 
-type Tensors = BTreeMap<String, HostTensor>;
-
-/// What `make_cris.py` wrote into a folder.
-struct Reference {
-    folder: PathBuf,
-    cris: Cris,
-    batch: TensorFile,
-}
-
-impl Reference {
-    fn read(folder: impl Into<PathBuf>) -> Self {
-        let folder = folder.into();
-        let file = |name: &str| tensor_file::read(&folder.join(name)).unwrap();
-        let config = CrisConfig::read(&folder.join("config.json")).unwrap();
-        let tensors = file("model.safetensors").tensors;
-        let cris = Cris::from_tensors(&config, tensors, &folder, &Device::flex()).unwrap();
-        let batch = file("batch.safetensors");
-        Self {
-            folder,
-            cris,
-            batch,
-        }
-    }
-
-    fn small() -> Self {
-        Self::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/cris"))
-    }
-
-    fn expected(&self, name: &str) -> Tensors {
-        let path = self.folder.join(format!("{name}.expected.safetensors"));
-        tensor_file::read(&path).unwrap().tensors
-    }
-
-    fn pixels(&self) -> Tensor<4> {
-        let bytes = &self.batch.ints["pixels"];
-        let value = |byte: &i64| (*byte as f32 / 255.0 - 0.5) / 0.25;
-        let values: Vec<f32> = bytes.data.iter().map(value).collect();
-        Tensor::from_data(
-            TensorData::new(values, bytes.shape.clone()),
-            &Device::flex(),
-        )
-    }
-
-    fn tokens(&self, ids: &str) -> TokenBatch {
-        let ids = &self.batch.ints[ids];
-        let values: Vec<u32> = ids.data.iter().map(|id| *id as u32).collect();
-        let prompts: Vec<&[u32]> = values.chunks(ids.shape[1]).collect();
-        self.cris.tokens(&prompts).unwrap()
-    }
-
-    fn text(&self, cris: &Cris, ids: &str, profile: Profile) -> TextFeatures {
-        cris.encode_text(&self.tokens(ids), profile, &Unadapted).0
-    }
-
-    /// 1.5 Dice + cross entropy of the logits, as in the script.
-    fn loss(&self, logits: Tensor<3>) -> Tensor<1> {
-        let mask = &self.batch.ints["mask"];
-        let values: Vec<f32> = mask.data.iter().map(|value| *value as f32).collect();
-        let target =
-            Tensor::<3>::from_data(TensorData::new(values, mask.shape.clone()), &Device::flex());
-        let target = target.cast(logits.dtype());
-        let [batch, ..] = logits.dims();
-        let per_sample = |x: Tensor<3>| x.flatten::<2>(1, 2).sum_dim(1).reshape([batch]);
-        let p = activation::sigmoid(logits.clone());
-        let both = per_sample(p.clone() * target.clone());
-        let dice = (both * 2.0 + 1e-5) / (per_sample(p) + per_sample(target.clone()) + 1e-5);
-        // log(1 + exp(x)) - x t, where exp cannot overflow.
-        let entropy = logits.clone().clamp_min(0.0) - logits.clone() * target
-            + (logits.abs().neg().exp() + 1.0).log();
-        (dice.mean().neg() + 1.0) * 1.5 + entropy.mean()
-    }
-}
-
-/// Everything but the running statistics tracked for gradients.
-fn tracked(cris: Cris) -> Cris {
-    struct Track(Vec<burn::module::ParamId>);
-    impl ModuleMapper for Track {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            if self.0.contains(&param.id) {
-                let value = param.val().inner().autodiff().require_grad();
-                return Param::initialized(param.id, value);
-            }
-            param
-        }
-    }
-    let mut trained = Vec::new();
-    weights::for_each_parameter_id(&cris, |name, id| {
-        if cris::part(name) != Part::Untrained {
-            trained.push(id);
-        }
-    });
-    cris.map(&mut Track(trained))
-}
-
-/// The same computed in f64.
-fn wide(cris: Cris) -> Cris {
-    struct Wide;
-    impl ModuleMapper for Wide {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            Param::initialized(param.id, param.val().cast(FloatDType::F64))
-        }
-    }
-    cris.map(&mut Wide)
-}
-
-fn norm(values: impl IntoIterator<Item = f32>) -> f64 {
-    let squares = values.into_iter().map(|value| f64::from(value).powi(2));
-    squares.sum::<f64>().sqrt()
-}
-
-/// The largest difference, in standard deviations of the expected values.
-fn off(values: Vec<f32>, expected: &HostTensor) -> f64 {
-    assert_eq!(values.len(), expected.data.len());
-    let count = values.len() as f64;
-    let mean = expected.data.iter().map(|x| f64::from(*x)).sum::<f64>() / count;
-    let spread = expected.data.iter().map(|x| (f64::from(*x) - mean).powi(2));
-    let spread = (spread.sum::<f64>() / count).sqrt();
-    let pairs = values.iter().zip(&expected.data);
-    let differences = pairs.map(|(x, y)| f64::from((x - y).abs()));
-    differences.fold(0.0, f64::max) / spread
-}
-
-/// Compares all gradients; gives the worst difference as a part of its gradient's norm.
-fn check_gradients(cris: &Cris, loss: Tensor<1>, expected: &Tensors, limit: f64) -> f64 {
-    let mut gradients = loss.backward();
-    let gradients = weights::take_gradients(cris, &mut gradients);
-    let gradients = gradients.iter().map(|(n, g)| (n.clone(), g.to_file()));
-    let gradients = names::to_file(gradients.collect());
-    let wanted: Tensors = expected
-        .iter()
-        .filter_map(|(name, tensor)| Some((name.strip_prefix("grad.")?.to_owned(), tensor.clone())))
-        .collect();
-    assert!(!wanted.is_empty());
-    let whole = norm(wanted.values().flat_map(|tensor| tensor.data.clone()));
-    let mut worst = (0.0, String::new());
-    for (name, expected) in &wanted {
-        let found = &gradients[name];
-        assert_eq!(found.shape, expected.shape, "{name}");
-        let difference = norm(found.data.iter().zip(&expected.data).map(|(x, y)| x - y));
-        let own = norm(expected.data.iter().copied());
-        // Gradients that are 0 but for rounding: biases that a normalisation takes away again, biases of keys.
-        if own < 1e-6 * whole {
-            assert!(difference < 1e-5 * whole, "{name}: {difference:e} of 0");
-            continue;
-        }
-        if difference / own > worst.0 {
-            worst = (difference / own, name.clone());
-        }
-    }
-    assert!(worst.0 < limit, "{}: {:e}", worst.1, worst.0);
-    worst.0
-}
+use crate::reference::{Reference, check_gradients, off, tracked, wide};
 
 /// With running statistics: each part's output, the logits, the loss, and every gradient.
 #[test]
@@ -327,75 +173,7 @@ fn as_many_parameters_as_published() {
     assert_eq!(count(dense.into()), 0);
 }
 
-/// Checkpoints of one process and of several, and a CLIP, which is completed from a seed. Heads as CLIP has them, so that
-/// weights tell the whole configuration.
-#[test]
-fn weights_come_from_checkpoints_and_from_clip() {
-    let mut config = CrisConfig::tiny();
-    config.text_config.num_attention_heads = 1;
-    let usual = CrisConfig::default();
-    config.fpn_out = [256, 64, 1024];
-    config.decoder_layers = usual.decoder_layers;
-    config.decoder_heads = usual.decoder_heads;
-    config.decoder_hidden = usual.decoder_hidden;
-    config.image_size = usual.image_size;
-    let weights = cris::random_weights(&config, 3);
-    let checkpoint = names::to_file(weights.clone());
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("model.safetensors");
-    let write = |tensors: &Tensors| {
-        tensor_file::write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
-    };
-    let renamed = |rename: &dyn Fn(&str) -> Option<String>| -> Tensors {
-        let entry = |(name, tensor): (&String, &HostTensor)| Some((rename(name)?, tensor.clone()));
-        checkpoint.iter().filter_map(entry).collect()
-    };
-    for wrapper in ["", "module."] {
-        write(&renamed(&|name| Some(format!("{wrapper}{name}"))));
-        assert_eq!(
-            read_weights(&path, 1).unwrap(),
-            (config.clone(), weights.clone())
-        );
-    }
-
-    let clip = |name: &str| {
-        let name = name.strip_prefix("backbone.")?;
-        (!name.contains(".connect.")).then(|| name.to_owned())
-    };
-    write(&renamed(&clip));
-    let (found, completed) = read_weights(&path, 1).unwrap();
-    assert_eq!(found, config);
-    assert_eq!(completed, read_weights(&path, 1).unwrap().1);
-    let missing = |name: &str| !name.starts_with("backbone.") || name.contains(".connect.");
-    assert_eq!(completed.len(), weights.len());
-    for (name, tensor) in &weights {
-        assert_eq!(completed[name].shape, tensor.shape, "{name}");
-        assert!(missing(name) || &completed[name] == tensor, "{name}");
-    }
-    assert_ne!(
-        completed["neck.aggr.0.weight"],
-        weights["neck.aggr.0.weight"]
-    );
-
-    let mut vit = renamed(&clip);
-    vit.insert("visual.class_embedding".into(), vit["logit_scale"].clone());
-    write(&vit);
-    let error = read_weights(&path, 1).unwrap_err().to_string();
-    assert!(
-        error.contains("RN50.pt") && error.contains("model.safetensors"),
-        "{error}"
-    );
-    write(&renamed(&|name| {
-        (!name.contains("text_projection")).then(|| name.to_owned())
-    }));
-    let error = read_weights(&path, 1).unwrap_err().to_string();
-    assert!(
-        error.contains("missing `backbone.text_projection`"),
-        "{error}"
-    );
-}
-
-/// The same behind the door for models, as the trainer makes a step.
+/// The same through `SegmentationModel`, as the trainer makes a step.
 #[test]
 fn a_step_takes_and_moves_statistics() {
     let reference = Reference::small();
@@ -501,7 +279,7 @@ fn full_size_as_published() {
     }
 }
 
-/// As a base, through the door that all models stand behind.
+/// As a base, through `SegmentationModel`.
 #[test]
 fn a_base_gives_the_published_logits() {
     let reference = Reference::small();
@@ -520,41 +298,4 @@ fn a_base_gives_the_published_logits() {
         let distance = off(to_host(logits), &reference.expected(expected)["logits"]);
         assert!(distance < 1e-4, "{expected}: {distance}");
     }
-}
-
-/// A plain CLIP with a ResNet, in a file alone: what it lacks is random, anew with each seed.
-#[test]
-fn a_plain_clip_is_a_base() {
-    let config = CrisConfig::tiny();
-    let mut tensors = names::to_file(random_weights(&config, 3));
-    tensors.retain(|name, _| name.starts_with("backbone.") && !name.contains(".connect."));
-    let clip = tensors.into_iter().map(|(name, tensor)| {
-        let name = name.strip_prefix("backbone.").unwrap().to_owned();
-        (name, tensor)
-    });
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("RN.safetensors");
-    tensor_file::write_safetensors(&path, &clip.collect(), &BTreeMap::new()).unwrap();
-    let base = Base::load(path.to_str().unwrap(), &Device::flex()).unwrap();
-    assert_eq!(base.preprocessing.image_size, 416);
-    let Network::Cris(cris) = &base.network else {
-        panic!("not a CRIS");
-    };
-    assert!(cris.is_fresh());
-    let start = |seed| {
-        let model = Model::new(&base, DecoderConfig::default().into(), seed).unwrap();
-        weights::export(&model, |name| name.starts_with("cris."))
-    };
-    let (one, other) = (start(1), start(2));
-    assert_eq!(one, start(1));
-    let changed = one.iter().filter(|(name, tensor)| other[*name] != **tensor);
-    let changed: Vec<&String> = changed.map(|(name, _)| name).collect();
-    assert!(changed.iter().any(|name| name.starts_with("cris.neck.")));
-    let clip = changed
-        .iter()
-        .filter(|name| name.starts_with("cris.backbone."));
-    assert!(
-        clip.clone().all(|name| name.contains(".connect.")),
-        "{changed:?}"
-    );
 }
