@@ -155,7 +155,7 @@ fn bare(path: &Path, tensors: BTreeMap<String, HostTensor>) -> Result<AdapterFil
         } else if let Some(name) = name.strip_prefix("biomedclip.") {
             towers.insert(name.to_owned(), tensor);
         } else if name.starts_with("decoder.") {
-            // MedVLSM's BiomedCLIPSeg holds it beside the towers.
+            // MedVLSM's BiomedCLIPSeg has it next to the towers.
             base.insert(name.to_owned(), tensor);
         } else if !name.starts_with("clip.") {
             // The published shallow module holds the towers a second time as `clip.`.

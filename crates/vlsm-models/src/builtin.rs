@@ -13,7 +13,7 @@ pub(crate) struct Builtin {
     pub(crate) weights: &'static [u8],
 }
 
-/// How each was made, and how good it is, stands in its folder's README.
+/// The README in each base's folder says how it was made and how good it is.
 const BUILTINS: [Builtin; 1] = [Builtin {
     name: "tiny",
     config: include_str!("../builtin/tiny/config.json"),

@@ -13,13 +13,13 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 use thiserror::Error;
 
-/// A model's description, as a kind of folder names it.
+/// A model's configuration in Transformers' format.
 const CONFIG: &str = "config.json";
-/// Names of the weights beside it, the preferred one first.
+/// Names of the weights in the same folder, the preferred one first.
 const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
-/// open_clip's description.
+/// A model's configuration in open_clip's format.
 pub(crate) const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
-/// A description with the weights beside it: as Transformers and as open_clip write them.
+/// Configuration and weights in one folder, as Transformers and as open_clip write them.
 const LAYOUTS: [(&str, [&str; 2]); 2] = [
     (CONFIG, WEIGHTS),
     (
@@ -62,11 +62,11 @@ pub struct BaseFiles {
     pub weights: PathBuf,
     /// Where the tokenizer's files are, if the base has any.
     pub folder: PathBuf,
-    /// The commit on the hub; `None` for a folder of one's own.
+    /// The commit on the hub; `None` for a local folder.
     pub revision: Option<String>,
 }
 
-/// What can go wrong in finding a base model.
+/// An error in finding a base.
 #[derive(Debug, Error)]
 pub enum HubError {
     /// There is no such folder, and the name is not of the form the hub uses.
@@ -116,10 +116,10 @@ pub enum HubError {
         revision: String,
         /// The cache folder looked in.
         cache: PathBuf,
-        /// What the request came to.
+        /// Why the request failed.
         reason: String,
     },
-    /// No cache folder can be told from the environment.
+    /// The environment does not determine a cache folder.
     #[error("there is no home folder to keep the hub's cache in; set HF_HOME to a folder")]
     NoCacheFolder,
     /// The cache folder's path cannot be made absolute.
@@ -141,7 +141,7 @@ struct Hub {
     token: Option<String>,
 }
 
-/// Tells what a base's name means: a folder that exists, else a hub name (`org/name`, `org/name@revision`), else the
+/// Where a base's name points: to a folder that exists, else a hub name (`org/name`, `org/name@revision`), else the
 /// path of a folder that is not there.
 #[must_use]
 pub fn parse_source(name: &str) -> Source {

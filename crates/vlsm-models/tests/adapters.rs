@@ -267,7 +267,7 @@ fn all_forms_have_gradients() {
     }
 }
 
-/// A base with LoRA's changes in its matrices computes what it did with them beside.
+/// A base with LoRA's changes in its matrices computes the same as with them in a file of their own.
 #[test]
 fn lora_folds_into_the_base() {
     let folder = tempfile::tempdir().unwrap();

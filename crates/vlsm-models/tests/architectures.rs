@@ -176,7 +176,7 @@ fn frozen_towers_do_not_see_what_is_trained() {
     }
 }
 
-/// A base with LoRA's changes in its matrices computes what it did with them beside it.
+/// A base with LoRA's changes in its matrices computes the same as with them in a file of their own.
 #[test]
 fn lora_folds_into_every_architecture() {
     for architecture in ARCHITECTURES {

@@ -1,4 +1,4 @@
-//! SAN beside the published code (`scripts/reference/make_san.py`): what it makes of images, its logits, its gradients.
+//! SAN compared with the published code (`scripts/reference/make_san.py`): features, logits and gradients.
 //!
 //! The fixture is small; `SAN_FIXTURE` names the folder of another one, such as `make_san.py --full` makes.
 
@@ -178,7 +178,7 @@ fn gradients_are_those_of_the_published_modules() {
     assert_gradients(san, &expected);
 }
 
-/// The published class as it stands: its fusion map is read backwards, its recognition branch has no gradient.
+/// The published class as it is: its fusion map is read backwards, its recognition branch has no gradient.
 #[test]
 fn paper_profile_is_the_published_class() {
     let san = tracked(san(Profile::Paper), San::is_side);
@@ -326,7 +326,7 @@ fn a_side_network_is_whole_or_fresh() {
     );
 }
 
-/// As a base, through the door that all models stand behind.
+/// As a base, through `SegmentationModel`.
 #[test]
 fn a_base_gives_the_published_logits() {
     let base = Base::load(folder().to_str().unwrap(), &Device::flex()).unwrap();
@@ -348,7 +348,7 @@ fn a_base_gives_the_published_logits() {
     }
 }
 
-/// A plain CLIP's folder: its side network is random, anew with each seed, and takes another input size than CLIP.
+/// A plain CLIP's folder: its side network depends on the seed and takes another input size than CLIP.
 #[test]
 fn a_plain_clip_is_a_base() {
     let there = tempfile::tempdir().unwrap();
@@ -381,7 +381,7 @@ fn a_plain_clip_is_a_base() {
     assert_eq!(start(1), start(1));
     assert_ne!(start(1), start(2));
 
-    // The file alone is told by its tensors, but is not of CLIP ViT-B/16.
+    // The file alone is recognised by its tensors, but is not of CLIP ViT-B/16.
     let error = load(&path).unwrap_err().to_string();
     for part in [
         "model.safetensors",

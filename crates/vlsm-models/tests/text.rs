@@ -17,9 +17,9 @@ fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// The token fixture: beside the repository, else the committed copy.
+/// The token fixture: outside the repository if it is there, else the committed copy.
 fn token_fixture() -> Value {
-    let beside = Path::new(concat!(
+    let outside = Path::new(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../../shared/fixtures/text/clip_tokens.json"
     ));
@@ -27,7 +27,11 @@ fn token_fixture() -> Value {
         env!("CARGO_MANIFEST_DIR"),
         "/../../fixtures/text/clip_tokens.json"
     ));
-    json(if beside.is_file() { beside } else { committed })
+    json(if outside.is_file() {
+        outside
+    } else {
+        committed
+    })
 }
 
 fn data(name: &str) -> PathBuf {

@@ -151,16 +151,16 @@ pub(crate) fn parse(text: &str, decoder: Option<&str>) -> Result<ClipSegConfig, 
              is \"{BERT}\""
         ));
     }
-    let beside: Option<Value> = match decoder {
+    let decoder_config: Option<Value> = match decoder {
         Some(text) => Some(serde_json::from_str(text).map_err(|error| error.to_string())?),
         None => model.decoder_cfg.take(),
     };
-    // Taps that stand in another model's file are that model's.
+    // Taps in another model's file are that model's.
     let stated = decoder.is_none()
-        && beside
+        && decoder_config
             .as_ref()
             .is_some_and(|value| value.get(TAPS).is_some());
-    let base: ClipSegConfig = match beside {
+    let base: ClipSegConfig = match decoder_config {
         Some(value) => serde_path_to_error::deserialize(value)
             .map_err(|error| format!("`decoder_cfg`: {error}"))?,
         None => ClipSegConfig::rd64_refined(),
@@ -253,7 +253,7 @@ pub(super) fn preprocessing(text: &str, config: &ClipSegConfig) -> Result<Prepro
     })
 }
 
-/// The `open_clip_config.json` of a configuration, with the decoder's beside open_clip's own entries.
+/// The `open_clip_config.json` of a configuration, with the decoder's in addition to open_clip's own entries.
 ///
 /// # Errors
 /// If the configuration cannot be serialised.

@@ -1,11 +1,11 @@
 //! BiomedCLIP (Zhang et al. 2023), and BiomedCLIPSeg (Poudel et al. 2023): its towers with CLIPSeg's decoder.
 //!
 //! It is a [`ClipSeg`](crate::clipseg::ClipSeg) whose vision tower is timm's ViT-B/16 and whose text tower is PubMedBERT, so
-//! that adapters and everything else work on it as on a CLIPSeg. What is here is open_clip's format: its configuration, and
-//! its names of parameters. CLIPSeg's decoder stands in a file beside the towers, as `decoder.*`, its configuration as
-//! `model_cfg.decoder_cfg`; where it does not, as in BiomedCLIP itself, it is random.
+//! that adapters and everything else work on it as on a CLIPSeg. This module has open_clip's format: its configuration and
+//! its names of parameters. CLIPSeg's decoder is in the same file as the towers, as `decoder.*`, its configuration in
+//! `model_cfg.decoder_cfg`. Without them, as in BiomedCLIP itself, the decoder is random.
 //!
-//! What the published code does otherwise: it taps the layers behind those that CLIPSeg's configuration names (4, 7 and 10
+//! The published code taps the layers after those that CLIPSeg's configuration names (4, 7 and 10
 //! instead of 3, 6 and 9, counted from 0), since it adds one for the embeddings, which are not in its list of states.
 //! Profile `paper` does so. And it leaves BERT's dropout on in training; that is not done here.
 

@@ -18,7 +18,7 @@ struct BertEmbeddings {
     layer_norm: LayerNorm,
 }
 
-/// A BERT and the first half of the projection that open_clip puts on it: without bias, and a GELU behind it.
+/// A BERT and the first half of the projection that open_clip puts on it: without bias, with a GELU after it.
 #[derive(Module, Debug)]
 pub struct BertTower {
     embeddings: BertEmbeddings,
@@ -53,7 +53,7 @@ impl BertTower {
     /// Encodes prompts. The pooled state is that of the projection's hidden units.
     ///
     /// Padding would have to be hidden from every token. Instead, prompts of one length are encoded together and those of
-    /// another apart: nothing is computed for padding, and a prompt's states do not depend on the prompts beside it.
+    /// another apart: nothing is computed for padding, and a prompt's states do not depend on the other prompts.
     pub fn forward(&self, tokens: &TokenBatch, method: &dyn Adaptation) -> TextStates {
         let mut lengths: Vec<usize> = tokens.prompts().map(<[i64]>::len).collect();
         lengths.sort_unstable();

@@ -50,7 +50,7 @@ impl Default for VisionConfig {
     }
 }
 
-/// What a [BERT](super::BertTower) has besides what all text towers have.
+/// What a [BERT](super::BertTower) has in addition to what all text towers have.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BertConfig {
     /// Number of position embeddings; more than the context length.
@@ -61,7 +61,7 @@ pub struct BertConfig {
     pub projection_hidden: usize,
 }
 
-/// The text tower: a causal transformer.
+/// The text tower: a causal transformer, or a BERT.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TextConfig {
@@ -83,10 +83,10 @@ pub struct TextConfig {
     pub layer_norm_eps: f64,
     /// Id that starts a prompt.
     pub bos_token_id: u32,
-    /// Id that ends a prompt. The value 2 stands, as in Transformers, for files written before
-    /// the field was right: the prompt then ends at the largest id.
+    /// Id that ends a prompt. The value 2 is, as in Transformers, in files written before the
+    /// field was right: the prompt then ends at the largest id.
     pub eos_token_id: u32,
-    /// Id behind the end.
+    /// Id after the end.
     pub pad_token_id: u32,
     /// What makes it a BERT; `None` for CLIP's.
     #[serde(skip)]

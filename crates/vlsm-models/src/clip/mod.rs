@@ -1,5 +1,5 @@
-//! CLIP's two towers (Radford et al. 2021), with the parameter names of Transformers, and what stands in their place in
-//! BiomedCLIP.
+//! CLIP's two towers (Radford et al. 2021), with the parameter names of Transformers, and
+//! BiomedCLIP's text tower.
 
 mod attention;
 mod bert;

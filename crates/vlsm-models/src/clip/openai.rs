@@ -58,7 +58,7 @@ const IN_LAYER: [(&str, &str); 5] = [
     ("mlp.c_proj", "mlp.fc2"),
 ];
 
-/// The beginning of a name in a joint projection, and what stands for the three parts.
+/// The beginning of a name in a joint projection, and the names of its three parts.
 const JOINT: (&str, [&str; 3]) = (
     "attn.in_proj_",
     ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],

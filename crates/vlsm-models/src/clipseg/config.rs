@@ -41,7 +41,7 @@ pub struct ClipSegConfig {
     /// The taps under profile `paper`, where they are others.
     #[serde(skip)]
     pub published_taps: Option<Vec<usize>>,
-    /// Whether the base has no decoder of its own: one that is trained starts anew with each run's seed.
+    /// Whether the base has no decoder of its own: in training it starts from each run's own seed.
     #[serde(skip)]
     pub fresh_decoder: bool,
 }
@@ -86,7 +86,7 @@ impl ClipSegConfig {
     }
 
     /// A small CLIPSeg with CLIP's vocabulary: 168 pixels in patches of 12, 1.6 million parameters
-    /// beside the token table of 3.2 million.
+    /// in addition to the token table of 3.2 million.
     pub fn tiny() -> Self {
         Self {
             vision_config: VisionConfig {
@@ -234,7 +234,7 @@ impl ClipSegConfig {
         Ok(())
     }
 
-    /// The deepest tapped layer; nothing behind it needs to run.
+    /// The deepest tapped layer; no later layer needs to run.
     pub fn last_tap(&self) -> usize {
         self.extract_layers.iter().copied().max().unwrap_or(0)
     }

@@ -17,7 +17,7 @@ use crate::tensor_file::HostTensor;
 pub struct ResNetConfig {
     /// Blocks of each stage.
     pub layers: [usize; 4],
-    /// Channels behind the stem; stages have 4, 8, 16 and 32 times as many.
+    /// Channels after the stem; stages have 4, 8, 16 and 32 times as many.
     pub width: usize,
     /// Input side, in pixels, that the attention pool's position embeddings are for.
     pub image_size: usize,
@@ -101,7 +101,8 @@ impl Default for CrisConfig {
 }
 
 impl CrisConfig {
-    /// A small CRIS with CLIP's vocabulary, for 128 pixels: 1.2 million parameters beside the token table of 3.2 million.
+    /// A small CRIS with CLIP's vocabulary, for 128 pixels: 1.2 million parameters in addition to the token
+    /// table of 3.2 million.
     pub fn tiny() -> Self {
         Self {
             vision_config: ResNetConfig {
@@ -279,7 +280,7 @@ impl CrisConfig {
             let extent = tensor.shape.get(axis).copied();
             extent.ok_or_else(|| format!("`{name}` has the shape {:?}", tensor.shape))
         };
-        // Blocks are numbered from 0 behind a common beginning.
+        // Blocks are numbered from 0 after a common beginning.
         let blocks = |start: &str| {
             let numbers = tensors.keys().filter_map(|name| {
                 let (number, _) = name.strip_prefix(start)?.split_once('.')?;

@@ -12,7 +12,7 @@ use crate::clip::LayerNorm;
 /// PyTorch's default.
 const EPSILON: f64 = 1e-5;
 
-/// Something without parameters in a published sequence, so that what stands behind it has its published number.
+/// Something without parameters in a published sequence, so that what follows has its published number.
 #[derive(Module, Debug)]
 pub struct Place;
 

@@ -3,7 +3,7 @@
 //! text predicts.
 //!
 //! The published code is DerrickWang005/CRIS.pytorch; naamiinepal/medvlsm and naamiinepal/vlsm-adapter have copies of it.
-//! Where these differ:
+//! Differences between them:
 //!
 //! - CRIS's logits have a quarter of the input's side, where its loss is computed; the VLSM papers resize them to the
 //!   input's side first, as CRIS itself does only for its metrics (bicubic, corners on each other). Here they are always
@@ -153,7 +153,7 @@ impl TextFeatures {
         }
     }
 
-    /// The features of several batches as of one; behind shorter prompts are tokens that nothing attends to. `None` of none.
+    /// The features of several batches as of one; shorter prompts are padded with tokens that nothing attends to. `None` of none.
     pub fn join(parts: Vec<Self>) -> Option<Self> {
         let longest = parts.iter().map(|part| part.words.dims()[1]).max()?;
         let (mut words, mut states, mut masks) = (Vec::new(), Vec::new(), Vec::new());

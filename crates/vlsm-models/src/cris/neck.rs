@@ -16,7 +16,7 @@ pub(super) fn double(x: Tensor<4>) -> Tensor<4> {
     resize(x, [2 * height, 2 * width], Filter::Bilinear, Corners::Edges)
 }
 
-/// A 3x3 convolution that sees where it is: two channels of coordinates, column and row from -1 to 1, stand behind the
+/// A 3x3 convolution that sees where it is: two channels of coordinates, column and row from -1 to 1, come after the
 /// map's own (Liu et al. 2018).
 #[derive(Module, Debug)]
 pub struct CoordConv {

@@ -1,4 +1,4 @@
-//! Batch normalisation, alone and behind a convolution.
+//! Batch normalisation, alone and after a convolution.
 
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};

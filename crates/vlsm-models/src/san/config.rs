@@ -9,7 +9,7 @@ use crate::error::{ModelError, Result};
 use crate::files::read_config;
 use crate::methods::Profile;
 
-/// The side network: a vision transformer with queries, and the MLPs behind it.
+/// The side network: a vision transformer with queries, and the MLPs after it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SideConfig {
@@ -50,7 +50,7 @@ impl Default for SideConfig {
     }
 }
 
-/// A SAN: a CLIP, which may stay frozen, and a side network beside its vision tower.
+/// A SAN: a CLIP, which may stay frozen, and a side network next to its vision tower.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SanConfig {
@@ -63,7 +63,7 @@ pub struct SanConfig {
     /// The side network.
     pub side_config: SideConfig,
     /// What is fused: pairs of a number of CLIP's layers and a number of blocks, both counted from 0, what enters the
-    /// first. CLIP's state behind so many layers is added to the side network's behind so many blocks.
+    /// first. CLIP's state after so many layers is added to the side network's after so many blocks.
     pub fusion: Vec<[usize; 2]>,
     /// The first of CLIP's layers, counted from 0, that the recognition branch runs through.
     pub recognition_layer: usize,
@@ -94,9 +94,9 @@ impl Default for SanConfig {
 pub(super) struct Fusion {
     /// Which of the fusion layers does it.
     pub(super) layer: usize,
-    /// CLIP's state behind so many layers is taken.
+    /// CLIP's state after so many layers is taken.
     pub(super) clip: usize,
-    /// It is added to the side network's state behind so many blocks.
+    /// It is added to the side network's state after so many blocks.
     pub(super) block: usize,
 }
 
@@ -195,7 +195,7 @@ impl SanConfig {
         for (place, [clip, block]) in self.fusion.iter().enumerate() {
             if *clip > self.recognition_layer || *block > side.num_hidden_layers {
                 return Err(format!(
-                    "`fusion[{place}]` is [{clip}, {block}], but CLIP is run for {} layers beside {} blocks",
+                    "`fusion[{place}]` is [{clip}, {block}], but CLIP has {} layers before the recognition branch and the side network {} blocks",
                     self.recognition_layer, side.num_hidden_layers
                 ));
             }
@@ -246,7 +246,7 @@ impl SanConfig {
             .collect()
     }
 
-    /// The states of CLIP's vision tower that are used, by the number of layers that they are behind, in order: those
+    /// The states of CLIP's vision tower that are used, by the number of layers before them, in order: those
     /// that are fused, and what enters each layer of the recognition branch.
     pub(super) fn states(&self, profile: Profile) -> Vec<usize> {
         let mut states: Vec<usize> = self.fusions(profile).iter().map(|f| f.clip).collect();

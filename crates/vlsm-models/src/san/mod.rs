@@ -1,7 +1,7 @@
 //! SAN (Xu et al., "Side Adapter Network for Open-Vocabulary Semantic Segmentation", CVPR 2023).
 //!
-//! A small vision transformer stands beside a frozen CLIP. It sees the image at full resolution, gets CLIP's states of the
-//! image at half resolution, and makes of its 100 queries as many masks. What a mask shows is recognised by CLIP itself:
+//! A small vision transformer runs next to a frozen CLIP. It sees the image at full resolution, gets CLIP's states of the
+//! image at half resolution, and turns its 100 queries into as many masks. What a mask shows is recognised by CLIP itself:
 //! copies of the class token run through its last layers, each attending to what its mask covers.
 //!
 //! - For binary segmentation by a prompt ([`San::decode`]) masks are weighted by how their embeddings compare with the
@@ -15,8 +15,8 @@
 //! Profile `paper` is VLSM-Adapter's code, which differs from SAN's in two faults:
 //! - **The recognition branch gets no gradient**: it runs under `no_grad`, so that the attention biases are never trained
 //!   (917 thousand of the side network's 8.2 million parameters). `default` lets the gradient through, as SAN does.
-//! - **The fusion map is read backwards**: CLIP's state behind layer 1 goes to block 3 and that behind layer 2 to block 6,
-//!   where SAN has 3 to 1, 6 to 2 and 9 to 3; the fourth fusion layer would act behind block 9 of 8, never. `default` has
+//! - **The fusion map is read backwards**: CLIP's state after layer 1 goes to block 3 and that after layer 2 to block 6,
+//!   where SAN has 3 to 1, 6 to 2 and 9 to 3; the fourth fusion layer would act after block 9 of 8, never. `default` has
 //!   SAN's map.
 //!
 //! Both take the prompt's embedding as it comes out of CLIP, with neither normalisation nor temperature, and the mean over

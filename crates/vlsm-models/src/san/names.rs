@@ -100,7 +100,7 @@ fn clip_name(name: &str, config: &SanConfig) -> String {
     name.to_owned()
 }
 
-/// Names of the fusion layers of a file in the order of their numbers; a number is that of the block behind which the layer
+/// Names of the fusion layers of a file in the order of their numbers; a number is that of the block after which the layer
 /// acts, or should.
 fn fusion_layers(tensors: &Tensors) -> Vec<String> {
     let mut numbers: Vec<usize> = tensors

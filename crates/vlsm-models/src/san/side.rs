@@ -103,7 +103,7 @@ impl SideNetwork {
     }
 
     /// Patches `[batch, grid * grid, 3 * patch * patch]` to the states of queries `[batch, queries, width]` and of patches
-    /// `[batch, grid * grid, width]`. `clip` gives CLIP's state `[batch, 1 + small * small, CLIP's width]` behind so many
+    /// `[batch, grid * grid, width]`. `clip` gives CLIP's state `[batch, 1 + small * small, CLIP's width]` after so many
     /// layers.
     pub(super) fn forward(
         &self,
@@ -137,7 +137,7 @@ impl SideNetwork {
             .expand([batch, queries, width]);
         let mut x = Tensor::cat(vec![tokens, self.patch_embed.forward(patches)], 1);
         for (block, layer) in self.blocks.layers.iter().enumerate() {
-            // Positions are added anew before each block.
+            // Positions are added again before each block.
             x = x + positions.clone();
             if block == 0 {
                 x = fuse(x, 0);

@@ -55,7 +55,7 @@ pub fn pytorch_metadata() -> BTreeMap<String, String> {
     BTreeMap::from([("format".to_owned(), "pt".to_owned())])
 }
 
-/// What can go wrong with a file of tensors.
+/// An error in a file of tensors.
 #[derive(Debug, Error)]
 pub enum TensorFileError {
     /// The file cannot be opened or read.
@@ -124,7 +124,7 @@ fn write_mend(error: &io::Error) -> &'static str {
     }
 }
 
-/// Reads a file of tensors of any known kind, told by its content: safetensors, or a PyTorch file.
+/// Reads a file of tensors. Its format, safetensors or PyTorch's, is detected from its content.
 ///
 /// # Errors
 /// A file that is unreadable, of no known kind, or faulty (see [`read_safetensors`] and [`read_pytorch`]).

@@ -126,7 +126,7 @@ fn without_end_of_word(text: &str) -> (&[u8], bool) {
     }
 }
 
-/// Byte pair encoding: while any adjacent pair is known, the one of lowest rank is merged wherever it stands.
+/// Byte pair encoding: while any adjacent pair is known, all occurrences of the pair of lowest rank are merged.
 fn apply_merges(parts: &mut Vec<u32>, ranks: &HashMap<(u32, u32), u32>) {
     while let Some(merged) = parts
         .windows(2)

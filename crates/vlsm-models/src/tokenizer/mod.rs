@@ -61,8 +61,8 @@ pub enum TokenizerError {
         /// What is wrong in it.
         reason: String,
     },
-    /// One of `vocab.json` and `merges.txt` is there without the other.
-    #[error("tokenizer file `{}` is missing beside `{}`; fetch it too, or remove both to use CLIP's own vocabulary", missing.display(), present.display())]
+    /// Only one of `vocab.json` and `merges.txt` exists.
+    #[error("tokenizer file `{}` is missing next to `{}`; fetch it too, or remove both to use CLIP's own vocabulary", missing.display(), present.display())]
     Incomplete {
         /// The file that is not there.
         missing: PathBuf,

@@ -62,7 +62,7 @@ fn padding_as_the_papers_mask_it() {
     assert!(distance < 1e-4, "{distance}");
     assert!(off(logits(Profile::Default), expected) > 0.01);
 
-    // Nothing behind a prompt's end matters to the default profile: alone, the shortest prompt is not padded at all.
+    // Nothing after a prompt's end matters to the default profile: alone, the shortest prompt is not padded at all.
     let text = reference.text(cris, "paper_ids", Profile::Default);
     let alone = [text_of(&reference, 2)];
     let alone = cris.tokens(&alone).unwrap();
@@ -209,7 +209,7 @@ fn a_step_takes_and_moves_statistics() {
             assert!((x - y).abs() < 1e-5 * (1.0 + y.abs()), "{name}: {x} {y}");
         }
     }
-    // Behind a step it is evaluated again, with what has been moved.
+    // After a step it is evaluated again, with the updated statistics.
     assert!(off(to_host(logits(&done)), &expected["logits"]) > 1e-2);
 
     // A frozen CLIP stays in evaluation.

@@ -145,7 +145,7 @@ impl Stored {
     fn read(&self, archive: &mut Archive, root: &str) -> Result<Values, Fault> {
         let overflow = || "its extents are no tensor's".to_owned();
         let mut count = 1usize;
-        // One behind the last element's place in the storage.
+        // One after the last element's index in the storage.
         let mut end = self.offset;
         for (extent, stride) in self.shape.iter().zip(&self.strides) {
             count = count.checked_mul(*extent).ok_or_else(overflow)?;

@@ -134,10 +134,10 @@ impl<'a> Pickle<'a> {
                 let bytes = self.slice(count.into())?;
                 let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
                 let mut value = [if negative { 0xff } else { 0 }; 8];
-                let room = value
+                let target = value
                     .get_mut(..bytes.len())
                     .ok_or("an integer is too long")?;
-                room.copy_from_slice(bytes);
+                target.copy_from_slice(bytes);
                 self.stack.push(Value::Integer(i64::from_le_bytes(value)));
             }
             b'X' => {
