@@ -1,7 +1,25 @@
 //! CLIP, CLIPSeg, BiomedCLIP, SAN, CRIS and VLSM adapters on Burn: configuration, tokenizer, weights in and out.
 //!
-//! Models know nothing of training or the command line: a [`Base`] is loaded, a
-//! [`MethodConfig`] says what of it is trained, and a [`Model`] runs both.
+//! Models know nothing of training or the command line: a [`Base`] is loaded, a [`MethodConfig`] says what is trained on
+//! it, and a [`Model`] runs both.
+//!
+//! ```
+//! use vlsm_image::RgbImage;
+//! use vlsm_models::{Base, MethodConfig, Model, SegmentationModel, device};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let base = Base::load("builtin:tiny", &device("cpu")?)?;
+//! let model = Model::new(&base, MethodConfig::zero_shot(), 0)?.for_inference();
+//! let (width, height) = (64, 48);
+//! let image = RgbImage { width, height, data: vec![128; 3 * width * height] };
+//! let pixels = base.preprocessing.tensor(&[&image], &model.device())?;
+//! let prompt = base.tokenizer.encode("a red circle", model.context_length())?;
+//! let text = model.encode_text(&model.tokens(&[prompt])?)?;
+//! let logits = model.decode(&model.encode_image(pixels)?, text)?;
+//! assert_eq!(logits.dims(), [1, 168, 168]);
+//! # Ok(())
+//! # }
+//! ```
 
 mod activation;
 mod adapter_file;
