@@ -290,10 +290,7 @@ fn find(name: &str) -> Result<Files> {
 /// The files of a base with another base's decoder.
 fn with_decoder(mut towers: Files, mut decoder: Files) -> Result<Files> {
     for files in [&towers, &decoder] {
-        if matches!(
-            architecture(files),
-            Some(Architecture::San | Architecture::Cris)
-        ) {
+        if architecture(files).is_some_and(|architecture| !architecture.composes()) {
             return Err(ModelError::Weights {
                 path: files.weights.clone(),
                 message:

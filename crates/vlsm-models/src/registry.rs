@@ -100,6 +100,11 @@ impl Architecture {
         dispatch!(Architecture {} = self, Spec => Spec::NAME)
     }
 
+    /// Whether `TOWERS+DECODER` can take towers or decoder from its bases.
+    pub(crate) fn composes(self) -> bool {
+        dispatch!(Architecture {} = self, Spec => Spec::COMPOSES)
+    }
+
     /// The architecture that a configuration file describes. What none describes is left to CLIPSeg's parser, which
     /// reports it.
     pub(crate) fn of_config(path: &Path, text: &str) -> Self {

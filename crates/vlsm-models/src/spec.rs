@@ -31,6 +31,8 @@ pub(crate) trait ModelSpec {
     const PREFIX: &'static str;
     /// The file of the weights in a base's folder.
     const WEIGHTS_FILE: &'static str = "model.safetensors";
+    /// Whether `TOWERS+DECODER` can take towers or decoder from its bases.
+    const COMPOSES: bool = false;
     /// The names of configurations that are part of this library.
     const PRESETS: &'static [&'static str];
 

@@ -26,6 +26,7 @@ impl ModelSpec for Spec {
     const NAME: &'static str = "BiomedCLIPSeg";
     const PREFIX: &'static str = clipseg::Spec::PREFIX;
     const WEIGHTS_FILE: &'static str = "open_clip_model.safetensors";
+    const COMPOSES: bool = true;
     const PRESETS: &'static [&'static str] = &["biomedclipseg"];
 
     fn describes(path: &Path, config: &Value) -> bool {

@@ -27,6 +27,7 @@ impl ModelSpec for Spec {
 
     const NAME: &'static str = "CLIPSeg";
     const PREFIX: &'static str = "clipseg.";
+    const COMPOSES: bool = true;
     const PRESETS: &'static [&'static str] = &["clipseg-rd64-refined", "tiny"];
 
     fn describes(_path: &Path, config: &Value) -> bool {
