@@ -91,6 +91,18 @@ impl Files {
         })
     }
 
+    /// Path and text of the configuration.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn take_config(&mut self) -> Result<(PathBuf, String)> {
+        let config = self.config.take();
+        config.ok_or_else(|| {
+            let message = "there is no configuration; give the folder that has it, not the file";
+            weights_error(&self.weights)(message.into())
+        })
+    }
+
     /// The preprocessing of `preprocessor_config.json`; what the file does not say, or all if there is none, is `default`.
     pub(crate) fn preprocessing(&self, default: Preprocessing) -> Result<Preprocessing> {
         match &self.preprocessor {

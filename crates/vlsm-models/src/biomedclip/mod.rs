@@ -30,8 +30,8 @@ const DECODER_SEED: u64 = 0;
 
 /// A BiomedCLIP as open_clip writes it, with or without CLIPSeg's decoder: `open_clip_config.json`, the weights and the
 /// vocabulary.
-pub(crate) fn load(files: Files, device: &Device) -> Result<Loaded<ClipSeg>> {
-    let (path, text) = files.config.unwrap_or_default();
+pub(crate) fn load(mut files: Files, device: &Device) -> Result<Loaded<ClipSeg>> {
+    let (path, text) = files.take_config()?;
     let wrong = config_error(&path);
     let decoder = files.decoder.as_ref().map(|(_, text)| text.as_str());
     let mut config = parse(&text, decoder).map_err(&wrong)?;

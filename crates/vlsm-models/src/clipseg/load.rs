@@ -9,7 +9,7 @@ use crate::files::{Files, Loaded, config_error, fill};
 /// A CLIPSeg as Transformers writes it: `config.json`, `preprocessor_config.json`, the weights, and a vocabulary, by default
 /// CLIP's.
 pub(crate) fn load(mut files: Files, device: &Device) -> Result<Loaded<ClipSeg>> {
-    let (path, text) = files.config.take().unwrap_or_default();
+    let (path, text) = files.take_config()?;
     let config = ClipSegConfig::parse(&text).map_err(config_error(&path))?;
     let preprocessing = files.preprocessing(config.preprocessing())?;
     let tokenizer = files.tokenizer_or_clip()?;
