@@ -5,6 +5,7 @@
 //! a base by its [`BaseShape`] alone, so a method works on every architecture that has what it needs.
 
 mod adaptation;
+mod bitfit;
 mod block;
 mod decoder;
 mod dense;
@@ -28,6 +29,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use adaptation::extra_tokens;
 pub use adaptation::{Adaptation, LayerAdapters, Part, Touches, Tower, Unadapted};
+pub use bitfit::{BitFitConfig, TrainedBiases};
 pub use block::{AdapterBlock, Connection};
 pub use decoder::{DecoderConfig, TrainedDecoder};
 pub use dense::{DenseAdapters, DenseConfig, Sublayers};
@@ -332,6 +334,8 @@ methods! {
     "shallow" => Shallow(ShallowConfig, ShallowAdapters),
     /// Low-rank changes of matrices in the towers' layers; everything pretrained is frozen.
     "lora" => Lora(LoraConfig, LoraAdapters),
+    /// The biases of the towers' layers are trained.
+    "bitfit" => BitFit(BitFitConfig, TrainedBiases),
     /// The pretrained decoder is trained and the towers are frozen.
     "decoder" => Decoder(DecoderConfig, TrainedDecoder),
     /// Everything that the logits depend on is trained.

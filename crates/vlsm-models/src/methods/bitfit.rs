@@ -1,0 +1,96 @@
+//! BitFit: training of the towers' bias terms alone (Ben Zaken et al. 2022, "BitFit: Simple parameter-efficient fine-tuning for
+//! transformer-based masked language-models").
+
+use burn::module::Module;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::{Adaptation, BaseShape, Method, Part, Profile, Touches, Towers, error};
+use crate::error::Result;
+
+/// Method `bitfit`: the biases of the towers' layers are trained, those of attention, MLP and layer norms; everything else is
+/// frozen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BitFitConfig {
+    /// The towers whose biases are trained: `v` (vision), `l` (text) or `vl`. Default `"vl"`.
+    pub towers: Towers,
+    /// Whose arithmetic: `paper` is the published code's, `default` the corrected one. Default `"default"`.
+    pub profile: Profile,
+    /// Whether the decoder is trained along with the biases. Default false.
+    pub train_decoder: bool,
+}
+
+impl Default for BitFitConfig {
+    fn default() -> Self {
+        Self {
+            towers: Towers::Vl,
+            profile: Profile::Default,
+            train_decoder: false,
+        }
+    }
+}
+
+impl BitFitConfig {
+    pub(super) fn build(
+        &self,
+        base: &BaseShape,
+        _seed: u64,
+        _device: &Device,
+    ) -> Result<TrainedBiases> {
+        if self.towers.conditional() {
+            return error(format!(
+                "`towers` is \"{}\", but the text embedding has no bias; use \"v\", \"l\" or \"vl\"",
+                self.towers.name()
+            ));
+        }
+        self.towers.vision_of(base)?;
+        Ok(TrainedBiases {
+            towers: self.towers,
+            train_decoder: self.train_decoder,
+        })
+    }
+}
+
+impl Method for BitFitConfig {
+    fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    fn label(&self) -> String {
+        format!("BitFit ({})", self.towers.name())
+    }
+
+    fn towers(&self) -> Option<Towers> {
+        Some(self.towers)
+    }
+}
+
+/// Trained biases. Has no parameters besides those of the base.
+#[derive(Module, Debug)]
+pub struct TrainedBiases {
+    #[module(skip)]
+    towers: Towers,
+    #[module(skip)]
+    train_decoder: bool,
+}
+
+impl Adaptation for TrainedBiases {
+    fn touches(&self) -> Touches {
+        Touches {
+            vision: self.towers.vision(),
+            text: self.towers.text(),
+            decoder: self.train_decoder,
+        }
+    }
+
+    fn trains(&self, part: Part, name: &str) -> bool {
+        let bias = name.ends_with(".bias");
+        match part {
+            Part::Vision { layer: Some(_) } => bias && self.towers.vision(),
+            Part::Text { layer: Some(_) } => bias && self.towers.text(),
+            Part::Decoder => self.train_decoder,
+            _ => false,
+        }
+    }
+}
