@@ -20,11 +20,11 @@ use vlsm::models::{
     Base, ClipSegConfig, DenseConfig, MethodConfig, Model, Network, Profile, SegmentationModel,
     contract::select, device,
 };
-use vlsm::train::loss::{LossConfig, dice_ce};
-use vlsm::train::optimizer::{Optimizer, clip, global_norm};
-use vlsm::train::targets::Targets;
-use vlsm::train::{peak_memory, recipe::OptimConfig};
 use vlsm_alloc::MiMalloc;
+use vlsm_train::loss::{LossConfig, dice_ce};
+use vlsm_train::optimizer::{Optimizer, clip, global_norm};
+use vlsm_train::targets::Targets;
+use vlsm_train::{peak_memory, recipe::OptimConfig};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -94,7 +94,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let started = Instant::now();
                 let pixels = base.preprocessing.tensor(&[&image], &model.device())?;
                 let features = model.encode_image(pixels)?;
-                let text = PromptEncoder::frozen(&base.tokenizer).encode(&model, prompts)?;
+                let text = PromptEncoder::frozen(&base.tokenizer)?.encode(&model, prompts)?;
                 let features = select(&features, &vec![0; prompts.len()]);
                 let logits = model.decode(&features, text)?;
                 std::hint::black_box(logits.into_data());
@@ -144,8 +144,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let pixels = base.preprocessing.tensor(&images, &model.device())?;
                 let Targets { target, valid } = Targets::new(&examples, &model.device());
                 // A step of a first epoch: no prompt has been seen yet.
-                let mut encoder =
-                    PromptEncoder::training(&base.tokenizer).with_states(PromptStates::of(&model));
+                let encoder = PromptEncoder::training(&base.tokenizer)
+                    .with_states(PromptStates::for_model(&model)?);
                 let text = encoder.encode(&model, &prompts)?;
                 let logits = model.decode(&model.encode_image(pixels)?, text)?;
                 let loss = dice_ce(logits, target, valid, Profile::Paper, LossConfig::default());

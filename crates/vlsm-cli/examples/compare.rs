@@ -9,18 +9,18 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use vlsm::models::SegmentationModel;
-use vlsm::train::report::{
+use vlsm::{Segmenter, data::Dataset, data::Split};
+use vlsm_train::report::{
     Curves, Report, ReportRun, oracle, pick_cases, predict_cases, recipe_facts,
 };
-use vlsm::train::{EvalConfig, PromptSet, Recipe, RunFolder, evaluate};
-use vlsm::{Result, Segmenter, data::Dataset, data::Split};
+use vlsm_train::{EvalConfig, PromptSet, Recipe, RunFolder, evaluate};
 
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut paths = std::env::args_os().skip(1).map(PathBuf::from);
     let page = paths.next().unwrap_or("report.html".into());
     let folders: Vec<RunFolder> = paths.map(|path| RunFolder { path }).collect();
     let recipes = folders.iter().map(|run| Recipe::read(&run.recipe(), &[]));
-    let recipes = recipes.collect::<vlsm::train::Result<Vec<Recipe>>>()?;
+    let recipes = recipes.collect::<vlsm_train::Result<Vec<Recipe>>>()?;
     let Some(first) = recipes.first() else {
         eprintln!("usage: compare PAGE RUN...");
         return Ok(());

@@ -88,6 +88,12 @@ pub trait SegmentationModel: Module {
     /// depend on anything that is trained.
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>>;
 
+    /// Which of the vision tower's states [`vision_states`](Self::vision_states) gives. Models over one base that leave the
+    /// tower unchanged and agree in this give the same states for an image.
+    fn wanted_vision_states(&self) -> String {
+        format!("{:?}", self.method().profile())
+    }
+
     /// Vision states to features, the decoder's input from an image.
     ///
     /// # Errors
@@ -124,6 +130,12 @@ pub trait SegmentationModel: Module {
 
     /// Whether [`text_states`](Self::text_states) do not depend on anything that is trained.
     fn frozen_text(&self) -> bool;
+
+    /// Which of the text tower's states [`text_states`](Self::text_states) gives, as
+    /// [`wanted_vision_states`](Self::wanted_vision_states).
+    fn wanted_text_states(&self) -> String {
+        format!("{:?}", self.method().profile())
+    }
 
     /// Text states to the decoder's input from a prompt.
     ///

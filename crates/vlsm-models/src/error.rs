@@ -118,6 +118,19 @@ pub enum ModelError {
         /// Its number of positions.
         length: usize,
     },
+    /// An image that was encoded for another base.
+    #[error(
+        "the image was encoded for base `{image}`, but the base here is `{base}`; encode it for this base"
+    )]
+    ForeignImage {
+        /// The base that it was encoded for.
+        image: String,
+        /// The base that was asked.
+        base: String,
+    },
+    /// An engine that cannot do what is asked.
+    #[error("engine: {0}")]
+    Engine(String),
     /// A prompt that the text tower cannot take.
     #[error("prompt tokens: {0}")]
     Tokens(String),

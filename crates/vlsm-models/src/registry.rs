@@ -289,6 +289,10 @@ impl SegmentationModel for Model {
         dispatch!(Model (model) = self, Spec => model.frozen_vision(image_size))
     }
 
+    fn wanted_vision_states(&self) -> String {
+        dispatch!(Model (model) = self, Spec => model.wanted_vision_states())
+    }
+
     fn features(&self, states: HiddenStates) -> Result<HiddenStates> {
         dispatch!(Model (model) = self, Spec => model.features(states))
     }
@@ -307,6 +311,10 @@ impl SegmentationModel for Model {
 
     fn frozen_text(&self) -> bool {
         dispatch!(Model (model) = self, Spec => model.frozen_text())
+    }
+
+    fn wanted_text_states(&self) -> String {
+        dispatch!(Model (model) = self, Spec => model.wanted_text_states())
     }
 
     fn condition_text(&self, states: HiddenStates) -> Result<HiddenStates> {

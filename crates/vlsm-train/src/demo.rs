@@ -11,7 +11,7 @@ use vlsm_models::{
 };
 
 use crate::error::Result;
-use crate::evaluate::{Metrics, Row};
+use crate::evaluate::{Metrics, SampleScores};
 use crate::feature_cache::clear;
 use crate::observer::Observer;
 use crate::recipe::{Recipe, ScheduleKind};
@@ -226,7 +226,7 @@ impl Demo {
 
 fn row(run: &ReportRun) -> DemoRow {
     let of_set = |set: &str| {
-        let rows = run.rows.iter().filter(|row: &&Row| row.set == set);
+        let rows = run.rows.iter().filter(|row: &&SampleScores| row.set == set);
         Metrics::of(rows)
     };
     DemoRow {

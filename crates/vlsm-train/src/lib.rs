@@ -44,8 +44,6 @@ mod run;
 mod run_folder;
 mod run_report;
 pub mod schedule;
-mod scores;
-pub mod semantic;
 mod setup;
 pub mod study;
 mod summary;
@@ -55,7 +53,10 @@ pub mod trainer;
 mod zero_shot;
 
 pub use error::{Result, TrainError};
-pub use evaluate::{EvalConfig, Evaluation, Metrics, PromptSet, Row, evaluate};
+pub use evaluate::{
+    EvalConfig, Evaluation, Metrics, PromptSet, SampleScores, SemanticEvaluation, SemanticMetrics,
+    evaluate, evaluate_semantic, read_scores, write_scores,
+};
 pub use feature_cache::FeatureCache;
 pub use memory::peak_memory;
 pub use observer::{EpochMetrics, Observer, StepMetrics, StepReport};
@@ -63,8 +64,6 @@ pub use recipe::Recipe;
 pub use report::{Report, ReportRun};
 pub use run::{train, train_on};
 pub use run_folder::RunFolder;
-pub use scores::{read_scores, write_scores};
-pub use semantic::{SemanticEvaluation, SemanticMetrics, evaluate_semantic};
 pub use setup::Setup;
 pub use study::Study;
 pub use summary::RunSummary;

@@ -5,8 +5,8 @@ use vlsm_models::{AdapterFile, Model, SegmentationModel};
 
 use crate::error::{Result, TrainError};
 use crate::evaluate::{Evaluation, PromptSet, evaluate};
+use crate::evaluate::{SemanticMetrics, evaluate_semantic};
 use crate::observer::Observer;
-use crate::semantic::{SemanticMetrics, evaluate_semantic};
 use crate::setup::Setup;
 
 /// The best epoch's parameters and what they score on a split. The recipe's evaluation prompts are

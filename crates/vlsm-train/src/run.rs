@@ -12,6 +12,7 @@ use vlsm_models::{
 
 use crate::checkpoint::Progress;
 use crate::error::{Result, TrainError};
+use crate::evaluate::SemanticMetrics;
 use crate::feature_cache::FeatureCache;
 use crate::measure::{Measured, label_test_images, measure};
 use crate::memory::peak_memory;
@@ -19,7 +20,6 @@ use crate::observer::Observer;
 use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
 use crate::run_report::write_report;
-use crate::semantic::SemanticMetrics;
 use crate::setup::Setup;
 use crate::summary::RunSummary;
 use crate::trainer::{Throughput, Trainer};
@@ -281,7 +281,7 @@ fn summarise(
         best_val_dice: progress.best_dice,
         test: evaluation
             .zip(prompt.as_ref())
-            .map(|(evaluation, prompt)| evaluation.of_set(prompt)),
+            .map(|(evaluation, prompt)| evaluation.for_prompt_set(prompt)),
         test_prompt: prompt,
         semantic,
         trainable_parameters: prepared.trained_parameters,

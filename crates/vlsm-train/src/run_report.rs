@@ -82,7 +82,7 @@ fn lead(setup: &Setup<'_>, summary: &RunSummary, measured: Option<&Measured>) ->
     );
     let headline = measured.and_then(|measured| {
         let set = &measured.evaluation.rows.first()?.set;
-        Some((measured.split, set, measured.evaluation.of_set(set)))
+        Some((measured.split, set, measured.evaluation.for_prompt_set(set)))
     });
     let Some((split, set, metrics)) = headline else {
         return format!("Trained for {training}; nothing was tested.");

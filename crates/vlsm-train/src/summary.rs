@@ -6,8 +6,8 @@ use serde::Serialize;
 use vlsm_data::write_atomic_bytes;
 
 use crate::error::{Result, TrainError};
-use crate::evaluate::{Metrics, Row};
-use crate::semantic::SemanticMetrics;
+use crate::evaluate::SemanticMetrics;
+use crate::evaluate::{Metrics, SampleScores};
 
 /// The result of a run: `summary.json`.
 #[derive(Debug, Clone, Serialize)]
@@ -45,7 +45,7 @@ pub struct RunSummary {
     pub peak_memory_bytes: Option<u64>,
     /// The metrics of every test sample under every prompt set, the recipe's first; none if nothing was tested.
     #[serde(skip)]
-    pub rows: Vec<Row>,
+    pub rows: Vec<SampleScores>,
     /// Seconds that training took, unless a part of it was in another process.
     pub seconds: Option<f64>,
     /// The report, unless it could not be written.

@@ -4,7 +4,7 @@ use vlsm_data::{Dataset, Split};
 use vlsm_models::{Base, MethodConfig, Model};
 
 use crate::error::{Result, TrainError};
-use crate::evaluate::{EvalConfig, PromptSet, Row, evaluate};
+use crate::evaluate::{EvalConfig, PromptSet, SampleScores, evaluate};
 use crate::observer::Observer;
 use crate::recipe::Recipe;
 
@@ -17,7 +17,7 @@ pub(crate) fn zero_shot(
     dataset: &Dataset,
     base: &Base,
     observer: &mut dyn Observer,
-) -> Result<(Model, Vec<Row>)> {
+) -> Result<(Model, Vec<SampleScores>)> {
     let samples = recipe.data.limited(dataset.require(Split::Test)?);
     let sets = PromptSet::every(&recipe.data.config, samples)?;
     let preprocessing = recipe.model.preprocessing(&base.preprocessing);

@@ -94,7 +94,7 @@ fn expect_same(run: &Path, whole: &Path, context: &str) {
     }
 }
 
-fn scores(summary: &RunSummary) -> (&[vlsm_train::Row], Option<f64>, usize) {
+fn scores(summary: &RunSummary) -> (&[vlsm_train::SampleScores], Option<f64>, usize) {
     (&summary.rows, summary.best_val_dice, summary.best_epoch)
 }
 

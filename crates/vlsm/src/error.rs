@@ -1,13 +1,19 @@
 //! What can go wrong with a segmenter.
 
-/// An error of the facade; its message names the file, the field and the mend.
+/// An error of this crate; its message names the file, the field and the fix.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An image was encoded by another segmenter, or before this one got its adapter or input
-    /// size.
-    #[error("the image was set on another segmenter; call `set_image` on the one that is asked")]
-    ForeignImage,
+    /// An image was encoded at another input size.
+    #[error(
+        "the image was encoded at {encoded} pixels, but the segmenter's input size is {wanted}; call `set_image` on this segmenter"
+    )]
+    ImageSize {
+        /// Side that the image was encoded at, in pixels.
+        encoded: usize,
+        /// Side of the segmenter's input, in pixels.
+        wanted: usize,
+    },
     /// Data.
     #[error(transparent)]
     Data(#[from] vlsm_data::DataError),
@@ -17,10 +23,7 @@ pub enum Error {
     /// Models.
     #[error(transparent)]
     Model(#[from] vlsm_models::ModelError),
-    /// Training and evaluation.
-    #[error(transparent)]
-    Train(#[from] vlsm_train::TrainError),
 }
 
-/// The result of the facade.
+/// The result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,20 +1,20 @@
 //! Vision-language segmentation: a text prompt and an image go in, a mask comes out.
 //!
-//! [`Segmenter`] is the small door: load a base, put an adapter on it, set an image once, ask many
-//! prompts. What stands behind it is there under its own name: [`data`] (samples, masks,
-//! metrics), [`models`] (CLIPSeg, adapters, weights) and [`train`] (recipes, training,
-//! evaluation).
+//! [`Segmenter`] loads a base, adds an adapter, encodes an image once and answers many prompts about it. [`Engine`] serves
+//! many adapters over one base from many threads. The parts below are here under their own names: [`data`] (images, masks,
+//! metrics) and [`models`] (CLIPSeg, adapters, weights). Training and evaluation are in the crate `vlsm-train`.
 //!
-//! ```no_run
-//! use vlsm::{Result, Segmenter};
+//! ```
+//! use vlsm::{Segmenter, data::RgbImage};
 //!
-//! # fn main() -> Result<()> {
-//! let segmenter = Segmenter::from_pretrained("CIDAS/clipseg-rd64-refined")?
-//!     .with_adapter("runs/clipseg_dense_vlc/adapter.safetensors")?;
-//! let image = segmenter.set_image_file("colonoscopy.jpg")?;
-//! for prediction in segmenter.predict_all(&image, &["a polyp", "one large polyp"])? {
+//! # fn main() -> vlsm::Result<()> {
+//! // A small base that is part of the library. With a run's adapter: `.with_adapter("runs/polyp/adapter.safetensors")?`.
+//! let segmenter = Segmenter::from_pretrained("builtin:tiny")?;
+//! // Or from a file: `segmenter.set_image_file("street.jpg")?`.
+//! let picture = RgbImage::filled(100, 80, [127; 3]);
+//! let image = segmenter.set_image(&picture)?;
+//! for prediction in segmenter.predict_all(&image, &["a red disc", "a blue square"])? {
 //!     println!("{}: {:.1} %", prediction.prompt, 100.0 * prediction.share());
-//!     vlsm::data::write_png_mask("polyp.png".as_ref(), &prediction.mask)?;
 //! }
 //! # Ok(())
 //! # }
@@ -26,7 +26,7 @@ mod segmenter;
 pub use vlsm_data as data;
 pub use vlsm_data::{ClassList, overlay, overlay_labels};
 pub use vlsm_models as models;
-pub use vlsm_train as train;
+pub use vlsm_models::predict::{Adapter, EncodedImage, Engine, Prediction, Request};
 
 pub use error::{Error, Result};
-pub use segmenter::{EncodedImage, Prediction, Segmenter};
+pub use segmenter::Segmenter;

@@ -1,127 +1,73 @@
-//! The small door: a model that answers prompts about images.
+//! Prediction in a few calls: one base, one adapter, one input size.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, activation::sigmoid};
-use vlsm_data::{ClassList, ClassMap, Mask, RgbImage, read_image, resize_map, resize_mask};
-use vlsm_models::predict::{PromptEncoder, label_images, threshold};
-use vlsm_models::weights::to_host;
-use vlsm_models::{
-    AdapterFile, Base, HiddenStates, MethodConfig, Model, Preprocessing, SegmentationModel,
-    Tokenizer, contract::select, device,
-};
+use burn::tensor::Device;
+use vlsm_image::{ClassList, ClassMap, RgbImage, read_image};
+use vlsm_models::predict::{Adapter, EncodedImage, Engine, Prediction, Request};
+use vlsm_models::{Base, Model, Preprocessing, SegmentationModel, Tokenizer, device};
 
 use crate::error::{Error, Result};
-
-/// Prompts of one pass of the decoder.
-const DECODER_BATCH: usize = 8;
 
 /// A model, with or without an adapter, that answers prompts about images.
 ///
 /// The vision tower, which is nearly all of the work, runs in [`set_image`](Self::set_image);
-/// [`predict`](Self::predict) then costs little per prompt.
+/// [`predict`](Self::predict) then costs little per prompt. Segmenters made from each other, by
+/// cloning or by [`with_adapter`](Self::with_adapter), share one [`Engine`]: the base, and what
+/// was computed of images and prompts. For more control use the engine itself.
 #[derive(Debug, Clone)]
 pub struct Segmenter {
-    base: Base,
-    model: Model,
+    engine: Arc<Engine>,
+    adapter: Adapter,
     preprocessing: Preprocessing,
-    /// Tells this model and input size from others: features of one mean nothing to another.
-    key: Arc<()>,
-}
-
-/// An image as a [`Segmenter`] keeps it: what the decoder takes of it.
-#[derive(Debug, Clone)]
-pub struct EncodedImage {
-    features: HiddenStates,
-    width: usize,
-    height: usize,
-    key: Arc<()>,
-}
-
-impl EncodedImage {
-    /// Width and height of the image itself, in pixels.
-    pub fn size(&self) -> (usize, usize) {
-        (self.width, self.height)
-    }
-}
-
-/// What a model says to a prompt about an image.
-///
-/// `mask` and `probability` are made apart, each as it is best. The mask is what `vlsm eval`
-/// scores: thresholded at the model's output size, then resized by nearest neighbour, as published.
-/// The probabilities are resized bilinearly. So along the rim the mask is not everywhere where
-/// `probability` is above half; for a smoother mask than the published one, threshold
-/// `probability` yourself.
-#[derive(Debug, Clone)]
-pub struct Prediction {
-    /// The prompt.
-    pub prompt: String,
-    /// Foreground where the probability is above half, at the image's own size.
-    pub mask: Mask,
-    /// The probability of foreground, from 0 to 1, `[height, width]` at the image's own size.
-    pub probability: Vec<f32>,
-}
-
-impl Prediction {
-    /// The mask's share of the image, from 0 to 1.
-    pub fn share(&self) -> f64 {
-        self.mask.foreground() as f64 / self.mask.data.len().max(1) as f64
-    }
-
-    /// The probabilities as 8-bit levels, `[height, width]`: 255 is certain.
-    pub fn levels(&self) -> Vec<u8> {
-        let level = |p: &f32| (p * 255.0).round().clamp(0.0, 255.0) as u8;
-        self.probability.iter().map(level).collect()
-    }
 }
 
 impl Segmenter {
-    /// A base without adapter (zero-shot), on the CPU: the folder of a model in Hugging Face
-    /// format, or a name on the hub such as `CIDAS/clipseg-rd64-refined`, with a revision behind
-    /// `@`.
+    /// A base without an adapter (zero-shot), on the CPU: a model's folder in Hugging Face format,
+    /// or a name on the hub such as `CIDAS/clipseg-rd64-refined`, with a revision after `@`.
     ///
     /// # Errors
-    /// If it cannot be found, a file is malformed, or a tensor is missing, extra or mis-shaped.
+    /// If it cannot be found, a file is malformed, or a tensor is missing, extra or of another
+    /// shape.
     pub fn from_pretrained(name: &str) -> Result<Self> {
         Self::from_pretrained_on(name, &device("cpu")?)
     }
 
-    /// As [`from_pretrained`](Self::from_pretrained), on a device; [`vlsm_models::device`] gives
-    /// one by its name.
+    /// As [`from_pretrained`](Self::from_pretrained), on a device, see
+    /// [`device`](vlsm_models::device()).
     ///
     /// # Errors
     /// As there.
     pub fn from_pretrained_on(name: &str, device: &Device) -> Result<Self> {
-        let base = Base::load(name, device)?;
-        let model = Model::new(&base, MethodConfig::zero_shot(), 0)?.for_inference();
-        Ok(Self {
-            preprocessing: base.preprocessing.clone(),
-            base,
-            model,
-            key: Arc::new(()),
-        })
+        let engine = Arc::new(Engine::load(name, device)?);
+        let adapter = engine.zero_shot().clone();
+        Ok(Self::new(engine, adapter))
+    }
+
+    /// An adapter of an engine, at the input size that it was trained at.
+    pub fn new(engine: Arc<Engine>, adapter: Adapter) -> Self {
+        let preprocessing = Preprocessing {
+            image_size: adapter.image_size(),
+            ..engine.base().preprocessing.clone()
+        };
+        Self {
+            engine,
+            adapter,
+            preprocessing,
+        }
     }
 
     /// The same base with the trained parameters of a file: a run's `adapter.safetensors`, a bare
-    /// safetensors with the published names, or a checkpoint of the published code. It takes the
-    /// place of an adapter that was there; the input size becomes that which it was trained at,
-    /// where the file says.
+    /// safetensors with the published names, or a checkpoint of the published code. It replaces an
+    /// earlier adapter. The input size becomes the one that the adapter was trained at, or the
+    /// base's if the file does not say.
     ///
     /// # Errors
     /// If the file is malformed, was trained on another base, or does not fit this one.
     pub fn with_adapter(self, path: impl AsRef<Path>) -> Result<Self> {
-        let adapter = AdapterFile::read(path.as_ref())?;
-        let image_size = adapter.image_size;
-        let segmenter = Self {
-            model: Model::with_adapter(&self.base, adapter)?.for_inference(),
-            key: Arc::new(()),
-            ..self
-        };
-        match image_size {
-            Some(size) => segmenter.with_image_size(size),
-            None => Ok(segmenter),
-        }
+        let adapter = self.engine.add_file(path)?;
+        Ok(Self::new(self.engine, adapter))
     }
 
     /// The same model for square inputs of `size` pixels a side.
@@ -129,31 +75,26 @@ impl Segmenter {
     /// # Errors
     /// If the model cannot take that size; the nearest that it can is named.
     pub fn with_image_size(self, size: usize) -> Result<Self> {
-        self.model.output_size(size)?;
+        self.model().output_size(size)?;
         let preprocessing = Preprocessing {
             image_size: size,
             ..self.preprocessing
         };
         Ok(Self {
             preprocessing,
-            key: Arc::new(()),
             ..self
         })
     }
 
-    /// Encodes an image of any size, once for all prompts.
+    /// Encodes an image of any size, once for all prompts. Segmenters that share the engine and the
+    /// input size can all be asked about it.
     ///
     /// # Errors
-    /// If the model cannot take inputs of the size that its base asks for.
+    /// If the model cannot take inputs of its base's size, or the image has no pixels or not as
+    /// much data as its width and height say.
     pub fn set_image(&self, image: &RgbImage) -> Result<EncodedImage> {
-        self.model.output_size(self.preprocessing.image_size)?;
-        let input = self.preprocessing.tensor(&[image], &self.model.device())?;
-        Ok(EncodedImage {
-            features: self.model.encode_image(input)?,
-            width: image.width,
-            height: image.height,
-            key: self.key.clone(),
-        })
+        let size = self.preprocessing.image_size;
+        Ok(self.engine.encode_one(&self.adapter, image, size)?)
     }
 
     /// Reads an image file and encodes it.
@@ -164,17 +105,17 @@ impl Segmenter {
         self.set_image(&read_image(path.as_ref())?)
     }
 
-    /// What the model says to a prompt about an image.
+    /// The model's answer to a prompt about an image.
     ///
     /// # Errors
-    /// If the image was set on another segmenter, or the prompt cannot be encoded.
+    /// If the image was encoded for another base or input size, or the prompt cannot be encoded.
     pub fn predict(&self, image: &EncodedImage, prompt: &str) -> Result<Prediction> {
         let mut predictions = self.predict_all(image, &[prompt])?;
         // One prompt, one prediction.
         Ok(predictions.swap_remove(0))
     }
 
-    /// What the model says to each of some prompts about an image, in their order.
+    /// The model's answers to prompts about an image, in their order.
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
@@ -184,81 +125,60 @@ impl Segmenter {
         prompts: &[P],
     ) -> Result<Vec<Prediction>> {
         self.check(image)?;
-        let mut encoder = PromptEncoder::frozen(&self.base.tokenizer);
-        let mut predictions = Vec::with_capacity(prompts.len());
-        for prompts in prompts.chunks(DECODER_BATCH) {
-            let prompts: Vec<&str> = prompts.iter().map(AsRef::as_ref).collect();
-            let text = encoder.encode(&self.model, &prompts)?;
-            let features = select(&image.features, &vec![0; prompts.len()]);
-            let logits = self.model.decode(&features, text)?;
-            predictions.extend(answers(logits, &prompts, image));
-        }
-        Ok(predictions)
+        let prompts: Vec<&str> = prompts.iter().map(AsRef::as_ref).collect();
+        let request = Request {
+            image,
+            adapter: &self.adapter,
+            prompts: &prompts,
+        };
+        Ok(self.engine.predict_one(&request)?)
     }
 
-    /// A label for each pixel of an image, at its own size: the id of the likeliest class, or
+    /// A label for each pixel of an image, at its own size: the id of the most likely class, or
     /// [`ClassList::none`] where no class's probability is above the background threshold.
     ///
-    /// Logits are resized bilinearly and then compared, so that along the rims the labels are not
-    /// everywhere what the masks of [`predict`](Self::predict) say.
+    /// Logits are resized bilinearly and then compared, so along edges the labels can differ from
+    /// the masks of [`predict`](Self::predict).
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
     pub fn segment(&self, image: &EncodedImage, classes: &ClassList) -> Result<ClassMap> {
         self.check(image)?;
-        let mut encoder = PromptEncoder::frozen(&self.base.tokenizer);
-        let sizes = [image.size()];
-        let (model, features) = (&self.model, &image.features);
-        let mut labels = label_images(model, features, &sizes, classes, &mut encoder)?;
-        // One image, one map of labels.
-        Ok(labels.swap_remove(0))
+        Ok(self.engine.segment(&self.adapter, image, classes)?)
     }
 
-    /// Refuses an image of another segmenter.
+    /// Refuses an image of another input size; the engine refuses one of another base.
     fn check(&self, image: &EncodedImage) -> Result<()> {
-        if Arc::ptr_eq(&self.key, &image.key) {
+        let (encoded, wanted) = (image.image_size(), self.preprocessing.image_size);
+        if encoded == wanted {
             Ok(())
         } else {
-            Err(Error::ForeignImage)
+            Err(Error::ImageSize { encoded, wanted })
         }
+    }
+
+    /// The engine that answers.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// The base.
     pub fn base(&self) -> &Base {
-        &self.base
+        self.engine.base()
     }
 
     /// The base with its adapter.
     pub fn model(&self) -> &Model {
-        &self.model
+        self.adapter.model()
     }
 
     /// The base's vocabulary.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.base.tokenizer
+        &self.base().tokenizer
     }
 
     /// How images become the model's input.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
     }
-}
-
-/// Logits `[prompts, side, side]` as predictions at the image's own size.
-fn answers(logits: Tensor<3>, prompts: &[&str], image: &EncodedImage) -> Vec<Prediction> {
-    let [_, rows, columns] = logits.dims();
-    let (width, height) = image.size();
-    let masks = threshold(logits.clone());
-    let probabilities = to_host(sigmoid(logits));
-    let maps = probabilities.chunks((rows * columns).max(1));
-    masks
-        .iter()
-        .zip(maps)
-        .zip(prompts)
-        .map(|((mask, map), prompt)| Prediction {
-            prompt: (*prompt).to_owned(),
-            mask: resize_mask(mask, width, height),
-            probability: resize_map(map, columns, rows, width, height),
-        })
-        .collect()
 }

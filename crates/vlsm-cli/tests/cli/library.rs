@@ -1,6 +1,8 @@
-//! The facade.
+//! The library `vlsm`.
 
 use vlsm::data::read_image;
+use vlsm::models::weights::export;
+use vlsm::models::{AdapterFile, MethodConfig, Model, ModelError, SegmentationModel};
 use vlsm::{Error, Segmenter};
 
 use crate::support::{SIZE, Workshop, train_args};
@@ -31,27 +33,58 @@ fn an_image_is_set_once_and_asked_often() {
 }
 
 #[test]
-fn an_image_of_another_segmenter_is_refused() {
+fn segmenters_over_one_base_share_images() {
     let shop = Workshop::new();
     shop.ok(&train_args("run", &["trainer.max_steps=1"]));
     let base = shop.path("base");
+    let picture = shop.path("data/images/test0.png");
+    let adapter = shop.path("run/adapter.safetensors");
     let plain = Segmenter::from_pretrained(base.to_str().unwrap()).unwrap();
-    let image = plain
-        .set_image_file(shop.path("data/images/test0.png"))
-        .unwrap();
+    let image = plain.set_image_file(&picture).unwrap();
     assert!(plain.clone().predict(&image, "disc").is_ok());
-    let adapted = plain
-        .clone()
-        .with_adapter(shop.path("run/adapter.safetensors"))
-        .unwrap();
+    let adapted = plain.clone().with_adapter(&adapter).unwrap();
+    let shared = adapted.predict(&image, "disc").unwrap();
+    let own = adapted.set_image_file(&picture).unwrap();
+    assert_eq!(adapted.predict(&own, "disc").unwrap(), shared);
+    // An image of another base or of another input size is refused.
+    let other = Segmenter::from_pretrained("builtin:tiny").unwrap();
+    let foreign = other.set_image_file(&picture).unwrap();
     assert!(matches!(
-        adapted.predict(&image, "disc"),
-        Err(Error::ForeignImage)
+        plain.predict(&foreign, "disc"),
+        Err(Error::Model(ModelError::ForeignImage { .. }) | Error::ImageSize { .. })
     ));
     let larger = plain.clone().with_image_size(64).unwrap();
     assert!(matches!(
         larger.predict(&image, "disc"),
-        Err(Error::ForeignImage)
+        Err(Error::ImageSize { wanted: 64, .. })
     ));
     assert!(plain.with_image_size(50).is_err());
+}
+
+#[test]
+fn an_adapter_brings_its_input_size_and_takes_it_along() {
+    let shop = Workshop::new();
+    let base = shop.path("base");
+    let plain = Segmenter::from_pretrained(base.to_str().unwrap()).unwrap();
+    let size = plain.preprocessing().image_size;
+    let write = |name: &str, image_size| {
+        let model = Model::new(plain.base(), MethodConfig::default(), 0).unwrap();
+        let file = AdapterFile {
+            path: shop.path(name),
+            tensors: export(&model, |name| model.saves(name)),
+            method: MethodConfig::default(),
+            base: Some(plain.base().identity.clone()),
+            image_size,
+        };
+        file.write(&shop.path(name)).unwrap();
+        shop.path(name)
+    };
+    let (sized, unsized_) = (
+        write("sized.safetensors", Some(64)),
+        write("unsized.safetensors", None),
+    );
+    let segmenter = plain.clone().with_adapter(sized).unwrap();
+    assert_eq!(segmenter.preprocessing().image_size, 64);
+    let segmenter = segmenter.with_adapter(unsized_).unwrap();
+    assert_eq!(segmenter.preprocessing().image_size, size);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vlsm::models::{Profile, Towers};
-use vlsm::train::Recipe;
+use vlsm_train::Recipe;
 
 #[test]
 fn all_can_be_read_and_say_what_their_name_says() {

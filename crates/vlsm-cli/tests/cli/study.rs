@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use burn::tensor::Device;
 use vlsm::models::{Adapters, ClipSegConfig, Profile};
-use vlsm::train::Study;
+use vlsm_train::Study;
 
 use crate::snapshots::{assert_snapshot, without_numbers};
 use crate::support::{Workshop, train_args};
@@ -259,7 +259,7 @@ fn those_that_ship_can_be_read() {
                 Adapters::new(method, &base, 0, &Device::flex()).unwrap();
             }
         }
-        let own = |cell: &vlsm::train::study::Cell| cell.recipe.method.config.profile();
+        let own = |cell: &vlsm_train::study::Cell| cell.recipe.method.config.profile();
         assert!(
             study.cells.iter().all(|cell| own(cell) == profile),
             "{name}"

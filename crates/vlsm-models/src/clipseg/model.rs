@@ -78,6 +78,11 @@ impl SegmentationModel for ClipSegModel {
         (!touched).then(|| vec![shape; config.extract_layers.len()])
     }
 
+    /// The tapped layers: profiles of one base may tap others.
+    fn wanted_vision_states(&self) -> String {
+        format!("{:?}", self.clipseg.config.extract_layers)
+    }
+
     fn features(&self, states: HiddenStates) -> Result<HiddenStates> {
         let taps = &self.clipseg.config.extract_layers;
         if states.len() != taps.len() {
@@ -107,6 +112,11 @@ impl SegmentationModel for ClipSegModel {
         let clip = &self.clipseg.clip;
         let TextStates { pooled, tapped } = clip.text_model.forward(tokens, self.hooks());
         embedding_states(clip.text_projection.forward(pooled), tapped)
+    }
+
+    /// The layers that the adapters tap.
+    fn wanted_text_states(&self) -> String {
+        format!("{:?}", self.hooks().text_taps())
     }
 
     fn frozen_text(&self) -> bool {

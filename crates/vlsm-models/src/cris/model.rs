@@ -118,6 +118,11 @@ impl SegmentationModel for CrisModel {
         states
     }
 
+    /// Those of the profile, and the layers that the adapters tap.
+    fn wanted_text_states(&self) -> String {
+        format!("{:?} {:?}", self.method.profile(), self.hooks().text_taps())
+    }
+
     fn frozen_text(&self) -> bool {
         !self.hooks().touches().text
     }

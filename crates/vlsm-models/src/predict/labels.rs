@@ -4,32 +4,33 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 use vlsm_image::{ArgMax, ClassList, ClassMap};
 
-use super::PromptEncoder;
+use super::logits;
 use crate::contract::{SegmentationModel, select};
 use crate::error::Result;
 use crate::weights::to_host;
 
-/// Labels of a batch of images, each at its width and height, from the features of the images. The decoder answers one
-/// class for all images, then the next, so that no more than one class's logits are kept.
+/// Labels of a batch of images, each at its width and height: for each pixel the most likely class.
+///
+/// `features` has a row for each image, `text` one for each of [`ClassList::targets`], in their order. The decoder answers
+/// one class for all images, then the next, so that no more than one class's logits are kept.
 ///
 /// # Errors
-/// If a class name cannot be encoded.
+/// If `features` or `text` are not the model's.
 pub fn label_images<M: SegmentationModel>(
     model: &M,
     features: &[Tensor<3>],
     sizes: &[(usize, usize)],
     classes: &ClassList,
-    encoder: &mut PromptEncoder<'_>,
+    text: &[Tensor<3>],
 ) -> Result<Vec<ClassMap>> {
     let new = |(width, height): &(usize, usize)| {
         ArgMax::new(*width, *height, classes.none(), classes.background())
     };
     let mut labels: Vec<ArgMax> = sizes.iter().map(new).collect();
-    let (ids, names): (Vec<u8>, Vec<&str>) = classes.targets().unzip();
-    let texts = encoder.encode(model, &names)?;
-    for (index, id) in ids.into_iter().enumerate() {
-        let text = select(&texts, &vec![index; sizes.len()]);
-        let logits = model.decode(features, text)?;
+    let images: Vec<usize> = (0..sizes.len()).collect();
+    for (index, (id, _)) in classes.targets().enumerate() {
+        let text = select(text, &vec![index; sizes.len()]);
+        let logits = logits(model, features, &images, text)?;
         let [_, height, width] = logits.dims();
         let logits = to_host(logits);
         labels

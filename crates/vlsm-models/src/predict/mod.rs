@@ -1,11 +1,23 @@
 //! Prediction: from images and prompts to masks and labels.
+//!
+//! [`Engine`] serves many requests and keeps what they share. The functions below it ([`logits`], [`masks()`],
+//! [`label_images`], [`PromptEncoder`]) keep nothing of images; passes over a data set use them.
 
+mod adapter;
+mod cache;
 mod device;
+mod engine;
+mod engine_config;
+mod image;
 mod labels;
 mod masks;
 mod prompts;
 
+pub use adapter::Adapter;
 pub use device::device;
+pub use engine::{Engine, Request};
+pub use engine_config::{EngineConfig, EngineStats};
+pub use image::EncodedImage;
 pub use labels::label_images;
-pub use masks::threshold;
+pub use masks::{Prediction, logits, masks, threshold};
 pub use prompts::{PromptEncoder, PromptStates};

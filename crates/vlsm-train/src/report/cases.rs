@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use vlsm_data::{Mask, RgbImage, Sample, dice, resize_mask};
-use vlsm_models::predict::{PromptEncoder, threshold};
+use vlsm_data::{Mask, RgbImage, Sample, dice};
+use vlsm_models::predict::{PromptEncoder, logits, masks};
 use vlsm_models::{Preprocessing, SegmentationModel, Tokenizer};
 
 use super::ReportRun;
 use crate::error::{Result, TrainError};
-use crate::evaluate::Row;
+use crate::evaluate::SampleScores;
 
 /// Why a sample is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,9 +95,9 @@ pub fn pick_cases(run: &ReportRun, samples: &[Sample], ignore: Option<u8>) -> Re
 }
 
 /// The rows of the first prompt set with the best, the median and the worst Dice; none twice.
-fn picks(rows: &[Row]) -> Vec<(CaseKind, &Row)> {
+fn picks(rows: &[SampleScores]) -> Vec<(CaseKind, &SampleScores)> {
     let headline = rows.first().map_or("", |row| row.set.as_str());
-    let mut rows: Vec<&Row> = rows.iter().filter(|row| row.set == headline).collect();
+    let mut rows: Vec<&SampleScores> = rows.iter().filter(|row| row.set == headline).collect();
     rows.sort_by(|a, b| a.dice.total_cmp(&b.dice));
     let places = match rows.len() {
         0 => return Vec::new(),
@@ -124,13 +124,13 @@ pub fn predict_cases<M: SegmentationModel>(
     tokenizer: &Tokenizer,
     preprocessing: &Preprocessing,
 ) -> Result<()> {
-    let mut encoder = PromptEncoder::frozen(tokenizer);
+    let encoder = PromptEncoder::frozen(tokenizer)?;
     for case in cases {
         let input = preprocessing.tensor(&[&case.image], &model.device())?;
         let features = model.encode_image(input)?;
         let text = encoder.encode(model, &[&case.prompt])?;
-        for mask in threshold(model.decode(&features, text)?) {
-            let mask = resize_mask(&mask, case.truth.width, case.truth.height);
+        let logits = logits(model, &features, &[0], text)?;
+        for mask in masks(logits, &[(case.truth.width, case.truth.height)]) {
             case.predictions.push(CasePrediction {
                 run: run.to_owned(),
                 dice: dice(&mask, &case.truth)?,
@@ -145,8 +145,8 @@ pub fn predict_cases<M: SegmentationModel>(
 mod tests {
     use super::*;
 
-    fn row(sample: &str, set: &str, dice: f64) -> Row {
-        Row {
+    fn row(sample: &str, set: &str, dice: f64) -> SampleScores {
+        SampleScores {
             group: String::new(),
             sample: sample.into(),
             set: set.into(),
@@ -158,7 +158,7 @@ mod tests {
         }
     }
 
-    fn picked(rows: &[Row]) -> Vec<(String, &str)> {
+    fn picked(rows: &[SampleScores]) -> Vec<(String, &str)> {
         let picks = picks(rows).into_iter();
         picks
             .map(|(kind, row)| (kind.to_string(), row.sample.as_str()))

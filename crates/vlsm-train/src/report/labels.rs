@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::sections::section;
 use super::{Report, ReportRun};
-use crate::semantic::SemanticMetrics;
+use crate::evaluate::SemanticMetrics;
 use crate::text::thousands;
 
 /// IoU of every class and its mean, of the runs that have labelled whole images.

@@ -48,8 +48,8 @@ use std::path::Path;
 use vlsm_data::{Sample, write_atomic_bytes};
 
 use crate::error::Result;
-use crate::evaluate::Row;
-use crate::semantic::SemanticMetrics;
+use crate::evaluate::SampleScores;
+use crate::evaluate::SemanticMetrics;
 
 pub use cases::{Case, CaseKind, CasePrediction, pick_cases, predict_cases};
 pub use curves::Curves;
@@ -93,7 +93,7 @@ pub struct ReportRun {
     pub curves: Option<Curves>,
     /// Every sample under every prompt set, as an evaluation gives them. The first set is the one
     /// that the headline numbers are under.
-    pub rows: Vec<Row>,
+    pub rows: Vec<SampleScores>,
     /// Metrics of whole-image labels.
     pub semantic: Option<SemanticMetrics>,
 }
@@ -131,12 +131,12 @@ impl ReportRun {
     }
 
     /// The rows of a prompt set.
-    fn of_set(&self, set: &str) -> impl Iterator<Item = &Row> + Clone {
+    fn of_set(&self, set: &str) -> impl Iterator<Item = &SampleScores> + Clone {
         self.rows.iter().filter(move |row| row.set == set)
     }
 
     /// The rows of the first prompt set.
-    fn headline(&self) -> impl Iterator<Item = &Row> + Clone {
+    fn headline(&self) -> impl Iterator<Item = &SampleScores> + Clone {
         self.of_set(self.rows.first().map_or("", |row| row.set.as_str()))
     }
 }

@@ -1,13 +1,13 @@
 use vlsm_data::{ClassPixels, Mask, RgbImage};
 
 use super::*;
-use crate::evaluate::Row;
-use crate::semantic::ClassMetrics;
+use crate::evaluate::ClassMetrics;
+use crate::evaluate::SampleScores;
 
 const PROMPT: &str = "<b>&\"";
 
-fn row(sample: usize, set: &str, dice: f64) -> Row {
-    Row {
+fn row(sample: usize, set: &str, dice: f64) -> SampleScores {
+    SampleScores {
         group: String::new(),
         sample: format!("case{sample}"),
         set: set.into(),

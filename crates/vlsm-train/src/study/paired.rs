@@ -10,7 +10,7 @@ use super::document::{Sheet, SheetCell};
 use super::table::{DSC, HD95, IOU, Metric, Tables, rows};
 use super::wilcoxon::{Wilcoxon, wilcoxon};
 use crate::error::Result;
-use crate::scores::write_table;
+use crate::evaluate::write_table;
 
 /// Below this, a corrected p-value is bold.
 const SIGNIFICANT: f64 = 0.05;

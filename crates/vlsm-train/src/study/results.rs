@@ -9,8 +9,8 @@ use super::plan::State;
 use super::table::Tables;
 use super::{Cell, Document, Study};
 use crate::error::{Result, TrainError};
-use crate::evaluate::Row;
-use crate::scores::{COLUMNS, read_scores, record, write_table};
+use crate::evaluate::SampleScores;
+use crate::evaluate::{COLUMNS, read_scores, record, write_table};
 
 /// The scores of the finished runs of a study.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub struct ScoredRun<'a> {
     /// Number of trained parameters.
     pub trained: usize,
     /// Every test sample under every prompt set, the recipe's first, each with the name of its data set.
-    pub rows: Vec<(String, Row)>,
+    pub rows: Vec<(String, SampleScores)>,
 }
 
 impl Study {
@@ -89,7 +89,7 @@ impl Study {
 }
 
 /// A row of a run and the name of the data set that it is of; without the prefix that pooling gives to names.
-fn of_member(cell: &Cell, mut row: Row) -> (String, Row) {
+fn of_member(cell: &Cell, mut row: SampleScores) -> (String, SampleScores) {
     if cell.members.is_empty() {
         return (cell.data.clone(), row);
     }

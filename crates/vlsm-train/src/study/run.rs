@@ -9,9 +9,9 @@ use vlsm_models::{Base, device};
 use super::plan::State;
 use super::{Cell, Study};
 use crate::error::{Result, TrainError};
+use crate::evaluate::write_scores;
 use crate::observer::Observer;
 use crate::run::train;
-use crate::scores::write_scores;
 use crate::zero_shot::zero_shot;
 
 /// A process that only looks at a cell's state keeps it locked for less than this.

@@ -7,7 +7,7 @@ use super::document::{Document, Sheet, SheetCell};
 use super::paired::{Pair, TESTED};
 use super::results::{Results, ScoredRun};
 use super::wilcoxon::holm;
-use crate::evaluate::Row;
+use crate::evaluate::SampleScores;
 use crate::text::thousands;
 
 /// The prompt set that says no more than the class, as published.
@@ -17,7 +17,7 @@ const CLASS: &str = "p1";
 pub(super) struct Metric {
     pub(super) name: &'static str,
     pub(super) column: &'static str,
-    pub(super) value: fn(&Row) -> f64,
+    pub(super) value: fn(&SampleScores) -> f64,
     pub(super) digits: usize,
     /// Whether more is better; `None` where neither is.
     pub(super) more: Option<bool>,
@@ -289,7 +289,7 @@ pub(super) fn rows<'a>(
     run: &'a ScoredRun<'_>,
     test: &str,
     set: &str,
-) -> impl Iterator<Item = &'a Row> + Clone {
+) -> impl Iterator<Item = &'a SampleScores> + Clone {
     let (test, set) = (test.to_owned(), set.to_owned());
     let rows = run.rows.iter();
     rows.filter(move |(of, row)| *of == test && row.set == set)

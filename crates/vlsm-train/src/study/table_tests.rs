@@ -19,8 +19,8 @@ title = "Kvasir-SEG"
 data.root = "d"
 "#;
 
-fn row(sample: usize, set: &str, dice: f64) -> (String, Row) {
-    let row = Row {
+fn row(sample: usize, set: &str, dice: f64) -> (String, SampleScores) {
+    let row = SampleScores {
         sample: format!("s{sample}"),
         group: String::new(),
         set: set.into(),

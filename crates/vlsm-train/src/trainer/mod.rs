@@ -20,7 +20,7 @@ use vlsm_models::{AdapterFile, SegmentationModel};
 
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::error::{Result, TrainError};
-use crate::evaluate::{EvalConfig, PromptSet, evaluate};
+use crate::evaluate::{PromptSet, evaluate};
 use crate::observer::{EpochMetrics, Observer, StepReport};
 use crate::optimizer::Optimizer;
 use crate::setup::Setup;
@@ -100,7 +100,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             train: Arc::from(train),
             val,
             setup,
-            prompt_states: PromptStates::of(&model),
+            prompt_states: PromptStates::for_model(&model)?,
             model: Some(model),
             optimizer,
             progress,
@@ -121,7 +121,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     pub fn fit(mut self, observer: &mut dyn Observer) -> Result<(M, Progress, Throughput)> {
         let trainer = &self.setup.recipe.trainer;
         let total = trainer.steps(self.train.len());
-        let mut encoders: Vec<PromptEncoder<'_>> = (0..trainer.data_parallel)
+        let encoders: Vec<PromptEncoder<'_>> = (0..trainer.data_parallel)
             .map(|_| {
                 PromptEncoder::training(self.setup.tokenizer)
                     .with_states(self.prompt_states.clone())
@@ -134,7 +134,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             if !steps_left && self.progress.position == 0 {
                 break;
             }
-            if self.run_epoch(total, &mut encoders, observer)?.is_break() {
+            if self.run_epoch(total, &encoders, observer)?.is_break() {
                 return Err(TrainError::Stopped);
             }
             if self.progress.step >= total {
@@ -163,7 +163,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     fn run_epoch(
         &mut self,
         total: usize,
-        encoders: &mut [PromptEncoder<'_>],
+        encoders: &[PromptEncoder<'_>],
         observer: &mut dyn Observer,
     ) -> Result<ControlFlow<()>> {
         let started = Instant::now();
@@ -279,11 +279,10 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         if self.val.is_empty() {
             return Ok(Some(epoch));
         }
-        let config = EvalConfig {
-            features: self.setup.features,
-            prompt_states: self.prompt_states.as_ref(),
-            ..self.setup.eval_config()
-        };
+        let config = self
+            .setup
+            .eval_config()
+            .with_kept(self.setup.features, self.prompt_states.as_ref());
         let sets = std::slice::from_ref(&self.val_prompts);
         let model = self.model().valid();
         let mut stop = false;

@@ -20,7 +20,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
     pub(super) fn step(
         &mut self,
         examples: &[Example],
-        encoders: &mut [PromptEncoder<'_>],
+        encoders: &[PromptEncoder<'_>],
         total: usize,
     ) -> Result<StepMetrics> {
         let optim = &self.setup.recipe.optim;
@@ -63,7 +63,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
     fn gradients(
         &self,
         examples: &[Example],
-        encoders: &mut [PromptEncoder<'_>],
+        encoders: &[PromptEncoder<'_>],
     ) -> Result<(f64, Gradients)> {
         let mut loss = 0.0;
         let mut sum = Gradients::new();
@@ -90,7 +90,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
     fn parts(
         &self,
         batch: &[Example],
-        encoders: &mut [PromptEncoder<'_>],
+        encoders: &[PromptEncoder<'_>],
     ) -> Vec<(usize, Result<(f64, Gradients)>)> {
         let (setup, samples) = (self.setup, &self.train);
         let parts = batch.chunks(batch.len().div_ceil(encoders.len()));
@@ -129,7 +129,7 @@ fn gradients<M: SegmentationModel>(
     model: &M,
     samples: &[Sample],
     part: &[Example],
-    encoder: &mut PromptEncoder<'_>,
+    encoder: &PromptEncoder<'_>,
 ) -> Result<(f64, Gradients)> {
     let prompts: Vec<&str> = part.iter().map(|one| one.prompt.as_str()).collect();
     let text = encoder.encode(model, &prompts)?;

@@ -11,7 +11,6 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use vlsm::Segmenter;
 use vlsm_data::{Dataset, PromptChoice, Sample, Split};
-use vlsm_models::SegmentationModel;
 use vlsm_train::RunFolder;
 use vlsm_train::evaluate::file_name;
 use vlsm_train::{EvalConfig, Evaluation, PromptSet, Recipe, evaluate, write_scores};
@@ -277,11 +276,8 @@ impl Args {
         sets: &[PromptSet],
     ) -> Result<Evaluation> {
         let (tokenizer, preprocessing) = (segmenter.tokenizer(), segmenter.preprocessing());
-        let config = EvalConfig {
-            profile: segmenter.model().method().profile(),
-            masks: self.masks.as_deref(),
-            ..EvalConfig::new(recipe, dataset, tokenizer, preprocessing)
-        };
+        let config = EvalConfig::new(recipe, dataset, tokenizer, preprocessing)
+            .with_masks(self.masks.as_deref());
         let bar = progress_bar("evaluating", samples.len());
         let progress = |done| bar.set_position(done as u64);
         Ok(evaluate(

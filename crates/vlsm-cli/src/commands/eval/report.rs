@@ -28,7 +28,7 @@ impl Evaluated<'_> {
         let model = self.segmenter.model();
         let method = model.method().label();
         let set = evaluation.rows.first().map_or("", |row| row.set.as_str());
-        let (set, metrics) = (set.to_owned(), evaluation.of_set(set));
+        let (set, metrics) = (set.to_owned(), evaluation.for_prompt_set(set));
         let run = ReportRun {
             name: method.clone(),
             trained: model.trained_parameters(),

@@ -22,10 +22,10 @@ impl<'a> SetResult<'a> {
         if groups.len() == 1 {
             groups.clear();
         }
-        let of_group = |group| (group, evaluation.of_group(name, group));
+        let of_group = |group| (group, evaluation.for_group(name, group));
         Self {
             name,
-            metrics: evaluation.of_set(name),
+            metrics: evaluation.for_prompt_set(name),
             groups: groups.into_iter().map(of_group).collect(),
         }
     }

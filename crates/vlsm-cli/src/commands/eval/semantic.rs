@@ -26,15 +26,9 @@ impl Args {
         self.make_folders()?;
         let (segmenter, adapter) = self.segmenter(recipe)?;
         let started = Instant::now();
-        let config = EvalConfig {
-            masks: self.masks.as_deref(),
-            ..EvalConfig::new(
-                recipe,
-                &dataset,
-                segmenter.tokenizer(),
-                segmenter.preprocessing(),
-            )
-        };
+        let (tokenizer, preprocessing) = (segmenter.tokenizer(), segmenter.preprocessing());
+        let config = EvalConfig::new(recipe, &dataset, tokenizer, preprocessing)
+            .with_masks(self.masks.as_deref());
         let bar = progress_bar("labelling", images.len());
         let progress = |done| bar.set_position(done as u64);
         let evaluation = evaluate_semantic(segmenter.model(), images, &classes, &config, progress)?;

@@ -1,5 +1,4 @@
-//! Evaluation of whole-image labels: all classes are asked of an image, each pixel gets the likeliest, and IoU is taken
-//! over the data set.
+//! Evaluation of whole-image labels: each pixel gets the most likely of all classes, and IoU is computed over the data set.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -7,11 +6,13 @@ use vlsm_data::{ClassList, ClassMap, ClassPixels, Confusion, Example, Sample, wr
 use vlsm_models::SegmentationModel;
 use vlsm_models::predict::{PromptEncoder, label_images};
 
+use super::EvalConfig;
+use super::batches::examples;
+use super::files::{file_names, make_parent};
 use crate::error::{Result, TrainError};
-use crate::evaluate::{EvalConfig, examples, file_names, make_parent};
 use crate::feature_cache::encode_images;
 
-/// What a model makes of the images of a split.
+/// A model's labels for the images of a split, compared with the true ones.
 #[derive(Debug, Clone)]
 pub struct SemanticEvaluation {
     /// The classes that were asked for.
@@ -67,7 +68,7 @@ pub struct ClassMetrics {
 }
 
 impl SemanticEvaluation {
-    /// What is read off the confusion matrix.
+    /// The metrics of the confusion matrix.
     pub fn metrics(&self) -> SemanticMetrics {
         let confusion = &self.confusion;
         let background = self.classes.background_id().map(|id| (id, "background"));
@@ -97,7 +98,7 @@ impl SemanticEvaluation {
 
 /// Labels the images of samples, which are [`Dataset::labelled`](vlsm_data::Dataset::labelled), and compares the labels with
 /// the true ones at their own size. An image goes through the vision tower once, a class name through the text tower once.
-/// In [`EvalConfig::masks`] the labels are written as ids, `SAMPLE.png`. `progress` is told the images done.
+/// In [`EvalConfig::masks`] the labels are written as ids, `SAMPLE.png`. `progress` gets the number of images done.
 ///
 /// # Errors
 /// If a file cannot be read or written, or a sample is not of a whole image's labels.
@@ -110,8 +111,9 @@ pub fn evaluate_semantic<M: SegmentationModel>(
 ) -> Result<SemanticEvaluation> {
     let mask_size = model.output_size(config.preprocessing.image_size)?;
     let names = file_names(samples);
-    let mut encoder =
-        PromptEncoder::frozen(config.tokenizer).with_states(config.prompt_states.cloned());
+    let encoder =
+        PromptEncoder::frozen(config.tokenizer)?.with_states(config.prompt_states.cloned());
+    let class_names: Vec<&str> = classes.targets().map(|(_, name)| name).collect();
     let mut evaluation = SemanticEvaluation {
         classes: classes.clone(),
         confusion: Confusion::new(classes.ids()),
@@ -119,7 +121,7 @@ pub fn evaluate_semantic<M: SegmentationModel>(
     };
     let mut loader = examples(samples, mask_size, config);
     loop {
-        let batch = loader.by_ref().take(config.batch_size.max(1));
+        let batch = loader.by_ref().take(config.batch_size);
         let batch: Vec<Example> = batch.collect::<vlsm_data::Result<_>>()?;
         if batch.is_empty() {
             return Ok(evaluation);
@@ -137,7 +139,8 @@ pub fn evaluate_semantic<M: SegmentationModel>(
             config.features,
         )?;
         let sizes: Vec<(usize, usize)> = truths.iter().map(|one| (one.width, one.height)).collect();
-        let labels = label_images(model, &features, &sizes, classes, &mut encoder)?;
+        let text = encoder.encode(model, &class_names)?;
+        let labels = label_images(model, &features, &sizes, classes, &text)?;
         let counted: Vec<Result<Confusion>> = labels
             .par_iter()
             .zip(&truths)

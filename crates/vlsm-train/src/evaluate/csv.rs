@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::Deserialize;
 use vlsm_data::write_atomic_bytes;
 
+use super::SampleScores;
 use crate::error::{Result, TrainError};
-use crate::evaluate::Row;
 
 /// The columns.
 pub(crate) const COLUMNS: [&str; 8] = [
@@ -21,7 +21,7 @@ pub(crate) const COLUMNS: [&str; 8] = [
 ];
 
 /// A row's values in the order of the columns.
-pub(crate) fn record(row: &Row) -> [String; 8] {
+pub(crate) fn record(row: &SampleScores) -> [String; 8] {
     [
         row.sample.clone(),
         row.group.clone(),
@@ -81,7 +81,7 @@ where
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_scores(path: &Path, rows: &[Row]) -> Result<()> {
+pub fn write_scores(path: &Path, rows: &[SampleScores]) -> Result<()> {
     write_table(path, &COLUMNS, rows.iter().map(record))
 }
 
@@ -89,14 +89,14 @@ pub fn write_scores(path: &Path, rows: &[Row]) -> Result<()> {
 ///
 /// # Errors
 /// If the file cannot be read or is not such a table.
-pub fn read_scores(path: &Path) -> Result<Vec<Row>> {
+pub fn read_scores(path: &Path) -> Result<Vec<SampleScores>> {
     let wrong = |error: csv::Error| TrainError::Run {
         path: path.into(),
-        message: format!("{error}; delete the file to have it measured again"),
+        message: format!("{error}; delete the file, and it is measured again"),
     };
     let mut table = csv::Reader::from_path(path).map_err(wrong)?;
     let lines = table.deserialize::<Line>();
-    let row = |line: Line| Row {
+    let row = |line: Line| SampleScores {
         sample: line.sample,
         group: line.group,
         set: line.prompt_set,
@@ -117,7 +117,7 @@ mod tests {
     fn what_is_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scores.csv");
-        let row = |sample: &str, dice| Row {
+        let row = |sample: &str, dice| SampleScores {
             sample: sample.into(),
             group: String::new(),
             set: "p6".into(),

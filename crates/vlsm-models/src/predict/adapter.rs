@@ -1,0 +1,88 @@
+//! Adapters over an engine's base.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::contract::SegmentationModel;
+use crate::files::BaseIdentity;
+use crate::registry::Model;
+
+/// A handle to an adapter of an [`Engine`](super::Engine), or to its base without an adapter. Clones share the model.
+#[derive(Debug, Clone)]
+pub struct Adapter(Arc<Loaded>);
+
+#[derive(Debug)]
+struct Loaded {
+    id: u64,
+    model: Model,
+    base: Arc<BaseIdentity>,
+    image_size: usize,
+    vision: Tower,
+    text: Tower,
+}
+
+/// Where a tower's states come from: adapters with equal towers have equal states.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Tower {
+    /// The base's tower; adapters may want other parts of its states.
+    Base { wanted: String },
+    /// A tower that the adapter of this id changes.
+    Adapter(u64),
+}
+
+impl Adapter {
+    /// A model over a base. `image_size` is the side of its input, in pixels, where a caller names no other.
+    pub(super) fn new(model: Model, base: Arc<BaseIdentity>, image_size: usize) -> Self {
+        // Unique in the process, so that a handle given to another engine never meets another adapter's states.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let tower = |frozen: bool, wanted: String| match frozen {
+            true => Tower::Base { wanted },
+            false => Tower::Adapter(id),
+        };
+        let vision = tower(
+            model.frozen_vision(image_size).is_some(),
+            model.wanted_vision_states(),
+        );
+        let text = tower(model.frozen_text(), model.wanted_text_states());
+        Self(Arc::new(Loaded {
+            id,
+            model,
+            base,
+            image_size,
+            vision,
+            text,
+        }))
+    }
+
+    /// The model: the base with the adapter.
+    pub fn model(&self) -> &Model {
+        &self.0.model
+    }
+
+    /// Side of the square input that the adapter was trained at, in pixels; the base's where its file does not say.
+    pub fn image_size(&self) -> usize {
+        self.0.image_size
+    }
+
+    /// Whether the vision tower is the base's own, so that the adapter shares its states with the others of this kind.
+    pub fn shares_vision(&self) -> bool {
+        matches!(self.0.vision, Tower::Base { .. })
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    pub(super) fn base(&self) -> &BaseIdentity {
+        &self.0.base
+    }
+
+    pub(super) fn vision(&self) -> &Tower {
+        &self.0.vision
+    }
+
+    pub(super) fn text(&self) -> &Tower {
+        &self.0.text
+    }
+}

@@ -1,0 +1,78 @@
+//! Settings of an evaluation.
+
+use std::path::Path;
+
+use vlsm_data::Dataset;
+use vlsm_models::predict::PromptStates;
+use vlsm_models::{Preprocessing, Tokenizer};
+
+use crate::feature_cache::FeatureCache;
+use crate::loss::LossConfig;
+use crate::recipe::Recipe;
+
+/// What an evaluation needs besides the model and the samples. [`new`](Self::new) is the one way to make it.
+#[derive(Clone, Copy)]
+pub struct EvalConfig<'a> {
+    /// The model's vocabulary.
+    pub(crate) tokenizer: &'a Tokenizer,
+    /// How its input is made.
+    pub(crate) preprocessing: &'a Preprocessing,
+    /// Weights of the loss's terms.
+    pub(crate) loss: LossConfig,
+    /// Images of one pass of the vision tower, and prompts of one pass of the decoder; at least 1.
+    pub(crate) batch_size: usize,
+    /// Decoding threads.
+    pub(crate) workers: usize,
+    /// Class id that does not count.
+    pub(crate) ignore: Option<u8>,
+    /// Folder for the predicted masks.
+    pub(crate) masks: Option<&'a Path>,
+    /// Features of the images, where they are kept.
+    pub(crate) features: Option<&'a FeatureCache>,
+    /// Text states of prompts, where they are kept.
+    pub(crate) prompt_states: Option<&'a PromptStates>,
+}
+
+impl<'a> EvalConfig<'a> {
+    /// How a recipe evaluates on its data set, for a model with this vocabulary and input.
+    pub fn new(
+        recipe: &Recipe,
+        dataset: &Dataset,
+        tokenizer: &'a Tokenizer,
+        preprocessing: &'a Preprocessing,
+    ) -> Self {
+        Self {
+            tokenizer,
+            preprocessing,
+            loss: recipe.loss,
+            batch_size: recipe.trainer.eval_batch_size.max(1),
+            workers: recipe.data.config.workers,
+            ignore: dataset.ignore,
+            masks: None,
+            features: None,
+            prompt_states: None,
+        }
+    }
+
+    /// Writes predicted masks into a folder, if there is one: `SET/SAMPLE.png` at the masks' own size, or the predicted ids
+    /// of whole images as `SAMPLE.png`.
+    pub fn with_masks(self, folder: Option<&'a Path>) -> Self {
+        Self {
+            masks: folder,
+            ..self
+        }
+    }
+
+    /// Uses what training keeps: features of images and text states of prompts.
+    pub(crate) fn with_kept(
+        self,
+        features: Option<&'a FeatureCache>,
+        prompt_states: Option<&'a PromptStates>,
+    ) -> Self {
+        Self {
+            features,
+            prompt_states,
+            ..self
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Evaluation: metrics per image, at the masks' own size ([`evaluate`]), and of whole images' labels
+//! ([`evaluate_semantic`]).
+//!
+//! A pass over a data set needs each image once, so it uses the functions below [`Engine`](vlsm_models::predict::Engine),
+//! without the engine's caches.
+
+mod batches;
+mod config;
+mod csv;
+mod files;
+mod labels;
+mod prompt_sets;
+mod scores;
+
+use rayon::prelude::*;
+use vlsm_data::{Example, Mask, Sample, Scores, score, write_png_mask};
+use vlsm_models::SegmentationModel;
+use vlsm_models::predict::{PromptEncoder, logits, masks};
+
+pub use config::EvalConfig;
+pub(crate) use csv::{COLUMNS, record, write_table};
+pub use csv::{read_scores, write_scores};
+pub use files::file_name;
+pub use labels::{
+    ClassMetrics, ImagePixels, SemanticEvaluation, SemanticMetrics, evaluate_semantic,
+};
+pub use prompt_sets::PromptSet;
+pub use scores::{Evaluation, MeanStd, Metrics, SampleScores};
+
+use self::batches::{ImageBatch, ImageBatches};
+use self::files::{file_names, make_parent};
+use crate::error::{Result, TrainError};
+use crate::feature_cache::encode_images;
+use crate::loss::dice_ce;
+use crate::targets::Targets;
+
+/// Evaluates a model on samples under prompt sets. An image is decoded and encoded once, whatever the number of its samples
+/// and prompts. `progress` gets the number of samples done.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub fn evaluate<M: SegmentationModel>(
+    model: &M,
+    samples: &[Sample],
+    sets: &[PromptSet],
+    config: &EvalConfig<'_>,
+    mut progress: impl FnMut(usize),
+) -> Result<Evaluation> {
+    let mask_size = model.output_size(config.preprocessing.image_size)?;
+    let encoder =
+        PromptEncoder::frozen(config.tokenizer)?.with_states(config.prompt_states.cloned());
+    let pass = Pass {
+        model,
+        samples,
+        sets,
+        config,
+        encoder,
+        names: file_names(samples),
+    };
+    let mut evaluation = Evaluation {
+        rows: Vec::with_capacity(samples.len() * sets.len()),
+        loss: 0.0,
+    };
+    let mut done = 0;
+    for batch in ImageBatches::new(samples, mask_size, config) {
+        let batch = batch?;
+        pass.evaluate(&batch, &mut evaluation)?;
+        done += batch.examples.len();
+        progress(done);
+    }
+    evaluation.loss /= evaluation.rows.len().max(1) as f64;
+    Ok(evaluation)
+}
+
+/// An evaluation under way.
+struct Pass<'a, M> {
+    model: &'a M,
+    samples: &'a [Sample],
+    sets: &'a [PromptSet],
+    config: &'a EvalConfig<'a>,
+    encoder: PromptEncoder<'a>,
+    /// File names of the samples' masks.
+    names: Vec<String>,
+}
+
+impl<M: SegmentationModel> Pass<'_, M> {
+    /// Adds the scores of a batch's samples under all prompt sets, and the sum of their losses.
+    fn evaluate(&self, batch: &ImageBatch, evaluation: &mut Evaluation) -> Result<()> {
+        let (model, config) = (self.model, self.config);
+        let (sets, names) = (self.sets, &self.names);
+        let images = batch.distinct();
+        let (preprocessing, cache) = (config.preprocessing, config.features);
+        let features = encode_images(model, &images, self.samples, preprocessing, cache)?;
+        let pairs: Vec<(usize, usize)> = (0..batch.examples.len())
+            .flat_map(|example| (0..sets.len()).map(move |set| (example, set)))
+            .collect();
+        for pairs in pairs.chunks(config.batch_size) {
+            let examples: Vec<Example> = pairs
+                .iter()
+                .map(|(example, _)| batch.examples[*example].clone())
+                .collect();
+            let prompts: Vec<&str> = pairs
+                .iter()
+                .zip(&examples)
+                .map(|((_, set), example)| sets[*set].prompts[example.sample].as_str())
+                .collect();
+            let images: Vec<usize> = pairs
+                .iter()
+                .map(|(index, _)| batch.images[*index])
+                .collect();
+            let text = self.encoder.encode(model, &prompts)?;
+            let logits = logits(model, &features, &images, text)?;
+            let Targets { target, valid } = Targets::new(&examples, &model.device());
+            let profile = model.method().profile();
+            let loss = dice_ce(logits.clone(), target, valid, profile, config.loss);
+            evaluation.loss += f64::from(loss.into_scalar::<f32>()) * pairs.len() as f64;
+            let truths: Vec<&Mask> = examples
+                .iter()
+                .map(|example| self.truth(example))
+                .collect::<Result<_>>()?;
+            let sizes: Vec<_> = truths
+                .iter()
+                .map(|mask| (mask.width, mask.height))
+                .collect();
+            let scores: Vec<Scores> = masks(logits, &sizes)
+                .par_iter()
+                .zip(truths)
+                .zip(pairs.par_iter().zip(&examples))
+                .map(|((mask, truth), ((_, set), example))| {
+                    if let Some(folder) = config.masks {
+                        let path = folder
+                            .join(sets[*set].folder())
+                            .join(&names[example.sample]);
+                        make_parent(&path)?;
+                        write_png_mask(&path, mask)?;
+                    }
+                    Ok(score(mask, truth)?)
+                })
+                .collect::<Result<_>>()?;
+            let rows = scores.into_iter().zip(pairs).zip(&examples).zip(prompts);
+            for (((scores, (_, set)), example), prompt) in rows {
+                let sample = &self.samples[example.sample];
+                evaluation.rows.push(SampleScores {
+                    sample: sample.name.clone(),
+                    group: sample.group.clone(),
+                    set: sets[*set].name.clone(),
+                    prompt: prompt.to_owned(),
+                    dice: scores.dice,
+                    iou: scores.iou,
+                    hd95: scores.hd95,
+                    one_empty: scores.one_empty,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// An example's true mask, at its own size.
+    fn truth<'e>(&self, example: &'e Example) -> Result<&'e Mask> {
+        example.original.as_deref().ok_or_else(|| TrainError::Run {
+            path: self.samples[example.sample].mask.clone(),
+            message: "the mask at its own size was not kept".into(),
+        })
+    }
+}
