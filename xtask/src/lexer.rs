@@ -1,4 +1,4 @@
-//! Tells a Rust file's comments and string literals from its code.
+//! Separates comments and string literals of a Rust file from its code.
 
 /// What a stretch of a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_and_strings_are_told_from_code() {
+    fn comments_and_strings_are_separated_from_code() {
         let source = "let a = \"x // \\\" y\"; // z\nlet b = '\"'; let c = r#\"p\"q\"#; f::<'a>();";
         let text: Vec<&str> = stretches(source)
             .into_iter()
