@@ -13,7 +13,7 @@ use vlsm_data::Split;
 /// called on the thread that trains.
 ///
 /// Where a method returns [`ControlFlow::Break`], the training writes a checkpoint and ends with
-/// [`TrainError::Stopped`](crate::TrainError::Stopped). Resuming it gives the same numbers, bit for bit, as if it had not been
+/// [`TrainError::Stopped`](crate::TrainError::Stopped); a stop during an evaluation takes effect at its end. Resuming it gives the same numbers, bit for bit, as if it had not been
 /// stopped.
 ///
 /// ```

@@ -88,7 +88,7 @@ fn scores_are_means_over_samples_and_seeds() {
 }
 
 #[test]
-fn prompts_stand_beside_each_other() {
+fn prompts_are_compared() {
     let study = Study::parse(STUDY, "s", &[]).unwrap();
     let results = results(&study);
     let document = Tables::of(&results).document();
@@ -140,7 +140,7 @@ fn tests_are_over_samples_with_means_over_seeds() {
 }
 
 #[test]
-fn what_is_missing_is_told() {
+fn missing_runs_are_marked() {
     let study = Study::parse(STUDY, "s", &[]).unwrap();
     let mut results = results(&study);
     results.runs.truncate(2);
