@@ -1,4 +1,4 @@
-//! One measurement of this project, for `bench/run.py`, which runs the same in PyTorch beside it:
+//! One measurement of this project, for `bench/run.py`, which runs the same in PyTorch:
 //! `cargo run -p vlsm-bench -- --base DIR --case train --method dense --batch 4`.
 //!
 //! One process is one measurement, so that the peak memory is that of the case. Prints one line of JSON.
@@ -48,7 +48,7 @@ struct Args {
     /// Activations are computed again in the backward pass.
     #[arg(long)]
     recompute: bool,
-    /// Measured steps, behind one that is not.
+    /// Measured steps, after one warm-up step.
     #[arg(long, default_value_t = 3)]
     steps: usize,
     /// File with a prompt in each line.

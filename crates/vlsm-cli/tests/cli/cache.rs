@@ -106,7 +106,7 @@ fn half_precision_is_close_and_the_same_whether_stored_or_not() {
 }
 
 #[test]
-fn damaged_files_are_made_anew() {
+fn damaged_files_are_written_again() {
     let shop = Workshop::new();
     train(&shop, "first", &[SHALLOW]);
     let files = files(&shop);

@@ -15,7 +15,7 @@ fn cell(text: &str, name: &str) -> f64 {
 }
 
 #[test]
-fn the_quick_demo_teaches_and_goes_on_where_it_was() {
+fn the_quick_demo_trains_and_resumes() {
     let shop = Workshop::new();
     let arguments = ["demo", "--quick", "--out", "demo"];
     let text = shop.ok(&arguments);
@@ -76,7 +76,7 @@ fn what_is_not_built_in_is_named() {
 
 /// Scenes never seen; its README has the scores on more of them.
 #[test]
-fn the_builtin_base_knows_its_words_and_listens() {
+fn the_builtin_base_follows_its_prompts() {
     let shop = Workshop::new();
     let text = shop.ok(&[
         "eval",

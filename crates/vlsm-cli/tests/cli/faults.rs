@@ -22,8 +22,8 @@ fn check_finds(shop: &Workshop, file: &str) {
     let output = shop.run(&["data", "check", "data"]);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stdout).unwrap();
-    let told = |line: &str| line.starts_with("error: ") && line.contains(file);
-    assert!(text.lines().any(told), "check: {text}");
+    let reported = |line: &str| line.starts_with("error: ") && line.contains(file);
+    assert!(text.lines().any(reported), "check: {text}");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn the_last_good_checkpoint_outlives_a_divergence() {
     let shop = Workshop::new();
     let train = train_args("run", &["trainer.epochs=1"]);
     shop.ok(&train);
-    // A checkpoint with a parameter that is no number stands for a training that goes wrong later.
+    // A checkpoint with a NaN parameter makes the resumed training fail.
     let path = "run/checkpoint/state.safetensors";
     let mut state = read(&shop.path(path)).unwrap();
     let film = "p.clipseg.decoder.film_mul.weight";

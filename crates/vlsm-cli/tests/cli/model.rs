@@ -293,9 +293,9 @@ fn lora_is_merged_into_its_base() {
         let eval = ["eval", "--data", "data", "--json", "--base"];
         serde_json::from_str(&shop.ok(&[&eval[..], arguments].concat())).unwrap()
     };
-    let beside = scores(&["base", "--adapter", adapter]);
-    assert_eq!(beside["prompts"], scores(&["merged"])["prompts"]);
-    assert_ne!(beside["prompts"], scores(&["base"])["prompts"]);
+    let separate = scores(&["base", "--adapter", adapter]);
+    assert_eq!(separate["prompts"], scores(&["merged"])["prompts"]);
+    assert_ne!(separate["prompts"], scores(&["base"])["prompts"]);
 
     train("blocks", "method.towers=vlc");
     let error = shop.fails(&merge("blocks/adapter.safetensors", "never"));

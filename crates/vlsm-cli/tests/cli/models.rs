@@ -28,8 +28,8 @@ const CRIS: &str = r#"{
     "vision_config": {"layers": [1, 1, 1, 1], "width": 4, "image_size": 64, "heads": 2}
 }"#;
 
-/// Makes a base of a configuration, trains part of it by a method with some settings more, stops and goes on, measures it, asks
-/// it, and merges it; gives what is said of it.
+/// Creates a base, trains its decoder with some more settings, stops and resumes, evaluates it, predicts with it, and merges
+/// it; gives the output of `vlsm model info`.
 fn goes_through_all_commands(shop: &Workshop, config: &str, method: &[&str]) -> Value {
     shop.write("other.json", config);
     shop.ok(&["model", "init", "--config", "other.json", "-o", "other"]);
@@ -128,7 +128,7 @@ fn adapters_train_and_resume(shop: &Workshop, run: &str, method: &[&str]) -> Str
     adapter
 }
 
-/// LoRA that is trained on the base `other` becomes a part of it.
+/// LoRA trained on the base `other` can be merged into it.
 fn lora_is_merged(shop: &Workshop, towers: &str) {
     let all = "method.projections=[\"query\", \"key\", \"value\", \"output\", \"fc1\", \"fc2\"]";
     let method = ["method.kind=lora", towers, "method.text_layers=[0, 1]", all];

@@ -43,15 +43,18 @@ const PREPARE: [&str; 7] = [
 #[test]
 fn a_download_becomes_a_data_set_that_trains() {
     let shop = busi();
-    let told = shop.ok(&PREPARE);
+    let printed = shop.ok(&PREPARE);
     assert!(
-        told.starts_with("BUSI (breast tumours, ultrasound) in busi\n"),
-        "{told}"
+        printed.starts_with("BUSI (breast tumours, ultrasound) in busi\n"),
+        "{printed}"
     );
-    assert!(told.contains("train      24       24      8\n"), "{told}");
     assert!(
-        told.contains("images of each folder shuffled with seed 42"),
-        "{told}"
+        printed.contains("train      24       24      8\n"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("images of each folder shuffled with seed 42"),
+        "{printed}"
     );
     assert_eq!(shop.names("busi"), ["anns", "images", "masks", "splits"]);
     let entry = &shop.json("busi/anns/test.json")[0];
@@ -68,7 +71,7 @@ fn a_download_becomes_a_data_set_that_trains() {
 }
 
 #[test]
-fn a_broken_download_is_told_and_leaves_nothing() {
+fn a_broken_download_is_reported_and_leaves_nothing() {
     let shop = busi();
     std::fs::remove_file(shop.path("download/Dataset_BUSI_with_GT/normal/normal (3)_mask.png"))
         .unwrap();
@@ -102,14 +105,14 @@ fn names_and_instructions() {
             "{list}"
         );
     }
-    let told = shop.ok(&["data", "prepare", "etis"]);
+    let printed = shop.ok(&["data", "prepare", "etis"]);
     assert!(
-        told.contains("https://github.com/DengPingFan/PraNet"),
-        "{told}"
+        printed.contains("https://github.com/DengPingFan/PraNet"),
+        "{printed}"
     );
     assert!(
-        told.contains("TestDataset/ETIS-LaribPolypDB/masks/*.png"),
-        "{told}"
+        printed.contains("TestDataset/ETIS-LaribPolypDB/masks/*.png"),
+        "{printed}"
     );
     // A name alone is a question, but half of an order is a mistake.
     for order in [

@@ -36,7 +36,7 @@ fn a_folder_becomes_annotations_and_trains() {
     let empty = Mask::new(44, 36, vec![0; 44 * 36]).unwrap();
     write_png_mask(&shop.path("data/masks/train1.png"), &empty).unwrap();
 
-    let told = shop.ok(&[&PROMPTS[..], &["--set", "data.split.test=0.2"]].concat());
+    let printed = shop.ok(&[&PROMPTS[..], &["--set", "data.split.test=0.2"]].concat());
     assert_eq!(
         shop.names("data/anns"),
         ["test.json", "train.json", "val.json"]
@@ -87,7 +87,7 @@ fn a_folder_becomes_annotations_and_trains() {
         "round 33, square 1",
         "white 33, red 1",
     ] {
-        assert!(told.contains(line), "{told}");
+        assert!(printed.contains(line), "{printed}");
     }
 
     // The data set has the published format now, and its prompts are used.
@@ -109,7 +109,7 @@ fn annotations_that_are_there_are_kept_unless_forced() {
         "{error}"
     );
     assert!(shop.read("data/anns/val.json") == before);
-    // Elsewhere, and of the splits that are there.
+    // Writes to another folder, with the existing splits.
     let own = ["--set", "data.format=annotations", "-o", "own"];
     shop.ok(&[&PROMPTS[..], &own].concat());
     let names = |file: &str| -> Vec<Value> {
@@ -128,7 +128,7 @@ fn annotations_that_are_there_are_kept_unless_forced() {
     assert!(shop.fails(&forced).contains("train5.png"));
     assert!(shop.read("data/anns/val.json") == before);
     shop.write("data/images/train5.png", image);
-    // The folder is split anew; a split that is empty now has no file, which would count as a mistake.
+    // The folder is split again. A split that is now empty must have no file: an empty file is an error.
     shop.ok(&forced);
     assert_eq!(shop.names("data/anns"), ["test.json", "train.json"]);
     shop.ok(&["data", "check", "data"]);

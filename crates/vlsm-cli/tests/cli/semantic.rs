@@ -177,7 +177,7 @@ fn without_a_threshold_every_pixel_gets_a_class() {
     assert_snapshot("eval_semantic", &without_numbers(&text));
     let pairs = labels(&shop, "ids");
     assert_eq!(count(&pairs, 4)[1], 0);
-    // The same where all ids have names, without being told so.
+    // The same without the option if all ids have names.
     name_classes(&shop, &json!(["road", "sky", "car", "sign", "town"]));
     let four = [&EVAL[..], &["--json"]].concat();
     let result: Value = serde_json::from_str(&shop.ok(&four)).unwrap();
@@ -265,7 +265,7 @@ fn prompts_label_a_photo_with_a_legend() {
 }
 
 #[test]
-fn what_cannot_be_labelled_is_told() {
+fn what_cannot_be_labelled_is_an_error() {
     let shop = Workshop::new();
     let base = ["--base", "base"];
     let error = shop.fails(&[&["eval", "--data", "data", "--semantic"][..], &base].concat());

@@ -68,7 +68,7 @@ const FILES: [&str; 5] = [
 ];
 
 #[test]
-fn killed_and_shared_it_is_as_never_interrupted() {
+fn a_killed_and_shared_study_gives_the_same_results() {
     let shop = workshop();
     let plan = shop.ok(&["study", "grid.toml", "--dry-run"]);
     assert!(

@@ -305,13 +305,14 @@ fn files(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-/// The CLIPSegs of the published code: those beside the repository, else the committed one.
+/// CLIPSegs with reference outputs of the published code: those of a folder next to the repository,
+/// else the committed one.
 pub(crate) fn fixtures() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let beside = root.join("../shared/fixtures/clipseg");
+    let shared = root.join("../shared/fixtures/clipseg");
     let names: &[&str] = &["tiny", "tiny_refined"];
-    if beside.is_dir() {
-        names.iter().map(|name| beside.join(name)).collect()
+    if shared.is_dir() {
+        names.iter().map(|name| shared.join(name)).collect()
     } else {
         vec![root.join("fixtures/clipseg/tiny_refined")]
     }

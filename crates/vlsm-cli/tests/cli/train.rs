@@ -229,7 +229,7 @@ fn a_folder_with_another_run_is_left_alone() {
 }
 
 #[test]
-fn the_run_is_named_after_the_recipe_unless_told() {
+fn the_run_is_named_after_the_recipe_by_default() {
     let shop = Workshop::new();
     shop.ok(&["train", "recipe.toml", "--set", "trainer.max_steps=1"]);
     assert!(shop.path("runs/recipe/summary.json").is_file());
