@@ -215,8 +215,8 @@ impl DataConfig {
         }
     }
 
-    /// What is drawn, by the name behind `builtin:` in `root`.
-    pub(crate) fn builtin(&self) -> Option<&str> {
+    /// The name after `builtin:` in `root`, if the data set is drawn.
+    pub fn builtin(&self) -> Option<&str> {
         self.root.to_str()?.strip_prefix("builtin:")
     }
 

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use vlsm_image::ImageError;
 
-use crate::dataset::Split;
+use crate::split::Split;
 
 /// Result of everything in this crate that can fail.
 pub type Result<T, E = DataError> = std::result::Result<T, E>;
 
 /// A fault of a file, of a data set or of the `[data]` section of a recipe.
 ///
-/// Every message names the file (or recipe key), the field and the mend. The error is `Clone` because one broken file
+/// Every message names the file (or recipe key), the field and the fix. The error is `Clone` because one broken file
 /// can be the answer to several requests of a [`Loader`](crate::Loader).
 #[derive(thiserror::Error, Debug, Clone)]
 #[non_exhaustive]
@@ -75,7 +75,7 @@ pub enum DataError {
         file: PathBuf,
     },
     /// A folder that the data set's format needs is not there, or holds no image.
-    #[error("{what} `{path}` {fault}; {mend}")]
+    #[error("{what} `{path}` {fault}; {fix}")]
     Layout {
         /// What it is: "image folder".
         what: &'static str,
@@ -84,7 +84,7 @@ pub enum DataError {
         /// "does not exist", "holds no image".
         fault: &'static str,
         /// What to do about it.
-        mend: &'static str,
+        fix: &'static str,
     },
     /// Images without a mask, or masks without an image.
     #[error(
@@ -120,42 +120,25 @@ pub enum DataError {
         /// Why it cannot be used.
         reason: String,
     },
-    /// What a public data set's download should hold is not there.
-    #[error(
-        "{set} cannot be prepared from `{root}`: {reason}; it is downloaded from {download} and lies like this when it \
-         is unpacked:\n{layout}"
-    )]
-    Download {
-        /// Name of the data set.
-        set: &'static str,
-        /// The folder that was looked into.
-        root: PathBuf,
-        /// What is missing.
-        reason: String,
-        /// Where it is downloaded.
-        download: &'static str,
-        /// How it should lie.
-        layout: &'static str,
-    },
     /// A split that is needed has no samples.
-    #[error("the {split} split of `{root}` is empty; {mend}")]
+    #[error("the {split} split of `{root}` is empty; {fix}")]
     EmptySplit {
         /// The split.
         split: Split,
         /// Root of the data set.
         root: PathBuf,
         /// What to do about it.
-        mend: &'static str,
+        fix: &'static str,
     },
     /// A sample has no prompts, but the recipe asks for one of them.
-    #[error("sample `{sample}` has no prompts{origin}; {mend}")]
+    #[error("sample `{sample}` has no prompts{origin}; {fix}")]
     NoPrompts {
         /// The sample's name.
         sample: String,
         /// Where they were looked for (" in `FILE`, entry 3"), or nothing.
         origin: String,
         /// What to do about it.
-        mend: &'static str,
+        fix: &'static str,
     },
     /// A sample has no prompt of the wanted name.
     #[error(
@@ -198,12 +181,12 @@ pub enum DataError {
         /// How many samples there are.
         samples: usize,
     },
-    /// A source of samples panicked.
-    #[error("reading `{name}` failed: {reason}; report it as a bug of the program that reads it")]
-    Panic {
+    /// A [`Source`](crate::Source) cannot be read.
+    #[error("`{id}` cannot be read: {reason}")]
+    Source {
         /// Id of the image or mask.
-        name: String,
-        /// The panic's message.
+        id: String,
+        /// What is wrong.
         reason: String,
     },
 }
@@ -227,7 +210,7 @@ impl DataError {
             Self::SizeMismatch { mask, .. } | Self::UnnamedClass { mask, .. } => Some(mask),
             Self::MissingFile { file, .. } => Some(file),
             Self::Ambiguous { second, .. } => Some(second),
-            Self::EmptySplit { root, .. } | Self::Download { root, .. } => Some(root),
+            Self::EmptySplit { root, .. } => Some(root),
             Self::Unpaired { images, masks } => {
                 images.first().or(masks.first()).map(PathBuf::as_path)
             }
@@ -237,7 +220,7 @@ impl DataError {
             | Self::Config { .. }
             | Self::Shape { .. }
             | Self::Request { .. }
-            | Self::Panic { .. } => None,
+            | Self::Source { .. } => None,
         }
     }
 }

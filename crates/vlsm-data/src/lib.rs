@@ -2,16 +2,16 @@
 //! on masks.
 //!
 //! - [`Dataset::open`] finds the samples that a recipe's `[data]` section ([`DataConfig`]) describes; [`check()`] finds
-//!   all that is wrong with them.
+//!   everything that is wrong with them. [`Dataset::from_splits`] takes samples of any [`Source`], such as [`Arrays`] in
+//!   memory.
 //! - [`PromptChoice`] picks a prompt for each sample; [`Loader`] answers a pass of [`Request`]s in order, decoded and
 //!   resized on worker threads.
-//! - [`preprocess`] holds the arithmetic of torchvision on PIL; [`score`] gives Dice, IoU and HD95 of a prediction.
-//! - [`ClassList`] names the classes that whole images are labelled with, [`ArgMax`] makes labels of their logits, and
-//!   [`Confusion`] gives mIoU over a data set.
-//! - [`describe`](fn@describe) puts what a mask shows into words and makes prompts of them; [`write_annotations`] writes
-//!   these in the published format.
-//! - [`prepare`](prepare::prepare()) brings the public data sets of the literature into these formats.
-//! - [`write_atomic`] writes files that are either whole or not there.
+//! - [`score`] gives Dice, IoU and HD95 of a prediction; [`Confusion`] gives mIoU over a data set.
+//! - [`describe`] puts what a mask shows into words and makes prompts of them; [`write_annotations`] writes these in the
+//!   published format.
+//!
+//! The pixels themselves are in `vlsm-image`; drawn data sets are in `vlsm-synth`, and downloads of public ones are
+//! prepared by `vlsm-prepare`.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -34,29 +34,36 @@
 //! # }
 //! ```
 
+mod annotate;
 pub mod check;
 mod config;
 pub mod confusion;
 mod dataset;
-mod describe;
 mod edt;
 mod error;
 mod formats;
 mod loader;
+mod mask_prompts;
 pub mod metrics;
-mod pool;
-pub mod prepare;
+mod open;
+mod pooled;
 mod prompt;
-pub mod synth;
+mod sample;
+mod source;
+mod split;
+pub mod splitting;
 
+pub use annotate::{Annotation, annotate, write_annotations};
 pub use check::{CheckReport, Finding, FindingKind, Severity, SplitCounts, check};
 pub use config::{DataConfig, Format, GenerateConfig, SplitConfig};
 pub use confusion::{ClassPixels, Confusion};
-pub use dataset::{Dataset, ImageSource, Sample, Split, Target};
-pub use describe::{Annotation, Description, annotate, describe, write_annotations};
+pub use dataset::{Dataset, EpochSampler};
 pub use error::{DataError, Result};
 pub use loader::{Example, Loader, LoaderConfig, Request};
+pub use mask_prompts::{Description, describe};
 pub use metrics::{Scores, Summary, dice, hausdorff, score};
-pub use pool::{pool_names, pool_sample};
+pub use pooled::{pool_names, pool_sample};
 pub use prompt::{PromptChoice, Prompts};
-pub use vlsm_image::*;
+pub use sample::{Sample, Target};
+pub use source::{Arrays, FilePair, Masks, Source};
+pub use split::{Split, UnknownSplit};

@@ -9,6 +9,10 @@ use serde::{Serialize, Serializer};
 
 use crate::error::{DataError, Result};
 
+/// What to do about a sample without prompts.
+pub(crate) const NO_PROMPTS_FIX: &str = "set `data.prompt` to one text for all samples, or give each its prompts in \
+                                          the annotations or in `data.prompts`";
+
 /// The named prompts of a sample (`p0`, `p1`, ...), in the order of the file; a name stands for one text or for several
 /// of equal standing.
 ///
@@ -207,7 +211,7 @@ fn no_prompts() -> DataError {
     DataError::NoPrompts {
         sample: "?".to_string(),
         origin: String::new(),
-        mend: crate::dataset::PROMPT_MEND,
+        fix: NO_PROMPTS_FIX,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
@@ -62,6 +62,33 @@ pub const PART_SUFFIX: &str = ".part";
 /// [`ImageError::Read`].
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| ImageError::read(path, e))
+}
+
+/// Extensions of image files. The format itself is recognised by the content.
+const EXTENSIONS: [&str; 9] = [
+    "jpg", "jpeg", "jpe", "png", "bmp", "dib", "tif", "tiff", "webp",
+];
+
+/// The image files of a folder, by extension, without hidden files; in no particular order.
+///
+/// # Errors
+/// [`ImageError::Read`].
+pub fn image_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| ImageError::read(folder, e))? {
+        let path = entry.map_err(|e| ImageError::read(folder, e))?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let extension = path
+            .extension()
+            .map(|e| e.to_string_lossy().to_ascii_lowercase())
+            .unwrap_or_default();
+        if !hidden && EXTENSIONS.contains(&extension.as_str()) && path.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
 /// The folder that a file is in.

@@ -1,10 +1,10 @@
 //! What a check needs to know of each file, from reading it once.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::config::Format;
 use crate::error::Result;
@@ -17,22 +17,16 @@ pub(super) struct ImageFacts {
     pub(super) digest: Digest,
 }
 
-/// Length and 128 bits of hash: not proof against an adversary, but equal only for equal files.
-pub(super) type Digest = (usize, u64, u64);
+/// Not proof against an adversary, but equal only for equal files.
+pub(super) type Digest = u128;
 
 impl ImageFacts {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let bytes = read_bytes(path)?;
         let image = decode_image(path, &bytes)?;
-        let hash = |salt: u8| {
-            let mut hasher = DefaultHasher::new();
-            hasher.write_u8(salt);
-            hasher.write(&bytes);
-            hasher.finish()
-        };
         Ok(Self {
             size: (image.width, image.height),
-            digest: (bytes.len(), hash(0), hash(1)),
+            digest: xxh3_128(&bytes),
         })
     }
 }

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use crate::config::{DataConfig, Format};
-use crate::dataset::{PROMPT_MEND, Split, empty_split};
+use crate::dataset::empty_split;
+use crate::split::Split;
 use crate::error::DataError;
 use crate::formats::folder::has_split_folders;
 use crate::formats::{self, Listing, Pair};
-use crate::prompt::PromptChoice;
+use crate::prompt::{NO_PROMPTS_FIX, PromptChoice};
 use facts::{Content, Digest, Facts, ImageFacts, MaskFacts, read_all};
 use report::Findings;
 
@@ -145,7 +146,7 @@ fn check_pair<'a>(
 fn empty_splits(config: &DataConfig, listing: &Listing, findings: &mut Findings) {
     for (split, pairs) in Split::ALL.into_iter().zip(&listing.splits) {
         if pairs.is_empty() {
-            let fault = empty_split(&config.root, listing.format, split);
+            let fault = empty_split(&config.root, Some(listing.format), split);
             let severity = if is_wanted(config, listing.format, split) {
                 Severity::Error
             } else {
@@ -190,7 +191,7 @@ fn missing_prompts(config: &DataConfig, listing: &Listing, findings: &mut Findin
     let all = || listing.splits.iter().flatten();
     if !config.has_text() && all().any(|pair| pair.prompts.is_empty()) {
         let message = format!(
-            "the {} pairs of the data set have no prompts; {PROMPT_MEND}",
+            "the {} pairs of the data set have no prompts; {NO_PROMPTS_FIX}",
             all().count()
         );
         findings.add(

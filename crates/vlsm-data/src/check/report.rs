@@ -61,7 +61,7 @@ pub struct Finding {
     pub kind: FindingKind,
     /// The file at fault, where there is one.
     pub path: Option<PathBuf>,
-    /// What is wrong, and the mend.
+    /// What is wrong, and the fix.
     pub message: String,
 }
 
@@ -187,12 +187,12 @@ fn kind_of(fault: &DataError) -> FindingKind {
         DataError::Image(ImageError::Classes { .. } | ImageError::Shape { .. }) => {
             FindingKind::Config
         }
-        DataError::Image(_) | DataError::Panic { .. } => FindingKind::Unreadable,
+        DataError::Image(_) | DataError::Source { .. } => FindingKind::Unreadable,
         DataError::SizeMismatch { .. } => FindingKind::SizeMismatch,
         DataError::UnnamedClass { .. } => FindingKind::UnnamedClass,
         DataError::Field { .. } | DataError::List { .. } => FindingKind::Entry,
         DataError::MissingFile { .. } => FindingKind::MissingFile,
-        DataError::Layout { .. } | DataError::Download { .. } => FindingKind::Layout,
+        DataError::Layout { .. } => FindingKind::Layout,
         DataError::Unpaired { .. } | DataError::Ambiguous { .. } => FindingKind::Unpaired,
         DataError::EmptySplit { .. } => FindingKind::EmptySplit,
         DataError::NoPrompts { .. } | DataError::PromptName { .. } => FindingKind::Prompt,

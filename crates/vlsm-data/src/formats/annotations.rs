@@ -13,9 +13,9 @@ use vlsm_image::read_json;
 use super::folder::has_split_folders;
 use super::{Pair, flat_stem};
 use crate::config::DataConfig;
-use crate::dataset::{PROMPT_MEND, Split};
+use crate::split::Split;
 use crate::error::DataError;
-use crate::prompt::Prompts;
+use crate::prompt::{NO_PROMPTS_FIX, Prompts};
 
 /// The pairs of the three splits in the order of their files. A split whose file is not there is empty.
 pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> [Vec<Pair>; 3] {
@@ -28,7 +28,7 @@ pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> [Vec<Pai
             what: "annotation folder",
             path: folder.clone(),
             fault: "holds none of train.json, val.json, test.json",
-            mend: "add them, or set `data.format` to `folder` or `classes`",
+            fix: "add them, or set `data.format` to `folder` or `classes`",
         });
     }
     Split::ALL.map(|split| {
@@ -148,7 +148,7 @@ fn read_entry(
         faults.push(DataError::NoPrompts {
             sample: name.clone(),
             origin,
-            mend: PROMPT_MEND,
+            fix: NO_PROMPTS_FIX,
         });
     }
     Some(Pair {

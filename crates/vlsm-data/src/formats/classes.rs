@@ -2,13 +2,15 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use vlsm_image::{ClassNames, read_class_map};
 
 use super::{Pair, unique};
 use crate::config::DataConfig;
-use crate::dataset::{Sample, Target};
+use crate::sample::{Sample, Target};
+use crate::source::{FilePair, Source};
 use crate::error::{DataError, Result};
 use crate::prompt::Prompts;
 
@@ -65,11 +67,11 @@ pub(crate) fn samples(
                     continue;
                 }
             };
+            let source = source(&pair);
             for (id, name) in targets(classes, &pair.mask, &ids, faults) {
                 samples.push(Sample {
                     name: unique(format!("{}.{}", pair.name, file_name_of(name)), &mut taken),
-                    image: pair.image.clone(),
-                    mask: pair.mask.clone(),
+                    source: Arc::clone(&source),
                     target: Target::Class(id),
                     group: name.to_string(),
                     prompts: Prompts::from_texts(vec![name.to_string()]),
@@ -86,14 +88,22 @@ pub(crate) fn whole_images(pairs: &[Pair]) -> Vec<Sample> {
     let mut taken = HashSet::new();
     let sample = |pair: &Pair| Sample {
         name: unique(pair.name.clone(), &mut taken),
-        image: pair.image.clone(),
-        mask: pair.mask.clone(),
+        source: source(pair),
         target: Target::Labels,
         group: String::new(),
         prompts: Prompts::new(),
         oracle: None,
     };
     pairs.iter().map(sample).collect()
+}
+
+/// Image and class-id mask of a pair.
+fn source(pair: &Pair) -> Arc<dyn Source> {
+    Arc::new(FilePair {
+        image: pair.image.clone(),
+        mask: pair.mask.clone(),
+        class_ids: true,
+    })
 }
 
 /// A class name as part of a file name.

@@ -6,21 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use vlsm_image::{ImageError, read_json};
+use vlsm_image::fs::image_files;
+use vlsm_image::read_json;
 
 use super::{Pair, splits};
 use crate::config::DataConfig;
-use crate::dataset::Split;
+use crate::split::Split;
 use crate::error::{DataError, Result};
 use crate::prompt::{Prompts, Texts};
 
 /// What a mask's stem may carry behind the image's stem, in any case of letters.
 const MASK_SUFFIXES: [&str; 4] = ["_mask", "_segmentation", "_seg", "_gt"];
-
-/// Extensions of files that are taken for images and masks. What they hold is known by their content.
-const EXTENSIONS: [&str; 9] = [
-    "jpg", "jpeg", "jpe", "png", "bmp", "dib", "tif", "tiff", "webp",
-];
 
 /// The pairs of the three splits; with `prompted`, and their prompts where there is a JSON of prompts.
 pub(crate) fn list(
@@ -124,23 +120,23 @@ fn take_mask(stem: &str, masks: &mut BTreeMap<String, PathBuf>) -> Option<(Strin
 fn by_stem(
     folder: &Path,
     what: &'static str,
-    mend: &'static str,
+    fix: &'static str,
     faults: &mut Vec<DataError>,
 ) -> Option<BTreeMap<String, PathBuf>> {
-    let layout = |fault, mend| DataError::Layout {
+    let layout = |fault, fix| DataError::Layout {
         what,
         path: folder.to_path_buf(),
         fault,
-        mend,
+        fix,
     };
     if !folder.is_dir() {
-        faults.push(layout("does not exist", mend));
+        faults.push(layout("does not exist", fix));
         return None;
     }
     let mut files = match image_files(folder) {
         Ok(files) => files,
         Err(fault) => {
-            faults.push(fault);
+            faults.push(fault.into());
             return None;
         }
     };
@@ -169,25 +165,6 @@ fn by_stem(
         }
     }
     Some(found)
-}
-
-/// The images of a folder, known by their extensions; hidden files are not looked at.
-pub(crate) fn image_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| ImageError::read(folder, e))? {
-        let path = entry.map_err(|e| ImageError::read(folder, e))?.path();
-        let hidden = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let extension = path
-            .extension()
-            .map(|e| e.to_string_lossy().to_ascii_lowercase())
-            .unwrap_or_default();
-        if !hidden && EXTENSIONS.contains(&extension.as_str()) && path.is_file() {
-            files.push(path);
-        }
-    }
-    Ok(files)
 }
 
 /// A JSON of prompts by stem.
@@ -247,7 +224,7 @@ impl PromptFile {
                 None => faults.push(DataError::NoPrompts {
                     sample: pair.name.clone(),
                     origin: format!(" in `{}`", self.path.display()),
-                    mend: crate::dataset::PROMPT_MEND,
+                    fix: crate::prompt::NO_PROMPTS_FIX,
                 }),
             }
             known.insert(stem);

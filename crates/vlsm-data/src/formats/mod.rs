@@ -7,16 +7,17 @@
 pub(crate) mod annotations;
 pub(crate) mod classes;
 pub(crate) mod folder;
-pub(crate) mod generated;
 pub(crate) mod splits;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use vlsm_image::ClassNames;
 
 use crate::config::{DataConfig, Format};
-use crate::dataset::{Sample, Target};
+use crate::sample::{Sample, Target};
+use crate::source::FilePair;
 use crate::error::DataError;
 use crate::prompt::Prompts;
 
@@ -70,7 +71,7 @@ pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> Listing 
             what: "data set folder",
             path: config.root.clone(),
             fault: "does not exist or is not a folder",
-            mend: "correct `data.root`",
+            fix: "correct `data.root`",
         });
         return Listing {
             format,
@@ -105,9 +106,12 @@ pub(crate) fn binary_samples(pairs: Vec<Pair>) -> Vec<Sample> {
     let mut taken = HashSet::new();
     let sample = |pair: Pair| Sample {
         name: unique(pair.name, &mut taken),
-        image: pair.image,
-        mask: pair.mask,
-        target: Target::Foreground,
+        source: Arc::new(FilePair {
+            image: pair.image,
+            mask: pair.mask,
+            class_ids: false,
+        }),
+        target: Target::Mask(0),
         group: pair.group,
         prompts: pair.prompts,
         oracle: pair.oracle,

@@ -1,0 +1,179 @@
+//! Reading and resizing what a job needs, and making an example of it.
+
+use std::sync::Arc;
+
+use vlsm_image::{ClassMap, Mask, RgbImage, resize_class_map, resize_image, resize_mask};
+
+use super::plan::{Job, Kind};
+use super::{Example, LoaderConfig, Request};
+use crate::error::{DataError, Result};
+use crate::sample::{Sample, Target};
+use crate::source::Masks;
+
+/// Width and height.
+type Size = (usize, usize);
+
+/// The result of a job.
+#[derive(Clone, Default)]
+pub(super) struct Loaded {
+    image: Option<LoadedImage>,
+    masks: Option<LoadedMasks>,
+}
+
+/// An image, resized if images are decoded.
+#[derive(Clone)]
+struct LoadedImage {
+    size: Size,
+    resized: Option<Arc<RgbImage>>,
+}
+
+/// Masks, resized, and at their own size if that is kept.
+#[derive(Clone)]
+enum LoadedMasks {
+    Binary {
+        size: Size,
+        masks: Arc<[(Arc<Mask>, Option<Arc<Mask>>)]>,
+    },
+    Classes {
+        size: Size,
+        resized: Arc<ClassMap>,
+        original: Option<Arc<ClassMap>>,
+    },
+}
+
+impl LoadedMasks {
+    fn size(&self) -> Size {
+        match self {
+            Self::Binary { size, .. } | Self::Classes { size, .. } => *size,
+        }
+    }
+}
+
+/// Reads and resizes what a job needs.
+pub(super) fn load(job: &Job, config: &LoaderConfig) -> Result<Loaded> {
+    let source = &job.source;
+    let image = |image: RgbImage| LoadedImage {
+        size: (image.width, image.height),
+        resized: Some(Arc::new(resize_image(&image, config.image_size))),
+    };
+    let masks = |masks| masks_of(job, masks, config);
+    let size_alone = || -> Result<LoadedImage> {
+        Ok(LoadedImage {
+            size: source.image_size()?,
+            resized: None,
+        })
+    };
+    Ok(match (job.kind, config.images) {
+        (Kind::Image, true) => Loaded {
+            image: Some(image(source.image()?)),
+            masks: None,
+        },
+        (Kind::Image, false) => Loaded {
+            image: Some(size_alone()?),
+            masks: None,
+        },
+        (Kind::Masks, _) => Loaded {
+            image: None,
+            masks: Some(masks(source.masks()?)?),
+        },
+        (Kind::Both, true) => {
+            let (pixels, all) = source.image_and_masks()?;
+            Loaded {
+                image: Some(image(pixels)),
+                masks: Some(masks(all)?),
+            }
+        }
+        (Kind::Both, false) => Loaded {
+            image: Some(size_alone()?),
+            masks: Some(masks(source.masks()?)?),
+        },
+    })
+}
+
+fn masks_of(job: &Job, masks: Masks, config: &LoaderConfig) -> Result<LoadedMasks> {
+    let (side, keep) = (config.mask_size, config.keep_original);
+    match masks {
+        Masks::Classes(map) => Ok(LoadedMasks::Classes {
+            size: (map.width, map.height),
+            resized: Arc::new(resize_class_map(&map, side, side)),
+            original: keep.then(|| Arc::new(map)),
+        }),
+        Masks::Binary(masks) => {
+            let mut sizes = masks.iter().map(|mask| (mask.width, mask.height));
+            let size = sizes.next().unwrap_or_default();
+            if let Some(other) = sizes.find(|other| *other != size) {
+                let reason = format!(
+                    "its masks are {}x{} and {}x{}; give all the size of the image",
+                    size.0, size.1, other.0, other.1
+                );
+                return Err(DataError::source(job.id.as_str(), reason));
+            }
+            let masks = masks.into_iter().map(|mask| {
+                let resized = Arc::new(resize_mask(&mask, side, side));
+                (resized, keep.then(|| Arc::new(mask)))
+            });
+            Ok(LoadedMasks::Binary {
+                size,
+                masks: masks.collect(),
+            })
+        }
+    }
+}
+
+/// The example for a request, of what the jobs of its image and of its masks gave.
+pub(super) fn assemble(
+    sample: &Sample,
+    ignore: Option<u8>,
+    request: Request,
+    image: &Loaded,
+    masks: &Loaded,
+) -> Result<Example> {
+    let (Some(image), Some(masks)) = (&image.image, &masks.masks) else {
+        return Err(DataError::Shape {
+            what: "loader",
+            reason: "image and mask were mixed up".to_string(),
+        });
+    };
+    let of_target = |map: &Arc<ClassMap>| match sample.target {
+        Target::Class(class) => Some(Arc::new(map.mask_of(class, ignore))),
+        Target::Labels => Some(Arc::new(map.labelled(ignore))),
+        Target::Mask(_) => None,
+    };
+    let (mask, original, labels) = match (masks, sample.target) {
+        (LoadedMasks::Binary { masks, .. }, Target::Mask(index)) => match masks.get(index) {
+            Some((resized, original)) => (Some(Arc::clone(resized)), original.clone(), None),
+            None => (None, None, None),
+        },
+        (LoadedMasks::Binary { .. }, _) => (None, None, None),
+        (
+            LoadedMasks::Classes {
+                resized, original, ..
+            },
+            target,
+        ) => {
+            let labels = original.clone().filter(|_| target == Target::Labels);
+            (
+                of_target(resized),
+                original.as_ref().and_then(of_target),
+                labels,
+            )
+        }
+    };
+    let mask = mask.ok_or_else(|| sample.no_target())?;
+    if image.size != masks.size() {
+        return Err(DataError::SizeMismatch {
+            image: sample.source.id().as_ref().into(),
+            image_size: image.size,
+            mask: sample.source.mask_id().as_ref().into(),
+            mask_size: masks.size(),
+        });
+    }
+    Ok(Example {
+        sample: request.sample,
+        prompt: request.prompt,
+        image: image.resized.clone(),
+        mask,
+        original,
+        labels,
+    })
+}

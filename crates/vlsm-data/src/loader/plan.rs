@@ -1,0 +1,60 @@
+//! Which images and masks a pass of requests needs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Request;
+use crate::sample::Sample;
+use crate::source::Source;
+
+/// What a job reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Image,
+    Masks,
+    /// Both, of a source that gives them the same id.
+    Both,
+}
+
+/// An image or masks to read and resize.
+pub(super) struct Job {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) id: String,
+    pub(super) kind: Kind,
+    /// Index of the first request that uses it.
+    pub(super) first_use: usize,
+}
+
+/// The distinct jobs in order of first use, and for each request the indices of its image's and its masks' job, which may
+/// be the same; `None` if there is no such sample.
+pub(super) fn plan(samples: &[Sample], requests: &[Request]) -> (Vec<Job>, Vec<Option<[usize; 2]>>) {
+    let mut jobs: Vec<Job> = Vec::new();
+    let mut known: HashMap<(String, Kind), usize> = HashMap::new();
+    let mut uses = Vec::with_capacity(requests.len());
+    for (first_use, request) in requests.iter().enumerate() {
+        let Some(sample) = samples.get(request.sample) else {
+            uses.push(None);
+            continue;
+        };
+        let source = &sample.source;
+        let (image, mask) = (source.id(), source.mask_id());
+        let kinds = if image == mask {
+            [Kind::Both; 2]
+        } else {
+            [Kind::Image, Kind::Masks]
+        };
+        let mut job = |id: &str, kind| {
+            *known.entry((id.to_owned(), kind)).or_insert_with(|| {
+                jobs.push(Job {
+                    source: Arc::clone(source),
+                    id: id.to_owned(),
+                    kind,
+                    first_use,
+                });
+                jobs.len() - 1
+            })
+        };
+        uses.push(Some([job(&image, kinds[0]), job(&mask, kinds[1])]));
+    }
+    (jobs, uses)
+}

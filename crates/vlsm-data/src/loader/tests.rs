@@ -1,0 +1,186 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::prompt::Prompts;
+use crate::sample::Target;
+use crate::source::FilePair;
+use vlsm_image::{write_png_gray, write_png_mask, write_png_rgb};
+
+fn sample(root: &Path, image: usize, mask: &str, target: Target) -> Sample {
+    Sample {
+        name: format!("{image}"),
+        source: Arc::new(FilePair {
+            image: root.join(format!("{image}.png")),
+            mask: root.join(mask),
+            class_ids: !matches!(target, Target::Mask(_)),
+        }),
+        target,
+        group: String::new(),
+        prompts: Prompts::new(),
+        oracle: None,
+    }
+}
+
+/// `count` flat images of level `i` with masks whose first pixel is foreground.
+fn data(root: &Path, count: usize) -> Arc<[Sample]> {
+    for i in 0..count {
+        let image = RgbImage::filled(8, 6, [i as u8; 3]);
+        write_png_rgb(&root.join(format!("{i}.png")), &image).unwrap();
+        let mut mask = Mask::empty(8, 6);
+        mask.data[0] = 1;
+        write_png_mask(&root.join(format!("{i}_mask.png")), &mask).unwrap();
+    }
+    (0..count)
+        .map(|i| sample(root, i, &format!("{i}_mask.png"), Target::Mask(0)))
+        .collect()
+}
+
+fn requests(samples: impl IntoIterator<Item = usize>) -> Vec<Request> {
+    samples
+        .into_iter()
+        .map(|sample| Request {
+            sample,
+            prompt: format!("prompt {sample}"),
+        })
+        .collect()
+}
+
+fn config(workers: usize, ahead: usize) -> LoaderConfig {
+    LoaderConfig {
+        image_size: 4,
+        mask_size: 8,
+        workers,
+        ahead,
+        images: true,
+        keep_original: true,
+    }
+}
+
+#[test]
+fn examples_come_in_order_and_no_file_is_decoded_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = data(folder.path(), 20);
+    let order: Vec<usize> = (0..100).map(|i| (i * 7 + i / 20) % 20).collect();
+    for (workers, ahead) in [(0, 0), (1, 0), (1, 4), (2, 1), (4, 16), (8, 1000)] {
+        let mut loader = Loader::new(
+            samples.clone(),
+            None,
+            requests(order.clone()),
+            config(workers, ahead),
+        );
+        assert_eq!(loader.len(), 100);
+        for &expected in &order {
+            let example = loader.next().unwrap().unwrap();
+            assert_eq!(
+                (example.sample, example.prompt),
+                (expected, format!("prompt {expected}"))
+            );
+            let image = example.image.unwrap();
+            assert_eq!(image.data, vec![expected as u8; 4 * 4 * 3]);
+            assert_eq!((example.mask.width, example.mask.height), (8, 8));
+            let original = example.original.unwrap();
+            assert_eq!(
+                (original.width, original.height, original.foreground()),
+                (8, 6, 1)
+            );
+        }
+        assert!(loader.next().is_none());
+        assert_eq!(loader.decodes(), 40, "{workers} workers, {ahead} ahead");
+    }
+}
+
+#[test]
+fn class_masks_of_one_file_are_decoded_once_and_ignored_pixels_marked() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    data(root, 1);
+    write_png_gray(
+        &root.join("ids.png"),
+        8,
+        6,
+        &[[3; 8], [5; 8], [11; 8], [3; 8], [5; 8], [5; 8]].concat(),
+    )
+    .unwrap();
+    let samples: Arc<[Sample]> = [Target::Class(3), Target::Class(5), Target::Labels]
+        .map(|target| sample(root, 0, "ids.png", target))
+        .into();
+    let mut loader = Loader::new(samples, Some(11), requests([0, 1, 2]), config(2, 8));
+    let [three, five, all] = [0, 1, 2].map(|_| loader.next().unwrap().unwrap());
+    assert_eq!((three.labels, five.labels), (None, None));
+    assert_eq!(all.labels.unwrap().ids(), [3, 5, 11]);
+    let [three, five, all] = [three.original, five.original, all.original].map(Option::unwrap);
+    assert_eq!(all.foreground(), 40);
+    assert_eq!((three.foreground(), five.foreground()), (16, 24));
+    assert!(
+        three.data[16..24]
+            .iter()
+            .chain(&five.data[16..24])
+            .all(|&v| v == Mask::IGNORE)
+    );
+    assert_eq!(loader.decodes(), 2);
+}
+
+#[test]
+fn faults_come_at_their_place_and_the_pass_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let mut samples = data(root, 4).to_vec();
+    std::fs::write(root.join("1.png"), b"not an image").unwrap();
+    write_png_mask(&root.join("2_mask.png"), &Mask::from_fn(5, 6, |_, _| 1)).unwrap();
+    samples[3] = sample(root, 3, "absent.png", Target::Mask(0));
+    for workers in [0, 2] {
+        let requests = requests([0, 1, 2, 3, 1, 9, 0]);
+        let loader = Loader::new(samples.clone().into(), None, requests, config(workers, 3));
+        let answers: Vec<Result<Example>> = loader.collect();
+        let text = |i: usize| answers[i].as_ref().unwrap_err().to_string();
+        assert!(answers[0].is_ok() && answers[6].is_ok());
+        assert!(text(1).contains("1.png"), "{}", text(1));
+        assert!(
+            text(2).contains("is 5x6 but image") && text(2).contains("is 8x6"),
+            "{}",
+            text(2)
+        );
+        assert!(text(3).contains("absent.png"), "{}", text(3));
+        assert_eq!(text(1), text(4));
+        assert!(text(5).contains("sample 9 of 4"), "{}", text(5));
+    }
+}
+
+#[test]
+fn without_images_their_sizes_are_still_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let samples = data(root, 2);
+    let narrow = Mask::from_fn(5, 6, |_, _| 1);
+    write_png_mask(&root.join("1_mask.png"), &narrow).unwrap();
+    let config = LoaderConfig {
+        images: false,
+        ..config(1, 3)
+    };
+    let mut loader = Loader::new(samples, None, requests([0, 1]), config);
+    let example = loader.next().unwrap().unwrap();
+    assert!(example.image.is_none());
+    assert_eq!(example.mask.foreground(), 1);
+    let error = loader.next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("is 5x6 but image"), "{error}");
+}
+
+#[test]
+fn workers_stay_within_their_bound_and_stop_when_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = data(folder.path(), 50);
+    let mut loader = Loader::new(samples.clone(), None, requests(0..50), config(3, 4));
+    loader.next().unwrap().unwrap();
+    // The request asked for and the four after it, image and mask each.
+    for _ in 0..1000 {
+        if loader.decodes() == 10 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(loader.decodes(), 10);
+    drop(loader);
+    drop(Loader::new(samples, None, requests(0..50), config(3, 4)));
+}

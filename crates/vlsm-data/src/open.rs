@@ -1,0 +1,108 @@
+//! Opening the data set that a recipe's `[data]` section describes.
+
+use crate::config::DataConfig;
+use crate::dataset::Dataset;
+use crate::error::{DataError, Result};
+use crate::formats::{self, Listing};
+use crate::pooled;
+use crate::prompt::NO_PROMPTS_FIX;
+use crate::split::Split;
+
+impl Dataset {
+    /// Finds the samples of the data set that a recipe's `[data]` section describes. Files are looked for, but only
+    /// class-id masks are read. Roots `builtin:...` are opened by `vlsm_synth::open`.
+    ///
+    /// A split may be empty; use [`Dataset::require`] for one that must not be.
+    ///
+    /// # Errors
+    /// The first fault; [`check`](crate::check()) finds all of them. A sample without prompts is a fault unless
+    /// `data.prompt` or `data.eval_prompt` is a text for all.
+    pub fn open(config: &DataConfig) -> Result<Self> {
+        Self::open_with(config, |name, _| {
+            Err(DataError::Config {
+                field: "data.root",
+                reason: format!("`builtin:{name}` is drawn and has no files; open it with `vlsm_synth::open`"),
+            })
+        })
+    }
+
+    /// As [`open`](Self::open), with a function that opens roots `builtin:NAME` by their name.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and those of `builtin`.
+    pub fn open_with(
+        config: &DataConfig,
+        builtin: impl Fn(&str, &DataConfig) -> Result<Self>,
+    ) -> Result<Self> {
+        config.validate()?;
+        let open = |config: &DataConfig| match config.builtin() {
+            Some(name) => builtin(name, config),
+            None => open_files(config),
+        };
+        if config.pool.is_empty() {
+            return open(config);
+        }
+        let names = pooled::pool_names(&config.pool)?;
+        let members = config.pool.iter().map(|root| {
+            open(&DataConfig {
+                root: root.clone(),
+                pool: Vec::new(),
+                ..config.clone()
+            })
+        });
+        pooled::pool(&config.pool, &names, &members.collect::<Result<Vec<_>>>()?)
+    }
+}
+
+fn open_files(config: &DataConfig) -> Result<Dataset> {
+    let mut faults = Vec::new();
+    let listing = formats::list(config, &mut faults);
+    let Listing {
+        format,
+        splits,
+        classes,
+    } = first_fault(listing, &mut faults)?;
+    let mut dataset = match classes {
+        None => Dataset::from_splits(&config.root, splits.map(formats::binary_samples))?,
+        Some(classes) => {
+            let labelled = splits
+                .each_ref()
+                .map(|pairs| formats::classes::whole_images(pairs));
+            let splits = formats::classes::samples(splits, &classes, &mut faults);
+            let splits = first_fault(splits, &mut faults)?;
+            Dataset::from_splits(&config.root, splits)?.with_classes(
+                classes.texts(),
+                classes.ignore,
+                labelled,
+            )
+        }
+    };
+    dataset.format = Some(format);
+    if let Some(limit) = config.limit {
+        dataset.train.truncate(limit);
+    }
+    let bare = Split::ALL
+        .into_iter()
+        .flat_map(|split| dataset.split(split))
+        .find(|sample| sample.prompts.is_empty());
+    match bare {
+        Some(sample) if !config.has_text() => Err(DataError::NoPrompts {
+            sample: sample.name.clone(),
+            origin: String::new(),
+            fix: NO_PROMPTS_FIX,
+        }),
+        _ => Ok(dataset),
+    }
+}
+
+fn first_fault<T>(value: T, faults: &mut Vec<DataError>) -> Result<T> {
+    if faults.is_empty() {
+        Ok(value)
+    } else {
+        Err(faults.swap_remove(0))
+    }
+}
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

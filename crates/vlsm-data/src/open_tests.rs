@@ -1,0 +1,476 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use tempfile::TempDir;
+use vlsm_image::write_png_gray;
+
+use super::*;
+use crate::{Format, PromptChoice, Sample, SplitConfig, Target};
+
+fn image(path: &Path, levels: &[u8]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    write_png_gray(path, levels.len() / 2, 2, levels).unwrap();
+}
+
+/// Images and masks of these stems under `root`.
+fn pairs(root: &Path, stems: &[&str], suffix: &str) {
+    for stem in stems {
+        image(&root.join(format!("images/{stem}.png")), &[9; 8]);
+        image(&root.join(format!("masks/{stem}{suffix}.png")), &[255; 8]);
+    }
+}
+
+fn stems(count: usize) -> Vec<String> {
+    (0..count).map(|i| format!("case{i:03}")).collect()
+}
+
+fn folder_of(count: usize) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let stems = stems(count);
+    pairs(
+        folder.path(),
+        &stems.iter().map(String::as_str).collect::<Vec<_>>(),
+        "",
+    );
+    folder
+}
+
+fn with_text(root: &Path) -> DataConfig {
+    DataConfig {
+        prompt: PromptChoice::Text("lesion".into()),
+        ..DataConfig::new(root)
+    }
+}
+
+fn names(samples: &[Sample]) -> Vec<&str> {
+    samples.iter().map(|s| s.name.as_str()).collect()
+}
+
+fn fault(config: &DataConfig) -> String {
+    Dataset::open(config).unwrap_err().to_string()
+}
+
+#[test]
+fn a_folder_is_split_by_fraction_and_seed() {
+    let folder = folder_of(40);
+    let config = with_text(folder.path());
+    let data = Dataset::open(&config).unwrap();
+    assert_eq!(
+        (
+            data.format.unwrap(),
+            data.train.len(),
+            data.val.len(),
+            data.test.len()
+        ),
+        (Format::Folder, 32, 4, 4)
+    );
+    let all: BTreeSet<&str> = Split::ALL
+        .iter()
+        .flat_map(|&split| names(data.split(split)))
+        .collect();
+    assert_eq!(all.len(), 40, "no image in two splits");
+    let again = Dataset::open(&config).unwrap();
+    assert_eq!(
+        Split::ALL.map(|s| names(data.split(s))),
+        Split::ALL.map(|s| names(again.split(s)))
+    );
+    // The split of seed 42, written down: it must not change from one version to the next.
+    assert_eq!(
+        names(&data.test),
+        ["case002", "case016", "case033", "case022"]
+    );
+    let other = SplitConfig {
+        seed: 43,
+        ..SplitConfig::default()
+    };
+    let other = Dataset::open(&DataConfig {
+        split: other,
+        ..config.clone()
+    })
+    .unwrap();
+    assert_ne!(names(&other.test), names(&data.test));
+    let limited = Dataset::open(&DataConfig {
+        limit: Some(5),
+        ..config
+    })
+    .unwrap();
+    assert_eq!(names(&limited.train), names(&data.train[..5]));
+    assert_eq!(names(&limited.val), names(&data.val));
+}
+
+#[test]
+fn a_folder_is_split_by_lists() {
+    let folder = folder_of(5);
+    std::fs::write(folder.path().join("val.txt"), "case003\r\n\ncase001.png\n").unwrap();
+    let lists = SplitConfig {
+        val_list: Some("val.txt".into()),
+        ..SplitConfig::default()
+    };
+    let mut config = DataConfig {
+        split: lists,
+        ..with_text(folder.path())
+    };
+    let data = Dataset::open(&config).unwrap();
+    assert_eq!(names(&data.train), ["case000", "case002", "case004"]);
+    assert_eq!(names(&data.val), ["case003", "case001"]);
+    assert!(matches!(
+        data.require(Split::Test),
+        Err(DataError::EmptySplit { .. })
+    ));
+    config.split.test_list = Some("val.txt".into());
+    assert!(
+        fault(&config).contains("line 1: `case003` is listed a second time"),
+        "{}",
+        fault(&config)
+    );
+    std::fs::write(folder.path().join("val.txt"), "case003\ncase9\n").unwrap();
+    config.split.test_list = None;
+    assert!(
+        fault(&config).contains("line 2: `case9` is neither"),
+        "{}",
+        fault(&config)
+    );
+}
+
+#[test]
+fn masks_may_carry_a_suffix_and_are_found_in_no_other_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    pairs(folder.path(), &["a", "a_1"], "_Segmentation");
+    pairs(folder.path(), &["b"], "_mask");
+    image(&folder.path().join("images/deeper/c.png"), &[9; 8]);
+    std::fs::write(folder.path().join("images/readme.txt"), "no image").unwrap();
+    let data = Dataset::open(&with_text(folder.path())).unwrap();
+    let all: BTreeSet<_> = Split::ALL
+        .iter()
+        .flat_map(|&split| data.split(split))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .map(|s| {
+            (
+                s.source.files().unwrap().0.file_name().unwrap().to_str().unwrap(),
+                s.name.as_str(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("a.png", "a_Segmentation"),
+        ("a_1.png", "a_1_Segmentation"),
+        ("b.png", "b_mask"),
+    ];
+    assert_eq!(all, expected.into());
+}
+
+#[test]
+fn unpaired_and_ambiguous_files_are_named() {
+    let folder = folder_of(9);
+    for i in 0..7 {
+        std::fs::remove_file(folder.path().join(format!("masks/case00{i}.png"))).unwrap();
+    }
+    image(&folder.path().join("masks/stray.png"), &[0; 8]);
+    let message = fault(&with_text(folder.path()));
+    assert!(
+        message.contains("7 images without a mask and 1 masks without an image"),
+        "{message}"
+    );
+    assert!(
+        message.contains("case000.png") && message.contains("...") && !message.contains("case006"),
+        "{message}"
+    );
+
+    let folder = folder_of(3);
+    std::fs::copy(
+        folder.path().join("images/case000.png"),
+        folder.path().join("images/case000.jpg"),
+    )
+    .unwrap();
+    assert!(fault(&with_text(folder.path())).contains("both stand for `case000`"));
+}
+
+#[test]
+fn ready_made_splits_are_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    pairs(&folder.path().join("train"), &["a", "b"], "");
+    pairs(&folder.path().join("test"), &["c"], "");
+    let data = Dataset::open(&with_text(folder.path())).unwrap();
+    assert_eq!(
+        [names(&data.train), names(&data.val), names(&data.test)],
+        [vec!["a", "b"], vec![], vec!["c"]]
+    );
+}
+
+#[test]
+fn prompts_of_a_folder() {
+    let folder = folder_of(3);
+    let root = folder.path();
+    let config = DataConfig {
+        split: SplitConfig {
+            val: 0.0,
+            test: 0.0,
+            ..Default::default()
+        },
+        ..DataConfig::new(root)
+    };
+    let message = fault(&config);
+    assert!(
+        message.contains("has no prompts") && message.contains("data.prompt"),
+        "{message}"
+    );
+    let json =
+        r#"{"case000": "round polyp", "case001": ["a", "b"], "case002": {"p0": "", "p3": "x"}}"#;
+    std::fs::write(root.join("prompts.json"), json).unwrap();
+    let data = Dataset::open(&config).unwrap();
+    let of = |name: &str| {
+        data.train
+            .iter()
+            .find(|s| s.name == name)
+            .unwrap()
+            .prompts
+            .clone()
+    };
+    assert_eq!(of("case000").get("p1").unwrap(), ["round polyp"]);
+    assert_eq!(of("case001").get("p1").unwrap(), ["a", "b"]);
+    assert_eq!(of("case002").names().collect::<Vec<_>>(), ["p0", "p3"]);
+    std::fs::write(
+        root.join("prompts.json"),
+        r#"{"case000": "x", "case001": "y"}"#,
+    )
+    .unwrap();
+    assert!(
+        fault(&config).contains("`case002` has no prompts in"),
+        "{}",
+        fault(&config)
+    );
+    std::fs::write(
+        root.join("prompts.json"),
+        r#"{"case000": "x", "case0001": "y"}"#,
+    )
+    .unwrap();
+    assert!(
+        fault(&with_text(root)).contains("prompts for `case0001`"),
+        "{}",
+        fault(&with_text(root))
+    );
+}
+
+fn annotated(train: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    pairs(folder.path(), &["a", "b"], "");
+    std::fs::create_dir(folder.path().join("anns")).unwrap();
+    std::fs::write(folder.path().join("anns/train.json"), train).unwrap();
+    folder
+}
+
+#[test]
+fn annotations_are_read_in_file_order() {
+    let folder = annotated(
+        r#"[{"bbox":[1,2],"img_name":"b.png","mask_name":"b.png","prompts":{"p0":"","p1":["x","y"]}},
+            {"img_name":"a.png","mask_name":"a.png","prompts":{"p1":"z"},"cat":0},
+            {"img_name":"a.png","mask_name":"a.png","prompts":{"p1":"w"}}]"#,
+    );
+    let data = Dataset::open(&DataConfig::new(folder.path())).unwrap();
+    assert_eq!(data.format, Some(Format::Annotations));
+    assert_eq!(names(&data.train), ["b", "a", "a-2"]);
+    assert_eq!(data.train[0].prompts.get("p1").unwrap(), ["x", "y"]);
+    assert!(data.require(Split::Train).is_ok());
+    let message = data.require(Split::Val).unwrap_err().to_string();
+    assert!(
+        message.contains("val split") && message.contains("anns/val.json"),
+        "{message}"
+    );
+    let message = data.train[1]
+        .fixed_prompt(&"p6".parse().unwrap())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("sample `a` has no prompt `p6` (it has p1)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn what_prompts_owe_to_the_mask_is_read() {
+    let folder = annotated(
+        r#"[{"img_name":"a.png","mask_name":"a.png","prompts":{"p1":"z"},"oracle":{"p2":["shape"]}},
+            {"img_name":"b.png","mask_name":"b.png","prompts":{"p1":"z"}}]"#,
+    );
+    let data = Dataset::open(&DataConfig::new(folder.path())).unwrap();
+    let oracle = data.train[0].oracle.as_ref().unwrap();
+    assert_eq!(oracle["p2"], ["shape"]);
+    assert_eq!((oracle.len(), &data.train[1].oracle), (1, &None));
+}
+
+#[test]
+fn faults_of_annotations_name_file_entry_and_field() {
+    let cases = [
+        (
+            r#"[{"img_name":"a.png","prompts":{"p1":"x"}}]"#,
+            "entry 0: field `mask_name` is missing",
+        ),
+        (
+            r#"[{"img_name":3,"mask_name":"a.png","prompts":{"p1":"x"}}]"#,
+            "field `img_name` is not a string",
+        ),
+        (
+            r#"[{"img_name":"../a.png","mask_name":"a.png"}]"#,
+            "leads out of its folder",
+        ),
+        (
+            r#"[{"img_name":"a.png","mask_name":"a.png","prompts":{"p1":7}}]"#,
+            "field `prompts` cannot be read",
+        ),
+        (
+            r#"[{"img_name":"a.png","mask_name":"a.png","prompts":{"p1":"x"},"oracle":["p6"]}]"#,
+            "field `oracle` is not an object of lists",
+        ),
+        (
+            r#"[{"img_name":"a.png","mask_name":"a.png"}]"#,
+            "sample `a` has no prompts in",
+        ),
+        (
+            r#"[{"img_name":"z.png","mask_name":"a.png","prompts":{"p1":"x"}}]"#,
+            "z.png` does not exist",
+        ),
+        (
+            "[{\n\"img_name\": \"a.png\",,}]",
+            "line 2, column 21: key must be a string",
+        ),
+        (
+            "{\"a\": 1}",
+            "line 1, column 1: invalid type: map, expected a sequence",
+        ),
+    ];
+    for (json, expected) in cases {
+        let folder = annotated(json);
+        let message = fault(&DataConfig::new(folder.path()));
+        assert!(
+            message.contains(expected) && message.contains("train.json"),
+            "{message}"
+        );
+    }
+    let folder = annotated("");
+    std::fs::write(
+        folder.path().join("anns/train.json"),
+        b"[\n {\"img_name\": \"\xe9.png\"}]",
+    )
+    .unwrap();
+    let message = fault(&DataConfig::new(folder.path()));
+    assert!(
+        message.contains("line 2, column 16: byte 0xe9 is not UTF-8"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_text_for_all_needs_no_prompts() {
+    let folder = annotated(r#"[{"img_name":"a.png","mask_name":"a.png"}]"#);
+    let config = with_text(folder.path());
+    let data = Dataset::open(&config).unwrap();
+    let sample = &data.train[0];
+    assert_eq!(
+        sample
+            .fixed_prompt(&config.eval_choice(&sample.prompts))
+            .unwrap(),
+        "lesion"
+    );
+}
+
+fn classes(names: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    image(&folder.path().join("train/images/s.png"), &[9; 8]);
+    image(
+        &folder.path().join("train/masks/s.png"),
+        &[0, 0, 2, 2, 11, 11, 1, 0],
+    );
+    std::fs::write(folder.path().join("classes.json"), names).unwrap();
+    folder
+}
+
+#[test]
+fn each_class_that_is_present_is_a_sample() {
+    let folder = classes(r#"{"classes": [null, "Road", "Traffic/sign"], "ignore_index": 11}"#);
+    let data = Dataset::open(&DataConfig::new(folder.path())).unwrap();
+    assert_eq!((data.format, data.ignore), (Some(Format::Classes), Some(11)));
+    assert_eq!(data.classes, ["", "Road", "Traffic/sign"]);
+    assert_eq!(names(&data.train), ["s.Road", "s.Traffic_sign"]);
+    assert_eq!(
+        data.train.iter().map(|s| s.target).collect::<Vec<_>>(),
+        [Target::Class(1), Target::Class(2)]
+    );
+    let prompt = data.train[1]
+        .fixed_prompt(&PromptChoice::default_eval(&data.train[1].prompts))
+        .unwrap();
+    assert_eq!(prompt, "Traffic/sign");
+}
+
+/// The second image shows nothing but background: no class asks for it, but whole-image labels count what is found in it.
+#[test]
+fn every_image_has_labels_whether_it_shows_a_class_or_not() {
+    let folder = classes(r#"{"classes": [null, "Road", "Sign"], "ignore_index": 11}"#);
+    let train = folder.path().join("train");
+    std::fs::copy(train.join("images/s.png"), train.join("images/t.png")).unwrap();
+    image(&train.join("masks/t.png"), &[0; 8]);
+    let data = Dataset::open(&DataConfig::new(folder.path())).unwrap();
+    assert_eq!(names(&data.train), ["s.Road", "s.Sign"]);
+    let labelled = data.labelled(Split::Train);
+    assert_eq!(names(labelled), ["s", "t"]);
+    assert!(labelled.iter().all(|one| one.target == Target::Labels));
+    assert!(data.labelled(Split::Test).is_empty());
+    let (_, mask) = labelled[0].read(data.ignore).unwrap();
+    assert_eq!(mask.foreground(), 6);
+    let binary = Dataset::open(&with_text(folder_of(3).path())).unwrap();
+    assert!(binary.labelled(Split::Train).is_empty());
+    let error = binary.class_list().unwrap_err();
+    assert!(
+        error.to_string().contains("are binary (format folder)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_class_without_a_name_is_an_error() {
+    let folder = classes(r#"{"classes": ["Sky", "Road"], "ignore_index": 11}"#);
+    let message = fault(&DataConfig::new(folder.path()));
+    assert!(
+        message.contains("s.png` holds class id 2")
+            && message.contains("classes.json` names only 2"),
+        "{message}"
+    );
+}
+
+#[test]
+fn values_that_cannot_be_meant_are_errors() {
+    let folder = folder_of(3);
+    let config = with_text(folder.path());
+    let with = |change: fn(&mut DataConfig)| {
+        let mut config = config.clone();
+        change(&mut config);
+        fault(&config)
+    };
+    assert!(with(|c| c.root = "".into()).contains("data.root"));
+    assert!(with(|c| c.root = "no/such/folder".into()).contains("`no/such/folder` does not exist"));
+    assert!(with(|c| c.split.val = -0.1).contains("data.split.val"));
+    assert!(with(|c| c.split.test = 0.95).contains("data.split.val"));
+    assert!(with(|c| c.limit = Some(0)).contains("data.limit"));
+    assert!(
+        with(|c| c.eval_prompt = Some(PromptChoice::Random))
+            .contains("evaluation prompts are fixed")
+    );
+    assert!(with(|c| c.masks = "gt".into()).contains("set `data.masks`"));
+}
+
+#[test]
+fn the_section_survives_being_written_and_read() {
+    let config = DataConfig {
+        limit: Some(3),
+        eval_prompt: Some("p1".parse().unwrap()),
+        ..with_text(Path::new("x"))
+    };
+    let json = serde_json::to_string(&config).unwrap();
+    assert_eq!(serde_json::from_str::<DataConfig>(&json).unwrap(), config);
+    assert!(
+        serde_json::from_str::<DataConfig>(r#"{"rot": "x"}"#)
+            .unwrap_err()
+            .to_string()
+            .contains("unknown field")
+    );
+}

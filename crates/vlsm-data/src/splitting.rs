@@ -1,0 +1,101 @@
+//! Splitting items: by fraction and seed, or by list files. Also used to prepare public data sets.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use vlsm_image::read_text;
+
+use crate::error::DataError;
+
+/// Train, val and test by the given fractions of val and test: shuffled with the seed, then cut, test first. Each split
+/// stays in the shuffled order, so that its first samples are a fair choice.
+pub fn by_fraction<T>(mut items: Vec<T>, [val, test]: [f64; 2], seed: u64) -> [Vec<T>; 3] {
+    shuffle(&mut items, seed);
+    let [test, val] = [test, val].map(|fraction| share(fraction, items.len()));
+    let rest = items.split_off((test + val).min(items.len()));
+    let val = items.split_off(test.min(items.len()));
+    [rest, val, items]
+}
+
+/// Shuffles with the seed. The order is part of published numbers and never changes.
+pub fn shuffle<T>(items: &mut [T], seed: u64) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    // Fisher and Yates, written out so that the order never depends on a library's version.
+    for last in (1..items.len()).rev() {
+        let bound = u32::try_from(last).unwrap_or(u32::MAX);
+        items.swap(last, rng.random_range(0..=bound) as usize);
+    }
+}
+
+/// `fraction` of `count`, rounded, but at least one if there are three to share.
+fn share(fraction: f64, count: usize) -> usize {
+    let rounded = (fraction * count as f64).round() as usize;
+    if fraction > 0.0 && count >= 3 {
+        rounded.max(1)
+    } else {
+        rounded
+    }
+}
+
+/// The items that each list file names, in its order, and those that none names. `names` gives all names that a list may
+/// use for an item. Names that are unknown or listed twice are added to `faults`.
+pub fn by_names<T, N: IntoIterator<Item = String>>(
+    items: Vec<T>,
+    names: impl Fn(&T) -> N,
+    lists: [Option<PathBuf>; 3],
+    faults: &mut Vec<DataError>,
+) -> ([Vec<T>; 3], Vec<T>) {
+    let by_name: HashMap<String, usize> = items
+        .iter()
+        .enumerate()
+        .flat_map(|(at, item)| names(item).into_iter().map(move |name| (name, at)))
+        .collect();
+    let mut items: Vec<Option<T>> = items.into_iter().map(Some).collect();
+    let named = lists.map(|list| {
+        let Some(list) = list else { return Vec::new() };
+        take_listed(&list, &by_name, &mut items, faults)
+    });
+    (named, items.into_iter().flatten().collect())
+}
+
+fn take_listed<T>(
+    path: &Path,
+    by_name: &HashMap<String, usize>,
+    items: &mut [Option<T>],
+    faults: &mut Vec<DataError>,
+) -> Vec<T> {
+    let text = match read_text(path) {
+        Ok(text) => text,
+        Err(fault) => {
+            faults.push(fault.into());
+            return Vec::new();
+        }
+    };
+    let mut taken = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let entry = line.trim();
+        if entry.is_empty() {
+            continue;
+        }
+        let fault = |reason: &str| DataError::List {
+            path: path.to_path_buf(),
+            line: index + 1,
+            entry: entry.to_string(),
+            reason: reason.to_string(),
+        };
+        match by_name.get(entry) {
+            None => faults.push(fault(
+                "is neither the stem nor the file name of an image with a mask",
+            )),
+            Some(&at) => match items[at].take() {
+                Some(item) => taken.push(item),
+                None => faults.push(fault(
+                    "is listed a second time, here or in the list of another split",
+                )),
+            },
+        }
+    }
+    taken
+}

@@ -1,0 +1,33 @@
+//! All public data sets.
+
+use crate::download::PublicSet;
+use crate::{
+    bkai, busi, camus, camvid, chexlocalize, cityscapes, clinicdb, colondb, cvc_300, dfu_2022, etis,
+    isic_2016, kvasir_seg,
+};
+
+impl PublicSet {
+    /// All data sets, in the order of the published tables.
+    pub const ALL: [&'static Self; 15] = [
+        &kvasir_seg::SET,
+        &bkai::SET,
+        &bkai::CLASSES,
+        &clinicdb::SET,
+        &cvc_300::SET,
+        &colondb::SET,
+        &etis::SET,
+        &isic_2016::SET,
+        &dfu_2022::SET,
+        &camus::SET,
+        &busi::SET,
+        &chexlocalize::SET,
+        &cityscapes::SET,
+        &camvid::SET,
+        &camvid::ALL_CLASSES,
+    ];
+
+    /// The data set of a name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        Self::ALL.into_iter().find(|set| set.name == name)
+    }
+}

@@ -1,0 +1,142 @@
+//! COCO's run-length encoding of masks.
+
+use serde::Deserialize;
+use vlsm_image::Mask;
+
+
+/// A mask as `pycocotools` writes it into JSON: `{"size": [height, width], "counts": "..."}`.
+#[derive(Deserialize)]
+pub(super) struct Rle {
+    /// Height and width.
+    pub(super) size: [usize; 2],
+    /// The lengths of runs of background and foreground in turn, column by column from the left, as text: five bits of a
+    /// number a character (from `0` on), the lowest first, with bit 5 set where more follow, in two's complement; from
+    /// the fourth number on it is the difference to the last but one (`maskApi.c`, `rleToString`).
+    pub(super) counts: String,
+}
+
+impl Rle {
+    /// The mask; or what is wrong with the text.
+    pub(super) fn decode(&self) -> Result<Mask, String> {
+        let [height, width] = self.size;
+        let pixels = height.checked_mul(width).filter(|&n| n > 0 && n <= 1 << 28);
+        let pixels = pixels.ok_or_else(|| format!("{width}x{height} is no size of an image"))?;
+        let mut mask = Mask::empty(width, height);
+        let mut start = 0usize;
+        for (number, run) in self.runs()?.into_iter().enumerate() {
+            let run = usize::try_from(run).map_err(|_| "a run has a negative length")?;
+            let end = start.saturating_add(run);
+            if end > pixels {
+                return Err(format!("its runs are longer than {width}x{height} pixels"));
+            }
+            if number % 2 == 1 {
+                for pixel in start..end {
+                    mask.data[pixel % height * width + pixel / height] = 1;
+                }
+            }
+            start = end;
+        }
+        if start != pixels {
+            return Err(format!("its runs cover {start} of {width}x{height} pixels"));
+        }
+        Ok(mask)
+    }
+
+    /// The lengths of the runs.
+    fn runs(&self) -> Result<Vec<i64>, &'static str> {
+        let mut runs: Vec<i64> = Vec::new();
+        let mut bytes = self.counts.bytes();
+        while let Some(mut byte) = bytes.next() {
+            let (mut value, mut shift) = (0i64, 0);
+            loop {
+                let bits = byte.checked_sub(b'0').filter(|&bits| bits < 64);
+                let bits =
+                    i64::from(bits.ok_or("it has a character that is none of the encoding")?);
+                value |= (bits & 0x1f) << shift;
+                shift += 5;
+                if bits & 0x20 == 0 {
+                    if bits & 0x10 != 0 {
+                        value -= 1 << shift;
+                    }
+                    break;
+                }
+                if shift > 50 {
+                    return Err("it has a number that is too long");
+                }
+                byte = bytes.next().ok_or("it ends in the middle of a number")?;
+            }
+            if runs.len() > 2 {
+                value += runs[runs.len() - 2];
+            }
+            runs.push(value);
+        }
+        Ok(runs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::support::mask;
+
+    fn decode(size: [usize; 2], counts: &str) -> Result<Mask, String> {
+        let counts = counts.to_string();
+        Rle { size, counts }.decode()
+    }
+
+    /// Made by `pycocotools.mask.encode`.
+    #[test]
+    fn masks_are_those_of_pycocotools() {
+        for (size, counts, rows) in [
+            ([4, 5], "51220O3", "..#.. .###. ..##. ....."),
+            ([3, 4], "0<", "#### #### ####"),
+            ([2, 5], ":", "..... ....."),
+            (
+                [3, 9],
+                "0110000000000000000000000000",
+                "#.#.#.#.# .#.#.#.#. #.#.#.#.#",
+            ),
+        ] {
+            assert_eq!(decode(size, counts).unwrap(), mask(rows), "{counts}");
+        }
+        // An ellipse and a bar: numbers of several characters, of both signs.
+        let counts = "::l1000000000000000gj01VUO4M2N2M4N0O2N2N2O0O2O0O2O0O2O0O2O00000O2O00000000000000\
+                      0000000000000000000001N1000001N101N101N101N101N2N2N102L3N2N3LUe0";
+        let ellipse = decode([70, 90], counts).unwrap();
+        assert_eq!(ellipse.foreground(), 1959);
+        let at = |(y, x): (usize, usize)| ellipse.data[y * 90 + x];
+        let places = [
+            (30, 50),
+            (12, 3),
+            (69, 89),
+            (49, 50),
+            (50, 50),
+            (30, 79),
+            (30, 80),
+        ];
+        assert_eq!(places.map(at), [1, 1, 0, 1, 0, 1, 0]);
+        // The empty mask of a finding that is not there, from the sample in the authors' repository.
+        let empty = decode([2320, 2828], "PVWX6").unwrap();
+        assert_eq!(
+            (empty.width, empty.height, empty.foreground()),
+            (2828, 2320, 0)
+        );
+    }
+
+    #[test]
+    fn broken_text_is_told() {
+        for (counts, reason) in [
+            ("PVWX", "middle of a number"),
+            ("PVWX6", "longer than 3x2"),
+            ("1 ", "none of the encoding"),
+            ("3", "cover 3 of 3x2"),
+            ("PPPPPPPPPPPPPPP", "too long"),
+            ("O", "negative"),
+        ] {
+            let error = decode([2, 3], counts).unwrap_err();
+            assert!(error.contains(reason), "{counts}: {error}");
+        }
+        assert!(decode([0, 3], "0").is_err());
+        assert!(decode([usize::MAX, 3], "0").is_err());
+    }
+}

@@ -1,0 +1,270 @@
+//! Writing a plan: into a folder beside the final one, which takes its name when all is there.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use serde_json::json;
+use vlsm_image::{ImageError, write_png_gray, write_png_mask};
+
+use crate::plan::{Case, Cases, Labels, Picture, Plan, Target};
+use crate::scan::read_scan;
+use vlsm_data::{Annotation, DataError, Split, describe, write_annotations};
+use crate::error::{PrepareError, Result};
+use vlsm_image::fs::{PART_SUFFIX, write_atomic_bytes};
+
+/// What [`prepare`](crate::prepare()) wrote, each for train, val and test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// Number of images.
+    pub images: [usize; 3],
+    /// Number of samples: a mask each, or a class that is present in an image.
+    pub samples: [usize; 3],
+    /// Number of masks without foreground, or of images without a class.
+    pub empty: [usize; 3],
+    /// Where the splits come from, for people.
+    pub rule: String,
+}
+
+/// A counter of images that are done.
+struct Progress<'a> {
+    done: AtomicUsize,
+    total: usize,
+    tell: &'a (dyn Fn(usize, usize) + Sync),
+}
+
+/// Fails if there is something under the name of the new folder.
+pub(super) fn refuse_existing(out: &Path) -> Result<()> {
+    // A link that leads nowhere is something too.
+    if fs::symlink_metadata(out).is_err() {
+        return Ok(());
+    }
+    Err(fault(
+        out,
+        io::Error::from(io::ErrorKind::AlreadyExists),
+        "choose another folder, or remove it",
+    ))
+}
+
+/// Writes the data set into the new folder `out`.
+pub(super) fn write(
+    plan: Plan,
+    out: &Path,
+    tell: impl Fn(usize, usize) + Sync,
+) -> Result<Prepared> {
+    let parent = match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    make_folder(parent)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".vlsm-").suffix(PART_SUFFIX);
+    #[cfg(unix)]
+    {
+        // The process's umask still applies, as it does to any new folder.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o777));
+    }
+    let part = builder
+        .tempdir_in(parent)
+        .map_err(|e| fault(out, e, "choose a folder that you may write to"))?;
+    let prepared = write_into(plan, part.path(), &tell)?;
+    refuse_existing(out)?;
+    fs::rename(part.path(), out).map_err(|e| fault(out, e, "check the disk and the folder"))?;
+    // Under its temporary name there is nothing left to remove.
+    let _ = part.keep();
+    Ok(prepared)
+}
+
+fn write_into(plan: Plan, root: &Path, tell: &(dyn Fn(usize, usize) + Sync)) -> Result<Prepared> {
+    let count = |lengths: [usize; 3]| Progress {
+        done: AtomicUsize::new(0),
+        total: lengths.iter().sum(),
+        tell,
+    };
+    let mut prepared = Prepared {
+        images: [0; 3],
+        samples: [0; 3],
+        empty: [0; 3],
+        rule: plan.rule,
+    };
+    match plan.cases {
+        Cases::Prompted { splits, grey } => {
+            let progress = count(splits.each_ref().map(Vec::len));
+            for (number, (split, cases)) in Split::ALL.into_iter().zip(splits).enumerate() {
+                let write = |case: &Case<_>| write_prompted(case, root, grey);
+                let entries = progress.over(&cases, write)?;
+                let images = entries.iter().filter(|entries| !entries.is_empty());
+                prepared.images[number] = images.clone().count();
+                let names: Vec<&str> = images.map(|entries| entries[0].img_name.as_str()).collect();
+                write_list(&root.join("splits"), split, &names)?;
+                let entries = entries.concat();
+                prepared.samples[number] = entries.len();
+                let is_empty = |entry: &&Annotation| entry.bbox.is_none();
+                prepared.empty[number] = entries.iter().filter(is_empty).count();
+                if !entries.is_empty() {
+                    let folder = root.join("anns");
+                    make_folder(&folder)?;
+                    write_annotations(&folder.join(format!("{split}.json")), &entries)?;
+                }
+            }
+        }
+        Cases::Classes {
+            splits,
+            names,
+            ignore,
+        } => {
+            let progress = count(splits.each_ref().map(Vec::len));
+            for (number, (split, cases)) in Split::ALL.into_iter().zip(splits).enumerate() {
+                let folder = root.join(split.name());
+                let present = progress.over(&cases, |case| write_labels(case, &folder, ignore))?;
+                prepared.images[number] = present.len();
+                prepared.samples[number] = present.iter().sum();
+                prepared.empty[number] = present.iter().filter(|&&ids| ids == 0).count();
+            }
+            let classes = json!({ "classes": names, "ignore_index": ignore });
+            let text = format!("{classes:#}\n");
+            write_atomic_bytes(&root.join("classes.json"), text.as_bytes())?;
+        }
+    }
+    Ok(prepared)
+}
+
+impl Progress<'_> {
+    /// What `write` gives for each case, on all cores. Of several faults it is always the first in order that is told.
+    fn over<M: Sync + Send, T: Send>(
+        &self,
+        cases: &[Case<M>],
+        write: impl Fn(&Case<M>) -> Result<T> + Sync,
+    ) -> Result<Vec<T>>
+    where
+        Case<M>: Sync,
+    {
+        let written: Vec<Result<T>> = cases
+            .par_iter()
+            .map(|case| {
+                let written = write(case);
+                (self.tell)(self.done.fetch_add(1, Ordering::Relaxed) + 1, self.total);
+                written
+            })
+            .collect();
+        written.into_iter().collect()
+    }
+}
+
+/// Writes an image and its masks; nothing of an image that none of its targets is present in.
+fn write_prompted(case: &Case<Vec<Target>>, root: &Path, grey: bool) -> Result<Vec<Annotation>> {
+    let image = case.image.read()?;
+    let mut entries = Vec::with_capacity(case.masks.len());
+    for target in &case.masks {
+        let mask = (target.read)(&target.file)?;
+        same_size(
+            (&case.image, (image.width, image.height)),
+            (&target.file, (mask.width, mask.height)),
+        )?;
+        if target.only_if_present && mask.foreground() == 0 {
+            continue;
+        }
+        let path = root.join("masks").join(&target.name);
+        make_folder(path.parent().unwrap_or(root))?;
+        write_png_mask(&path, &mask)?;
+        let mut description = describe(target.class, &image, &mask);
+        if grey {
+            description.colour = None;
+        }
+        let mut entry = Annotation::new(case.name.clone(), target.name.clone(), &description);
+        entry.group = target.group.to_string();
+        entries.push(entry);
+    }
+    if !entries.is_empty() {
+        place(case, &root.join("images"))?;
+    }
+    Ok(entries)
+}
+
+/// Writes an image and its class ids, both under the image's name, and counts the classes that are present.
+fn write_labels(case: &Case<Labels>, folder: &Path, ignore: u8) -> Result<usize> {
+    let labels = &case.masks;
+    let map = (labels.read)(&labels.file)?;
+    same_size(
+        (&case.image, case.image.size()?),
+        (&labels.file, (map.width, map.height)),
+    )?;
+    let path = folder.join("masks").join(&case.name).with_extension("png");
+    make_folder(path.parent().unwrap_or(folder))?;
+    write_png_gray(&path, map.width, map.height, &map.data)?;
+    place(case, &folder.join("images"))?;
+    Ok(map.ids().into_iter().filter(|&id| id != ignore).count())
+}
+
+/// Puts an image where it belongs: a file as it is, without taking space twice where the file system can do that.
+fn place<M>(case: &Case<M>, folder: &Path) -> Result<()> {
+    make_folder(folder)?;
+    let target = folder.join(&case.name);
+    match &case.image {
+        Picture::Scan(source) => {
+            let scan = read_scan(source)?;
+            Ok(write_png_gray(
+                &target,
+                scan.width,
+                scan.height,
+                &scan.data,
+            )?)
+        }
+        Picture::File(source) => {
+            // A link to what a symbolic link leads to: the data set must not depend on it.
+            let file = fs::canonicalize(source).map_err(|e| ImageError::read(source, e))?;
+            if fs::hard_link(&file, &target).is_ok() {
+                return Ok(());
+            }
+            fs::copy(&file, &target)
+                .map_err(|e| fault(&target, e, "free some disk space and run again"))?;
+            Ok(())
+        }
+    }
+}
+
+/// Writes the names of a split's images, one a line: `splits/train.txt`.
+fn write_list(folder: &Path, split: Split, names: &[&str]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    make_folder(folder)?;
+    let text = names.join("\n") + "\n";
+    Ok(write_atomic_bytes(
+        &folder.join(format!("{split}.txt")),
+        text.as_bytes(),
+    )?)
+}
+
+fn same_size(
+    (image, image_size): (&Picture, (usize, usize)),
+    (mask, mask_size): (&Path, (usize, usize)),
+) -> Result<()> {
+    if image_size == mask_size {
+        return Ok(());
+    }
+    Err(DataError::SizeMismatch {
+        image: image.path().to_path_buf(),
+        image_size,
+        mask: mask.to_path_buf(),
+        mask_size,
+    }
+    .into())
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)
+        .map_err(|e| fault(folder, e, "choose a folder that you may write to"))
+}
+
+fn fault(path: &Path, source: io::Error, fix: &'static str) -> PrepareError {
+    ImageError::Write {
+        path: PathBuf::from(path),
+        source: source.into(),
+        fix,
+    }
+    .into()
+}

@@ -1,0 +1,118 @@
+//! Which drawing: everything drawn is a function of this.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use vlsm_data::{Split, describe};
+
+use crate::drawing::{Drawing, DrawnReferent, Referent};
+use crate::phantom::Phantom;
+use crate::scenes::Scene;
+use crate::{endoscopy, street, ultrasound};
+
+/// What is drawn.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[serde(rename_all = "lowercase")]
+pub enum Domain {
+    /// Objects of different shape, colour, size, position and texture, and prompts that pick some of them.
+    Scenes,
+    /// A phantom of endoscopy: mucosa with folds and polyps.
+    Endoscopy,
+    /// A phantom of ultrasound: tissue with lesions.
+    Ultrasound,
+    /// A phantom of street views: road, sky, cars, signs.
+    Street,
+}
+
+impl Domain {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Scenes,
+        Self::Endoscopy,
+        Self::Ultrasound,
+        Self::Street,
+    ];
+
+    /// The name: of the recipe key `data.root` after `builtin:`, and of `vlsm data generate`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scenes => "scenes",
+            Self::Endoscopy => "endoscopy",
+            Self::Ultrasound => "ultrasound",
+            Self::Street => "street",
+        }
+    }
+}
+
+/// Which drawing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DrawingId {
+    /// What is drawn.
+    pub domain: Domain,
+    /// Seed of the data set.
+    pub seed: u64,
+    /// Split; the splits of a seed share no drawing.
+    pub split: Split,
+    /// Number in the split.
+    pub index: u64,
+    /// Side in pixels.
+    pub side: usize,
+}
+
+impl DrawingId {
+    fn rng(&self) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(((self.split as u64) << 48) | self.index);
+        rng
+    }
+
+    /// A name for the drawing, unique in its split: `scenes_00012`.
+    pub fn name(&self) -> String {
+        format!("{}_{:05}", self.domain.name(), self.index)
+    }
+
+    fn scene(&self) -> Scene {
+        match self.split {
+            Split::Train => Scene::for_training(self.rng(), self.index),
+            Split::Val | Split::Test => Scene::for_evaluation(self.rng()),
+        }
+    }
+
+    /// What is to be found in the drawing. Scenes are not painted for that; phantoms are, since their prompts describe
+    /// what came out.
+    pub fn referents(&self) -> Vec<Referent> {
+        match self.domain {
+            Domain::Scenes => self.scene().referents(),
+            _ => {
+                let drawn = self.draw().referents.into_iter();
+                drawn.map(|drawn| drawn.referent).collect()
+            }
+        }
+    }
+
+    /// The picture and what is to be found in it.
+    pub fn draw(&self) -> Drawing {
+        let draw = match self.domain {
+            Domain::Scenes => return self.scene().draw(self.side),
+            Domain::Endoscopy => endoscopy::draw,
+            Domain::Ultrasound => ultrasound::draw,
+            Domain::Street => street::draw,
+        };
+        let Phantom { image, targets } = draw(&mut self.rng(), self.side);
+        let referents = targets.into_iter().map(|(class, mask)| {
+            let description = describe(class, &image, &mask);
+            DrawnReferent {
+                referent: Referent {
+                    group: class.to_owned(),
+                    prompts: description.prompts(),
+                    oracle: description.oracle(),
+                },
+                mask,
+            }
+        });
+        Drawing {
+            referents: referents.collect(),
+            image,
+        }
+    }
+}

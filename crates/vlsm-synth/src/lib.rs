@@ -1,0 +1,41 @@
+//! Drawn data sets: referring-segmentation scenes that a base is trained on, and phantoms that look like what it is
+//! adapted to.
+//!
+//! Everything depends on domain, seed, split, index and side alone: two runs draw the same pixels.
+//!
+//! - [`open`] opens any data set of a recipe, drawn (`builtin:street`) or of files.
+//! - [`DrawingId::draw`] draws one image; [`write_dataset`] writes a drawn data set as files.
+//!
+//! ```
+//! use vlsm_data::DataConfig;
+//!
+//! # fn main() -> vlsm_data::Result<()> {
+//! let mut config = DataConfig::new("builtin:ultrasound");
+//! (config.generate.train, config.generate.val, config.generate.test) = (2, 0, 0);
+//! config.generate.side = 96;
+//! let dataset = vlsm_synth::open(&config)?;
+//! let (image, mask) = dataset.train[0].read(None)?;
+//! assert_eq!((image.width, mask.width), (96, 96));
+//! assert!(mask.foreground() > 0);
+//! # Ok(())
+//! # }
+//! ```
+
+mod canvas;
+mod drawing;
+mod drawing_id;
+mod endoscopy;
+mod export;
+mod open;
+mod phantom;
+#[cfg(test)]
+mod phantom_tests;
+mod scenes;
+mod shapes;
+mod street;
+mod ultrasound;
+
+pub use drawing::{Drawing, DrawnReferent, Referent};
+pub use drawing_id::{Domain, DrawingId};
+pub use export::write_dataset;
+pub use open::open;

@@ -1,0 +1,236 @@
+//! Referring-segmentation scenes: several objects over a varied background, and prompts that pick some of them.
+
+mod object;
+mod refer;
+
+use rand_chacha::ChaCha8Rng;
+use vlsm_image::Mask;
+
+use crate::canvas::{Canvas, Colour, chance, choose, index, mix, noise, smoothstep, uniform};
+use crate::drawing::{Drawing, DrawnReferent, Referent};
+use object::{COLOURS, Object, SHAPES, SIZES, TEXTURES};
+pub(super) use refer::Referral;
+
+/// A scene before it is painted.
+pub(super) struct Scene {
+    objects: Vec<Object>,
+    referrals: Vec<Referral>,
+    /// Draws everything that has no words.
+    rng: ChaCha8Rng,
+}
+
+impl Scene {
+    /// Lays a training scene out, with four prompts. The first ones show simpler things and ask for less: in half an
+    /// hour outlines were learned on large plain objects, and hardly on a full mix.
+    pub(super) fn for_training(mut rng: ChaCha8Rng, index: u64) -> Self {
+        const SIMPLE: f32 = 9_600.0;
+        const GROWING: f32 = 22_400.0;
+        let progress = ((index as f32 - SIMPLE) / GROWING).clamp(0.0, 1.0);
+        let objects = lay_out(progress, &mut rng);
+        let referrals = refer::some(&objects, 4, progress, &mut rng);
+        Self {
+            objects,
+            referrals,
+            rng,
+        }
+    }
+
+    /// Lays a scene out for measuring, with a prompt of each kind that it allows.
+    pub(super) fn for_evaluation(mut rng: ChaCha8Rng) -> Self {
+        let objects = lay_out(1.0, &mut rng);
+        let referrals = refer::every_kind(&objects, &mut rng);
+        Self {
+            objects,
+            referrals,
+            rng,
+        }
+    }
+
+    /// The prompts and their kinds.
+    pub(super) fn referents(&self) -> Vec<Referent> {
+        self.referrals.iter().map(Referral::referent).collect()
+    }
+
+    /// Paints the scene.
+    pub(super) fn draw(mut self, side: usize) -> Drawing {
+        let rng = &mut self.rng;
+        let mut canvas = background(&self.objects, side, rng);
+        let mut ids = vec![0; side * side];
+        for (object, id) in self.objects.iter().zip(1..) {
+            object.paint(&mut canvas, &mut ids, id);
+        }
+        if chance(rng, 0.7) {
+            let sigma = uniform(rng, 0.0, 0.035);
+            canvas.grain(sigma, rng);
+        }
+        let referents = self.referrals.iter().map(|referral| {
+            let marked = |id: u8| u8::from(id > 0 && referral.names(usize::from(id) - 1));
+            DrawnReferent {
+                referent: referral.referent(),
+                mask: Mask::from_fn(side, side, |x, y| marked(ids[y * side + x])),
+            }
+        });
+        Drawing {
+            image: canvas.to_image(),
+            referents: referents.collect(),
+        }
+    }
+}
+
+/// Two to five objects that do not overlap. They share colours, shapes and textures, so that one word alone seldom
+/// tells them apart. `progress` is 0 where most are to be large and plain, and 1 where sizes and surfaces are even.
+fn lay_out(progress: f32, rng: &mut ChaCha8Rng) -> Vec<Object> {
+    let some = |rng: &mut ChaCha8Rng, kinds: usize, most: usize| -> Vec<usize> {
+        (0..2 + index(rng, most - 1))
+            .map(|_| index(rng, kinds))
+            .collect()
+    };
+    let shapes = some(rng, SHAPES.len(), 4);
+    let colours = some(rng, COLOURS.len(), 4);
+    let textured = chance(rng, 0.25 + 0.5 * progress);
+    let wanted = 2 + index(rng, 4);
+    let mut objects: Vec<Object> = Vec::with_capacity(wanted);
+    for _ in 0..60 {
+        if objects.len() == wanted {
+            break;
+        }
+        let texture = if textured && chance(rng, 0.6) {
+            1 + index(rng, TEXTURES.len() - 1)
+        } else {
+            0
+        };
+        let (shape, colour) = (choose(rng, &shapes), choose(rng, &colours));
+        let size = if chance(rng, 0.9 * (1.0 - progress)) {
+            SIZES.len() - 1
+        } else {
+            index(rng, SIZES.len())
+        };
+        let object = Object::draw(rng, shape, colour, texture, size);
+        if !objects.iter().any(|other| object.meets(other)) {
+            objects.push(object);
+        }
+    }
+    objects
+}
+
+/// A background on which every object can be seen.
+fn background(objects: &[Object], side: usize, rng: &mut ChaCha8Rng) -> Canvas {
+    let far = |colour: Colour| {
+        let distance = |object: &Object| {
+            let squares = [0, 1, 2].map(|c| (object.tone[c] - colour[c]).powi(2));
+            squares.iter().sum::<f32>().sqrt()
+        };
+        objects.iter().map(distance).fold(f32::MAX, f32::min)
+    };
+    // The best of a few colours: with many objects there may be none that is far from all.
+    let mut candidate = || {
+        let (grey, tint) = (uniform(rng, 0.05, 0.95), uniform(rng, 0.0, 0.5));
+        mix([grey; 3], [0; 3].map(|_| uniform(rng, 0.0, 1.0)), tint)
+    };
+    let mut base = candidate();
+    for _ in 0..12 {
+        if far(base) > 0.4 {
+            break;
+        }
+        let other = candidate();
+        if far(other) > far(base) {
+            base = other;
+        }
+    }
+    let mut canvas = Canvas::new(side, base);
+    let amplitude = uniform(rng, 0.0, 0.3);
+    let slope = [uniform(rng, -0.15, 0.15), uniform(rng, -0.15, 0.15)];
+    canvas.paint(|x, y, colour| {
+        let light = (x - 0.5) * slope[0] + (y - 0.5) * slope[1];
+        colour.map(|level| level + light)
+    });
+    match index(rng, 4) {
+        0 => {}
+        1 | 2 => {
+            let (cells, octaves) = (uniform(rng, 2.0, 14.0), 1 + index(rng, 3) as u32);
+            let field = noise(side, cells, octaves, rng);
+            let hue = [0; 3].map(|_| uniform(rng, 0.4, 1.0));
+            for (pixel, value) in canvas.pixels.iter_mut().zip(field) {
+                for (level, hue) in pixel.iter_mut().zip(hue) {
+                    *level += amplitude * hue * (value - 0.5) * 2.0;
+                }
+            }
+        }
+        _ => {
+            // Boards or tiles.
+            let (count, dark) = (uniform(rng, 2.5, 7.0), uniform(rng, 0.05, 0.2));
+            let tiles = chance(rng, 0.5);
+            let width = uniform(rng, 0.03, 0.1);
+            canvas.paint(|x, y, colour| {
+                let gap = |at: f32| {
+                    let off = ((at * count).fract() - 0.5).abs();
+                    smoothstep(0.5 - width, 0.5 - 0.5 * width, off)
+                };
+                let line = if tiles { gap(x).max(gap(y)) } else { gap(y) };
+                colour.map(|level| level - dark * line)
+            });
+        }
+    }
+    canvas
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn scene(seed: u64, every_kind: bool) -> Scene {
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        if every_kind {
+            Scene::for_evaluation(rng)
+        } else {
+            Scene::for_training(rng, seed)
+        }
+    }
+
+    #[test]
+    fn masks_are_what_the_prompts_name() {
+        for seed in 0..200 {
+            let scene = scene(seed, true);
+            let objects = scene.objects.clone();
+            let named: Vec<usize> = scene
+                .referrals
+                .iter()
+                .map(|referral| (0..objects.len()).filter(|o| referral.names(*o)).count())
+                .collect();
+            let drawing = scene.draw(160);
+            for (one, named) in drawing.referents.iter().zip(named) {
+                let absent = one.referent.group == "absent";
+                assert_eq!(named == 0, absent, "{:?}", one.referent);
+                // The smallest object, a small cross or ring, still has some dozen pixels.
+                let least = 40 * named;
+                assert!(one.mask.foreground() >= least, "{:?}", one.referent);
+            }
+        }
+    }
+
+    #[test]
+    fn a_scene_can_be_listed_without_being_painted() {
+        for seed in 0..20 {
+            let listed = scene(seed, false).referents();
+            let drawn = scene(seed, false).draw(96).referents;
+            assert_eq!(listed.len(), 4);
+            let drawn: Vec<Referent> = drawn.into_iter().map(|one| one.referent).collect();
+            assert_eq!(listed, drawn);
+        }
+    }
+
+    #[test]
+    fn objects_keep_their_own_place_and_do_not_overlap() {
+        for seed in 0..200 {
+            let objects = scene(seed, false).objects;
+            assert!(objects.len() >= 2, "{}", objects.len());
+            for (place, object) in objects.iter().enumerate() {
+                let third = |at: f32| (at * 3.0) as usize;
+                assert_eq!(object.place, 3 * third(object.y) + third(object.x));
+                assert!(!objects[..place].iter().any(|other| object.meets(other)));
+            }
+        }
+    }
+}

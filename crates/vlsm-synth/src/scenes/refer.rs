@@ -1,0 +1,319 @@
+//! Prompts that pick objects of a scene by their attributes.
+
+use std::collections::BTreeMap;
+
+use rand_chacha::ChaCha8Rng;
+
+use super::object::{COLOURS, Object, PLACES, SHAPES, SIZES, TEXTURES, Words, plural};
+use vlsm_data::Prompts;
+use crate::drawing::Referent;
+use crate::canvas::{chance, choose, index, uniform};
+
+/// What a prompt says: for each attribute the value that it names, if it does.
+#[derive(Clone, Copy, Debug, Default)]
+struct Query {
+    shape: Option<usize>,
+    colour: Option<usize>,
+    texture: Option<usize>,
+    size: Option<usize>,
+    place: Option<usize>,
+}
+
+impl Query {
+    fn matches(&self, object: &Object) -> bool {
+        let agrees = |wanted: Option<usize>, value: usize| wanted.is_none_or(|w| w == value);
+        agrees(self.shape, object.shape)
+            && agrees(self.colour, object.colour)
+            && agrees(self.texture, object.texture)
+            && agrees(self.size, object.size)
+            && agrees(self.place, object.place)
+    }
+
+    /// The objects that match, as bits.
+    fn select(&self, objects: &[Object]) -> u32 {
+        let bit = |(place, object)| u32::from(self.matches(object)) << place;
+        objects.iter().enumerate().map(bit).sum()
+    }
+}
+
+/// Kinds of prompts with their weights in training: at its start, and after it. Shapes, the hardest
+/// to learn, have half at its start.
+const KINDS: [(Kind, f32, f32); 9] = [
+    (Kind::Everything, 0.04, 0.03),
+    (Kind::Shape, 0.5, 0.22),
+    (Kind::Colour, 0.07, 0.06),
+    (Kind::Texture, 0.05, 0.13),
+    (Kind::Size, 0.05, 0.1),
+    (Kind::Place, 0.07, 0.06),
+    (Kind::ColourShape, 0.12, 0.14),
+    (Kind::Full, 0.0, 0.13),
+    (Kind::Absent, 0.1, 0.13),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Everything,
+    Shape,
+    Colour,
+    Texture,
+    Size,
+    Place,
+    ColourShape,
+    /// Shape and most of the rest, with number and place as often as not.
+    Full,
+    /// A description that nothing fits although its parts may.
+    Absent,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Everything => "everything",
+            Self::Shape => "shape",
+            Self::Colour => "colour",
+            Self::Texture => "texture",
+            Self::Size => "size",
+            Self::Place => "place",
+            Self::ColourShape => "colour and shape",
+            Self::Full => "full",
+            Self::Absent => "absent",
+        }
+    }
+}
+
+/// A prompt and the objects that it names.
+#[derive(Clone, Debug)]
+pub(in crate) struct Referral {
+    prompt: String,
+    group: &'static str,
+    objects: u32,
+}
+
+impl Referral {
+    /// Whether object number `place` is named.
+    pub(super) fn names(&self, place: usize) -> bool {
+        self.objects >> place & 1 == 1
+    }
+
+    /// The prompt and its kind.
+    pub(super) fn referent(&self) -> Referent {
+        let mut prompts = Prompts::new();
+        prompts.insert("p6", vec![self.prompt.clone()]);
+        Referent {
+            group: self.group.to_owned(),
+            prompts,
+            oracle: BTreeMap::new(),
+        }
+    }
+}
+
+/// `count` prompts of kinds drawn by their weights; `progress` is 0 at the start of a training and 1 after it.
+pub(super) fn some(
+    objects: &[Object],
+    count: usize,
+    progress: f32,
+    rng: &mut ChaCha8Rng,
+) -> Vec<Referral> {
+    let draw = |_| {
+        let mut at = uniform(rng, 0.0, 1.0);
+        let mut kind = Kind::Full;
+        for (next, first, last) in KINDS {
+            let weight = first + (last - first) * progress;
+            if at < weight {
+                kind = next;
+                break;
+            }
+            at -= weight;
+        }
+        refer(kind, objects, progress, rng)
+    };
+    (0..count).map(draw).collect()
+}
+
+/// A prompt of every kind, and, where two objects can be told apart, one that names the first alone (`object`) and one
+/// that names the second alone (`exchanged`): whoever answers the second with the first does not listen.
+pub(super) fn every_kind(objects: &[Object], rng: &mut ChaCha8Rng) -> Vec<Referral> {
+    let mut referrals: Vec<Referral> = KINDS
+        .map(|(kind, ..)| refer(kind, objects, 1.0, rng))
+        .into();
+    let mut unique: Vec<(usize, Query)> = (0..objects.len())
+        .filter_map(|place| Some((place, tell_apart(place, objects)?)))
+        .collect();
+    if unique.len() >= 2 {
+        for group in ["object", "exchanged"] {
+            let (_, query) = unique.swap_remove(index(rng, unique.len()));
+            referrals.push(Referral {
+                prompt: phrase(&query, 1, false, rng),
+                group,
+                objects: query.select(objects),
+            });
+        }
+    }
+    referrals
+}
+
+/// The shortest description by colour, shape, texture and size that fits one object alone.
+fn tell_apart(place: usize, objects: &[Object]) -> Option<Query> {
+    let one = &objects[place];
+    let mut query = Query {
+        colour: Some(one.colour),
+        shape: Some(one.shape),
+        ..Query::default()
+    };
+    let alone = |query: &Query| query.select(objects) == 1 << place;
+    if !alone(&query) {
+        query.texture = Some(one.texture);
+    }
+    if !alone(&query) {
+        query.size = Some(one.size);
+    }
+    alone(&query).then_some(query)
+}
+
+fn refer(kind: Kind, objects: &[Object], progress: f32, rng: &mut ChaCha8Rng) -> Referral {
+    let one = &objects[index(rng, objects.len())];
+    let mut query = Query::default();
+    match kind {
+        Kind::Everything => {}
+        Kind::Shape => query.shape = Some(one.shape),
+        Kind::Colour => query.colour = Some(one.colour),
+        Kind::Texture => query.texture = Some(one.texture),
+        Kind::Size => query.size = Some(one.size),
+        Kind::Place => query.place = Some(one.place),
+        Kind::ColourShape => {
+            query.colour = Some(one.colour);
+            query.shape = Some(one.shape);
+        }
+        Kind::Full => query = full(one, rng),
+        Kind::Absent => query = absent(objects, rng),
+    }
+    let selected = query.select(objects);
+    let prompt = if chance(rng, 1.0 - 0.85 * progress) {
+        bare(&query)
+    } else {
+        phrase(&query, selected.count_ones(), kind == Kind::Full, rng)
+    };
+    Referral {
+        prompt,
+        group: kind.name(),
+        objects: selected,
+    }
+}
+
+fn full(one: &Object, rng: &mut ChaCha8Rng) -> Query {
+    let mut maybe = |value: usize, probability| chance(rng, probability).then_some(value);
+    Query {
+        shape: Some(one.shape),
+        colour: maybe(one.colour, 0.8),
+        texture: maybe(one.texture, 0.7),
+        size: maybe(one.size, 0.7),
+        place: maybe(one.place, 0.4),
+    }
+}
+
+/// A description of one or two attributes that no object fits, rather of values that the scene has in other objects.
+fn absent(objects: &[Object], rng: &mut ChaCha8Rng) -> Query {
+    for attempt in 0.. {
+        let mut value = |of: fn(&Object) -> usize, count: usize| {
+            if attempt < 6 && chance(rng, 0.6) {
+                of(&objects[index(rng, objects.len())])
+            } else {
+                index(rng, count)
+            }
+        };
+        let shape = value(|one| one.shape, SHAPES.len());
+        let colour = value(|one| one.colour, COLOURS.len());
+        let query = Query {
+            shape: chance(rng, 0.8).then_some(shape),
+            colour: chance(rng, 0.7).then_some(colour),
+            ..Query::default()
+        };
+        if query.select(objects) == 0 {
+            return query;
+        }
+    }
+    Query::default()
+}
+
+/// The words of a query alone: `red`, `large circle`, `top left`.
+fn bare(query: &Query) -> String {
+    let words = [
+        query.size.map(|size| SIZES[size].1),
+        query.colour.map(|colour| COLOURS[colour].1),
+        query.texture.map(|texture| TEXTURES[texture].1),
+        query.shape.map(|shape| SHAPES[shape].1),
+        query.place.map(|place| PLACES[place]),
+    ];
+    let words = words.into_iter().flatten().map(|words| words[0]);
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The query in words: `[number] [size] [colour] [texture] noun[, located in place of the image]`.
+fn phrase(query: &Query, count: u32, rich: bool, rng: &mut ChaCha8Rng) -> String {
+    // The plain word most often, else any of its fellows.
+    let word = |words: Words, rng: &mut ChaCha8Rng| {
+        if chance(rng, 0.75) {
+            words[0]
+        } else {
+            choose(rng, words)
+        }
+    };
+    let nothing = query.shape.is_none()
+        && query.colour.is_none()
+        && query.texture.is_none()
+        && query.size.is_none()
+        && query.place.is_none();
+    if nothing && chance(rng, 0.6) {
+        return String::new();
+    }
+    let noun = match query.shape {
+        Some(shape) => word(SHAPES[shape].1, rng),
+        None => word(&["object", "thing", "shape"], rng),
+    };
+    let mut adjectives = Vec::new();
+    if let Some(size) = query.size {
+        adjectives.push(word(SIZES[size].1, rng));
+    }
+    let surface = [
+        query.colour.map(|colour| word(COLOURS[colour].1, rng)),
+        query.texture.map(|texture| word(TEXTURES[texture].1, rng)),
+    ];
+    let reversed = chance(rng, 0.3);
+    let surface: Vec<&str> = surface.into_iter().flatten().collect();
+    if reversed {
+        adjectives.extend(surface.iter().rev());
+    } else {
+        adjectives.extend(surface);
+    }
+    let many = count > 1;
+    let mut words: Vec<String> = Vec::new();
+    if rich && chance(rng, 0.6) {
+        let numbers = ["no", "one", "two", "three", "four", "five", "six"];
+        words.push(numbers[(count as usize).min(6)].to_owned());
+    } else if chance(rng, 0.3) {
+        words.push(if many { "all" } else { "the" }.to_owned());
+    } else if !many && chance(rng, 0.2) {
+        let first = adjectives.first().unwrap_or(&noun);
+        let vowel = first.starts_with(['a', 'e', 'i', 'o', 'u']);
+        words.push(if vowel { "an" } else { "a" }.to_owned());
+    }
+    words.extend(adjectives.into_iter().map(str::to_owned));
+    words.push(if many && !chance(rng, 0.15) {
+        plural(noun)
+    } else {
+        noun.to_owned()
+    });
+    let mut text = words.join(" ");
+    if let Some(place) = query.place {
+        text += if chance(rng, 0.7) {
+            ", located in "
+        } else {
+            " in the "
+        };
+        text += word(PLACES[place], rng);
+        if chance(rng, 0.4) {
+            text += " of the image";
+        }
+    }
+    text
+}

@@ -1,0 +1,255 @@
+//! The picture being painted: perspective, classes, polygons, light.
+
+use rand_chacha::ChaCha8Rng;
+use vlsm_image::Mask;
+
+use crate::canvas::{Canvas, Colour, chance, index, mix, scaled, uniform};
+use crate::phantom::Phantom;
+use crate::shapes::Point;
+use super::ASKED;
+
+/// What a pixel shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    Other,
+    Road,
+    Sky,
+    Car,
+    Sign,
+}
+
+/// A point in metres: to the right, up from the ground, ahead.
+pub(super) type Place = [f32; 3];
+
+/// The hour and the weather.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hour {
+    Day,
+    Overcast,
+    Dusk,
+}
+
+/// Camera and light.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View {
+    /// The vanishing point, in units of the side.
+    pub(super) vanish: Point,
+    /// Units of the side per metre at a distance of one metre.
+    focal: f32,
+    /// Height of the camera in metres.
+    pub(super) height: f32,
+    pub(super) hour: Hour,
+    /// Light on faces that look left, right, up and at the camera.
+    left: f32,
+    right: f32,
+    pub(super) front: f32,
+    /// Colour of the light, and of the air far away.
+    tint: Colour,
+    pub(super) haze: Colour,
+}
+
+impl View {
+    pub(super) fn draw(rng: &mut ChaCha8Rng) -> Self {
+        let hour = [Hour::Day, Hour::Day, Hour::Overcast, Hour::Dusk][index(rng, 4)];
+        let (sunny, dull) = (uniform(rng, 1.0, 1.15), uniform(rng, 0.6, 0.75));
+        let from_left = chance(rng, 0.5);
+        let (left, right, front, tint, haze) = match hour {
+            Hour::Day if from_left => (sunny, dull, 0.9, [1.0, 0.98, 0.94], [0.82, 0.88, 0.95]),
+            Hour::Day => (dull, sunny, 0.9, [1.0, 0.98, 0.94], [0.82, 0.88, 0.95]),
+            Hour::Overcast => (0.8, 0.8, 0.82, [0.92, 0.95, 1.0], [0.80, 0.82, 0.85]),
+            Hour::Dusk => (0.6, 0.55, 0.57, [1.0, 0.88, 0.86], [0.80, 0.55, 0.45]),
+        };
+        Self {
+            vanish: [uniform(rng, 0.4, 0.6), uniform(rng, 0.42, 0.54)],
+            focal: uniform(rng, 0.8, 1.05),
+            height: uniform(rng, 1.35, 1.9),
+            hour,
+            left,
+            right,
+            front,
+            tint,
+            haze,
+        }
+    }
+
+    /// Where a place is in the picture. It must lie ahead.
+    pub(super) fn project(&self, place: Place) -> Point {
+        let scale = self.focal / place[2].max(0.5);
+        [
+            self.vanish[0] + scale * place[0],
+            self.vanish[1] + scale * (self.height - place[1]),
+        ]
+    }
+
+    /// Units of the side per metre at a distance.
+    pub(super) fn scale(&self, ahead: f32) -> f32 {
+        self.focal / ahead.max(0.5)
+    }
+
+    /// The place on the ground that a point below the horizon shows: metres to the right and ahead.
+    pub(super) fn ground(&self, x: f32, y: f32) -> Point {
+        let ahead = self.focal * self.height / (y - self.vanish[1]).max(1e-4);
+        [(x - self.vanish[0]) * ahead / self.focal, ahead]
+    }
+
+    /// The place on the wall `right` metres to the right that a point shows: metres up and ahead.
+    pub(super) fn wall(&self, right: f32, x: f32, y: f32) -> Point {
+        let ahead = self.focal * right / (x - self.vanish[0]);
+        [
+            self.height - (y - self.vanish[1]) * ahead / self.focal,
+            ahead,
+        ]
+    }
+
+    /// A surface's colour in the light that falls from its side and through the air of a distance. `sideways` is the
+    /// rightward part of its normal.
+    pub(super) fn lit(&self, colour: Colour, sideways: f32, ahead: f32) -> Colour {
+        let side = if sideways < 0.0 {
+            self.left
+        } else {
+            self.right
+        };
+        let light = self.front + (side - self.front) * sideways.abs();
+        self.hazed(self.tinted(scaled(colour, light)), ahead)
+    }
+
+    pub(super) fn tinted(&self, colour: Colour) -> Colour {
+        [0, 1, 2].map(|c| colour[c] * self.tint[c])
+    }
+
+    /// A colour behind the air of a distance.
+    pub(super) fn hazed(&self, colour: Colour, ahead: f32) -> Colour {
+        mix(colour, self.haze, 0.75 * ahead / (ahead + 110.0))
+    }
+}
+
+/// The picture at twice its size, with the class of every pixel: hard edges become soft when it is halved.
+pub(super) struct Scene {
+    pub(super) view: View,
+    pub(super) canvas: Canvas,
+    classes: Vec<Class>,
+}
+
+impl Scene {
+    pub(super) fn new(side: usize, view: View) -> Self {
+        Self {
+            view,
+            canvas: Canvas::new(2 * side, [0.0; 3]),
+            classes: vec![Class::Other; 4 * side * side],
+        }
+    }
+
+    /// Paints the pixels of a box from `low` to `high` for which `colour` has one; `class` is their class, or none to
+    /// leave it.
+    pub(super) fn fill(
+        &mut self,
+        low: Point,
+        high: Point,
+        class: Option<Class>,
+        mut colour: impl FnMut(f32, f32, Colour) -> Option<Colour>,
+    ) {
+        let side = self.canvas.side;
+        let unit = 1.0 / side as f32;
+        let bound = |at: f32| (at * side as f32 + 0.5).clamp(0.0, side as f32) as usize;
+        for row in bound(low[1])..bound(high[1]) {
+            let y = (row as f32 + 0.5) * unit;
+            for column in bound(low[0])..bound(high[0]) {
+                let x = (column as f32 + 0.5) * unit;
+                let place = row * side + column;
+                let pixel = &mut self.canvas.pixels[place];
+                if let Some(painted) = colour(x, y, *pixel) {
+                    *pixel = painted;
+                    if let Some(class) = class {
+                        self.classes[place] = class;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Paints a polygon, by the crossings of each row with its edges.
+    pub(super) fn polygon(&mut self, corners: &[Point], class: Option<Class>, colour: Colour) {
+        self.blend(corners, class, colour, 1.0);
+    }
+
+    /// As [`Scene::polygon`], letting through what is behind as far as `opacity` is below 1.
+    pub(super) fn blend(
+        &mut self,
+        corners: &[Point],
+        class: Option<Class>,
+        colour: Colour,
+        opacity: f32,
+    ) {
+        let side = self.canvas.side;
+        let size = side as f32;
+        let bound = |at: f32| (at * size + 0.5).clamp(0.0, size) as usize;
+        let top = corners.iter().fold(1.0f32, |least, c| least.min(c[1]));
+        let bottom = corners.iter().fold(0.0f32, |most, c| most.max(c[1]));
+        let mut crossings: Vec<f32> = Vec::with_capacity(8);
+        for row in bound(top)..bound(bottom) {
+            let y = (row as f32 + 0.5) / size;
+            crossings.clear();
+            for (place, a) in corners.iter().enumerate() {
+                let b = corners[(place + 1) % corners.len()];
+                if (a[1] <= y) != (b[1] <= y) {
+                    crossings.push(a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]));
+                }
+            }
+            crossings.sort_by(f32::total_cmp);
+            for span in crossings.chunks_exact(2) {
+                for place in row * side + bound(span[0])..row * side + bound(span[1]) {
+                    let pixel = &mut self.canvas.pixels[place];
+                    *pixel = mix(*pixel, colour, opacity);
+                    if let Some(class) = class {
+                        self.classes[place] = class;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives the pixels of a polygon a class and leaves their colours.
+    pub(super) fn mark(&mut self, corners: &[Point], class: Class) {
+        self.blend(corners, Some(class), [0.0; 3], 0.0);
+    }
+
+    /// Paints a polygon of places.
+    pub(super) fn solid(&mut self, places: &[Place], class: Option<Class>, colour: Colour) {
+        let corners: Vec<Point> = places.iter().map(|p| self.view.project(*p)).collect();
+        self.polygon(&corners, class, colour);
+    }
+
+    /// Halves the picture and reads off the masks of the classes that it shows.
+    pub(super) fn finish(mut self, rng: &mut ChaCha8Rng) -> Phantom {
+        let (double, side) = (self.canvas.side, self.canvas.side / 2);
+        let four = |place: usize| {
+            let first = place / side * 2 * double + place % side * 2;
+            [first, first + 1, first + double, first + double + 1]
+        };
+        let mut half = Canvas::new(side, [0.0; 3]);
+        for (place, pixel) in half.pixels.iter_mut().enumerate() {
+            for part in four(place) {
+                let colour = self.canvas.pixels[part];
+                *pixel = [0, 1, 2].map(|c| pixel[c] + 0.25 * colour[c]);
+            }
+        }
+        half.grain(uniform(rng, 0.006, 0.018), rng);
+        self.canvas = half;
+        let mut targets = ASKED.map(|(word, _)| (word, Mask::empty(side, side)));
+        for place in 0..side * side {
+            let parts = four(place).map(|part| self.classes[part]);
+            for ((_, class), (_, mask)) in ASKED.iter().zip(&mut targets) {
+                let covered = parts.iter().filter(|part| *part == class).count();
+                mask.data[place] = u8::from(covered > 2);
+            }
+        }
+        let shown = targets
+            .into_iter()
+            .filter(|(_, mask)| mask.data.contains(&1));
+        let targets = shown.collect();
+        Phantom {
+            image: self.canvas.to_image(),
+            targets,
+        }
+    }
+}
