@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use vlsm::data::{Example, Mask, RgbImage};
+use vlsm::data::Example;
+use vlsm::image::{Mask, RgbImage};
 use vlsm::models::predict::{PromptEncoder, PromptStates};
 use vlsm::models::weights::take_gradients;
 use vlsm::models::{

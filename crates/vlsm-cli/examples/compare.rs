@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use vlsm::models::SegmentationModel;
-use vlsm::{Segmenter, data::Dataset, data::Split};
+use vlsm::{Segmenter, data::Split};
 use vlsm_train::report::{
     Curves, Report, ReportRun, oracle, pick_cases, predict_cases, recipe_facts,
 };
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         eprintln!("usage: compare PAGE RUN...");
         return Ok(());
     };
-    let dataset = Dataset::open(&first.data.config)?;
+    let dataset = vlsm_synth::open(&first.data.config)?;
     let samples = dataset.require(Split::Test)?;
     let samples = &samples[..first
         .data

@@ -8,12 +8,12 @@ use serde::Serialize;
 use vlsm_image::{read_image, read_mask, write_atomic};
 
 use crate::config::DataConfig;
-use crate::sample::Sample;
-use crate::split::Split;
 use crate::error::{DataError, Result};
 use crate::formats::annotations::folders;
 use crate::mask_prompts::{Description, describe};
 use crate::prompt::Prompts;
+use crate::sample::Sample;
+use crate::split::Split;
 
 /// An entry of an annotation file, as it is written.
 #[derive(Serialize, Clone, Debug, PartialEq, Eq)]

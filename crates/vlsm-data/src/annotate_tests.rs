@@ -1,9 +1,9 @@
 use vlsm_image::{Mask, RgbImage, write_png_mask, write_png_rgb};
 
 use super::*;
+use crate::check;
 use crate::config::Format;
 use crate::dataset::Dataset;
-use crate::check;
 
 /// Writes a red square of four pixels on grey, or nothing but the grey.
 fn pair(root: &Path, folder: &str, stem: &str, empty: bool) {
@@ -84,7 +84,14 @@ fn folders_of_splits_are_read_back_as_annotations() {
         (dataset.train.len(), dataset.val.len(), dataset.test.len()),
         (2, 1, 1)
     );
-    assert!(dataset.val[0].source.files().unwrap().0.starts_with(root.path().join("val")));
+    assert!(
+        dataset.val[0]
+            .source
+            .files()
+            .unwrap()
+            .0
+            .starts_with(root.path().join("val"))
+    );
     // With an image folder at the root, annotations would look there.
     pair(root.path(), "", "z", false);
     let config = as_folder(root.path());

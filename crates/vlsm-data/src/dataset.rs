@@ -180,9 +180,9 @@ impl Dataset {
     /// If the masks do not hold class ids, or two classes have the same name.
     pub fn class_list(&self) -> Result<ClassList> {
         if self.classes.is_empty() {
-            let format = self.format.map_or("in memory".to_string(), |format| {
-                format!("format {format}")
-            });
+            let format = self
+                .format
+                .map_or("in memory".to_string(), |format| format!("format {format}"));
             return Err(DataError::Config {
                 field: "data.format",
                 reason: format!(

@@ -21,7 +21,9 @@ impl Dataset {
         Self::open_with(config, |name, _| {
             Err(DataError::Config {
                 field: "data.root",
-                reason: format!("`builtin:{name}` is drawn and has no files; open it with `vlsm_synth::open`"),
+                reason: format!(
+                    "`builtin:{name}` is drawn and has no files; open it with `vlsm_synth::open`"
+                ),
             })
         })
     }

@@ -147,7 +147,14 @@ fn masks_may_carry_a_suffix_and_are_found_in_no_other_folder() {
         .into_iter()
         .map(|s| {
             (
-                s.source.files().unwrap().0.file_name().unwrap().to_str().unwrap(),
+                s.source
+                    .files()
+                    .unwrap()
+                    .0
+                    .file_name()
+                    .unwrap()
+                    .to_str()
+                    .unwrap(),
                 s.name.as_str(),
             )
         })
@@ -389,7 +396,10 @@ fn classes(names: &str) -> TempDir {
 fn each_class_that_is_present_is_a_sample() {
     let folder = classes(r#"{"classes": [null, "Road", "Traffic/sign"], "ignore_index": 11}"#);
     let data = Dataset::open(&DataConfig::new(folder.path())).unwrap();
-    assert_eq!((data.format, data.ignore), (Some(Format::Classes), Some(11)));
+    assert_eq!(
+        (data.format, data.ignore),
+        (Some(Format::Classes), Some(11))
+    );
     assert_eq!(data.classes, ["", "Road", "Traffic/sign"]);
     assert_eq!(names(&data.train), ["s.Road", "s.Traffic_sign"]);
     assert_eq!(

@@ -77,7 +77,10 @@ impl Sample {
             Target::Class(id) => format!("no class ids, so that class {id} cannot be found"),
             Target::Labels => "no class ids".to_string(),
         };
-        let reason = format!("sample `{}` needs its masks, but there is {wanted}", self.name);
+        let reason = format!(
+            "sample `{}` needs its masks, but there is {wanted}",
+            self.name
+        );
         DataError::source(self.source.mask_id(), reason)
     }
 

@@ -14,13 +14,13 @@ use std::path::Path;
 
 use vlsm_image::{Mask, read_image};
 
+use crate::download::Download;
 use crate::download::PublicSet;
+use crate::error::Result;
+use crate::plan::Paired;
 use crate::plan::{
     Case, Cases, Picture, Plan, Target, eighty_ten_ten, eighty_ten_ten_rule, file_name, single,
 };
-use crate::download::Download;
-use crate::plan::Paired;
-use crate::error::Result;
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "bkai",

@@ -14,12 +14,12 @@ use std::path::PathBuf;
 
 use vlsm_image::{ImageError, Mask, read_mask};
 
+use crate::download::Download;
 use crate::download::PublicSet;
+use crate::error::Result;
 use crate::plan::{
     Case, Cases, Picture, Plan, Target, eighty_ten_ten, eighty_ten_ten_rule, file_name,
 };
-use crate::download::Download;
-use crate::error::Result;
 use vlsm_data::splitting::shuffle;
 
 pub(super) const SET: PublicSet = PublicSet {
@@ -56,7 +56,11 @@ fn plan(download: &Download<'_>, seed: u64) -> Result<Plan> {
     })
 }
 
-fn cases(download: &Download<'_>, folder: PathBuf, group: &'static str) -> Result<Vec<Case<Vec<Target>>>> {
+fn cases(
+    download: &Download<'_>,
+    folder: PathBuf,
+    group: &'static str,
+) -> Result<Vec<Case<Vec<Target>>>> {
     let (mut images, mut masks) = (Vec::new(), BTreeMap::<String, Vec<PathBuf>>::new());
     let files = download.stems(&folder)?;
     let total = files.len();

@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 
 use vlsm_image::read_text;
 
+use crate::download::Download;
 use crate::download::PublicSet;
+use crate::error::Result;
 use crate::plan::{
     Case, Cases, Picture, Plan, Target, eighty_ten_ten, eighty_ten_ten_rule, file_name,
 };
 use crate::scan::read_scan;
-use crate::download::Download;
-use crate::error::Result;
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "camus",

@@ -20,12 +20,12 @@ use std::path::{Path, PathBuf};
 
 use vlsm_image::{ClassMap, ImageError, read_class_map, read_image};
 
-use crate::download::PublicSet;
-use crate::plan::{Case, Cases, Labels, Picture, Plan, Read, file_name};
 use crate::download::Download;
-use crate::plan::Paired;
-use vlsm_data::Split;
+use crate::download::PublicSet;
 use crate::error::Result;
+use crate::plan::Paired;
+use crate::plan::{Case, Cases, Labels, Picture, Plan, Read, file_name};
+use vlsm_data::Split;
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "camvid",

@@ -16,11 +16,11 @@ use std::path::{Path, PathBuf};
 
 use vlsm_image::{ImageError, read_json};
 
+use crate::download::Download;
 use crate::download::PublicSet;
+use crate::error::Result;
 use crate::plan::{Case, Cases, Picture, Plan, Target};
 use crate::rle::Rle;
-use crate::download::Download;
-use crate::error::Result;
 use vlsm_data::splitting::by_fraction;
 
 pub(super) const SET: PublicSet = PublicSet {

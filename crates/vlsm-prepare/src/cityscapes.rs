@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 
 use vlsm_image::{ClassMap, ImageError, read_class_map};
 
-use crate::download::PublicSet;
-use crate::plan::{Case, Cases, Labels, Picture, Plan, Read, file_name};
 use crate::download::Download;
+use crate::download::PublicSet;
 use crate::error::Result;
+use crate::plan::{Case, Cases, Labels, Picture, Plan, Read, file_name};
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "cityscapes",

@@ -5,10 +5,10 @@
 //! <https://polyp.grand-challenge.org/CVCClinicDB/>. Neither has splits; the published ones have 490, 61 and 61 images,
 //! and so frames of one sequence in several splits, which the shuffle here has too.
 
-use crate::download::PublicSet;
-use crate::plan::{Cases, Plan, binary, eighty_ten_ten, eighty_ten_ten_rule};
 use crate::download::Download;
+use crate::download::PublicSet;
 use crate::error::Result;
+use crate::plan::{Cases, Plan, binary, eighty_ten_ten, eighty_ten_ten_rule};
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "cvc-clinicdb",

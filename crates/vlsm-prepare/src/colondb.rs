@@ -4,10 +4,10 @@
 //! PNGs in `images` and `masks`. The published lists (`naamiinepal/medvlsm`, `data/colondb_polyp/anns`) take 20 images
 //! for training, none for validation, and 360 for the test; so does the shuffle here.
 
-use crate::download::PublicSet;
-use crate::plan::{Cases, Plan, binary, twenty_for_training, twenty_for_training_rule};
 use crate::download::Download;
+use crate::download::PublicSet;
 use crate::error::Result;
+use crate::plan::{Cases, Plan, binary, twenty_for_training, twenty_for_training_rule};
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "cvc-colondb",

@@ -4,10 +4,10 @@
 //! PNGs in `images` and `masks`. All are for the test, as they are there. (The lists of `naamiinepal/medvlsm` for this set
 //! are those of CVC-ColonDB.)
 
-use crate::download::PublicSet;
-use crate::plan::{Cases, Plan, binary};
 use crate::download::Download;
+use crate::download::PublicSet;
 use crate::error::Result;
+use crate::plan::{Cases, Plan, binary};
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "cvc-300",

@@ -6,10 +6,10 @@
 //! masks of the challenge's validation and test images are not public; the published splits (`naamiinepal/medvlsm`,
 //! `data/dfu/anns`) are 1600, 200 and 200 of these 2000.
 
-use crate::download::PublicSet;
-use crate::plan::{Cases, Plan, binary, eighty_ten_ten, eighty_ten_ten_rule};
 use crate::download::Download;
+use crate::download::PublicSet;
 use crate::error::Result;
+use crate::plan::{Cases, Plan, binary, eighty_ten_ten, eighty_ten_ten_rule};
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "dfu-2022",

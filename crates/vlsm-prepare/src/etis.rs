@@ -5,10 +5,10 @@
 //! The published lists (`naamiinepal/medvlsm`, `data/etis_polyp/anns`) take 20 images for training, none for validation,
 //! and 176 for the test; so does the shuffle here.
 
-use crate::download::PublicSet;
-use crate::plan::{Cases, Plan, binary, twenty_for_training, twenty_for_training_rule};
 use crate::download::Download;
+use crate::download::PublicSet;
 use crate::error::Result;
+use crate::plan::{Cases, Plan, binary, twenty_for_training, twenty_for_training_rule};
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "etis",

@@ -6,10 +6,10 @@
 //! `data/isic/anns`) takes 90 of the 900 for validation. It calls each lesion `skin melanoma`, whatever it is; prompts
 //! here do too.
 
-use crate::download::PublicSet;
-use crate::plan::{Cases, Plan, binary};
 use crate::download::Download;
+use crate::download::PublicSet;
 use crate::error::Result;
+use crate::plan::{Cases, Plan, binary};
 use vlsm_data::splitting::by_fraction;
 
 pub(super) const SET: PublicSet = PublicSet {

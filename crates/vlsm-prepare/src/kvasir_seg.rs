@@ -5,10 +5,10 @@
 //! `kavsir_bboxes.json` (sic), of which the boxes are not used. It has no splits; the published ones
 //! (`naamiinepal/medvlsm`, `data/kvasir_polyp/anns`) have 800, 100 and 100 images.
 
-use crate::download::PublicSet;
-use crate::plan::{Cases, Plan, binary, eighty_ten_ten, eighty_ten_ten_rule};
 use crate::download::Download;
+use crate::download::PublicSet;
 use crate::error::Result;
+use crate::plan::{Cases, Plan, binary, eighty_ten_ten, eighty_ten_ten_rule};
 
 pub(super) const SET: PublicSet = PublicSet {
     name: "kvasir-seg",

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-
 use vlsm_image::{ClassMap, ImageError, Result, read_bytes, read_text};
 
 use crate::raw::{Number, Raw, single};

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use vlsm_image::{ClassMap, Mask, RgbImage, read_image, read_mask, read_size};
 
+use crate::error::Result;
 use crate::scan::read_scan;
 use vlsm_data::{DataError, Split, splitting};
-use crate::error::Result;
 
 /// A prepared data set before it is written.
 pub(super) struct Plan {

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use vlsm_image::{ClassMap, ImageError, Result};
 
-
 /// A type of numbers in a file.
 #[derive(Clone, Copy)]
 pub(crate) enum Number {

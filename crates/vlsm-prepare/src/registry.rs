@@ -2,8 +2,8 @@
 
 use crate::download::PublicSet;
 use crate::{
-    bkai, busi, camus, camvid, chexlocalize, cityscapes, clinicdb, colondb, cvc_300, dfu_2022, etis,
-    isic_2016, kvasir_seg,
+    bkai, busi, camus, camvid, chexlocalize, cityscapes, clinicdb, colondb, cvc_300, dfu_2022,
+    etis, isic_2016, kvasir_seg,
 };
 
 impl PublicSet {

@@ -3,7 +3,6 @@
 use serde::Deserialize;
 use vlsm_image::Mask;
 
-
 /// A mask as `pycocotools` writes it into JSON: `{"size": [height, width], "counts": "..."}`.
 #[derive(Deserialize)]
 pub(super) struct Rle {

@@ -5,7 +5,6 @@
 
 use std::path::Path;
 
-
 use vlsm_image::{ClassMap, Result};
 
 use crate::metaimage::read_metaimage;

@@ -9,10 +9,10 @@ use rayon::prelude::*;
 use serde_json::json;
 use vlsm_image::{ImageError, write_png_gray, write_png_mask};
 
+use crate::error::{PrepareError, Result};
 use crate::plan::{Case, Cases, Labels, Picture, Plan, Target};
 use crate::scan::read_scan;
 use vlsm_data::{Annotation, DataError, Split, describe, write_annotations};
-use crate::error::{PrepareError, Result};
 use vlsm_image::fs::{PART_SUFFIX, write_atomic_bytes};
 
 /// What [`prepare`](crate::prepare()) wrote, each for train, val and test.

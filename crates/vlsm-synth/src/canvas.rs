@@ -4,7 +4,6 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use vlsm_image::{Mask, RgbImage};
 
-
 /// A colour: red, green and blue from 0 to 1, in the image's own (gamma-encoded) scale.
 pub(super) type Colour = [f32; 3];
 

@@ -123,7 +123,11 @@ impl Source for DrawingId {
 
     fn image_and_masks(&self) -> Result<(RgbImage, Masks)> {
         let drawing = self.draw();
-        let masks: Vec<_> = drawing.referents.into_iter().map(|drawn| drawn.mask).collect();
+        let masks: Vec<_> = drawing
+            .referents
+            .into_iter()
+            .map(|drawn| drawn.mask)
+            .collect();
         Ok((drawing.image, masks.into()))
     }
 

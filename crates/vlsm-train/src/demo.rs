@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use vlsm_data::synth::Domain;
-use vlsm_data::{Dataset, PromptChoice, Split};
+use vlsm_data::{PromptChoice, Split};
 use vlsm_models::{
     AdapterFile, Base, Bottleneck, DecoderConfig, DenseConfig, MethodConfig, Model,
     SegmentationModel, ShallowConfig, device,
 };
+use vlsm_synth::Domain;
 
 use crate::error::Result;
 use crate::evaluate::{Metrics, SampleScores};
@@ -140,7 +140,7 @@ impl Demo {
     /// If the folder holds another demo, a file cannot be written, or the observer stops the demo.
     pub fn run(&self, out: &Path, observer: &mut dyn Observer) -> Result<DemoResult> {
         let recipe = self.recipe(MethodConfig::zero_shot());
-        let dataset = Dataset::open(&recipe.data.config)?;
+        let dataset = vlsm_synth::open(&recipe.data.config)?;
         let samples = dataset.require(Split::Test)?;
         let base = Base::load(BASE, &device("cpu")?)?;
 

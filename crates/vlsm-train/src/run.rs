@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use burn::module::Module;
-use vlsm_data::{Dataset, Format, Split, write_atomic_bytes};
+use vlsm_data::{Dataset, Format, Split};
+use vlsm_image::write_atomic_bytes;
 use vlsm_models::{
     AdapterFile, Base, BaseIdentity, MethodConfig, Model, Preprocessing, SegmentationModel,
     Tokenizer, device,
@@ -38,7 +39,7 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
     check(recipe, path, resume)?;
-    let dataset = Dataset::open(&recipe.data.config)?;
+    let dataset = vlsm_synth::open(&recipe.data.config)?;
     dataset.require(Split::Train)?;
     if recipe.trainer.validate && dataset.val.is_empty() && has_validation(recipe, &dataset) {
         dataset.require(Split::Val)?;
@@ -118,7 +119,7 @@ fn check(recipe: &Recipe, path: &Path, resume: bool) -> Result<()> {
 fn has_validation(recipe: &Recipe, dataset: &Dataset) -> bool {
     let data = &recipe.data.config;
     match dataset.format {
-        Format::Annotations => {
+        Some(Format::Annotations) => {
             let mut roots = data.roots().iter();
             roots.any(|root| root.join("anns/val.json").exists())
         }

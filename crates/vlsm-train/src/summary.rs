@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use vlsm_data::write_atomic_bytes;
+use vlsm_image::write_atomic_bytes;
 
 use crate::error::{Result, TrainError};
 use crate::evaluate::SemanticMetrics;

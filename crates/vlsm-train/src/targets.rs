@@ -1,7 +1,8 @@
 //! Training targets.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use vlsm_data::{Example, Mask, Sample};
+use vlsm_data::{Example, Sample};
+use vlsm_image::Mask;
 
 /// Masks as the loss takes them.
 pub struct Targets {
@@ -20,7 +21,7 @@ pub fn distinct_images<'a>(
     let mut distinct: Vec<&Example> = Vec::with_capacity(examples.len());
     let mut indices = Vec::with_capacity(examples.len());
     for example in examples {
-        let image = |example: &Example| &samples[example.sample].image;
+        let image = |example: &Example| samples[example.sample].source.id();
         let known = distinct
             .iter()
             .position(|other| image(other) == image(example));

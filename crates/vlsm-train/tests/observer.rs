@@ -169,7 +169,7 @@ fn an_open_data_set_is_trained_on() {
     let folder = tempfile::tempdir().unwrap();
     let [run, other] = ["run", "other"].map(|name| folder.path().join(name));
     let recipe = recipe();
-    let dataset = Dataset::open(&recipe.data.config).unwrap();
+    let dataset = vlsm_synth::open(&recipe.data.config).unwrap();
     train_on(&recipe, &dataset, &run, false, &mut ()).unwrap();
     train(&recipe, &other, false, &mut ()).unwrap();
     expect_same(&run, &other, "on an open data set");

@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use vlsm::{Segmenter, data, overlay};
+use vlsm::{Segmenter, image, overlay};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -17,11 +17,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: segment BASE IMAGE PROMPT...".into());
     };
     let segmenter = Segmenter::from_pretrained(base)?;
-    let picture = data::read_image(Path::new(picture))?;
+    let picture = image::read_image(Path::new(picture))?;
     let image = segmenter.set_image(&picture)?;
     for (number, prediction) in segmenter.predict_all(&image, prompts)?.iter().enumerate() {
         let path = format!("segment-{}.png", number + 1);
-        data::write_png_rgb(Path::new(&path), &overlay(&picture, &prediction.mask))?;
+        image::write_png_rgb(Path::new(&path), &overlay(&picture, &prediction.mask))?;
         println!(
             "{path}: `{}` covers {:.1} % of the image",
             prediction.prompt,

@@ -5,7 +5,7 @@
 //! metrics) and [`models`] (CLIPSeg, adapters, weights). Training and evaluation are in the crate `vlsm-train`.
 //!
 //! ```
-//! use vlsm::{Segmenter, data::RgbImage};
+//! use vlsm::{Segmenter, image::RgbImage};
 //!
 //! # fn main() -> vlsm::Result<()> {
 //! // A small base that is part of the library. With a run's adapter: `.with_adapter("runs/polyp/adapter.safetensors")?`.
@@ -24,7 +24,8 @@ mod error;
 mod segmenter;
 
 pub use vlsm_data as data;
-pub use vlsm_data::{ClassList, overlay, overlay_labels};
+pub use vlsm_image as image;
+pub use vlsm_image::{ClassList, overlay, overlay_labels};
 pub use vlsm_models as models;
 pub use vlsm_models::predict::{Adapter, EncodedImage, Engine, Prediction, Request};
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use vlsm_data::synth::Domain;
+use vlsm_synth::Domain;
 use vlsm_train::demo::{Demo, DemoResult};
 use vlsm_train::evaluate::MeanStd;
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use vlsm::{ClassList, Prediction, Segmenter, overlay, overlay_labels};
-use vlsm_data::{ClassMap, RgbImage, read_image, write_png_gray, write_png_mask, write_png_rgb};
+use vlsm_image::{ClassMap, RgbImage, read_image, write_png_gray, write_png_mask, write_png_rgb};
 use vlsm_train::evaluate::file_name;
 
 use super::shared::{bullet_list, make_folder, segmenter};

@@ -94,7 +94,7 @@ fn several_prompts_come_from_one_call() {
     assert!((dice / 4.0 - mean(&sets["p2"])).abs() < 1e-12);
 
     assert_eq!(shop.names("masks"), ["a---disc", "p1", "p2"]);
-    let mask = vlsm::data::read_mask(&shop.path("masks/p1/val0.png")).unwrap();
+    let mask = vlsm::image::read_mask(&shop.path("masks/p1/val0.png")).unwrap();
     assert_eq!((mask.width, mask.height), SIZE);
 }
 

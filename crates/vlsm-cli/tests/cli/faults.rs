@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-use vlsm::data::{Mask, write_png_mask};
+use vlsm::image::{Mask, write_png_mask};
 use vlsm::models::tensor_file::{read, write_safetensors};
 
 use crate::support::{Workshop, train_args};

@@ -1,6 +1,6 @@
 //! The library `vlsm`.
 
-use vlsm::data::read_image;
+use vlsm::image::read_image;
 use vlsm::models::weights::export;
 use vlsm::models::{AdapterFile, MethodConfig, Model, ModelError, SegmentationModel};
 use vlsm::{Error, Segmenter};

@@ -1,6 +1,6 @@
 //! `vlsm predict`.
 
-use vlsm::data::{RgbImage, read_image, read_mask, write_png_rgb};
+use vlsm::image::{RgbImage, read_image, read_mask, write_png_rgb};
 
 use crate::support::{SIZE, Workshop, train_args};
 

@@ -1,6 +1,6 @@
 //! `vlsm data prepare`.
 
-use vlsm::data::{Mask, RgbImage, write_png_mask, write_png_rgb};
+use vlsm::image::{Mask, RgbImage, write_png_mask, write_png_rgb};
 
 use crate::support::{Workshop, train_args};
 

@@ -1,7 +1,7 @@
 //! `vlsm data prompts`.
 
 use serde_json::{Value, json};
-use vlsm::data::{Mask, RgbImage, write_png_mask, write_png_rgb};
+use vlsm::image::{Mask, RgbImage, write_png_mask, write_png_rgb};
 
 use crate::support::{Workshop, train_args};
 

@@ -1,12 +1,10 @@
 //! Labels of whole images: `vlsm eval --semantic`, `vlsm predict --classes`, `Segmenter::segment`.
 
 use serde_json::{Value, json};
-use vlsm::data::synth::Domain;
-use vlsm::data::{
-    ClassMap, DataConfig, Dataset, RgbImage, Split, read_class_map, read_image, write_png_gray,
-    write_png_rgb,
-};
+use vlsm::data::{DataConfig, Split};
+use vlsm::image::{ClassMap, RgbImage, read_class_map, read_image, write_png_gray, write_png_rgb};
 use vlsm::{ClassList, Segmenter};
+use vlsm_synth::Domain;
 
 use crate::snapshots::{assert_snapshot, without_numbers};
 use crate::support::{Workshop, train_args};
@@ -28,14 +26,14 @@ pub(crate) fn make_streets(shop: &Workshop) {
             Split::Test => &mut config.generate.test,
         } = count;
     }
-    let drawn = Dataset::open(&config).unwrap();
+    let drawn = vlsm_synth::open(&config).unwrap();
     for split in Split::ALL {
         let folder = shop.path("streets").join(split.name());
         for part in ["images", "masks"] {
             std::fs::create_dir_all(folder.join(part)).unwrap();
         }
         let same_image =
-            |a: &vlsm::data::Sample, b: &vlsm::data::Sample| a.image_source() == b.image_source();
+            |a: &vlsm::data::Sample, b: &vlsm::data::Sample| a.source.id() == b.source.id();
         for (number, samples) in drawn.split(split).chunk_by(same_image).enumerate() {
             let mut ids = vec![4; 72 * 72];
             for sample in samples {

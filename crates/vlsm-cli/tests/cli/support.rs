@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use vlsm::data::{Mask, RgbImage, write_png_mask, write_png_rgb};
+use vlsm::image::{Mask, RgbImage, write_png_mask, write_png_rgb};
 
 /// A CLIPSeg with CLIP's vocabulary that takes a step in milliseconds.
 pub(crate) const CONFIG: &str = r#"{

@@ -8,11 +8,11 @@ use std::path::Path;
 
 use crate::config::{DataConfig, Format};
 use crate::dataset::empty_split;
-use crate::split::Split;
 use crate::error::DataError;
 use crate::formats::folder::has_split_folders;
 use crate::formats::{self, Listing, Pair};
 use crate::prompt::{NO_PROMPTS_FIX, PromptChoice};
+use crate::split::Split;
 use facts::{Content, Digest, Facts, ImageFacts, MaskFacts, read_all};
 use report::Findings;
 

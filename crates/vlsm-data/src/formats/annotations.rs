@@ -13,9 +13,9 @@ use vlsm_image::read_json;
 use super::folder::has_split_folders;
 use super::{Pair, flat_stem};
 use crate::config::DataConfig;
-use crate::split::Split;
 use crate::error::DataError;
 use crate::prompt::{NO_PROMPTS_FIX, Prompts};
+use crate::split::Split;
 
 /// The pairs of the three splits in the order of their files. A split whose file is not there is empty.
 pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> [Vec<Pair>; 3] {

@@ -9,10 +9,10 @@ use vlsm_image::{ClassNames, read_class_map};
 
 use super::{Pair, unique};
 use crate::config::DataConfig;
-use crate::sample::{Sample, Target};
-use crate::source::{FilePair, Source};
 use crate::error::{DataError, Result};
 use crate::prompt::Prompts;
+use crate::sample::{Sample, Target};
+use crate::source::{FilePair, Source};
 
 /// Reads the class names of the file that the recipe names, or of `ROOT/classes.json`.
 pub(crate) fn read_names(config: &DataConfig) -> Result<ClassNames> {

@@ -11,9 +11,9 @@ use vlsm_image::read_json;
 
 use super::{Pair, splits};
 use crate::config::DataConfig;
-use crate::split::Split;
 use crate::error::{DataError, Result};
 use crate::prompt::{Prompts, Texts};
+use crate::split::Split;
 
 /// What a mask's stem may carry behind the image's stem, in any case of letters.
 const MASK_SUFFIXES: [&str; 4] = ["_mask", "_segmentation", "_seg", "_gt"];

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use vlsm_image::ClassNames;
 
 use crate::config::{DataConfig, Format};
-use crate::sample::{Sample, Target};
-use crate::source::FilePair;
 use crate::error::DataError;
 use crate::prompt::Prompts;
+use crate::sample::{Sample, Target};
+use crate::source::FilePair;
 
 /// An image and its mask, both known to exist.
 pub(crate) struct Pair {

@@ -1,6 +1,5 @@
 //! Splitting a folder that comes without splits: by fraction and seed, or by lists.
 
-
 use super::Pair;
 use crate::config::DataConfig;
 use crate::error::DataError;

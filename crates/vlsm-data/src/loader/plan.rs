@@ -27,7 +27,10 @@ pub(super) struct Job {
 
 /// The distinct jobs in order of first use, and for each request the indices of its image's and its masks' job, which may
 /// be the same; `None` if there is no such sample.
-pub(super) fn plan(samples: &[Sample], requests: &[Request]) -> (Vec<Job>, Vec<Option<[usize; 2]>>) {
+pub(super) fn plan(
+    samples: &[Sample],
+    requests: &[Request],
+) -> (Vec<Job>, Vec<Option<[usize; 2]>>) {
     let mut jobs: Vec<Job> = Vec::new();
     let mut known: HashMap<(String, Kind), usize> = HashMap::new();
     let mut uses = Vec::with_capacity(requests.len());

@@ -10,10 +10,10 @@ pub(crate) mod support;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use support::{Download, SIZE};
-use vlsm_image::ImageError;
 use crate::*;
+use support::{Download, SIZE};
 use vlsm_data::{DataConfig, check};
+use vlsm_image::ImageError;
 
 /// Three masks of [`SIZE`] pixels.
 const MASKS: [&str; 3] = [
@@ -122,7 +122,10 @@ fn an_existing_folder_is_refused() {
     let download = kvasir();
     std::fs::create_dir(download.out("")).unwrap();
     let error = download.try_prepare().unwrap_err();
-    assert!(matches!(error, PrepareError::Image(ImageError::Write { .. })));
+    assert!(matches!(
+        error,
+        PrepareError::Image(ImageError::Write { .. })
+    ));
     assert!(
         error
             .to_string()

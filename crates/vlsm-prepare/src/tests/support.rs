@@ -9,7 +9,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vlsm_image::{Mask, RgbImage, read_class_map, write_png_gray, write_png_mask, write_png_rgb};
 
-
 use crate::{PrepareError, Prepared, PublicSet, Result, SplitBy, prepare};
 
 /// Width and height of the images.
@@ -176,7 +175,7 @@ impl Download {
 }
 
 /// A mask of `#` and `.`.
-pub(super) fn mask(rows: &str) -> Mask {
+pub(crate) fn mask(rows: &str) -> Mask {
     let height = rows.split(' ').count();
     let data: Vec<u8> = rows
         .chars()
@@ -187,7 +186,7 @@ pub(super) fn mask(rows: &str) -> Mask {
 }
 
 /// Width, height and values of rows of digits, from `0` to `z`.
-pub(super) fn digits(rows: &str) -> (usize, usize, Vec<u8>) {
+pub(crate) fn digits(rows: &str) -> (usize, usize, Vec<u8>) {
     let height = rows.split(' ').count();
     let digits = rows.chars().filter_map(|digit| digit.to_digit(36));
     let data: Vec<u8> = digits.map(|digit| digit as u8).collect();
@@ -203,7 +202,7 @@ fn rows(signs: Vec<char>, width: usize) -> String {
 }
 
 /// A packed NIfTI-1 image of 8-bit levels.
-pub(super) fn nifti(width: u8, height: u8, data: &[u8]) -> Vec<u8> {
+pub(crate) fn nifti(width: u8, height: u8, data: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 352];
     bytes[..2].copy_from_slice(&[92, 1]);
     for (axis, length) in [2, width, height, 1].into_iter().enumerate() {

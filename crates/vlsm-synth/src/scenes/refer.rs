@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use rand_chacha::ChaCha8Rng;
 
 use super::object::{COLOURS, Object, PLACES, SHAPES, SIZES, TEXTURES, Words, plural};
-use vlsm_data::Prompts;
-use crate::drawing::Referent;
 use crate::canvas::{chance, choose, index, uniform};
+use crate::drawing::Referent;
+use vlsm_data::Prompts;
 
 /// What a prompt says: for each attribute the value that it names, if it does.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,7 +83,7 @@ impl Kind {
 
 /// A prompt and the objects that it names.
 #[derive(Clone, Debug)]
-pub(in crate) struct Referral {
+pub(crate) struct Referral {
     prompt: String,
     group: &'static str,
     objects: u32,

@@ -2,12 +2,12 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::canvas::{Colour, chance, choose, noise, scaled, uniform};
-use crate::shapes::{Lumpy, Point, sample};
 use super::car::Car;
 use super::scene::{Class, Scene};
 use super::sign::Sign;
 use super::town::Street;
+use crate::canvas::{Colour, chance, choose, noise, scaled, uniform};
+use crate::shapes::{Lumpy, Point, sample};
 
 /// Corners of a regular polygon of 4, 8, 16, 20 or 24 corners (others are rounded up to 24) on the unit circle.
 pub(super) fn ring(corners: usize) -> impl Iterator<Item = Point> {

@@ -3,10 +3,10 @@
 use rand_chacha::ChaCha8Rng;
 use vlsm_image::Mask;
 
+use super::ASKED;
 use crate::canvas::{Canvas, Colour, chance, index, mix, scaled, uniform};
 use crate::phantom::Phantom;
 use crate::shapes::Point;
-use super::ASKED;
 
 /// What a pixel shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

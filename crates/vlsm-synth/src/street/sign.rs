@@ -2,10 +2,10 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::canvas::{Colour, choose, mix, scaled, uniform};
-use crate::shapes::Point;
 use super::objects::ring;
 use super::scene::{Class, Scene};
+use crate::canvas::{Colour, choose, mix, scaled, uniform};
+use crate::shapes::Point;
 
 /// What a sign says.
 #[derive(Clone, Copy)]

@@ -2,11 +2,9 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::canvas::{
-    Colour, chance, choose, index, mix, noise, scaled, smoothstep, uniform,
-};
-use crate::shapes::sample;
 use super::scene::{Class, Hour, Scene};
+use crate::canvas::{Colour, chance, choose, index, mix, noise, scaled, smoothstep, uniform};
+use crate::shapes::sample;
 
 /// The sky from the horizon up, with clouds; all of the picture above the horizon is sky until something stands there.
 pub(super) fn sky(scene: &mut Scene, rng: &mut ChaCha8Rng) {

@@ -2,10 +2,10 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::canvas::{centre, chance, choose, index, noise, smoothstep, uniform};
-use crate::shapes::{Lumpy, sample};
 use super::probe::Probe;
 use super::{Lesion, level};
+use crate::canvas::{centre, chance, choose, index, noise, smoothstep, uniform};
+use crate::shapes::{Lumpy, sample};
 
 /// A band of tissue.
 #[derive(Clone, Copy)]

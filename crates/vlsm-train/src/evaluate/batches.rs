@@ -55,7 +55,7 @@ impl Iterator for ImageBatches<'_> {
         while let Some(next) = self.loader.peek() {
             let starts_image = match (next, batch.examples.last()) {
                 (Ok(next), Some(last)) => {
-                    self.samples[next.sample].image != self.samples[last.sample].image
+                    self.samples[next.sample].source.id() != self.samples[last.sample].source.id()
                 }
                 _ => true,
             };

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use vlsm_data::write_atomic_bytes;
+use vlsm_image::write_atomic_bytes;
 
 use super::SampleScores;
 use crate::error::{Result, TrainError};

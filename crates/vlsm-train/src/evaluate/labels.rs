@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
-use vlsm_data::{ClassList, ClassMap, ClassPixels, Confusion, Example, Sample, write_png_gray};
+use vlsm_data::{ClassPixels, Confusion, Example, Sample};
+use vlsm_image::{ClassList, ClassMap, write_png_gray};
 use vlsm_models::SegmentationModel;
 use vlsm_models::predict::{PromptEncoder, label_images};
 
@@ -170,7 +171,7 @@ pub fn evaluate_semantic<M: SegmentationModel>(
 
 fn labels_of<'a>(example: &'a Example, samples: &[Sample]) -> Result<&'a ClassMap> {
     example.labels.as_deref().ok_or_else(|| TrainError::Run {
-        path: samples[example.sample].mask.clone(),
+        path: samples[example.sample].source.mask_id().as_ref().into(),
         message:
             "is not a mask of class ids; whole-image labels need a data set of format `classes`"
                 .into(),

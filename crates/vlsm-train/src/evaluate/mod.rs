@@ -13,7 +13,8 @@ mod prompt_sets;
 mod scores;
 
 use rayon::prelude::*;
-use vlsm_data::{Example, Mask, Sample, Scores, score, write_png_mask};
+use vlsm_data::{Example, Sample, Scores, score};
+use vlsm_image::{Mask, write_png_mask};
 use vlsm_models::SegmentationModel;
 use vlsm_models::predict::{PromptEncoder, logits, masks};
 
@@ -158,7 +159,7 @@ impl<M: SegmentationModel> Pass<'_, M> {
     /// An example's true mask, at its own size.
     fn truth<'e>(&self, example: &'e Example) -> Result<&'e Mask> {
         example.original.as_deref().ok_or_else(|| TrainError::Run {
-            path: self.samples[example.sample].mask.clone(),
+            path: self.samples[example.sample].source.mask_id().as_ref().into(),
             message: "the mask at its own size was not kept".into(),
         })
     }

@@ -16,10 +16,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
-use vlsm_data::{Dataset, Example, ImageSource, RgbImage, Sample};
+use vlsm_data::{Dataset, Example, Sample};
+use vlsm_image::RgbImage;
 use vlsm_models::weights::to_host;
 use vlsm_models::{BaseIdentity, HiddenStates, Preprocessing, SegmentationModel};
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::Xxh3;
 
 pub use store::{Usage, clear, default_folder, usage};
 
@@ -44,8 +45,8 @@ pub struct FeatureCache {
     preprocessing: Preprocessing,
     /// The files; `None` if nothing is stored.
     store: Option<Store>,
-    /// Digests of the images' bytes at the start of the run.
-    digests: HashMap<ImageSource, u128>,
+    /// Digests of the images at the start of the run, by their ids.
+    digests: HashMap<String, u128>,
     /// Whether writing has failed.
     full: AtomicBool,
 }
@@ -79,8 +80,8 @@ impl FeatureCache {
         let Some(shapes) = model.frozen_vision(preprocessing.image_size) else {
             return changing("`method.kind` trains parameters within the vision tower");
         };
-        if dataset.draws_anew() {
-            return changing("`data.root` draws new images for each epoch");
+        if dataset.resamples_each_epoch() {
+            return changing("`data.root` gives new images in each epoch");
         }
         let mut cache = Self {
             shapes,
@@ -237,25 +238,22 @@ impl FeatureCache {
         missing: Vec<(&Sample, Row<'_>)>,
     ) -> Result<()> {
         // The digest is of the very bytes that are decoded, whatever becomes of the file meanwhile.
-        let read = missing.par_iter().map(|(sample, _)| {
-            let source = sample.image_source();
-            let bytes = source.bytes()?;
-            let digest = xxh3_128(&bytes);
-            Ok((digest, source.decode(bytes)?))
-        });
-        let read: Vec<(u128, RgbImage)> = read.collect::<Result<_>>()?;
-        let images: Vec<&RgbImage> = read.iter().map(|(_, image)| image).collect();
+        let read = missing
+            .par_iter()
+            .map(|(sample, _)| Ok(sample.source.image_and_digest()?));
+        let read: Vec<(RgbImage, u128)> = read.collect::<Result<_>>()?;
+        let images: Vec<&RgbImage> = read.iter().map(|(image, _)| image).collect();
         let states = model.vision_states(self.preprocessing.tensor(&images, &model.device())?);
         let states: Vec<Vec<f32>> = states.into_iter().map(to_host).collect();
         let work = missing.into_par_iter().zip(&read).enumerate();
-        work.try_for_each(|(place, ((sample, mut row), (digest, _)))| {
+        work.try_for_each(|(place, ((sample, mut row), (_, digest)))| {
             for (values, states) in row.iter_mut().zip(&states) {
                 values.copy_from_slice(&states[place * values.len()..][..values.len()]);
                 self.dtype.round(values);
                 if self.dtype == CacheDtype::F16 && values.iter().any(|value| value.is_infinite()) {
                     return Err(TrainError::Cache(format!(
                         "features of `{}` are too large for half precision; set `cache.dtype` to \"f32\"",
-                        sample.image.display()
+                        sample.source.id()
                     )));
                 }
             }
@@ -266,7 +264,7 @@ impl FeatureCache {
 
     /// Fills a row from the image's file, if there is one.
     fn read(&self, sample: &Sample, row: &mut [&mut [f32]]) -> bool {
-        let (store, digest) = (&self.store, self.digests.get(&sample.image_source()));
+        let (store, digest) = (&self.store, self.digests.get(sample.source.id().as_ref()));
         matches!((store, digest), (Some(store), Some(digest)) if store.read(*digest, row))
     }
 
@@ -312,11 +310,13 @@ pub(crate) fn encode_images<M: SegmentationModel>(
 }
 
 /// Digests of the distinct images of samples.
-fn digests<'a>(samples: impl Iterator<Item = &'a Sample>) -> Result<HashMap<ImageSource, u128>> {
-    let sources: HashSet<ImageSource> = samples.map(Sample::image_source).collect();
-    let digests = sources.into_par_iter().map(|source| {
-        let digest = xxh3_128(&source.bytes()?);
-        Ok((source, digest))
+fn digests<'a>(samples: impl Iterator<Item = &'a Sample>) -> Result<HashMap<String, u128>> {
+    let sources: HashMap<String, &'a Sample> = samples
+        .map(|sample| (sample.source.id().into_owned(), sample))
+        .collect();
+    let digests = sources.into_par_iter().map(|(id, sample)| {
+        let digest = sample.source.image_digest()?;
+        Ok((id, digest))
     });
     digests.collect()
 }

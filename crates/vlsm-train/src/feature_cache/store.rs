@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use vlsm_data::fs::{PART_SUFFIX, replace_unsynced};
+use vlsm_image::fs::{PART_SUFFIX, replace_unsynced};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::recipe::CacheDtype;

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use vlsm_data::{Mask, RgbImage, Sample, dice};
+use vlsm_data::{Sample, dice};
+use vlsm_image::{Mask, RgbImage};
 use vlsm_models::predict::{PromptEncoder, logits, masks};
 use vlsm_models::{Preprocessing, SegmentationModel, Tokenizer};
 

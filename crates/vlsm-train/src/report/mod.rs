@@ -45,7 +45,8 @@ mod sections;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use vlsm_data::{Sample, write_atomic_bytes};
+use vlsm_data::Sample;
+use vlsm_image::write_atomic_bytes;
 
 use crate::error::Result;
 use crate::evaluate::SampleScores;

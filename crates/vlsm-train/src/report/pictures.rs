@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
-use vlsm_data::{Mask, RgbImage, fit_image, jpeg, overlay, resize_mask};
+use vlsm_image::{Mask, RgbImage, fit_image, jpeg, overlay, resize_mask};
 
 use super::prompts::mark;
 use super::sections::section;

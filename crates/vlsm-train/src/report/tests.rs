@@ -1,4 +1,7 @@
-use vlsm_data::{ClassPixels, Mask, RgbImage};
+use std::sync::Arc;
+
+use vlsm_data::{ClassPixels, FilePair};
+use vlsm_image::{Mask, RgbImage};
 
 use super::*;
 use crate::evaluate::ClassMetrics;
@@ -152,9 +155,12 @@ fn what_samples_owe_to_masks_is_gathered() {
     let sample = |oracle: Option<&str>| Sample {
         group: String::new(),
         name: "a".into(),
-        image: "a.png".into(),
-        mask: "a.png".into(),
-        target: vlsm_data::Target::Foreground,
+        source: Arc::new(FilePair {
+            image: "a.png".into(),
+            mask: "a.png".into(),
+            class_ids: false,
+        }),
+        target: vlsm_data::Target::Mask(0),
         prompts: vlsm_data::Prompts::new(),
         oracle: oracle.map(|json| serde_json::from_str(json).unwrap()),
     };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use vlsm_data::write_atomic_bytes;
+use vlsm_image::write_atomic_bytes;
 
 use crate::error::Result;
 use crate::text::columns;

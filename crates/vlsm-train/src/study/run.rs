@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::time::Duration;
 
-use vlsm_data::{Dataset, write_atomic_bytes};
+use vlsm_image::write_atomic_bytes;
 use vlsm_models::{Base, device};
 
 use super::plan::State;
@@ -90,7 +90,7 @@ impl Cell {
         let rows = if self.seed.is_some() {
             train(&self.recipe, &self.folder.path, true, observer)?.rows
         } else {
-            let dataset = Dataset::open(&self.recipe.data.config)?;
+            let dataset = vlsm_synth::open(&self.recipe.data.config)?;
             let base = &self.recipe.model.base;
             let base = Base::load(base, &device(&self.recipe.trainer.device)?)?;
             write_atomic_bytes(&self.folder.recipe(), self.recipe.to_toml()?.as_bytes())?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use vlsm_data::GenerateConfig;
-use vlsm_data::synth::{Domain, write_dataset};
+use vlsm_synth::{Domain, write_dataset};
 
 use crate::output::{print, progress_bar};
 

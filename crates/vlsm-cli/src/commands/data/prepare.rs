@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use vlsm_data::prepare::{Prepared, PublicSet, SplitBy, prepare};
 use vlsm_data::{Split, SplitConfig};
+use vlsm_prepare::{Prepared, PublicSet, SplitBy, prepare};
 
 use crate::output::{key_value_table, print, progress_bar, table};
 

@@ -118,7 +118,7 @@ impl Args {
         if let Some(text) = text {
             recipe.data.config.eval_prompt = Some(text.clone());
         }
-        let dataset = Dataset::open(&recipe.data.config)?;
+        let dataset = vlsm_synth::open(&recipe.data.config)?;
         let samples = dataset.require(self.split)?;
         let samples = &samples[..recipe
             .data

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use vlsm_data::{Dataset, Sample, write_atomic_bytes};
+use vlsm_data::{Dataset, Sample};
+use vlsm_image::write_atomic_bytes;
 use vlsm_train::{EvalConfig, Recipe, SemanticEvaluation, SemanticMetrics, evaluate_semantic};
 
 use super::Args;
@@ -17,7 +18,7 @@ use crate::output::{print, progress_bar, table, thousands};
 impl Args {
     /// Evaluates labels of whole images.
     pub(super) fn run_semantic(&self, recipe: &Recipe) -> Result<ExitCode> {
-        let dataset = Dataset::open(&recipe.data.config)?;
+        let dataset = vlsm_synth::open(&recipe.data.config)?;
         let mut classes = dataset.class_list()?;
         if let Some(background) = self.background {
             classes = classes.with_background(background)?;
