@@ -106,5 +106,5 @@ fn first_fault<T>(value: T, faults: &mut Vec<DataError>) -> Result<T> {
 }
 
 #[cfg(test)]
-#[path = "open_tests.rs"]
+#[path = "open_tests/mod.rs"]
 mod tests;

@@ -1,6 +1,6 @@
 //! A picture that shows the labels of an image, with a legend below.
 
-use font8x8::{BASIC_FONTS, LATIN_FONTS, UnicodeFonts};
+use unifont::{Glyph, get_glyph};
 
 use crate::arrays::{ClassMap, RgbImage};
 use crate::class_list::ClassList;
@@ -10,10 +10,10 @@ const TINT: u16 = 150;
 /// Colours of the legend.
 const PAPER: [u8; 3] = [245; 3];
 const INK: [u8; 3] = [30; 3];
-/// Side of a letter and of a colour's square, in pixels of the font.
-const LETTER: usize = 8;
+/// Height of a letter and side of a colour's square, in pixels of the font.
+const LETTER: usize = 16;
 /// Height of a line, and space between entries.
-const LINE: usize = 12;
+const LINE: usize = 20;
 /// The letters are enlarged where the image is wider than this, so that they stay legible when it is shown smaller.
 const FONT_WIDTH: usize = 400;
 
@@ -85,8 +85,9 @@ struct Legend {
 impl Legend {
     /// Entries from left to right in lines of `width`, or as long as the longest entry if that is longer.
     fn new(entries: &[(u8, &str)], width: usize, scale: usize) -> Self {
-        let margin = LINE * scale / 3;
-        let length = |name: &str| scale * (LINE + LETTER * name.chars().count());
+        let margin = (LINE - LETTER) * scale;
+        let length =
+            |name: &str| scale * (LINE + name.chars().map(|c| glyph(c).get_width()).sum::<usize>());
         let longest = entries.iter().map(|(_, name)| length(name)).max();
         let width = width.max(longest.map_or(0, |length| length + 2 * margin));
         let (mut x, mut y) = (margin, margin);
@@ -120,17 +121,24 @@ fn fill(picture: &mut RgbImage, (x, y): (usize, usize), side: usize, colour: [u8
     }
 }
 
-/// Writes a line of text from its upper left corner. A letter that the font lacks is a question mark.
-fn write(picture: &mut RgbImage, (x, y): (usize, usize), scale: usize, text: &str) {
-    let known = |letter| BASIC_FONTS.get(letter).or_else(|| LATIN_FONTS.get(letter));
-    for (place, letter) in text.chars().enumerate() {
-        let rows = known(letter).or_else(|| known('?')).unwrap_or_default();
-        for (row, bits) in rows.into_iter().enumerate() {
-            for column in (0..LETTER).filter(|column| bits >> column & 1 == 1) {
-                let at = (x + scale * (place * LETTER + column), y + scale * row);
-                fill(picture, at, scale, INK);
+/// The glyph of a letter, 8 or 16 pixels wide; a question mark outside Unicode's Basic Multilingual Plane.
+fn glyph(letter: char) -> &'static Glyph {
+    const BLANK: &Glyph = &Glyph::Halfwidth([0; 16]);
+    get_glyph(letter)
+        .or_else(|| get_glyph('?'))
+        .unwrap_or(BLANK)
+}
+
+/// Writes a line of text from its upper left corner, from left to right whatever the script.
+fn write(picture: &mut RgbImage, (mut x, y): (usize, usize), scale: usize, text: &str) {
+    for letter in text.chars() {
+        let glyph = glyph(letter);
+        for row in 0..LETTER {
+            for column in (0..glyph.get_width()).filter(|&column| glyph.get_pixel(column, row)) {
+                fill(picture, (x + scale * column, y + scale * row), scale, INK);
             }
         }
+        x += scale * glyph.get_width();
     }
 }
 
@@ -161,9 +169,13 @@ mod tests {
         assert_eq!(pixel(0, 0), [100; 3]);
         let tinted = class_colour(2).map(|c| ((u16::from(c) * 150 + 100 * 106) / 256) as u8);
         assert_eq!(pixel(1, 0), tinted);
-        // One entry: its square, and the stem of the `k` of "sky" in ink.
+        // One entry: its square, and the `k` of "sky" in ink.
         assert_eq!(pixel(4, 2 + 4), class_colour(2));
-        assert_eq!(pixel(4 + LINE + LETTER + 1, 2 + 4 + 1), INK);
+        let k = glyph('k');
+        for (x, y) in (0..8).flat_map(|x| (0..LETTER).map(move |y| (x, y))) {
+            let is_ink = pixel(4 + LINE + 8 + x, 2 + 4 + y) == INK;
+            assert_eq!(is_ink, k.get_pixel(x, y));
+        }
         assert!(
             !picture
                 .data
@@ -172,14 +184,24 @@ mod tests {
         );
     }
 
-    /// Image of 20 pixels, entries of 12 + 8 * 4 and 12 + 8 * 3: one a line, with margins of 4.
+    /// Image of 20 pixels, entries of 20 + 8 * 4 and 20 + 8 * 3: one a line, with margins of 4.
     #[test]
     fn a_legend_is_as_wide_as_its_longest_name() {
         let legend = Legend::new(&[(0, "road"), (1, "car")], 20, 1);
-        assert_eq!((legend.width, legend.height), (52, 28));
-        assert_eq!(legend.places, [(4, 4), (4, 16)]);
+        assert_eq!((legend.width, legend.height), (60, 44));
+        assert_eq!(legend.places, [(4, 4), (4, 24)]);
         let none = Legend::new(&[], 20, 1);
         assert_eq!((none.width, none.height), (20, 0));
+    }
+
+    #[test]
+    fn letters_of_other_scripts_are_drawn() {
+        let question = glyph('?');
+        for (letter, width) in [('ß', 8), ('ж', 8), ('ب', 8), ('車', 16), ('한', 16)] {
+            assert_eq!(glyph(letter).get_width(), width, "{letter}");
+            assert!(!std::ptr::eq(glyph(letter), question), "{letter}");
+        }
+        assert!(std::ptr::eq(glyph('\u{1f697}'), question));
     }
 
     #[test]
