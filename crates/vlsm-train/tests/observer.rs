@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use vlsm_data::{Dataset, Split};
+use vlsm_data::Split;
 use vlsm_models::DecoderConfig;
 use vlsm_train::recipe::ScheduleKind;
 use vlsm_train::{
