@@ -18,12 +18,12 @@ MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
-def picture(width, height, seed):
-    """Gradients, stripes of several widths and some noise."""
+def picture(width, height, seed, stripes=True):
+    """Gradients, some noise, and stripes: without these for JPEG, whose decoders interpolate colour differently."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     red = 255 * x / (width - 1)
     green = 127.5 + 127.5 * np.sin(x * y / 40 + seed)
-    blue = 255 * ((x // 3 + y // 5) % 2)
+    blue = 255 * ((x // 3 + y // 5) % 2) if stripes else 255 * y / (height - 1)
     noise = np.random.default_rng(seed).normal(0, 12, (height, width, 3))
     return np.clip(np.stack([red, green, blue], -1) + noise, 0, 255).astype(np.uint8)
 
@@ -33,7 +33,7 @@ def main(out):
     for number, (width, height, name, sizes) in enumerate(
         [(61, 47, "0.png", (24, 96)), (40, 56, "1.jpg", (24, 57)), (90, 33, "2.png", (24, 31))]
     ):
-        image = Image.fromarray(picture(width, height, number))
+        image = Image.fromarray(picture(width, height, number, not name.endswith("jpg")))
         image.save(out / name, **({"quality": 92} if name.endswith("jpg") else {}))
         image = Image.open(out / name).convert("RGB")
         index.append({"id": number, "file": name, "size": [width, height]})
