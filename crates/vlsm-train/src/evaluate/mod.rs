@@ -159,7 +159,11 @@ impl<M: SegmentationModel> Pass<'_, M> {
     /// An example's true mask, at its own size.
     fn truth<'e>(&self, example: &'e Example) -> Result<&'e Mask> {
         example.original.as_deref().ok_or_else(|| TrainError::Run {
-            path: self.samples[example.sample].source.mask_id().as_ref().into(),
+            path: self.samples[example.sample]
+                .source
+                .mask_id()
+                .as_ref()
+                .into(),
             message: "the mask at its own size was not kept".into(),
         })
     }
