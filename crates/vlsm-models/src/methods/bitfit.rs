@@ -13,7 +13,8 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BitFitConfig {
-    /// The towers whose biases are trained: `v` (vision), `l` (text) or `vl`. Default `"vl"`.
+    /// The towers whose biases are trained: `v` (vision), `l` (text) or `vl`. `lc` and `vlc` are errors, since the text
+    /// embedding has no bias. Default `"vl"`.
     pub towers: Towers,
     /// Whose arithmetic: `paper` is the published code's, `default` the corrected one. Default `"default"`.
     pub profile: Profile,
