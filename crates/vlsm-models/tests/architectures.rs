@@ -143,6 +143,29 @@ fn gradients_reach_exactly_the_adapters() {
     }
 }
 
+/// Recomputed activations give the same gradients, and every transformer layer recomputes them.
+#[test]
+fn recomputation_reaches_every_layer() {
+    for architecture in ARCHITECTURES {
+        let base = base(architecture);
+        let gradients = |recompute| {
+            let keys = &adapters(architecture)[0];
+            let model = moved(&base, method(keys)).with_recompute(recompute);
+            // Burn's modules do not list settings; their debug output does.
+            let layers = format!("{model:?}");
+            assert!(layers.contains(&format!("recompute: {recompute}")));
+            assert!(!layers.contains(&format!("recompute: {}", !recompute)));
+            let model = model.for_training();
+            let sum = (logits(&base, &model) * wave([2, side(&base), side(&base)], 0.11)).sum();
+            let gradients = weights::take_gradients(&model, &mut sum.backward());
+            let values = gradients.into_iter();
+            let values = values.map(|(name, gradient)| (name, gradient.to_file().data));
+            values.collect::<Vec<_>>()
+        };
+        assert_eq!(gradients(true), gradients(false), "{architecture}");
+    }
+}
+
 /// Exactly the states of towers that a method leaves alone stay as they are when everything that it trains moves.
 #[test]
 fn frozen_towers_do_not_see_what_is_trained() {
