@@ -215,6 +215,12 @@ pub trait SegmentationModel: Module {
         tracked(self, false)
     }
 
+    /// The same model with changes of weight matrices (LoRA) added to the matrices, so that passes need not add them. It
+    /// gives the same results to the bit, but its parameters must not be replaced or trained after this.
+    fn merged(self) -> Self {
+        self
+    }
+
     /// Replaces the trained parameters by those of an adapter file.
     ///
     /// # Errors

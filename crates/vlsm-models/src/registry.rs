@@ -345,6 +345,10 @@ impl SegmentationModel for Model {
         dispatch!(Model (model) = self, Spec, wrap: Model => wrap(model.begin_step(seed)))
     }
 
+    fn merged(self) -> Self {
+        dispatch!(Model (model) = self, Spec, wrap: Model => wrap(model.merged()))
+    }
+
     fn end_step(self) -> Self {
         dispatch!(Model (model) = self, Spec, wrap: Model => wrap(model.end_step()))
     }

@@ -3,11 +3,13 @@
 use std::sync::LazyLock;
 
 use vlsm_image::{ClassList, RgbImage};
-use vlsm_models::predict::{Adapter, Engine, EngineConfig, EngineStats, Prediction, Request};
-use vlsm_models::weights::export;
+use vlsm_models::predict::{
+    Adapter, Engine, EngineConfig, EngineStats, Prediction, PromptEncoder, Request,
+};
+use vlsm_models::weights::{export, to_host};
 use vlsm_models::{
-    AdapterFile, Base, DenseConfig, MethodConfig, Model, Profile, SegmentationModel, ShallowConfig,
-    Towers, device,
+    AdapterFile, AdapterInit, Base, DenseConfig, LoraConfig, MethodConfig, Model, Profile,
+    Projection, SegmentationModel, ShallowConfig, Towers, device,
 };
 
 const PROMPTS: [&str; 3] = ["a red disc", "", "the large blue square at the left"];
@@ -349,4 +351,38 @@ fn labels_are_the_likeliest_classes() {
         (picture.width, picture.height)
     );
     assert!(labels.data.iter().all(|label| *label < 2));
+}
+
+/// LoRA's changes are added to the matrices once, with the same result as in every pass.
+#[test]
+fn lora_is_merged_when_it_is_added() {
+    let engine = engine(EngineConfig::default());
+    let lora = LoraConfig {
+        init: Some(AdapterInit::Random),
+        projections: vec![Projection::Query, Projection::Output, Projection::Fc2],
+        ..LoraConfig::default()
+    };
+    let file = file(engine.base(), lora, 4);
+    let plain = Model::with_adapter(engine.base(), file.clone()).unwrap();
+    let plain = plain.for_inference();
+    let adapter = engine.add(file).unwrap();
+    assert!(!adapter.shares_vision());
+    assert_eq!(
+        adapter.model().trained_parameters(),
+        plain.trained_parameters()
+    );
+    let base = engine.base();
+    let picture = image(5);
+    let logits = |model: &Model| {
+        let pixels = base.preprocessing.tensor(&[&picture], &model.device());
+        let features = model.encode_image(pixels.unwrap()).unwrap();
+        let encoder = PromptEncoder::frozen(&base.tokenizer).unwrap();
+        let text = encoder.encode(model, &PROMPTS[..1]).unwrap();
+        to_host(model.decode(&features, text).unwrap())
+    };
+    let matrix = "clipseg.clip.vision_model.encoder.layers.0.self_attn.q_proj.weight";
+    let weight = |model: &Model| export(model, |name| name == matrix)[matrix].data.clone();
+    assert!(weight(adapter.model()) != weight(&plain));
+    assert_eq!(logits(adapter.model()), logits(&plain));
+    assert!(logits(&plain) != logits(engine.zero_shot().model()));
 }

@@ -7,7 +7,7 @@ use super::{ClipSeg, part, random_decoder};
 use crate::clip::{TextStates, TokenBatch, adapted_embedding, embedding_states};
 use crate::contract::{HiddenStates, SegmentationModel, expect_states};
 use crate::error::{ModelError, Result};
-use crate::methods::{Adaptation, Adapters, MethodConfig, extra_tokens};
+use crate::methods::{Adaptation, Adapters, MethodConfig, extra_tokens, merged};
 use crate::preprocess::check_image_size;
 use crate::weights;
 
@@ -138,6 +138,16 @@ impl SegmentationModel for ClipSegModel {
         let config = &self.clipseg.config;
         check_image_size(image_size, config.vision_config.patch_size)?;
         Ok(config.output_size(image_size))
+    }
+
+    fn merged(self) -> Self {
+        let shape = self.clipseg.config.shape(self.method.profile());
+        let (clipseg, adapters) = merged(self.clipseg, &shape, self.adapters);
+        Self {
+            clipseg,
+            adapters,
+            ..self
+        }
     }
 
     fn trains(&self, name: &str) -> bool {

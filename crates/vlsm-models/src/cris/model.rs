@@ -11,7 +11,7 @@ use super::{
 use crate::clip::{TokenBatch, adapted_embedding, embedding_states};
 use crate::contract::{HiddenStates, SegmentationModel, expect_states};
 use crate::error::{ModelError, Result};
-use crate::methods::{Adaptation, Adapters, MethodConfig, Statistics};
+use crate::methods::{Adaptation, Adapters, MethodConfig, Statistics, merged};
 
 /// A CRIS with the adapters of a method. Names of the base's parameters start with `cris.`.
 ///
@@ -157,6 +157,16 @@ impl SegmentationModel for CrisModel {
 
     fn output_size(&self, image_size: usize) -> Result<usize> {
         self.cris.config().output_size(image_size)
+    }
+
+    fn merged(self) -> Self {
+        let shape = self.cris.config().shape();
+        let (cris, adapters) = merged(self.cris, &shape, self.adapters);
+        Self {
+            cris,
+            adapters,
+            ..self
+        }
     }
 
     fn trains(&self, name: &str) -> bool {

@@ -167,6 +167,7 @@ impl LoraConfig {
             cond_adapter: AdapterBlock::conditional(&self.placement(), base, config, device),
             layers: sites::layers(&vision),
             text_layers: sites::layers(&text),
+            merged: false,
             train_decoder: self.train_decoder,
         };
         let is_last = |layer: &str| layer.ends_with(".b") || layer.ends_with(".fc2");
@@ -256,6 +257,13 @@ impl LowRank {
         }
     }
 
+    /// Inputs and outputs of the matrix.
+    pub(super) fn shape(&self) -> [usize; 2] {
+        let [inputs, _] = self.a.weight.dims();
+        let [_, outputs] = self.b.weight.dims();
+        [inputs, outputs]
+    }
+
     /// A matrix `[input, output]` with the change.
     ///
     /// The changed matrix replaces the frozen one in all that follows: its products cost what they did, and the
@@ -302,6 +310,20 @@ impl LoraLayer {
             fc2: change(Projection::Fc2, hidden, width),
         }
     }
+
+    /// The changes, each with its matrix's name in a layer.
+    pub(super) fn changes(&self) -> impl Iterator<Item = (&'static str, &LowRank)> {
+        let all = [
+            (Projection::Query, &self.q_proj),
+            (Projection::Key, &self.k_proj),
+            (Projection::Value, &self.v_proj),
+            (Projection::Output, &self.out_proj),
+            (Projection::Fc1, &self.fc1),
+            (Projection::Fc2, &self.fc2),
+        ];
+        let changes = all.into_iter();
+        changes.filter_map(|(matrix, change)| Some((matrix.path(), change.as_ref()?)))
+    }
 }
 
 /// Changes in the towers' layers, and a block on the projected text embedding.
@@ -316,6 +338,19 @@ pub struct LoraAdapters {
     text_layers: Vec<usize>,
     #[module(skip)]
     train_decoder: bool,
+    /// Whether the changes are in the towers' matrices already.
+    #[module(skip)]
+    merged: bool,
+}
+
+impl LoraAdapters {
+    /// The same adapters once their changes have been added to the towers' matrices.
+    pub(super) fn without_changes(self) -> Self {
+        Self {
+            merged: true,
+            ..self
+        }
+    }
 }
 
 impl Adaptation for LoraAdapters {
@@ -337,6 +372,7 @@ impl Adaptation for LoraAdapters {
             Tower::Text => (&self.text_layers, &self.l_lora),
         };
         let index = layers.iter().position(|own| *own == layer);
+        let index = index.filter(|_| !self.merged);
         LayerAdapters {
             lora: index.and_then(|index| changes.get(index)),
             ..LayerAdapters::default()

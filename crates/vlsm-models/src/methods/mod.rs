@@ -13,6 +13,7 @@ mod full;
 mod init;
 mod keys;
 mod lora;
+mod merge;
 mod shallow;
 mod shape;
 mod sites;
@@ -38,6 +39,7 @@ pub use init::AdapterInit;
 pub use keys::KeyError;
 pub(crate) use lora::changed;
 pub use lora::{LoraAdapters, LoraConfig, LoraLayer, LowRank, Projection};
+pub(crate) use merge::merged;
 pub use shallow::{ShallowAdapters, ShallowConfig};
 pub use shape::{BaseShape, TowerShape};
 pub use sites::{AdapterSites, Bottleneck, Towers};
@@ -325,6 +327,16 @@ macro_rules! methods {
             }
         }
     };
+}
+
+impl Adapters {
+    /// The same adapters once their changes of weight matrices have been added to the matrices.
+    fn without_changes(self) -> Self {
+        match self {
+            Self::Lora(lora) => Self::Lora(lora.without_changes()),
+            other => other,
+        }
+    }
 }
 
 methods! {

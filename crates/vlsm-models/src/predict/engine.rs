@@ -156,7 +156,9 @@ impl Engine {
         let side = file
             .image_size
             .unwrap_or(self.base.preprocessing.image_size);
-        let model = Model::with_adapter(&self.base, file)?.for_inference();
+        let model = Model::with_adapter(&self.base, file)?
+            .for_inference()
+            .merged();
         model.output_size(side)?;
         Ok(Adapter::new(model, self.identity.clone(), side))
     }

@@ -7,7 +7,7 @@ use super::{San, SanFeatures, part};
 use crate::clip::{TokenBatch, adapted_embedding, embedding_states};
 use crate::contract::{HiddenStates, SegmentationModel, expect_states};
 use crate::error::{ModelError, Result};
-use crate::methods::{Adaptation, Adapters, MethodConfig, Profile, extra_tokens};
+use crate::methods::{Adaptation, Adapters, MethodConfig, Profile, extra_tokens, merged};
 
 /// A SAN with the adapters of a method. Names of the base's parameters start with `san.`.
 #[derive(Module, Debug)]
@@ -120,6 +120,16 @@ impl SegmentationModel for SanModel {
     fn output_size(&self, image_size: usize) -> Result<usize> {
         self.san.config().check_image_size(image_size)?;
         Ok(image_size)
+    }
+
+    fn merged(self) -> Self {
+        let shape = self.san.config().shape(self.method.profile());
+        let (san, adapters) = merged(self.san, &shape, self.adapters);
+        Self {
+            san,
+            adapters,
+            ..self
+        }
     }
 
     /// In profile `paper` the parameters of the attention biases count as trained, as in the published code, but have no
