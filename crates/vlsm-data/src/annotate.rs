@@ -52,7 +52,7 @@ impl Annotation {
 ///
 /// # Errors
 /// A sample that is not of files, an image or mask that cannot be read, or a pair of two sizes ([`DataError::SizeMismatch`]). [`DataError::Layout`] if a
-/// file lies outside the folders in which annotations are looked up, or has a name that JSON cannot hold.
+/// file is outside the folders in which annotations are looked up, or has a name that JSON cannot hold.
 pub fn annotate(
     config: &DataConfig,
     split: Split,
@@ -84,11 +84,11 @@ pub fn annotate(
 }
 
 /// Writes the annotation file of a split (`anns/train.json`, say): a list of objects with `img_name`, `mask_name`,
-/// `prompts` (p0 to p6), `bbox` (`null` where there is nothing) and `oracle`, which tells for each prompt what is read
+/// `prompts` (p0 to p6), `bbox` (`null` where there is nothing) and `oracle`, which says for each prompt what is read
 /// from the ground truth ([`Description::oracle`]). One object a line.
 ///
 /// # Errors
-/// [`vlsm_image::ImageError::Write`]; what stood under `path` is then still there.
+/// [`vlsm_image::ImageError::Write`]; the previous file at `path` is then unchanged.
 pub fn write_annotations(path: &Path, annotations: &[Annotation]) -> Result<()> {
     write_atomic(path, |file| {
         let mut file = BufWriter::new(file);
@@ -114,7 +114,7 @@ fn name_below(folder: &Path, file: &Path) -> Result<String> {
     let below = file.strip_prefix(folder).map_err(|_| {
         layout(
             "file",
-            "lies outside the folder in which annotations look for it (`images/` and `masks/` at the root come before \
+            "is outside the folder in which annotations look for it (`images/` and `masks/` at the root come before \
              those of the splits)",
             "keep one of the two, or set `data.images` and `data.masks`",
         )

@@ -220,7 +220,7 @@ impl DataConfig {
         self.root.to_str()?.strip_prefix("builtin:")
     }
 
-    /// A path of the recipe: under `root` if it is there, else as it stands.
+    /// A path of the recipe: under `root` if it exists there, else unchanged.
     pub(crate) fn resolve(&self, path: &std::path::Path) -> PathBuf {
         let under = self.root.join(path);
         if under.exists() {
@@ -242,7 +242,7 @@ impl DataConfig {
         if !self.pool.is_empty() && !self.root.as_os_str().is_empty() {
             return config(
                 "data.pool",
-                "is set beside `data.root`; give one of them".to_string(),
+                "is set along with `data.root`; give one of them".to_string(),
             );
         }
         if self.roots().iter().any(|root| root.as_os_str().is_empty()) {

@@ -1,7 +1,8 @@
 //! Exact Euclidean distance transform in time linear in the pixels.
 //!
 //! Meijster, Roerdink and Hesselink, "A general algorithm for computing distance transforms in linear time" (2000): the
-//! lower envelope of parabolas, as Felzenszwalb and Huttenlocher (2012) have it, in whole numbers throughout.
+//! lower envelope of parabolas, as Felzenszwalb and Huttenlocher (2012) have it, in whole numbers throughout. Own code: HD95
+//! must equal MONAI's, and `imageproc` brings nalgebra and a second rand.
 
 /// For each pixel of `[height, width]` the squared distance to the nearest pixel where `site` is true, or `u32::MAX`
 /// everywhere if there is none.
@@ -44,7 +45,7 @@ fn column_distances(site: &[bool], width: usize, height: usize) -> Vec<i64> {
     down
 }
 
-/// Further than any pixel is, yet its square fits 64 bits with room to spare.
+/// Further than any pixel is, yet its square fits 64 bits.
 const FAR: i64 = 1 << 30;
 
 /// The parabolas that are lowest somewhere in the row: `apex[k]` is lowest from `from[k]` up to `from[k + 1]`.
@@ -63,7 +64,7 @@ impl Envelope {
 
     fn row(&mut self, down: &[i64], out: &mut [u32]) {
         let height_at = |x: i64, apex: i64| (x - apex).pow(2) + down[apex as usize].pow(2);
-        // The last place at which the parabola of `left` is not above that of `right` (Meijster's `Sep`).
+        // The last position at which the parabola of `left` is not above that of `right` (Meijster's `Sep`).
         let last_of = |left: i64, right: i64| {
             let rise = down[right as usize].pow(2) - down[left as usize].pow(2);
             (right * right - left * left + rise).div_euclid(2 * (right - left))

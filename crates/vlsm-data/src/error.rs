@@ -115,7 +115,7 @@ pub enum DataError {
         path: PathBuf,
         /// Line, from 1.
         line: usize,
-        /// What stands there.
+        /// The content of the line.
         entry: String,
         /// Why it cannot be used.
         reason: String,

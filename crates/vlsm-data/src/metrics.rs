@@ -135,7 +135,7 @@ impl Pair {
             [None, None] => return 0.0,
             _ => return (self.width as f64).hypot(self.height as f64),
         };
-        // All edge pixels lie in the box around both masks, and what is outside of it is background: nothing changes.
+        // All edge pixels are in the box around both masks, and what is outside of it is background: nothing changes.
         let (width, height) = bounds.size();
         let [pred, truth] = [&self.pred, &self.truth]
             .map(|mask| edges(&bounds.crop(mask, self.width), width, height));
@@ -152,7 +152,7 @@ impl Pair {
     }
 }
 
-/// A box of pixels, `end` behind the last.
+/// A box of pixels, `end` is exclusive.
 #[derive(Clone, Copy)]
 struct Bounds {
     x: (usize, usize),

@@ -14,7 +14,7 @@ pub(crate) const NO_PROMPTS_FIX: &str = "set `data.prompt` to one text for all s
                                           the annotations or in `data.prompts`";
 
 /// The named prompts of a sample (`p0`, `p1`, ...), in the order of the file; a name stands for one text or for several
-/// of equal standing.
+/// of equal rank.
 ///
 /// In JSON an object: `{"p0": "", "p1": "polyp", "p7": ["polyp which is a small lump", "polyp which ..."]}`. An empty
 /// list, and `null`, count as no prompt of that name.
@@ -27,7 +27,7 @@ impl Prompts {
         Self::default()
     }
 
-    /// The prompts of a sample that has nothing but texts of equal standing: `p0` is empty, `p1` holds `texts`.
+    /// The prompts of a sample that has nothing but texts of equal rank: `p0` is empty, `p1` holds `texts`.
     pub fn from_texts(texts: Vec<String>) -> Self {
         Self(vec![
             ("p0".to_string(), vec![String::new()]),
@@ -145,7 +145,7 @@ impl Texts {
 pub enum PromptChoice {
     /// The prompt of this name; if it is a list, one of the list.
     Named(String),
-    /// One of all names but the first (`p0`, which is the empty prompt), and of a list one of the list, anew each time.
+    /// One of all names but the first (`p0`, which is the empty prompt), and of a list one of the list, drawn each time.
     #[default]
     Random,
     /// This text, whatever prompts the sample has.

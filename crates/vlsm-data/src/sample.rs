@@ -31,7 +31,7 @@ pub struct Sample {
     pub source: Arc<dyn Source>,
     /// Which part of the masks the sample is about.
     pub target: Target,
-    /// Scores are reported separately for each group, besides the prompt: a class, or a kind of prompt. May be empty.
+    /// Scores are reported separately for each group and prompt: a class, or a kind of prompt. May be empty.
     pub group: String,
     /// The prompts, by name.
     pub prompts: Prompts,

@@ -54,7 +54,7 @@ impl ClassList {
         Self::new(file.texts(), file.ignore)
     }
 
-    /// A class for each prompt, by its place.
+    /// A class for each prompt; its id is the index of the prompt.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -162,7 +162,7 @@ impl ClassList {
         targets.sort_by_key(|(_, name)| *name);
         match targets.windows(2).find(|pair| pair[0].1 == pair[1].1) {
             Some(pair) => fault(format!(
-                "ids {} and {} are both named `{}`, so that no prompt tells them apart; give one of them another name",
+                "ids {} and {} are both named `{}`, so that no prompt distinguishes them; give one of them another name",
                 pair[0].0, pair[1].0, pair[0].1
             )),
             None => Ok(()),

@@ -252,7 +252,7 @@ fn class_maps() {
 }
 
 #[test]
-fn what_is_not_class_ids_is_an_error_with_a_mend() {
+fn what_is_not_class_ids_is_an_error_with_a_fix() {
     let colour: DynamicImage = ImageBuffer::<Rgb<u8>, _>::from_raw(1, 1, vec![1, 2, 3])
         .unwrap()
         .into();

@@ -1,11 +1,13 @@
 //! A picture that shows the labels of an image, with a legend below.
+//!
+//! The legend is written in GNU Unifont (SIL Open Font License 1.1), which has the scripts of Unicode's basic plane.
 
 use unifont::{Glyph, get_glyph};
 
 use crate::arrays::{ClassMap, RgbImage};
 use crate::class_list::ClassList;
 
-/// How much of a class's colour lies over the image, in 256ths.
+/// Opacity of a class's colour over the image, in 256ths.
 const TINT: u16 = 150;
 /// Colours of the legend.
 const PAPER: [u8; 3] = [245; 3];
@@ -29,7 +31,7 @@ pub fn class_colour(id: u8) -> [u8; 3] {
     })
 }
 
-/// The image tinted by its labels, and below it the names of the classes that it shows, each beside its colour. Pixels of no
+/// The image tinted by its labels, and below it the names of the classes that it shows, each next to its colour. Pixels of no
 /// class stay as they are. The picture is wider than the image where the legend needs it.
 ///
 /// Labels of another size than the image are shown on the part that both have.

@@ -1,15 +1,15 @@
-//! A picture that shows where a mask lies.
+//! A picture that shows where a mask is.
 
 use crate::arrays::{Mask, RgbImage};
 
 /// What the mask is painted in: a green that tissue, streets and skin seldom have.
 const COLOUR: [u8; 3] = [64, 255, 96];
-/// How much of the colour lies over the image inside the mask, in 256ths.
+/// Opacity of the colour over the image inside the mask, in 256ths.
 const TINT: u16 = 90;
 /// The outline is as wide as the image's shorter side over this, and at least a pixel.
 const OUTLINE: usize = 240;
 
-/// The image with the mask tinted and outlined. The outline lies inside the mask, so that it hides
+/// The image with the mask tinted and outlined. The outline is inside the mask, so that it hides
 /// nothing of its surroundings.
 ///
 /// A mask of another size than the image is shown on the part that both have.

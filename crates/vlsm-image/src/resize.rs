@@ -117,7 +117,7 @@ pub fn normalize(image: &RgbImage, mean: [f32; 3], std: [f32; 3], out: &mut [f32
     }
 }
 
-/// The two source pixels that output pixel `i` lies between, and the weight of the second.
+/// The two source pixels that output pixel `i` is between, and the weight of the second.
 fn between(i: usize, size: usize, new_size: usize) -> (usize, usize, f32) {
     let centre = ((i as f32 + 0.5) * (size as f32 / new_size as f32) - 0.5).max(0.0);
     let first = (centre as usize).min(size - 1);

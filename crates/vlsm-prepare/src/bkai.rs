@@ -38,7 +38,7 @@ pub(super) const CLASSES: PublicSet = PublicSet {
     ..SET
 };
 
-/// Where images and masks lie.
+/// The folders of images and masks.
 const FOLDERS: [[&str; 2]; 2] = [["train/train", "train_gt/train_gt"], ["train", "train_gt"]];
 
 fn plan(download: &Download<'_>, seed: u64, case: fn(Paired) -> Case<Vec<Target>>) -> Result<Plan> {

@@ -7,7 +7,7 @@
 //!
 //! The published splits (`data/busi/anns`) have 624, 78 and 78 images, 80 / 10 / 10 % of each of the three folders; so
 //! has the shuffle here. Prompts say `tumor` and never benign or malignant, which is the diagnosis; the folder's name is
-//! each sample's group, by which scores are told apart.
+//! each sample's group, by which scores are reported.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub(super) const SET: PublicSet = PublicSet {
 /// The folders.
 const GROUPS: [&str; 3] = ["benign", "malignant", "normal"];
 
-/// What the name of a mask has behind that of its image.
+/// What the name of a mask has after that of its image.
 const SUFFIX: &str = "_mask";
 
 fn plan(download: &Download<'_>, seed: u64) -> Result<Plan> {

@@ -13,7 +13,7 @@
 //! original SegNet training methodology". `camvid-31` has all 31 classes but void, and needs colours. Colours that no
 //! class has (some pixels of `Seq05VD_f02610_L.png`) are left out, as void is.
 //!
-//! Splits are those of the folders; without folders they are SegNet's 367, 101 and 233 images, which are told by the
+//! Splits are those of the folders; without folders they are SegNet's 367, 101 and 233 images, which are recognised by the
 //! number of the drive and of the frame.
 
 use std::path::{Path, PathBuf};
@@ -147,7 +147,7 @@ fn ungrouped(download: &Download<'_>, _: u64) -> Result<Plan> {
     coloured(download, &base, layout, false)
 }
 
-/// The plan for coloured masks that lie as the layout of a number has it, from [`WITH_COLOURS`] on.
+/// The plan for coloured masks in the layout of a number, from [`WITH_COLOURS`] on.
 fn coloured(download: &Download<'_>, base: &Path, layout: usize, group: bool) -> Result<Plan> {
     let (rule, pairs) = match layout {
         0 => (
@@ -167,7 +167,7 @@ fn coloured(download: &Download<'_>, base: &Path, layout: usize, group: bool) ->
     }))
 }
 
-/// The plan for the pairs of the splits. The id behind the last class is that of what is left out.
+/// The plan for the pairs of the splits. The id after the last class is that of what is left out.
 fn plan(
     rule: &str,
     pairs: [Vec<Paired>; 3],
@@ -211,7 +211,7 @@ fn in_folders(
     ])
 }
 
-/// Pairs that lie in one folder, split as in SegNet's lists.
+/// Pairs in one folder, split as in SegNet's lists.
 fn by_number(download: &Download<'_>, base: &Path, folders: [&str; 2]) -> Result<[Vec<Paired>; 3]> {
     let [images, masks] = folders.map(|folder| base.join(folder));
     let mut splits = [Vec::new(), Vec::new(), Vec::new()];

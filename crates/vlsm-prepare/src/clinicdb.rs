@@ -1,7 +1,7 @@
 //! CVC-ClinicDB: 612 frames of 31 colonoscopy sequences, each with a polyp (Bernal et al., CMIG 2015).
 //!
 //! Layout: the Kaggle copy <https://www.kaggle.com/datasets/balraj98/cvcclinicdb>, which the published set names as its
-//! source (`naamiinepal/medvlsm`, `DATASETS.MD`), with PNGs beside the TIFFs of the original; or the original from
+//! source (`naamiinepal/medvlsm`, `DATASETS.MD`), with PNGs next to the TIFFs of the original; or the original from
 //! <https://polyp.grand-challenge.org/CVCClinicDB/>. Neither has splits; the published ones have 490, 61 and 61 images,
 //! and so frames of one sequence in several splits, which the shuffle here has too.
 
@@ -20,7 +20,7 @@ pub(super) const SET: PublicSet = PublicSet {
     plan,
 };
 
-/// Where images and masks lie.
+/// The folders of images and masks.
 const FOLDERS: [[&str; 2]; 3] = [
     ["PNG/Original", "PNG/Ground Truth"],
     ["Original", "Ground Truth"],

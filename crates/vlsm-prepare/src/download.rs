@@ -172,7 +172,7 @@ impl<'a> Download<'a> {
         Ok(folders)
     }
 
-    /// Fails if files are at fault: `what` tells how ("images have no mask"), `of` how many there are of their kind.
+    /// Fails if files are at fault: `what` says how ("images have no mask"), `of` is the number of all such files.
     ///
     /// # Errors
     /// Names the first few.

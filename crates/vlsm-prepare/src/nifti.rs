@@ -34,7 +34,7 @@ pub(crate) fn read_nifti(path: &Path) -> Result<ClassMap> {
     if bytes.len() < NIFTI_HEADER || !matches!(&bytes[344..347], b"n+1") {
         return Err(fault("it is no NIfTI-1 image in a single file"));
     }
-    // The header's length tells the order of bytes (nifti1.h).
+    // The header's length gives the byte order (nifti1.h).
     let big_endian = match bytes[..4] {
         [0x5c, 1, 0, 0] => false,
         [0, 0, 1, 0x5c] => true,

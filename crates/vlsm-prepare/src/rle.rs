@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_text_is_told() {
+    fn broken_text_is_reported() {
         for (counts, reason) in [
             ("PVWX", "middle of a number"),
             ("PVWX6", "longer than 3x2"),

@@ -85,7 +85,7 @@ fn nifti_of_other_numbers_and_orders() {
 }
 
 #[test]
-fn what_is_no_single_image_is_told() {
+fn what_is_no_single_image_is_reported() {
     let edited = |at: usize, value: u8| {
         let mut bytes = written_by_nibabel();
         bytes[at] = value;

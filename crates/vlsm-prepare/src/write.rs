@@ -1,4 +1,4 @@
-//! Writing a plan: into a folder beside the final one, which takes its name when all is there.
+//! Writing a plan: into a folder next to the final one, which is renamed when it is complete.
 
 use std::fs;
 use std::io;
@@ -133,7 +133,7 @@ fn write_into(plan: Plan, root: &Path, tell: &(dyn Fn(usize, usize) + Sync)) -> 
 }
 
 impl Progress<'_> {
-    /// What `write` gives for each case, on all cores. Of several faults it is always the first in order that is told.
+    /// What `write` gives for each case, on all cores. Of several faults the first in order is returned.
     fn over<M: Sync + Send, T: Send>(
         &self,
         cases: &[Case<M>],

@@ -8,7 +8,7 @@ use vlsm_image::{Mask, RgbImage};
 /// One thing to segment in a drawing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Referent {
-    /// What scores are told apart by: a scene's kind of prompt, a phantom's class.
+    /// Scores are reported by this: a scene's kind of prompt, a phantom's class.
     pub group: String,
     /// The words for it.
     pub prompts: Prompts,

@@ -62,7 +62,7 @@ impl Lumpy {
         }
     }
 
-    /// How far out a point lies: 0 at the centre, 1 on the outline.
+    /// How far out a point is: 0 at the centre, 1 on the outline.
     pub(super) fn reach(&self, x: f32, y: f32) -> f32 {
         let (dx, dy) = (x - self.centre[0], y - self.centre[1]);
         let u = (dx * self.axis[0] + dy * self.axis[1]) / self.radii[0];
@@ -86,20 +86,20 @@ impl Lumpy {
         (self.reach(x, y) - 1.0) * self.radii[0].min(self.radii[1])
     }
 
-    /// Whether a point can lie inside or within `margin` of the outline.
+    /// Whether a point can be inside or within `margin` of the outline.
     pub(super) fn near(&self, x: f32, y: f32, margin: f32) -> bool {
         let far = self.extent() + margin;
         (x - self.centre[0]).abs() < far && (y - self.centre[1]).abs() < far
     }
 
-    /// The larger half axis, with room for the harmonics.
+    /// The larger half axis, with a margin for the harmonics.
     pub(super) fn extent(&self) -> f32 {
         1.3 * self.radii[0].max(self.radii[1])
     }
 }
 
 /// Mean over the `2 radius + 1` neighbours of each value of a line; the part of the radius behind the point weighs the
-/// outermost ones. Beyond its ends a line goes on with its last value.
+/// outermost ones. Beyond its ends a line keeps its last value.
 pub(super) fn blur_line(line: &mut [f32], radius: f32, padded: &mut Vec<f32>) {
     let (Some(&first), Some(&last)) = (line.first(), line.last()) else {
         return;

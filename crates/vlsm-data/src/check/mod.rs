@@ -27,7 +27,7 @@ pub fn check(config: &DataConfig) -> CheckReport {
     }
     let mut faults = Vec::new();
     let listing = formats::list(config, &mut faults);
-    let told_of_prompts = faults
+    let prompts_reported = faults
         .iter()
         .any(|fault| matches!(fault, DataError::NoPrompts { .. }));
     faults.into_iter().for_each(|fault| findings.fault(fault));
@@ -35,7 +35,7 @@ pub fn check(config: &DataConfig) -> CheckReport {
     if !listed_nothing {
         empty_splits(config, &listing, &mut findings);
     }
-    if !told_of_prompts {
+    if !prompts_reported {
         missing_prompts(config, &listing, &mut findings);
     }
     let images = read_all(&listing, |pair| &pair.image, ImageFacts::read);
@@ -45,11 +45,11 @@ pub fn check(config: &DataConfig) -> CheckReport {
         |path| MaskFacts::read(path, listing.format),
     );
     let mut counts = [SplitCounts::default(); 3];
-    let mut told = HashSet::new();
+    let mut reported = HashSet::new();
     for (pairs, counts) in listing.splits.iter().zip(&mut counts) {
         for pair in pairs {
             counts.pairs += 1;
-            counts.samples += check_pair(pair, &images, &masks, &listing, &mut told, &mut findings);
+            counts.samples += check_pair(pair, &images, &masks, &listing, &mut reported, &mut findings);
         }
     }
     duplicates(&listing, &mut findings);
@@ -65,18 +65,18 @@ pub fn check(config: &DataConfig) -> CheckReport {
     }
 }
 
-/// Tells what is wrong with a pair's files, each once, and gives the number of its samples.
+/// Reports what is wrong with a pair's files, each once, and gives the number of its samples.
 fn check_pair<'a>(
     pair: &'a Pair,
     images: &Facts<'a, ImageFacts>,
     masks: &Facts<'a, MaskFacts>,
     listing: &Listing,
-    told: &mut HashSet<&'a Path>,
+    reported: &mut HashSet<&'a Path>,
     findings: &mut Findings,
 ) -> usize {
     let image = &images[pair.image.as_path()];
     let mask = &masks[pair.mask.as_path()];
-    if let (Err(fault), true) = (image, told.insert(&pair.image)) {
+    if let (Err(fault), true) = (image, reported.insert(&pair.image)) {
         findings.fault(fault.clone());
     }
     if let (Ok(image), Ok(mask)) = (image, mask)
@@ -89,7 +89,7 @@ fn check_pair<'a>(
             mask_size: mask.size,
         });
     }
-    let first = told.insert(&pair.mask);
+    let first = reported.insert(&pair.mask);
     match (mask, &listing.classes) {
         (Err(fault), _) => {
             if first {

@@ -7,7 +7,7 @@ fn kinds(report: &CheckReport, kind: FindingKind) -> Vec<&Finding> {
     report.findings.iter().filter(|f| f.kind == kind).collect()
 }
 
-/// An image or mask of 4x3 pixels; `level` tells images apart.
+/// An image or mask of 4x3 pixels; `level` distinguishes images.
 fn picture(path: &Path, level: u8) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     write_png_gray(path, 4, 3, &[level; 12]).unwrap();

@@ -1,5 +1,5 @@
 //! The published format: `anns/{train,val,test}.json`, each a list of objects with `img_name`, `mask_name` and
-//! `prompts`, beside the image and mask folders. Of our own are `group`, which tells scores apart, and `oracle`, which
+//! `prompts`, next to the image and mask folders. vlsm adds `group`, by which scores are reported, and `oracle`, which
 //! says what of each prompt was read from the mask. Other fields are not looked at.
 //!
 //! Where the root has no image folder but `train/`, `val/` or `test/` have, as in [`folder`](super::folder), the files of

@@ -15,7 +15,7 @@ use crate::error::{DataError, Result};
 use crate::prompt::{Prompts, Texts};
 use crate::split::Split;
 
-/// What a mask's stem may carry behind the image's stem, in any case of letters.
+/// What a mask's stem may have after the image's stem, in upper or lower case.
 const MASK_SUFFIXES: [&str; 4] = ["_mask", "_segmentation", "_seg", "_gt"];
 
 /// The pairs of the three splits; with `prompted`, and their prompts where there is a JSON of prompts.
@@ -47,7 +47,7 @@ pub(crate) fn list(
     splits
 }
 
-/// Whether images lie in `ROOT/train`, `ROOT/val` or `ROOT/test`, so that the splits are given.
+/// Whether images are in `ROOT/train`, `ROOT/val` or `ROOT/test`, so that the splits are given.
 pub(crate) fn has_split_folders(config: &DataConfig) -> bool {
     Split::ALL
         .into_iter()

@@ -45,7 +45,7 @@ pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> Listing 
     let format = config.resolve_format();
     let nothing = || [Vec::new(), Vec::new(), Vec::new()];
     if config.root.as_os_str().is_empty() {
-        // Told by `DataConfig::validate`.
+        // Reported by `DataConfig::validate`.
         return Listing {
             format,
             splits: nothing(),

@@ -9,7 +9,7 @@ const NEUTRAL: f64 = 0.035;
 /// The name of the colour of an object's pixels: of their median in each channel, which highlights and a rim that
 /// belongs to the background do not move. The median of a channel is the same in linear light.
 ///
-/// `None` if no pixel of the components lies in the image.
+/// `None` if no pixel of the components is in the image.
 pub(super) fn colour<'a>(
     image: &RgbImage,
     components: impl Iterator<Item = &'a Component>,
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn highlights_and_pixels_beside_the_mask_do_not_count() {
+    fn highlights_and_pixels_outside_the_mask_do_not_count() {
         let mask = Mask::new(5, 1, vec![0, 1, 1, 1, 0]).unwrap();
         let blue = [10, 20, 200];
         let pixels = [[255, 0, 0], blue, blue, [255, 255, 255], [255, 0, 0]];

@@ -1,4 +1,7 @@
 //! Connected components of a mask, as runs of pixels.
+//!
+//! Own code, as [`shape`](super::shape): `imageproc`, which labels regions too, brings nalgebra, a second rand and some
+//! fifteen other crates to all users of the library.
 
 use vlsm_image::Mask;
 
@@ -17,7 +20,7 @@ pub(super) struct Component {
     pub(super) runs: Vec<Run>,
     /// Number of pixels, at least 1.
     pub(super) area: usize,
-    /// x0, y0, x1, y1; x1 and y1 lie one behind the last pixel.
+    /// x0, y0, x1, y1; x1 and y1 are exclusive.
     pub(super) bbox: [usize; 4],
 }
 
@@ -83,10 +86,10 @@ impl Component {
         self.bbox = union(self.bbox, [run.x0, run.y, run.x1, run.y + 1]);
     }
 
-    /// The component with its holes filled: what lies inside its outline.
+    /// The component with its holes filled: everything inside its outline.
     pub(super) fn filled(&self) -> Self {
         let [x0, y0, x1, y1] = self.bbox;
-        // A frame of one pixel joins all that lies outside.
+        // A frame of one pixel connects everything outside.
         let (width, height) = (x1 - x0 + 2, y1 - y0 + 2);
         let mut outside = Mask::from_fn(width, height, |_, _| 1);
         for run in &self.runs {

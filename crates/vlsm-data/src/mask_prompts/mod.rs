@@ -1,8 +1,8 @@
-//! Words for what a mask shows: number, size, colour, shape and place of its objects, and the prompts p0 to p6 that the
+//! Words for what a mask shows: number, size, colour, shape and position of its objects, and the prompts p0 to p6 that the
 //! published data sets make of such words.
 //!
 //! All of it but the class is read from the ground truth (the colour from the image *under the mask*), so a prompt that
-//! says it is an oracle: at the time of use nobody knows these words. [`Description::oracle`] tells which they are.
+//! says it is an oracle: at prediction time these words are unknown. [`Description::oracle`] lists them.
 
 mod colour;
 mod components;
@@ -14,7 +14,7 @@ use crate::prompt::Prompts;
 use components::{Component, Neighbours, components, union};
 use vlsm_image::{Mask, RgbImage};
 
-/// Share of the image below which a component is a speck, if it is also small beside the largest one.
+/// Share of the image below which a component is a speck, if it is also small compared with the largest one.
 const SPECK_OF_IMAGE: f64 = 1e-4;
 
 /// Share of the largest component's area, likewise.
@@ -65,10 +65,10 @@ pub struct Description {
     /// Shape of the largest object's outline: `round`, `oval`, `elongated`, `triangular`, `square`, `rectangular` or
     /// `irregular`. `None` if it is too few pixels for a shape.
     pub shape: Option<&'static str>,
-    /// Cells of a 3x3 grid over the image in which the middles of the objects' bounding boxes lie (`top left`, `top`,
+    /// Cells of a 3x3 grid over the image that hold the middles of the objects' bounding boxes (`top left`, `top`,
     /// ..., `center`, ..., `bottom right`), each once, in the order in which the objects begin from the top.
     pub places: Vec<&'static str>,
-    /// The box around all objects in pixels of the mask: x0, y0, x1, y1; x1 and y1 lie one behind the last pixel. This is
+    /// The box around all objects in pixels of the mask: x0, y0, x1, y1; x1 and y1 are exclusive. This is
     /// field `bbox` of the published format.
     pub bbox: Option<[usize; 4]>,
 }
@@ -132,7 +132,7 @@ fn objects(mask: &Mask) -> Vec<Component> {
     objects
 }
 
-/// The cell of the grid in which the middle of a box lies.
+/// The cell of the grid that holds the middle of a box.
 fn place([x0, y0, x1, y1]: [usize; 4], mask: &Mask) -> &'static str {
     let third = |low: usize, high: usize, length: usize| (3 * (low + high) / (2 * length)).min(2);
     PLACES[3 * third(y0, y1, mask.height) + third(x0, x1, mask.width)]
@@ -140,7 +140,7 @@ fn place([x0, y0, x1, y1]: [usize; 4], mask: &Mask) -> &'static str {
 
 impl Description {
     /// The prompts of the published format, each richer than the one before: p0 is empty, p1 the class, p2 adds the shape,
-    /// p3 the colour, p4 the size, p5 the number, p6 the place: "one medium yellow round polyp, located in top, right of
+    /// p3 the colour, p4 the size, p5 the number, p6 the position: "one medium yellow round polyp, located in top, right of
     /// the image".
     ///
     /// All seven are always there, so that a recipe can ask for any of them; what is not known is left out, and for an
@@ -171,10 +171,10 @@ impl Description {
     }
 
     /// What each prompt says that is read from the ground truth, in the order of its words: `shape`, `colour`, `size`,
-    /// `number`, `place`. Prompts that say nothing of the kind are left out. (That nothing is said of an empty mask tells
-    /// that it is empty.)
+    /// `number`, `place`. Prompts that say nothing of the kind are left out. (Saying nothing about an empty mask
+    /// reveals that it is empty.)
     pub fn oracle(&self) -> BTreeMap<&'static str, Vec<&'static str>> {
-        let told = [
+        let attributes_of = [
             ("p2", "shape", self.shape.is_some()),
             ("p3", "colour", self.colour.is_some()),
             ("p4", "size", !self.sizes.is_empty()),
@@ -183,11 +183,11 @@ impl Description {
         ];
         let mut oracle = BTreeMap::new();
         let mut attributes = Vec::new();
-        for (prompt, attribute, is_told) in told {
-            match (is_told, prompt) {
+        for (prompt, attribute, is_said) in attributes_of {
+            match (is_said, prompt) {
                 (false, _) => {}
                 (true, "p6") => attributes.push(attribute),
-                // Each word stands before those that were there.
+                // Each word comes before those of the previous prompt.
                 (true, _) => attributes.insert(0, attribute),
             }
             if !attributes.is_empty() {

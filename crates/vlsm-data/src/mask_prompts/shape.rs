@@ -5,7 +5,7 @@ use super::components::{Component, Run};
 /// A point, or the vector to it.
 type Point = (f64, f64);
 
-/// Numbers that neither the size, the place nor the rotation of an outline changes (but for the pixel grid).
+/// Numbers that neither the size, the position nor the rotation of an outline changes (but for the pixel grid).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outline {
     /// Minor by major axis of the ellipse with the same second moments: 1 for a disc and for a square.
@@ -103,7 +103,7 @@ fn aspect(component: &Component) -> f64 {
 }
 
 /// The midpoints of the outer sides of the pixels at the ends of each run, and of those above and below. On a slope the
-/// corners would lie half a pixel outside the true edge, the midpoints lie on it.
+/// corners would be half a pixel outside the true edge, the midpoints are on it.
 fn edge_points(component: &Component) -> Vec<Point> {
     let mut points = Vec::with_capacity(component.runs.len() * 6);
     for run in &component.runs {
@@ -148,7 +148,7 @@ fn polygon_area(points: &[Point]) -> f64 {
     sides(points).map(|(a, b)| cross(a, b)).sum::<f64>().abs() / 2.0
 }
 
-/// The area of the smallest rectangle around a convex polygon: one of its sides lies on a side of the polygon (Freeman
+/// The area of the smallest rectangle around a convex polygon: one of its sides is on a side of the polygon (Freeman
 /// and Shapira 1975).
 fn smallest_rectangle(hull: &[Point]) -> f64 {
     let along = |(a, b): (Point, Point)| {

@@ -1,4 +1,4 @@
-//! Each data set, from a small download in its public layout; and what is told where that is broken.
+//! Each data set, from a small download in its public layout; and the errors where that is broken.
 
 mod camus;
 mod chexlocalize;
@@ -89,7 +89,7 @@ fn what_is_prepared_is_a_data_set() {
 fn permissions_and_links() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let download = kvasir();
-    // An image behind a relative link, as some tools keep their files.
+    // An image that is a relative link, as some tools keep their files.
     let image = download.path("Kvasir-SEG/images/cju3.png");
     std::fs::rename(&image, download.path("store/blob")).unwrap();
     symlink("../../store/blob", &image).unwrap();

@@ -72,7 +72,7 @@ fn kvasir_masks_are_jpegs() {
 }
 
 #[test]
-fn kvasir_may_lie_higher_or_lower() {
+fn kvasir_may_be_higher_or_lower() {
     for folder in ["", "Kvasir-SEG/Kvasir-SEG/"] {
         let download = Download::new("kvasir-seg");
         let image = |number| format!("{folder}images/{number}.png");

@@ -108,7 +108,7 @@ impl Download {
         self.try_prepare().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// What is said of a download that cannot be prepared; nothing must have been left behind.
+    /// The error for a download that cannot be prepared; no files must remain.
     pub(super) fn fails(&self) -> String {
         let error = self.try_prepare().unwrap_err();
         let left: Vec<_> = std::fs::read_dir(self.folder.path())

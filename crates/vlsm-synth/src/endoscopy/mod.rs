@@ -65,7 +65,7 @@ pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
     for place in 0..side * side {
         let (x, y) = centre(place, side);
         let (shade, depth) = folds.shade(x, y, soft[place], fine[place]);
-        // A polyp stands before the folds; their shading must not show through it.
+        // A polyp is in front of the folds; their shading must not show through it.
         let [hides, own] = hidden[place];
         let shade = shade + (own - shade) * 0.9 * hides;
         let slope = slope(&height, side, place);
@@ -262,7 +262,7 @@ fn polyps(rng: &mut ChaCha8Rng, folds: &Folds) -> Vec<Polyp> {
             let least = 1.1 * (radius + other.outline.radii[0]);
             dx * dx + dy * dy > least * least
         };
-        // In the dark of the lumen nobody would find it.
+        // It would be invisible in the dark of the lumen.
         let (dx, dy) = (at[0] - folds.lumen[0], at[1] - folds.lumen[1]);
         let deep = (dx * dx + dy * dy).sqrt() < 1.6 * folds.dark;
         if deep || !list.iter().all(apart) {

@@ -50,7 +50,7 @@ pub(super) const SIZES: [([f32; 2], Words); 3] = [
     ([0.180, 0.220], &["large", "big"]),
 ];
 
-/// Places: thirds of the image, row by row.
+/// Positions: thirds of the image, row by row.
 pub(super) const PLACES: [Words; 9] = [
     &["top left", "upper left"],
     &["top"],
@@ -199,7 +199,7 @@ impl Object {
         }
     }
 
-    /// About how far inside the outline a point lies, in radii; negative outside. `u` and `v` are the object's own
+    /// About how far inside the outline a point is, in radii; negative outside. `u` and `v` are the object's own
     /// coordinates in radii.
     fn depth(&self, u: f32, v: f32) -> f32 {
         let from_centre = u.hypot(v);

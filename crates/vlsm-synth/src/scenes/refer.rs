@@ -130,8 +130,8 @@ pub(super) fn some(
     (0..count).map(draw).collect()
 }
 
-/// A prompt of every kind, and, where two objects can be told apart, one that names the first alone (`object`) and one
-/// that names the second alone (`exchanged`): whoever answers the second with the first does not listen.
+/// A prompt of every kind, and, where two objects can be distinguished, one that names the first alone (`object`) and one
+/// that names the second alone (`exchanged`): a model that answers both with the first ignores the words.
 pub(super) fn every_kind(objects: &[Object], rng: &mut ChaCha8Rng) -> Vec<Referral> {
     let mut referrals: Vec<Referral> = KINDS
         .map(|(kind, ..)| refer(kind, objects, 1.0, rng))

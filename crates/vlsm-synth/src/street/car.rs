@@ -21,7 +21,7 @@ use Skin::{Front, Glass, Paint, Rear};
 /// what covers the part to the next.
 struct Make {
     outline: &'static [(f32, f32, Skin)],
-    /// Corners of the side windows, and where the pillar between them stands.
+    /// Corners of the side windows, and where the pillar between them is.
     window: &'static [Point],
     pillar: f32,
     axles: [f32; 2],
@@ -145,7 +145,7 @@ impl Car {
         self.make.outline.last().map_or(4.0, |p| p.0)
     }
 
-    /// The place that is `forward` metres from the rear bumper, `up` from the ground and `right` from the middle.
+    /// The point `forward` metres from the rear bumper, `up` from the ground and `right` from the middle.
     fn place(&self, forward: f32, up: f32, right: f32) -> Place {
         let along = forward - 0.5 * self.length();
         let [hx, hz] = self.heading;

@@ -14,7 +14,7 @@ use scene::{Class, Scene, View};
 /// Draws one picture `[side, side]` with those of the targets "road", "sky", "car" and "sign" that it shows.
 pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
     let mut phantom = attempt(rng, side);
-    // Now and then trees hide a car or the sky but for a few pixels; such a scene is drawn anew.
+    // Now and then trees hide a car or the sky but for a few pixels; such a scene is drawn again.
     for _ in 0..20 {
         if phantom
             .targets

@@ -72,7 +72,7 @@ impl View {
         }
     }
 
-    /// Where a place is in the picture. It must lie ahead.
+    /// Where a point of the street is in the picture. It must be ahead.
     pub(super) fn project(&self, place: Place) -> Point {
         let scale = self.focal / place[2].max(0.5);
         [
@@ -86,13 +86,13 @@ impl View {
         self.focal / ahead.max(0.5)
     }
 
-    /// The place on the ground that a point below the horizon shows: metres to the right and ahead.
+    /// The position on the ground that a point below the horizon shows: metres to the right and ahead.
     pub(super) fn ground(&self, x: f32, y: f32) -> Point {
         let ahead = self.focal * self.height / (y - self.vanish[1]).max(1e-4);
         [(x - self.vanish[0]) * ahead / self.focal, ahead]
     }
 
-    /// The place on the wall `right` metres to the right that a point shows: metres up and ahead.
+    /// The position on the wall `right` metres to the right that a point shows: metres up and ahead.
     pub(super) fn wall(&self, right: f32, x: f32, y: f32) -> Point {
         let ahead = self.focal * right / (x - self.vanish[0]);
         [
@@ -213,7 +213,7 @@ impl Scene {
         self.blend(corners, Some(class), [0.0; 3], 0.0);
     }
 
-    /// Paints a polygon of places.
+    /// Paints a polygon of points of the street.
     pub(super) fn solid(&mut self, places: &[Place], class: Option<Class>, colour: Colour) {
         let corners: Vec<Point> = places.iter().map(|p| self.view.project(*p)).collect();
         self.polygon(&corners, class, colour);

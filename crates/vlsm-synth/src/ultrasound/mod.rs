@@ -19,7 +19,7 @@ pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
     let probe = Probe::draw(rng);
     let lesions = lesions(rng, &probe);
     let echoes = echoes(rng, side, &probe, &lesions);
-    // Each is darker than the tissue at its place by its own factor.
+    // Each is darker than the tissue there by its own factor.
     let inner: Vec<f32> = lesions
         .iter()
         .map(|l| l.echo * l.tissue(&echoes, side))
@@ -95,7 +95,7 @@ struct Lesion {
 }
 
 impl Lesion {
-    /// Echo of the tissue where the lesion lies: the median of its middle and of four places on its rim.
+    /// Echo of the tissue where the lesion is: the median at its middle and at four points on its rim.
     fn tissue(&self, echoes: &[f32], side: usize) -> f32 {
         let ([u, v], across, down) = (self.beam, self.half, self.outline.radii[1]);
         let mut around = [
@@ -110,7 +110,7 @@ impl Lesion {
         around[2]
     }
 
-    /// What the lesion does to the echoes at a place in the beam: a factor.
+    /// What the lesion does to the echoes at a point in the beam: a factor.
     fn trail(&self, u: f32, v: f32) -> f32 {
         let off = (u - self.beam[0]).abs() / self.half;
         if v < self.beam[1] || off > 1.0 {

@@ -1,11 +1,11 @@
-//! The probe: how its beam is laid over the picture, and the grain that it gives to all it sees.
+//! The probe: how its beam covers the picture, and the grain that it gives to all it sees.
 
 use rand_chacha::ChaCha8Rng;
 
 use crate::canvas::{Canvas, chance, choose, uniform};
 use crate::shapes::{Point, blur_line, transposed};
 
-/// How the beam is laid over the picture.
+/// How the beam covers the picture.
 pub(super) struct Probe {
     /// The apex of a sector, above the picture; none for a linear probe.
     apex: Option<Point>,
@@ -31,7 +31,7 @@ impl Probe {
             right: 1.0 - margin,
         };
         if chance(rng, 0.35) {
-            // A curved array: its face is an arc whose centre lies above the picture.
+            // A curved array: its face is an arc whose centre is above the picture.
             let above = uniform(rng, 0.15, 0.45);
             probe.apex = Some([0.5, -above]);
             probe.from = above + uniform(rng, 0.05, 0.1);

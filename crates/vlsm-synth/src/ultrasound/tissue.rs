@@ -19,7 +19,7 @@ struct Layer {
     face: f32,
 }
 
-/// Skin, fat, gland, muscle and what lies behind, of one patient.
+/// Skin, fat, gland, muscle and what is behind, of one patient.
 fn layers(rng: &mut ChaCha8Rng) -> [Layer; 5] {
     let fat = uniform(rng, 0.045, 0.07);
     let gland = fat + uniform(rng, 0.06, 0.2);
@@ -66,7 +66,7 @@ pub(super) fn echoes(
         let fold = (2.0 * (1.5 * depth.max(0.0)).fract() - 1.0).abs();
         let streak = sample(&coarse, side, 0.2 * u + 0.4, fold) - 0.5;
         let mut echo = 0.0;
-        // Layers that lie wholly under a deeper one don't show.
+        // Layers wholly under a deeper one don't show.
         let first = layers
             .iter()
             .rposition(|layer| depth > layer.top + 0.03)
