@@ -49,7 +49,14 @@ pub fn check(config: &DataConfig) -> CheckReport {
     for (pairs, counts) in listing.splits.iter().zip(&mut counts) {
         for pair in pairs {
             counts.pairs += 1;
-            counts.samples += check_pair(pair, &images, &masks, &listing, &mut reported, &mut findings);
+            counts.samples += check_pair(
+                pair,
+                &images,
+                &masks,
+                &listing,
+                &mut reported,
+                &mut findings,
+            );
         }
     }
     duplicates(&listing, &mut findings);
