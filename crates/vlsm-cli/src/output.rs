@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use vlsm_train::text::columns;
 pub(crate) use vlsm_train::text::thousands;
 
-/// Prints to standard output. If the reader has gone (`vlsm ... | head`), the error is one that
+/// Prints to standard output. If the reader has closed the pipe (`vlsm ... | head`), returns an error that
 /// [`is_closed_pipe`] recognises.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -14,7 +14,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Whether an error only means that nobody reads standard output any more.
+/// Whether an error only means that the reader of standard output has closed the pipe.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()
@@ -31,7 +31,7 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// An error with its causes, without those that the message before them already contains.
+/// An error followed by its causes. Skips a cause whose text the message already contains.
 fn describe(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
@@ -45,18 +45,18 @@ fn describe(error: &anyhow::Error) -> String {
     text
 }
 
-/// A progress bar on standard error, where that is a terminal; cleared when it is dropped.
+/// A progress bar on standard error, shown only if that is a terminal; cleared when it is dropped.
 pub(crate) fn progress_bar(what: &'static str, total: usize) -> ProgressBar {
     let bar = ProgressBar::new(total as u64).with_finish(ProgressFinish::AndClear);
     let bar = bar.with_message(what);
-    // The template is a constant; with a wrong one the default style remains.
+    // The template is a constant. If it were wrong, the default style would be used.
     match ProgressStyle::with_template("{msg} {bar:20} {pos}/{len} [{eta} left]") {
         Ok(style) => bar.with_style(style.progress_chars("━━─")),
         Err(_) => bar,
     }
 }
 
-/// Rows under a header, in columns: the first aligned left, the others right.
+/// A header and rows in columns. The first column is aligned left, the others right.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let header = header.iter().map(|name| (*name).to_owned()).collect();
     let lines: Vec<Vec<String>> = std::iter::once(header)

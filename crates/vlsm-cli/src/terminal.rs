@@ -1,4 +1,4 @@
-//! A training on a terminal: its live line, its messages, and the library's warnings.
+//! What a training shows on the terminal: a live line, messages, and the library's warnings.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use vlsm_train::{EpochMetrics, Observer, StepReport};
 
 use crate::output::note;
 
-/// Prints the warnings of the libraries to standard error, the message alone.
+/// Prints the libraries' warnings to standard error, without time, level or target.
 pub(crate) fn show_warnings() {
     tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
@@ -21,18 +21,18 @@ pub(crate) fn show_warnings() {
         .init();
 }
 
-/// Shows trainings on standard error: epoch, step, loss, Dice, images per second and time left on one line that is updated in
-/// place; where standard error is not a terminal, one line per epoch.
+/// Shows the progress of training on standard error: epoch, step, loss, Dice, images per second and time left, on one line that
+/// is updated in place. If standard error is not a terminal, prints one line per epoch.
 pub(crate) struct Terminal {
     bar: ProgressBar,
     dice: Option<f64>,
-    /// The state when the current epoch began. The speed shown is that of the epoch: one in which features are computed takes
-    /// far longer than those that find them in the cache.
+    /// The state when the current epoch began. The speed shown is the current epoch's, since an epoch that computes features
+    /// takes far longer than one that reads them from the cache.
     start: Option<State>,
     now: State,
 }
 
-/// Steps, and the images and the time that they took.
+/// Steps done, and the images and time that they took.
 #[derive(Clone, Copy, Default)]
 struct State {
     step: u64,
@@ -63,7 +63,7 @@ impl Terminal {
 
 impl Observer for Terminal {
     fn start(&mut self, steps: usize) {
-        // Loading the base has left free blocks that training does not reuse: a tenth of the demo's peak memory.
+        // Loading the base leaves free blocks that training does not reuse. They are a tenth of the demo's peak memory.
         vlsm_alloc::release_freed_memory();
         self.bar.finish_and_clear();
         *self = Self {

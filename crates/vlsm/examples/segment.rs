@@ -1,4 +1,4 @@
-//! Sets an image once and asks several prompts.
+//! Encodes an image once and predicts a mask for each of several prompts.
 //!
 //! ```text
 //! cargo run -p vlsm --example segment -- BASE IMAGE PROMPT...

@@ -1,4 +1,4 @@
-//! What can go wrong with a segmenter.
+//! Errors of a segmenter.
 
 /// An error of this crate; its message names the file, the field and the fix.
 #[derive(Debug, thiserror::Error)]
@@ -9,18 +9,18 @@ pub enum Error {
         "the image was encoded at {encoded} pixels, but the segmenter's input size is {wanted}; call `set_image` on this segmenter"
     )]
     ImageSize {
-        /// Side that the image was encoded at, in pixels.
+        /// Input side at which the image was encoded, in pixels.
         encoded: usize,
         /// Side of the segmenter's input, in pixels.
         wanted: usize,
     },
-    /// Data.
+    /// A class list or data that is not valid.
     #[error(transparent)]
     Data(#[from] vlsm_data::DataError),
-    /// A fault of a file or an image.
+    /// An image or file that cannot be read, decoded or written.
     #[error(transparent)]
     Image(#[from] vlsm_image::ImageError),
-    /// Models.
+    /// A base, an adapter or a prompt that the model cannot use.
     #[error(transparent)]
     Model(#[from] vlsm_models::ModelError),
 }

@@ -1,8 +1,9 @@
 //! Vision-language segmentation: a text prompt and an image go in, a mask comes out.
 //!
 //! [`Segmenter`] loads a base, adds an adapter, encodes an image once and answers many prompts about it. [`Engine`] serves
-//! many adapters over one base from many threads. The parts below are here under their own names: [`data`] (images, masks,
-//! metrics) and [`models`] (CLIPSeg, adapters, weights). Training and evaluation are in the crate `vlsm-train`.
+//! many adapters over one base from many threads. The crates below are re-exported: [`image`] (images, masks, overlays),
+//! [`data`] (samples, metrics) and [`models`] (architectures, methods, weights). Training and evaluation are in the crate
+//! `vlsm-train`.
 //!
 //! ```
 //! use vlsm::{Segmenter, image::RgbImage};

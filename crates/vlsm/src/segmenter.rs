@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 ///
 /// The vision tower, which is nearly all of the work, runs in [`set_image`](Self::set_image);
 /// [`predict`](Self::predict) then costs little per prompt. Segmenters made from each other, by
-/// cloning or by [`with_adapter`](Self::with_adapter), share one [`Engine`]: the base, and what
-/// was computed of images and prompts. For more control use the engine itself.
+/// cloning or by [`with_adapter`](Self::with_adapter), share one [`Engine`], with its base and its
+/// cached states of images and prompts. For more control, use the engine directly.
 #[derive(Debug, Clone)]
 pub struct Segmenter {
     engine: Arc<Engine>,
@@ -28,24 +28,24 @@ impl Segmenter {
     /// or a name on the hub such as `CIDAS/clipseg-rd64-refined`, with a revision after `@`.
     ///
     /// # Errors
-    /// If it cannot be found, a file is malformed, or a tensor is missing, extra or of another
-    /// shape.
+    /// If the base cannot be found, a file is malformed, or a tensor is missing, unexpected or of the
+    /// wrong shape.
     pub fn from_pretrained(name: &str) -> Result<Self> {
         Self::from_pretrained_on(name, &device("cpu")?)
     }
 
-    /// As [`from_pretrained`](Self::from_pretrained), on a device, see
+    /// Like [`from_pretrained`](Self::from_pretrained), on a device made by
     /// [`device`](vlsm_models::device()).
     ///
     /// # Errors
-    /// As there.
+    /// Like [`from_pretrained`](Self::from_pretrained).
     pub fn from_pretrained_on(name: &str, device: &Device) -> Result<Self> {
         let engine = Arc::new(Engine::load(name, device)?);
         let adapter = engine.zero_shot().clone();
         Ok(Self::new(engine, adapter))
     }
 
-    /// An adapter of an engine, at the input size that it was trained at.
+    /// A segmenter for one adapter of an engine, at the input size of its training.
     pub fn new(engine: Arc<Engine>, adapter: Adapter) -> Self {
         let preprocessing = Preprocessing {
             image_size: adapter.image_size(),
@@ -73,7 +73,7 @@ impl Segmenter {
     /// The same model for square inputs of `size` pixels a side.
     ///
     /// # Errors
-    /// If the model cannot take that size; the nearest that it can is named.
+    /// If the model does not support that size; the error names the nearest supported size.
     pub fn with_image_size(self, size: usize) -> Result<Self> {
         self.model().output_size(size)?;
         let preprocessing = Preprocessing {
@@ -86,12 +86,12 @@ impl Segmenter {
         })
     }
 
-    /// Encodes an image of any size, once for all prompts. Segmenters that share the engine and the
-    /// input size can all be asked about it.
+    /// Encodes an image of any size, once for all prompts. All segmenters with the same engine and
+    /// input size can use the result.
     ///
     /// # Errors
-    /// If the model cannot take inputs of its base's size, or the image has no pixels or not as
-    /// much data as its width and height say.
+    /// If the model does not support the input size, the image has no pixels, or the length of its
+    /// data does not match its width and height.
     pub fn set_image(&self, image: &RgbImage) -> Result<EncodedImage> {
         let size = self.preprocessing.image_size;
         Ok(self.engine.encode_one(&self.adapter, image, size)?)
@@ -115,10 +115,10 @@ impl Segmenter {
         Ok(predictions.swap_remove(0))
     }
 
-    /// The model's answers to prompts about an image, in their order.
+    /// The model's answers to prompts about an image, in the order of the prompts.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict).
+    /// Like [`predict`](Self::predict).
     pub fn predict_all<P: AsRef<str>>(
         &self,
         image: &EncodedImage,
@@ -141,7 +141,7 @@ impl Segmenter {
     /// the masks of [`predict`](Self::predict).
     ///
     /// # Errors
-    /// As [`predict`](Self::predict).
+    /// Like [`predict`](Self::predict).
     pub fn segment(&self, image: &EncodedImage, classes: &ClassList) -> Result<ClassMap> {
         self.check(image)?;
         Ok(self.engine.segment(&self.adapter, image, classes)?)
@@ -177,7 +177,7 @@ impl Segmenter {
         &self.base().tokenizer
     }
 
-    /// How images become the model's input.
+    /// How images are resized and normalised for the model.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
     }

@@ -36,7 +36,8 @@ enum Action {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let folder = self.dir.or_else(default_folder);
-        let folder = folder.context("there is no home folder; name the cache folder with --dir")?;
+        let folder =
+            folder.context("this user has no home folder; name the cache folder with --dir")?;
         let named = || format!("feature cache `{}`", folder.display());
         let (what, usage) = match self.action {
             None => ("images", usage(&folder).with_context(named)?),

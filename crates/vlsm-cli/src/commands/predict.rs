@@ -102,7 +102,7 @@ impl Args {
         Ok(ExitCode::FAILURE)
     }
 
-    /// The classes to label whole images with, if that is asked for.
+    /// The classes to label whole images with, if `--classes` or `--semantic` is given.
     fn class_list(&self) -> Result<Option<ClassList>> {
         let classes = match &self.classes {
             Some(file) => ClassList::read(file)?,
@@ -164,7 +164,7 @@ impl Args {
     }
 }
 
-/// Writes mask, probability map and overlay; gives their paths.
+/// Writes mask, probability map and overlay, and returns their paths.
 fn write(
     folder: &Path,
     name: &str,
@@ -180,7 +180,7 @@ fn write(
     Ok(paths)
 }
 
-/// How much of an image each label that occurs covers.
+/// The share of the image that each label covers, as a table.
 fn shares(labels: &ClassMap, classes: &ClassList) -> String {
     let row = |id: u8| {
         let share = 100.0 * labels.count(id) as f64 / labels.data.len().max(1) as f64;
@@ -191,13 +191,13 @@ fn shares(labels: &ClassMap, classes: &ClassList) -> String {
     table(&["class", "id", "share"], &rows)
 }
 
-/// Names given so far, so that no result of a call overwrites another.
+/// File names used so far, so that no result of a call overwrites another.
 #[derive(Default)]
 struct Names(HashSet<String>);
 
 impl Names {
-    /// `STEM.PROMPT`, with a number at the end where that is taken. Names that differ only in
-    /// case count as one: some file systems take them so.
+    /// `STEM.PROMPT`, with a number at the end if that name is taken. Names that differ only in case
+    /// count as the same name, as they do on some file systems.
     fn unique(&mut self, stem: &str, prompt: &str) -> String {
         let mut name = format!("{stem}.{prompt}");
         let mut number = 2;

@@ -1,4 +1,4 @@
-//! What several commands need.
+//! Helpers that several commands share.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use vlsm::Segmenter;
 use vlsm_models::NetworkConfig;
 use vlsm_train::Recipe;
 
-/// A base with or without an adapter, for inputs of a size, on a device.
+/// Loads a base, with an adapter and an input size if given, on a device.
 pub(super) fn segmenter(
     base: &str,
     adapter: Option<&Path>,
@@ -15,7 +15,7 @@ pub(super) fn segmenter(
     device: &str,
 ) -> Result<Segmenter> {
     let mut segmenter = Segmenter::from_pretrained_on(base, &vlsm_models::device(device)?)?;
-    // Otherwise free blocks that loading leaves add a sixtieth to the peak memory of a prediction.
+    // The blocks that loading freed would otherwise add a sixtieth to the peak memory of a prediction.
     vlsm_alloc::release_freed_memory();
     if let Some(adapter) = adapter {
         segmenter = segmenter.with_adapter(adapter)?;
@@ -26,7 +26,7 @@ pub(super) fn segmenter(
     Ok(segmenter)
 }
 
-/// A recipe for no more than its `[data]` section: the defaults for the data set at `root`, and
+/// A recipe used for its `[data]` section only: the defaults for the data set at `root`, with
 /// overrides of keys that start with `data.`.
 pub(super) fn data_recipe(base: &str, root: &Path, overrides: &[String]) -> Result<Recipe> {
     only_data(overrides)?;
@@ -36,18 +36,18 @@ pub(super) fn data_recipe(base: &str, root: &Path, overrides: &[String]) -> Resu
     Recipe::parse(&recipe.to_toml()?, overrides).map_err(anyhow::Error::msg)
 }
 
-/// Refuses overrides of anything but data.
+/// Refuses overrides of keys outside the section `data`.
 pub(super) fn only_data(overrides: &[String]) -> Result<()> {
     match overrides.iter().find(|text| !text.starts_with("data.")) {
         Some(text) => bail!(
-            "--set {text}: only keys of `data` can be set here, such as data.eval_prompt=p1; the \
-             rest has options of its own"
+            "--set {text}: only keys of `data` can be set here, such as data.eval_prompt=p1; use \
+             the command's options for everything else"
         ),
         None => Ok(()),
     }
 }
 
-/// Makes the folder that a file will be written into.
+/// Creates the folder that a file will be written to.
 pub(super) fn make_parent(file: &Path) -> Result<()> {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => make_folder(folder),
@@ -55,18 +55,18 @@ pub(super) fn make_parent(file: &Path) -> Result<()> {
     }
 }
 
-/// Makes a folder and those above it.
+/// Creates a folder and its parents.
 pub(super) fn make_folder(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make folder `{}`", folder.display()))
+        .with_context(|| format!("cannot create folder `{}`", folder.display()))
 }
 
-/// A value as JSON, on several lines, with a line break at the end.
+/// A value as indented JSON that ends with a line break.
 pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-/// Paths, one a line.
+/// Paths, one per line.
 pub(super) fn bullet_list(paths: &[PathBuf]) -> String {
     let line = |path: &PathBuf| format!("  {}\n", path.display());
     paths.iter().map(line).collect()
@@ -77,7 +77,7 @@ pub(super) fn check_new_base(folder: &Path, config: &NetworkConfig, force: bool)
     let weights = folder.join(config.weights_file());
     if weights.exists() && !force {
         bail!(
-            "`{}` exists already; choose another folder, or overwrite it with --force",
+            "`{}` already exists; choose another folder, or overwrite it with --force",
             weights.display()
         );
     }

@@ -77,7 +77,7 @@ impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let mut set = self.set;
         if let Some(out) = &self.out {
-            // Set last so that it wins; quoted because a path may hold any character.
+            // Set last so that it overrides the file; quoted because a path may contain any character.
             let out = toml_string(&out.display().to_string());
             set.push(format!("out={out}"));
         }

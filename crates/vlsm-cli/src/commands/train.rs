@@ -82,7 +82,7 @@ fn report(summary: &RunSummary, folder: &RunFolder) -> String {
     );
     rows.push(("parameters", parameters));
     if let Some(seconds) = summary.seconds_per_epoch {
-        rows.push(("seconds an epoch", format!("{seconds:.1}")));
+        rows.push(("seconds per epoch", format!("{seconds:.1}")));
     }
     if let Some(rate) = summary.images_per_second {
         rows.push(("training images/s", format!("{rate:.2}")));

@@ -40,7 +40,7 @@ const SHOWN: usize = 6;
 pub(crate) struct Args {
     /// The data set's folder.
     root: PathBuf,
-    /// What the masks show, as the prompts should name it.
+    /// The name of what the masks show, as the prompts should use it.
     #[arg(long, value_name = "WORD")]
     class: String,
     /// The folder to write the annotation files to [default: ROOT/anns].
@@ -91,7 +91,7 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Where the samples are. Existing annotations are ignored unless the format names them.
+    /// Where the samples come from. Existing annotations are ignored unless `data.format` asks for them.
     fn config(&self, class: &str) -> Result<DataConfig> {
         // The base is not used, but a recipe must name one.
         let mut config = data_recipe("-", &self.root, &self.set)?.data.config;
@@ -103,8 +103,8 @@ impl Args {
         };
         if config.format == Format::Classes {
             bail!(
-                "`{}`: its masks hold class ids, so the class names are already its prompts; if the \
-                 masks are binary, add --set data.format=folder",
+                "`{}` has masks of class ids, so the class names are already its prompts; if the masks \
+                 are binary, add --set data.format=folder",
                 self.root.display()
             );
         }
@@ -136,7 +136,7 @@ fn annotate_all(
                 annotation
             })
             .collect();
-        // Reports the first error in the order of the split, whichever thread met one first.
+        // The first error in the split's order is reported, whichever thread failed first.
         *annotations = made.into_iter().collect::<vlsm_data::Result<_>>()?;
     }
     Ok(all)

@@ -43,7 +43,7 @@ use crate::output::{note, print, progress_bar};
   vlsm eval --base CIDAS/clipseg-rd64-refined --data data/camvid \\
       --semantic --csv pixels.csv")]
 pub(crate) struct Args {
-    /// A run's folder. Base, adapter, data, prompts and input size are taken from it, unless given.
+    /// A run's folder. Base, adapter, data, prompts and input size come from it unless given as options.
     #[arg(required_unless_present_all = ["base", "data"])]
     run: Option<PathBuf>,
     /// The base: a folder, or a name on the hub.
@@ -210,7 +210,7 @@ impl Args {
         Ok(())
     }
 
-    /// The run's recipe, or one made from the options, with the overrides of the options.
+    /// The run's recipe, or one made from `--base` and `--data`. The other options override it.
     fn recipe(&self) -> Result<Recipe> {
         only_data(&self.set)?;
         let mut recipe = match &self.run {
@@ -256,7 +256,7 @@ impl Args {
         Ok(recipe)
     }
 
-    /// The prompts given, without repetitions.
+    /// The prompts of `--prompt`, without duplicates.
     fn choices(&self) -> Vec<PromptChoice> {
         let mut choices: Vec<PromptChoice> = Vec::new();
         for choice in &self.prompt {
@@ -290,7 +290,7 @@ impl Args {
     }
 }
 
-/// The prompt of every sample for each choice; without a choice, those of the recipe.
+/// The prompt of every sample for each choice. Without a choice, the recipe's evaluation prompts.
 fn prompt_sets(
     choices: &[PromptChoice],
     recipe: &Recipe,
@@ -309,7 +309,7 @@ fn check_folders(sets: &[PromptSet]) -> Result<()> {
         let folder = file_name(&set.name);
         if let Some(other) = sets[..index]
             .iter()
-            .find(|one| file_name(&one.name) == folder)
+            .find(|set| file_name(&set.name) == folder)
         {
             bail!(
                 "the masks of prompts `{}` and `{}` would both go into the folder `{folder}`; \

@@ -18,7 +18,7 @@ pub(super) struct Evaluated<'a> {
     pub(super) samples: &'a [Sample],
     pub(super) segmenter: &'a Segmenter,
     pub(super) adapter: Option<&'a Path>,
-    /// What it took.
+    /// How long the evaluation took.
     pub(super) seconds: f64,
 }
 
@@ -61,7 +61,7 @@ impl Evaluated<'_> {
         Ok(report.write(file)?)
     }
 
-    /// Writes the report of labels of whole images.
+    /// Writes the report of an evaluation with `--semantic`.
     pub(super) fn write_semantic_report(
         &self,
         metrics: SemanticMetrics,

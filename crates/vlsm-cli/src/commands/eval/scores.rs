@@ -12,7 +12,7 @@ use crate::output::table;
 pub(super) struct SetResult<'a> {
     name: &'a str,
     metrics: Metrics,
-    /// Those of each group, where samples are of several.
+    /// The metrics of each group, if the samples belong to several groups.
     groups: Vec<(&'a str, Metrics)>,
 }
 
@@ -31,7 +31,7 @@ impl<'a> SetResult<'a> {
     }
 }
 
-/// The table of scores, one row a prompt.
+/// The table of scores, one row per prompt.
 pub(super) fn table_text(results: &[SetResult<'_>]) -> String {
     let value = |metric: &MeanStd, digits: usize| {
         format!("{:.digits$} ± {:.digits$}", metric.mean, metric.std)
@@ -63,7 +63,7 @@ pub(super) fn table_text(results: &[SetResult<'_>]) -> String {
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Json {
-    /// Samples, whatever the number of prompts.
+    /// Number of samples, however many prompts each has.
     samples: usize,
     dice: MeanStd,
     iou: MeanStd,

@@ -62,12 +62,15 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The images to label: those with labels, at most `eval_limit`.
+    /// The images to evaluate: those that have labels, at most `eval_limit`.
     fn images<'a>(&self, recipe: &Recipe, dataset: &'a Dataset) -> Result<&'a [Sample]> {
         let images = dataset.labelled(self.split);
         if images.is_empty() {
             dataset.require(self.split)?;
-            bail!("no image of the {} split has labels", self.split);
+            bail!(
+                "no image of the {} split has class ids; --semantic needs a data set of format `classes`",
+                self.split
+            );
         }
         let limit = recipe.data.eval_limit.unwrap_or(images.len());
         Ok(&images[..limit.min(images.len())])

@@ -68,7 +68,7 @@ impl Args {
     }
 }
 
-/// Pixels `[batch, 3, side, side]` and as many prompts of token ids.
+/// Pixels `[batch, 3, side, side]`, and the token ids of one prompt per image.
 fn read_batch(mut file: TensorFile) -> Result<(HostTensor, Vec<Vec<u32>>)> {
     let Some(pixels) = file.tensors.remove("pixel_values") else {
         bail!("has no floating-point tensor `pixel_values` [batch, 3, side, side]");
@@ -94,11 +94,14 @@ fn prompts(ids: &IntTensor, batch: usize) -> Result<Vec<Vec<u32>>> {
     };
     if rows != batch || length == 0 {
         bail!(
-            "`input_ids` is {:?}, but `pixel_values` has {batch} images; there must be a prompt for each",
+            "`input_ids` is {:?}, but `pixel_values` has {batch} images; give one prompt of at least one token for each image",
             ids.shape
         );
     }
-    let id = |id: &i64| u32::try_from(*id).with_context(|| format!("`input_ids` has id {id}"));
+    let id = |id: &i64| {
+        u32::try_from(*id)
+            .with_context(|| format!("`input_ids` has id {id}; token ids must not be negative"))
+    };
     let rows = ids.data.chunks(length);
     rows.map(|row| row.iter().map(id).collect()).collect()
 }

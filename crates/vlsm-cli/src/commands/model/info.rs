@@ -85,7 +85,7 @@ impl BaseInfo {
     }
 }
 
-/// What there is to say about an adapter.
+/// An adapter's description in JSON.
 #[derive(Serialize)]
 struct AdapterInfo {
     kind: &'static str,
@@ -137,14 +137,14 @@ impl AdapterInfo {
                 rows.push(("base", base.name.clone()));
                 rows.push(("base fingerprint", base.fingerprint.clone()));
             }
-            None => rows.push(("base", "the file does not say".into())),
+            None => rows.push(("base", "not recorded in the file".into())),
         }
         rows.push(("parameters", thousands(self.total_parameters)));
         key_value_table(&rows) + &counts(&self.parameters)
     }
 }
 
-/// Counts of parts, as rows of their own.
+/// The number of parameters of each part, one row per part.
 fn counts(parts: &PartCounts) -> String {
     let names: Vec<(String, usize)> = parts
         .iter()

@@ -10,16 +10,18 @@ use vlsm_models::{AdapterFile, Base};
 use crate::commands::shared::check_new_base;
 use crate::output::{print, thousands};
 
-/// Merge weights trained with `full`, `decoder` or `lora` into their base and save a new base.
+/// Merge weights trained with `full`, `decoder`, `bitfit` or `lora` into their base and save it as a
+/// new base.
 ///
 /// Writes the same files as `vlsm model init`, in the format of Hugging Face or open_clip. Adapter
-/// blocks cannot be merged: CLIPSeg has no layers for them, so they stay in their own file.
+/// blocks (methods `dense` and `shallow`) cannot be merged, because the base has no layers for
+/// them; use their file with --adapter instead.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   vlsm model merge runs/base_scenes/adapter.safetensors --base bases/tiny \\
       --half -o bases/trained")]
 pub(crate) struct Args {
-    /// The adapter file of a run with method `full`, `decoder` or `lora`.
+    /// The adapter file of a run with method `full`, `decoder`, `bitfit` or `lora`.
     trained: PathBuf,
     /// The base it was trained from: a folder, a name on the hub, or builtin:tiny.
     #[arg(long)]
