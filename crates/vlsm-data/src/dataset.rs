@@ -1,4 +1,4 @@
-//! A data set: its samples by split, whatever they come from.
+//! A data set: the samples of each split, from files or memory.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use crate::error::{DataError, Result};
 use crate::sample::Sample;
 use crate::split::Split;
 
-/// Training samples that differ from epoch to epoch, such as scenes that are drawn for one epoch only.
+/// Training samples that differ from epoch to epoch, such as scenes drawn for a single epoch.
 pub trait EpochSampler: fmt::Debug + Send + Sync {
     /// The training samples of an epoch, counted from 0. Those of epoch 0 are [`Dataset::train`].
     fn samples(&self, epoch: usize) -> Vec<Sample>;
@@ -50,7 +50,7 @@ pub trait EpochSampler: fmt::Debug + Send + Sync {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Dataset {
-    /// Folder of the data set; the names of several that are pooled; the name of one in memory.
+    /// Folder of the data set. For pooled data sets, their names; for one in memory, its name.
     pub root: PathBuf,
     /// The format on disk, never [`Format::Auto`]; `None` if the samples were given in memory.
     pub format: Option<Format>,
@@ -62,28 +62,28 @@ pub struct Dataset {
     pub test: Vec<Sample>,
     /// The class id that is left out of loss and metrics.
     pub ignore: Option<u8>,
-    /// Class names by id, `""` for a class that is no target; empty if masks are binary.
+    /// Class names by id, with `""` for classes that are not segmented; empty if masks are binary.
     pub classes: Vec<String>,
-    /// The images of each split with all their labels, if masks hold class ids.
+    /// A sample of [`Target::Labels`](crate::Target::Labels) for each image of each split, if masks hold class ids.
     labelled: [Vec<Sample>; 3],
     /// Training samples of later epochs, if they differ.
     sampler: Option<Arc<dyn EpochSampler>>,
 }
 
 impl Dataset {
-    /// A data set of samples for training, validation and test. A split may be empty.
+    /// A data set from samples for training, validation and test. A split may be empty.
     ///
     /// # Errors
     /// If two samples of a split have the same name.
     pub fn from_splits(name: impl Into<PathBuf>, splits: [Vec<Sample>; 3]) -> Result<Self> {
         for (split, samples) in Split::ALL.into_iter().zip(&splits) {
             let mut names = HashSet::new();
-            if let Some(twice) = samples.iter().find(|sample| !names.insert(&sample.name)) {
+            if let Some(duplicate) = samples.iter().find(|sample| !names.insert(&sample.name)) {
                 return Err(DataError::Config {
                     field: "samples",
                     reason: format!(
-                        "two samples of the {split} split are named `{}`; give each its own name",
-                        twice.name
+                        "two samples of the {split} split are named `{}`; rename one of them",
+                        duplicate.name
                     ),
                 });
             }
@@ -102,9 +102,12 @@ impl Dataset {
         })
     }
 
-    /// The same data set with the class names of its class-id masks by id (`""` for a class that is no target), the id
-    /// that is left out of loss and metrics, and a sample of [`Target::Labels`](crate::Target::Labels) for each image of
-    /// each split, which whole-image labels are measured on.
+    /// The same data set with class-id masks.
+    ///
+    /// - `classes`: names by id, with `""` for classes that are not segmented;
+    /// - `ignore`: the id that is left out of loss and metrics;
+    /// - `labelled`: a sample of [`Target::Labels`](crate::Target::Labels) for each image of train, val and test, on which
+    ///   whole-image labels are evaluated.
     #[must_use]
     pub fn with_classes(
         self,
@@ -137,7 +140,7 @@ impl Dataset {
         }
     }
 
-    /// Whether each epoch has training images of its own.
+    /// Whether each epoch has new training images.
     pub fn resamples_each_epoch(&self) -> bool {
         self.sampler.is_some()
     }
@@ -151,8 +154,8 @@ impl Dataset {
         }
     }
 
-    /// The images of a split with all their labels, each a sample of [`Target::Labels`](crate::Target::Labels) without
-    /// prompts; none if masks are binary. `data.limit` counts samples and does not apply here.
+    /// A sample of [`Target::Labels`](crate::Target::Labels), without prompts, for each image of a split; empty if masks
+    /// are binary. `data.limit` does not apply here.
     pub fn labelled(&self, split: Split) -> &[Sample] {
         let [train, val, test] = &self.labelled;
         match split {
@@ -162,10 +165,10 @@ impl Dataset {
         }
     }
 
-    /// The samples of a split that must not be empty.
+    /// The samples of a split, at least one.
     ///
     /// # Errors
-    /// [`DataError::EmptySplit`].
+    /// [`DataError::EmptySplit`] if there are none.
     pub fn require(&self, split: Split) -> Result<&[Sample]> {
         let samples = self.split(split);
         if samples.is_empty() {
@@ -203,7 +206,7 @@ pub(crate) fn empty_split(
     split: Split,
 ) -> DataError {
     let fix = match (format, split) {
-        (None, _) => "give it samples",
+        (None, _) => "pass at least one sample",
         (Some(Format::Annotations), Split::Train) => "add entries to `anns/train.json`",
         (Some(Format::Annotations), Split::Val) => "add entries to `anns/val.json`",
         (Some(Format::Annotations), Split::Test) => "add entries to `anns/test.json`",

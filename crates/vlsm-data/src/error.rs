@@ -1,4 +1,4 @@
-//! What can be wrong with a data set, said so that the reader knows which file it is and what to do about it.
+//! Errors of data sets. Each message names the file and the fix.
 
 use std::path::{Path, PathBuf};
 
@@ -6,17 +6,17 @@ use vlsm_image::ImageError;
 
 use crate::split::Split;
 
-/// Result of everything in this crate that can fail.
+/// Result with this crate's error.
 pub type Result<T, E = DataError> = std::result::Result<T, E>;
 
-/// A fault of a file, of a data set or of the `[data]` section of a recipe.
+/// A fault in a file, in a data set or in a recipe's `[data]` section.
 ///
 /// Every message names the file (or recipe key), the field and the fix. The error is `Clone` because one broken file
-/// can be the answer to several requests of a [`Loader`](crate::Loader).
+/// can fail several requests of a [`Loader`](crate::Loader).
 #[derive(thiserror::Error, Debug, Clone)]
 #[non_exhaustive]
 pub enum DataError {
-    /// A fault of a single file or array.
+    /// A fault in a single file or array.
     #[error(transparent)]
     Image(#[from] ImageError),
     /// Image and mask of a pair differ in size (width, height).
@@ -34,10 +34,10 @@ pub enum DataError {
         /// Its width and height.
         mask_size: (usize, usize),
     },
-    /// A mask holds a class id that has no name.
+    /// A mask contains a class id that has no name.
     #[error(
-        "mask `{mask}` holds class id {id}, but `{classes}` names only {named} (ids 0 to {}); add its name there, or \
-         make it the `ignore_index`",
+        "mask `{mask}` contains class id {id}, but `{classes}` names only {named} classes (ids 0 to {}); add a name for the \
+         id or make it the `ignore_index`",
         .named.saturating_sub(1)
     )]
     UnnamedClass {
@@ -47,7 +47,7 @@ pub enum DataError {
         id: u8,
         /// The file with the class names.
         classes: PathBuf,
-        /// How many names there are.
+        /// Number of named classes.
         named: usize,
     },
     /// A field of an annotation entry is missing or wrong.
@@ -62,7 +62,7 @@ pub enum DataError {
         /// What is wrong: "is missing", "is not a string".
         reason: String,
     },
-    /// An annotation entry names a file that is not there.
+    /// An annotation entry names a file that does not exist.
     #[error(
         "`{list}`, entry {entry}: `{file}` does not exist; restore the file or remove the entry"
     )]
@@ -71,25 +71,25 @@ pub enum DataError {
         list: PathBuf,
         /// Index of the entry, from 0.
         entry: usize,
-        /// The file that is not there.
+        /// The missing file.
         file: PathBuf,
     },
-    /// A folder that the data set's format needs is not there, or holds no image.
+    /// A folder that the data set's format needs does not exist, or contains no image.
     #[error("{what} `{path}` {fault}; {fix}")]
     Layout {
-        /// What it is: "image folder".
+        /// Kind of folder: "image folder".
         what: &'static str,
         /// The folder.
         path: PathBuf,
-        /// "does not exist", "holds no image".
+        /// "does not exist", "contains no image".
         fault: &'static str,
         /// What to do about it.
         fix: &'static str,
     },
     /// Images without a mask, or masks without an image.
     #[error(
-        "{} images without a mask and {} masks without an image ({}); add what is missing or remove what is left over \
-         (a mask has the image's stem, or the stem and `_mask`, `_segmentation`, `_seg` or `_gt`)",
+        "{} images without a mask and {} masks without an image ({}); add the missing files or remove the unpaired ones \
+         (a mask is named like its image, optionally with `_mask`, `_segmentation`, `_seg` or `_gt` after the stem)",
         .images.len(), .masks.len(), first_few(.images, .masks)
     )]
     Unpaired {
@@ -98,8 +98,8 @@ pub enum DataError {
         /// All masks without an image.
         masks: Vec<PathBuf>,
     },
-    /// Two files of one folder stand for the same stem.
-    #[error("`{first}` and `{second}` both stand for `{stem}`; keep one of them")]
+    /// Two files of one folder have the same stem.
+    #[error("`{first}` and `{second}` have the same stem `{stem}`; keep one of them")]
     Ambiguous {
         /// The stem.
         stem: String,
@@ -115,7 +115,7 @@ pub enum DataError {
         path: PathBuf,
         /// Line, from 1.
         line: usize,
-        /// The content of the line.
+        /// The line's text.
         entry: String,
         /// Why it cannot be used.
         reason: String,
@@ -130,31 +130,31 @@ pub enum DataError {
         /// What to do about it.
         fix: &'static str,
     },
-    /// A sample has no prompts, but the recipe asks for one of them.
+    /// A sample has no prompts, but the recipe needs one.
     #[error("sample `{sample}` has no prompts{origin}; {fix}")]
     NoPrompts {
         /// The sample's name.
         sample: String,
-        /// Where they were looked for (" in `FILE`, entry 3"), or nothing.
+        /// Where prompts were expected (" in `FILE`, entry 3"), or empty.
         origin: String,
         /// What to do about it.
         fix: &'static str,
     },
-    /// A sample has no prompt of the wanted name.
+    /// A sample has no prompt with the requested name.
     #[error(
-        "sample `{sample}` has no prompt `{name}` (it has {there}); choose one of these, or give the prompt as text"
+        "sample `{sample}` has no prompt `{name}` (it has {available}); choose one of these or write the prompt's text"
     )]
     PromptName {
         /// The sample's name.
         sample: String,
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
-        /// The names there are.
-        there: String,
+        /// The names of the sample's prompts.
+        available: String,
     },
-    /// Evaluation was asked to draw prompts at random.
+    /// The recipe asks for random prompts in evaluation.
     #[error(
-        "`data.eval_prompt = \"random\"`: evaluation prompts are fixed; choose p1, p2, ... or give the prompt as text"
+        "`data.eval_prompt = \"random\"`: evaluation prompts are fixed; choose p1, p2, ... or write the prompt's text"
     )]
     RandomEval,
     /// A key of the recipe's `[data]` section has a value that cannot be used.
@@ -165,20 +165,20 @@ pub enum DataError {
         /// What is wrong and what to do about it.
         reason: String,
     },
-    /// Two arrays that must agree in size do not: a mistake of the caller.
+    /// Two arrays that must have the same size differ: a mistake in the calling code.
     #[error("{what}: {reason}")]
     Shape {
-        /// What was asked for.
+        /// The operation.
         what: &'static str,
         /// The sizes.
         reason: String,
     },
-    /// A [`Request`](crate::Request) names a sample that is not there: a mistake of the caller.
-    #[error("request for sample {sample} of {samples}; sample indices start at 0")]
+    /// A [`Request`](crate::Request) has an index out of range: a mistake in the calling code.
+    #[error("request for sample {sample} of {samples}; use an index below {samples}")]
     Request {
-        /// The index that was asked for.
+        /// The requested index.
         sample: usize,
-        /// How many samples there are.
+        /// Number of samples.
         samples: usize,
     },
     /// A [`Source`](crate::Source) cannot be read.
@@ -192,7 +192,7 @@ pub enum DataError {
 }
 
 impl DataError {
-    /// The same error, naming `sample` where it speaks of a sample's prompts.
+    /// The same error with the sample's name, if it is about a sample's prompts.
     pub(crate) fn in_sample(mut self, name: &str) -> Self {
         if let Self::NoPrompts { sample, .. } | Self::PromptName { sample, .. } = &mut self {
             *sample = name.to_string();
@@ -200,7 +200,7 @@ impl DataError {
         self
     }
 
-    /// The file that is at fault, where there is one.
+    /// The file at fault, if there is one.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Image(fault) => fault.path(),
@@ -225,7 +225,7 @@ impl DataError {
     }
 }
 
-/// The first few of the unpaired files, for a message that must stay readable.
+/// The first few unpaired files; a message with all of them could be unreadably long.
 fn first_few(images: &[PathBuf], masks: &[PathBuf]) -> String {
     const SHOWN: usize = 5;
     let mut text: Vec<String> = images

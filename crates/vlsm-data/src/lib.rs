@@ -1,17 +1,15 @@
-//! Samples for prompted segmentation: images, masks and prompts; data set formats; loading ahead of the step; metrics
-//! on masks.
+//! Samples for prompted segmentation: images, masks and prompts; data set formats; a prefetching loader; mask metrics.
 //!
 //! - [`Dataset::open`] finds the samples that a recipe's `[data]` section ([`DataConfig`]) describes; [`check()`] finds
-//!   everything that is wrong with them. [`Dataset::from_splits`] takes samples of any [`Source`], such as [`Arrays`] in
-//!   memory.
-//! - [`PromptChoice`] picks a prompt for each sample; [`Loader`] answers a pass of [`Request`]s in order, decoded and
-//!   resized on worker threads.
-//! - [`score`] gives Dice, IoU and HD95 of a prediction; [`Confusion`] gives mIoU over a data set.
-//! - [`describe`] puts what a mask shows into words and makes prompts of them; [`write_annotations`] writes these in the
-//!   published format.
+//!   all their faults. [`Dataset::from_splits`] takes samples of any [`Source`], such as [`Arrays`] in memory.
+//! - [`PromptChoice`] picks a prompt for each sample; [`Loader`] serves a pass of [`Request`]s in order. It decodes and
+//!   resizes on worker threads.
+//! - [`score`] computes Dice, IoU and HD95 of a prediction; [`Confusion`] computes mIoU over a data set.
+//! - [`describe`] describes a mask in words and builds prompts from them; [`write_annotations`] writes the prompts in
+//!   the published format.
 //!
-//! The pixels themselves are in `vlsm-image`; drawn data sets are in `vlsm-synth`, and downloads of public ones are
-//! prepared by `vlsm-prepare`.
+//! `vlsm-image` reads and writes the pixels, `vlsm-synth` draws synthetic data sets, and `vlsm-prepare` converts
+//! downloads of public data sets.
 //!
 //! ```no_run
 //! use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Metrics of a predicted mask against the true one: Dice, IoU, HD95.
+//! Metrics of a predicted mask against the ground truth: Dice, IoU, HD95.
 //!
-//! All are per image, at the size the masks come in, and equal to MONAI's where MONAI defines them.
+//! All are per image, at the size of the given masks, and equal MONAI's where MONAI defines them.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,13 +18,13 @@ pub struct Scores {
     pub dice: f64,
     /// `|P and T| / |P or T|`; 1 if both are empty.
     pub iou: f64,
-    /// See [`hausdorff`], at the 95th percentile, in pixels; 0 if both are empty, the image's diagonal if one is.
+    /// [`hausdorff`] at the 95th percentile, in pixels; 0 if both are empty, the image's diagonal if one is.
     pub hd95: f64,
     /// Whether exactly one of the two masks is empty, so that `hd95` is the image's diagonal.
     pub one_empty: bool,
 }
 
-/// Scores a predicted mask against the true one. Pixels that the truth ignores are taken out of both.
+/// Scores a predicted mask against the ground truth. Pixels that the ground truth ignores are removed from both.
 ///
 /// # Errors
 /// [`DataError::Shape`] if the two differ in size.
@@ -46,7 +46,7 @@ pub fn score(pred: &Mask, truth: &Mask) -> Result<Scores> {
     })
 }
 
-/// Dice of two masks alone, without the cost of HD95: for monitoring a training. As [`Scores::dice`].
+/// [`Scores::dice`] of two masks without the cost of HD95, for monitoring during training.
 ///
 /// # Errors
 /// [`DataError::Shape`] if the two differ in size.
@@ -62,10 +62,10 @@ pub fn dice(pred: &Mask, truth: &Mask) -> Result<f64> {
 /// Hausdorff distance of two masks in pixels, at a percentile from 0 to 100, as MONAI's
 /// `compute_hausdorff_distance(percentile=...)` with the Euclidean distance and `directed=False`.
 ///
-/// The edge of a mask is the mask without its erosion by a cross; outside the image is background. From each edge pixel
-/// of one mask the distance to the nearest edge pixel of the other is taken, of these the percentile (linear between
-/// neighbours), and of the two directions the larger. Both masks empty: 0. Exactly one empty: the image's diagonal,
-/// `sqrt(width^2 + height^2)`. Pixels that the truth ignores are background in both.
+/// The edge of a mask is the mask without its erosion by a cross; outside the image is background. For each edge pixel of
+/// one mask, the distance to the nearest edge pixel of the other is computed. The percentile of these distances is linear
+/// between neighbours. The result is the larger of the two directions. It is 0 if both masks are empty, and the image's
+/// diagonal `sqrt(width^2 + height^2)` if exactly one is. Pixels that the ground truth ignores are background in both.
 ///
 /// # Errors
 /// [`DataError::Shape`] if the two differ in size, or if the percentile is not from 0 to 100.
@@ -73,13 +73,13 @@ pub fn hausdorff(pred: &Mask, truth: &Mask, percentile: f64) -> Result<f64> {
     if !(0.0..=100.0).contains(&percentile) {
         return Err(DataError::Shape {
             what: "hausdorff",
-            reason: format!("{percentile} is not a percentile"),
+            reason: format!("percentile {percentile} is out of range; use 0 to 100"),
         });
     }
     Ok(Pair::new(pred, truth)?.hausdorff(percentile))
 }
 
-/// Two masks of one size, ignored pixels taken out.
+/// Two masks of the same size without ignored pixels.
 struct Pair {
     width: usize,
     height: usize,
@@ -116,7 +116,7 @@ impl Pair {
         })
     }
 
-    /// Foreground pixels of the prediction, of the truth, of both at once.
+    /// Number of foreground pixels in the prediction, in the ground truth, and in both.
     fn counts(&self) -> (usize, usize, usize) {
         let count = |mask: &[bool]| mask.iter().filter(|&&v| v).count();
         let both = self
@@ -135,7 +135,7 @@ impl Pair {
             [None, None] => return 0.0,
             _ => return (self.width as f64).hypot(self.height as f64),
         };
-        // All edge pixels are in the box around both masks, and what is outside of it is background: nothing changes.
+        // All edge pixels are inside the bounding box of both masks, so cropping to it does not change the result.
         let (width, height) = bounds.size();
         let [pred, truth] = [&self.pred, &self.truth]
             .map(|mask| edges(&bounds.crop(mask, self.width), width, height));
@@ -152,7 +152,7 @@ impl Pair {
     }
 }
 
-/// A box of pixels, `end` is exclusive.
+/// A box of pixels; the ends are exclusive.
 #[derive(Clone, Copy)]
 struct Bounds {
     x: (usize, usize),
@@ -160,7 +160,7 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// Around the foreground of a mask, if there is any.
+    /// The bounding box of a mask's foreground; `None` if it is empty.
     fn of(mask: &[bool], width: usize) -> Option<Self> {
         let mut bounds: Option<Self> = None;
         for (y, row) in mask.chunks_exact(width.max(1)).enumerate() {
@@ -195,7 +195,7 @@ impl Bounds {
     }
 }
 
-/// The mask without its erosion by a cross: foreground with background, or the border, above, below, left or right.
+/// The mask without its erosion by a cross: foreground pixels with a 4-neighbour that is background or outside.
 fn edges(mask: &[bool], width: usize, height: usize) -> Vec<bool> {
     let mut edges = vec![false; mask.len()];
     for y in 0..height {
@@ -215,19 +215,19 @@ fn edges(mask: &[bool], width: usize, height: usize) -> Vec<bool> {
     edges
 }
 
-/// Percentile of the square roots, linear between neighbours as `numpy.percentile` and `torch.quantile`.
+/// Percentile of the square roots, linear between neighbours like `numpy.percentile` and `torch.quantile`.
 fn percentile_of_roots(mut squared: Vec<u32>, percentile: f64) -> f64 {
     let Some(last) = squared.len().checked_sub(1) else {
         return 0.0;
     };
-    let place = last as f64 * percentile / 100.0;
-    let (_, low, above) = squared.select_nth_unstable((place as usize).min(last));
+    let rank = last as f64 * percentile / 100.0;
+    let (_, low, above) = squared.select_nth_unstable((rank as usize).min(last));
     let low = f64::from(*low).sqrt();
     let high = above
         .iter()
         .min()
         .map_or(low, |&high| f64::from(high).sqrt());
-    low + (high - low) * place.fract()
+    low + (high - low) * rank.fract()
 }
 
 /// Count, mean and standard deviation of a metric over images.
@@ -242,7 +242,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The summary of some values, by two passes.
+    /// Summarises values, in two passes.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let values: Vec<f64> = values.into_iter().collect();
         let n = values.len();

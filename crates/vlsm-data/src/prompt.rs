@@ -38,7 +38,7 @@ impl Prompts {
     /// Adds a prompt at the end, or replaces the one of that name. Without texts it is left out.
     pub fn insert(&mut self, name: impl Into<String>, texts: Vec<String>) {
         let name = name.into();
-        match self.0.iter().position(|(there, _)| *there == name) {
+        match self.0.iter().position(|(known, _)| *known == name) {
             Some(at) if texts.is_empty() => drop(self.0.remove(at)),
             Some(at) => self.0[at].1 = texts,
             None if texts.is_empty() => {}
@@ -50,7 +50,7 @@ impl Prompts {
     pub fn get(&self, name: &str) -> Option<&[String]> {
         self.0
             .iter()
-            .find(|(there, _)| there == name)
+            .find(|(known, _)| known == name)
             .map(|(_, texts)| texts.as_slice())
     }
 
@@ -80,7 +80,7 @@ impl Prompts {
         self.get(name).ok_or_else(|| DataError::PromptName {
             sample: "?".to_string(),
             name: name.to_string(),
-            there: if self.is_empty() {
+            available: if self.is_empty() {
                 "none".to_string()
             } else {
                 self.names().collect::<Vec<_>>().join(", ")

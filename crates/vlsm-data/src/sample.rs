@@ -1,4 +1,4 @@
-//! A sample: an image, what is to be segmented in it, and the words for that.
+//! A sample: an image, the target to segment in it, and its prompts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,39 +10,39 @@ use crate::error::{DataError, Result};
 use crate::prompt::{PromptChoice, Prompts};
 use crate::source::{Masks, Source};
 
-/// Which part of its masks a sample is about.
+/// The part of a source's masks that a sample is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// The foreground of the binary mask with this index; a source with one mask has index 0.
     Mask(usize),
     /// The pixels of this class id.
     Class(u8),
-    /// All class ids: the labels of the whole image.
+    /// All class ids, that is the labels of the whole image.
     Labels,
 }
 
-/// An image, what is to be segmented in it, and the words for that.
+/// An image, the target to segment in it, and its prompts.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Name, unique in its split. For files the mask's stem, after the data set's name and `/` if several are pooled;
-    /// `stem.Class` for class-id masks; `-2`, `-3`, ... is added if an annotation file uses one mask several times.
+    /// Name, unique in its split. For files it is the mask's stem, or `stem.Class` for class-id masks. `-2`, `-3`, ... is
+    /// added if an annotation file uses one mask several times. In pooled data sets it starts with `DATA_SET/`.
     pub name: String,
-    /// Where image and masks come from. Samples of one image share it.
+    /// Where image and masks come from. Samples of the same image share it.
     pub source: Arc<dyn Source>,
-    /// Which part of the masks the sample is about.
+    /// The part of the masks that the sample is about.
     pub target: Target,
-    /// Scores are reported separately for each group and prompt: a class, or a kind of prompt. May be empty.
+    /// A class or a kind of prompt. Scores are also reported for each group. May be empty.
     pub group: String,
     /// The prompts, by name.
     pub prompts: Prompts,
-    /// For prompt names, which attributes of the prompt were read from the true mask (`shape`, `place`, ...). Names that
-    /// are absent use nothing of the mask. `None` if the data set does not say.
+    /// For each oracle prompt's name, the attributes that were read from the true mask, such as `shape`. Prompts that are
+    /// not listed use nothing of the mask. `None` if the data set does not say.
     pub oracle: Option<BTreeMap<String, Vec<String>>>,
 }
 
 impl Sample {
-    /// A sample of a source's first binary mask, without a group. The prompts may be empty if one text is used for all
-    /// samples.
+    /// A sample for a source's first binary mask, without a group. The prompts may be empty if all samples use the same
+    /// text.
     pub fn new(name: impl Into<String>, source: Arc<dyn Source>, prompts: Prompts) -> Self {
         Self {
             name: name.into(),
@@ -54,8 +54,8 @@ impl Sample {
         }
     }
 
-    /// The image and the mask of the target, both at their own size; for [`Target::Labels`] the mask of all labelled
-    /// pixels. `ignore` is [`Dataset::ignore`](crate::Dataset::ignore).
+    /// The image and the target's mask, both at their original size. For [`Target::Labels`] it is the mask of all
+    /// labelled pixels. `ignore` is [`Dataset::ignore`](crate::Dataset::ignore).
     ///
     /// # Errors
     /// If a file cannot be read, or the target is not among the masks.
@@ -70,24 +70,21 @@ impl Sample {
         Ok((image, mask.ok_or_else(|| self.no_target())?))
     }
 
-    /// The error for masks that do not have the target.
+    /// The error for masks that lack the target.
     pub(crate) fn no_target(&self) -> DataError {
         let wanted = match self.target {
             Target::Mask(index) => format!("no binary mask with index {index}"),
-            Target::Class(id) => format!("no class ids, so that class {id} cannot be found"),
-            Target::Labels => "no class ids".to_string(),
+            Target::Class(id) => format!("no map of class ids to find class {id} in"),
+            Target::Labels => "no map of class ids".to_string(),
         };
-        let reason = format!(
-            "sample `{}` needs its masks, but there is {wanted}",
-            self.name
-        );
+        let reason = format!("sample `{}` has {wanted}", self.name);
         DataError::source(self.source.mask_id(), reason)
     }
 
     /// The prompt for training on this sample once: [`PromptChoice::pick`] with the sample's name in the error.
     ///
     /// # Errors
-    /// As there.
+    /// As [`PromptChoice::pick`].
     pub fn pick_prompt(&self, choice: &PromptChoice, rng: &mut impl Rng) -> Result<String> {
         choice
             .pick(&self.prompts, rng)
@@ -97,7 +94,7 @@ impl Sample {
     /// The prompt for evaluating this sample: [`PromptChoice::pick_fixed`] with the sample's name in the error.
     ///
     /// # Errors
-    /// As there.
+    /// As [`PromptChoice::pick_fixed`].
     pub fn fixed_prompt(&self, choice: &PromptChoice) -> Result<String> {
         choice
             .pick_fixed(&self.prompts)

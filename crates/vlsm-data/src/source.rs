@@ -14,17 +14,17 @@ use crate::error::{DataError, Result};
 
 /// An image and its masks from any source: files, arrays, frames of a video, a drawing.
 ///
-/// Only [`id`](Self::id), [`image`](Self::image) and [`masks`](Self::masks) must be written. A source is read on several
-/// threads; what it returns must not change from call to call.
+/// Only [`id`](Self::id), [`image`](Self::image) and [`masks`](Self::masks) are required. A source is read from several
+/// threads and must return the same data in every call.
 pub trait Source: fmt::Debug + Send + Sync {
-    /// Identifies the image in the data set, and names it in messages. Sources with the same id must give the same image:
-    /// a loader reads it once for all of them. For a file its path.
+    /// Identifies the image in the data set and names it in messages; a file's id is its path. Sources with the same id
+    /// must have the same image, because a loader reads it once for all of them.
     fn id(&self) -> Cow<'_, str>;
 
-    /// The image at its own size.
+    /// The image at its original size.
     ///
     /// # Errors
-    /// If it cannot be read: [`DataError::source`] makes the error.
+    /// If it cannot be read. [`DataError::source`] creates such an error.
     fn image(&self) -> Result<RgbImage>;
 
     /// The masks, all of the image's size.
@@ -33,12 +33,12 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// If they cannot be read.
     fn masks(&self) -> Result<Masks>;
 
-    /// Identifies the masks in the data set. By default they belong to the image and have its [`id`](Self::id).
+    /// Identifies the masks in the data set. By default this is the image's [`id`](Self::id).
     fn mask_id(&self) -> Cow<'_, str> {
         self.id()
     }
 
-    /// Image and masks at once, for sources that get both from one read.
+    /// Image and masks together. Override it if one read yields both.
     ///
     /// # Errors
     /// As [`image`](Self::image) and [`masks`](Self::masks).
@@ -46,7 +46,7 @@ pub trait Source: fmt::Debug + Send + Sync {
         Ok((self.image()?, self.masks()?))
     }
 
-    /// Width and height of the image, for sources that know it without reading the pixels.
+    /// Width and height of the image. Override it if they are known without reading the pixels.
     ///
     /// # Errors
     /// As [`image`](Self::image).
@@ -55,7 +55,7 @@ pub trait Source: fmt::Debug + Send + Sync {
         Ok((image.width, image.height))
     }
 
-    /// The image and a digest of everything it depends on, from one read. The digest is the key of caches.
+    /// The image and a digest of everything that it depends on, from one read. The digest is the key in caches.
     ///
     /// # Errors
     /// As [`image`](Self::image).
@@ -68,7 +68,7 @@ pub trait Source: fmt::Debug + Send + Sync {
         Ok((image, hash.digest128()))
     }
 
-    /// The digest alone, for sources that know it without decoding.
+    /// The digest alone. Override it if it is known without decoding.
     ///
     /// # Errors
     /// As [`image`](Self::image).
@@ -76,7 +76,7 @@ pub trait Source: fmt::Debug + Send + Sync {
         Ok(self.image_and_digest()?.1)
     }
 
-    /// The files of image and mask, if there are any. Annotation files name them.
+    /// Paths of the image and the mask if they are files. Annotation files name them.
     fn files(&self) -> Option<(&Path, &Path)> {
         None
     }
@@ -118,7 +118,7 @@ pub struct Arrays {
 }
 
 impl Arrays {
-    /// An image with a binary mask, several binary masks, or a map of class ids. `id` must be unique in the data set.
+    /// An image with one binary mask, several, or a map of class ids. `id` must be unique in the data set.
     pub fn new(id: impl Into<String>, image: RgbImage, masks: impl Into<Masks>) -> Self {
         Self {
             id: id.into(),
@@ -153,7 +153,7 @@ pub struct FilePair {
     pub image: PathBuf,
     /// The mask.
     pub mask: PathBuf,
-    /// Whether the mask holds class ids; else it is binary.
+    /// Whether the mask holds class ids; otherwise it is binary.
     pub class_ids: bool,
 }
 
@@ -182,7 +182,7 @@ impl Source for FilePair {
         Ok(read_size(&self.image)?)
     }
 
-    /// The digest is of the file's bytes.
+    /// The digest covers the file's bytes.
     fn image_and_digest(&self) -> Result<(RgbImage, u128)> {
         let bytes = read_bytes(&self.image)?;
         Ok((decode_image(&self.image, &bytes)?, xxh3_128(&bytes)))
@@ -198,7 +198,7 @@ impl Source for FilePair {
 }
 
 impl DataError {
-    /// The error of a [`Source`] for an image or mask.
+    /// The error that a [`Source`] returns for an image or mask.
     pub fn source(id: impl Into<String>, reason: impl fmt::Display) -> Self {
         Self::Source {
             id: id.into(),

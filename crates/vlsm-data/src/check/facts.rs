@@ -1,4 +1,4 @@
-//! What a check needs to know of each file, from reading it once.
+//! The facts that a check needs about each file. Each file is read once.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use crate::error::Result;
 use crate::formats::{Listing, Pair};
 use vlsm_image::{decode_class_map, decode_image, decode_mask, read_bytes};
 
-/// What is known of an image: its size and a digest of the file's bytes.
+/// An image's size and the digest of its file's bytes.
 pub(super) struct ImageFacts {
     pub(super) size: (usize, usize),
     pub(super) digest: Digest,
 }
 
-/// Not proof against an adversary, but equal only for equal files.
+/// XXH3-128. It is not cryptographic, but accidental collisions are negligible.
 pub(super) type Digest = u128;
 
 impl ImageFacts {
@@ -31,7 +31,7 @@ impl ImageFacts {
     }
 }
 
-/// What is known of a mask.
+/// A mask's size and content.
 pub(super) struct MaskFacts {
     pub(super) size: (usize, usize),
     pub(super) content: Content,

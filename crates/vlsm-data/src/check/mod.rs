@@ -1,4 +1,4 @@
-//! Finding all faults of a data set in one pass.
+//! Finds all faults of a data set in one pass.
 
 mod facts;
 mod report;
@@ -18,7 +18,7 @@ use report::Findings;
 
 pub use report::{CheckReport, Finding, FindingKind, Severity, SplitCounts};
 
-/// Finds all faults of the data set that a recipe's `[data]` section describes, also where
+/// Finds all faults of the data set that a recipe's `[data]` section describes, including those on which
 /// [`Dataset::open`](crate::Dataset::open) fails. Reads and decodes every file once, on all cores.
 pub fn check(config: &DataConfig) -> CheckReport {
     let mut findings = Findings::default();
@@ -72,7 +72,7 @@ pub fn check(config: &DataConfig) -> CheckReport {
     }
 }
 
-/// Reports what is wrong with a pair's files, each once, and gives the number of its samples.
+/// Reports the faults of a pair's files, once for each file, and returns the pair's number of samples.
 fn check_pair<'a>(
     pair: &'a Pair,
     images: &Facts<'a, ImageFacts>,
@@ -132,7 +132,7 @@ fn check_pair<'a>(
             if first {
                 if samples == 0 && faults.is_empty() {
                     let message = format!(
-                        "mask `{}` holds no class to segment; it gives no sample",
+                        "mask `{}` contains no class to segment, so the pair has no samples; drop it or name its classes",
                         pair.mask.display()
                     );
                     findings.add(
@@ -169,12 +169,12 @@ fn empty_splits(config: &DataConfig, listing: &Listing, findings: &mut Findings)
     }
 }
 
-/// Whether an empty split must be a mistake, because its file or folder is there or a share was asked for.
+/// Whether an empty split must be a mistake, because its file or folder exists or its fraction is above 0.
 fn is_wanted(config: &DataConfig, format: Format, split: Split) -> bool {
     let lists = &config.split;
     let listed = [&lists.train_list, &lists.val_list, &lists.test_list];
     match (format, split) {
-        // Of annotations there may be nothing but a test split, as of sets that generalisation is measured on.
+        // Annotations may have a test split only, as in sets that measure generalisation.
         (Format::Annotations, _) => config
             .root
             .join("anns")
@@ -228,7 +228,7 @@ fn missing_prompts(config: &DataConfig, listing: &Listing, findings: &mut Findin
     }
 }
 
-/// With class-id masks every sample has the prompts `p0` (empty) and `p1` (the class), and no other.
+/// With class-id masks every sample has exactly the prompts `p0` (empty) and `p1` (the class name).
 fn class_prompts(config: &DataConfig, findings: &mut Findings) {
     let choices = [
         ("data.prompt", Some(&config.prompt)),
@@ -240,7 +240,7 @@ fn class_prompts(config: &DataConfig, findings: &mut Findings) {
             && name != "p1"
         {
             let reason =
-                format!("class-id masks have no prompt `{name}`; choose p1, the name of the class");
+                format!("class-id masks have no prompt `{name}`; choose p1, the class name");
             findings.fault(DataError::Config { field, reason });
         }
     }
@@ -269,7 +269,7 @@ fn duplicates(listing: &Listing, findings: &mut Findings) {
     }
 }
 
-/// Images of equal content: in several splits, or under several names in one.
+/// Images of the same content in several splits, or under several names in one split.
 fn shared_images(listing: &Listing, images: &Facts<'_, ImageFacts>, findings: &mut Findings) {
     let mut by_digest: HashMap<Digest, usize> = HashMap::new();
     let mut groups: Vec<BTreeMap<Split, Vec<&Path>>> = Vec::new();
@@ -305,13 +305,13 @@ fn shared_images(listing: &Listing, images: &Facts<'_, ImageFacts>, findings: &m
             .copied();
         if several_splits {
             let message = format!(
-                "the same image is in several splits: {}; keep it in one, or the numbers measured on it mislead",
+                "the same image is in several splits: {}; keep it in one split, or the metrics are misleading",
                 names.join(", ")
             );
             findings.add(Severity::Error, FindingKind::SharedImage, last, message);
         } else if names.len() > 1 {
             let message = format!(
-                "the same image, byte for byte, has several names: {}; keep one",
+                "the same image, byte for byte, has several names: {}; keep one of them",
                 names.join(", ")
             );
             findings.add(Severity::Warning, FindingKind::Duplicate, last, message);

@@ -1,4 +1,4 @@
-//! What a check finds, and the error that each kind of fault is.
+//! The findings of a check, and the kind of finding for each error.
 
 use std::path::{Path, PathBuf};
 
@@ -12,9 +12,9 @@ use vlsm_image::ImageError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The data set cannot be used as it is, or numbers measured on it mislead.
+    /// The data set cannot be used as it is, or metrics on it are misleading.
     Error,
-    /// Worth a look.
+    /// Possibly a mistake.
     Warning,
 }
 
@@ -24,27 +24,27 @@ pub enum Severity {
 pub enum FindingKind {
     /// A key of the recipe's `[data]` section.
     Config,
-    /// A folder is missing or holds nothing.
+    /// A folder is missing or empty.
     Layout,
-    /// A file cannot be read or decoded: missing rights, corrupt, truncated, of another kind.
+    /// A file cannot be read or decoded: no permission, corrupt, truncated, or not an image.
     Unreadable,
     /// Image and mask of a pair differ in size.
     SizeMismatch,
-    /// An annotation names a file that is not there.
+    /// An annotation names a file that does not exist.
     MissingFile,
-    /// A file is not JSON of the expected form, or not UTF-8.
+    /// A JSON file is invalid, has an unexpected structure, or is not UTF-8.
     Malformed,
-    /// A field of an annotation entry is missing or wrong, or a line of a split list.
+    /// A field of an annotation entry is missing or wrong, or a line of a split list is wrong.
     Entry,
     /// A split without samples.
     EmptySplit,
-    /// An image without a mask, a mask without an image, or two files of one stem.
+    /// An image without a mask, a mask without an image, or two files with the same stem.
     Unpaired,
-    /// The same image, by file or by content, in more than one split.
+    /// The same image, as one file or as copies, in more than one split.
     SharedImage,
-    /// A mask without foreground, or without any class that has a name.
+    /// A mask without foreground, or without any named class.
     EmptyMask,
-    /// The same pair or the same image content twice in one split.
+    /// The same pair or the same image content more than once in a split.
     Duplicate,
     /// A sample lacks the prompt that the recipe asks for.
     Prompt,
@@ -59,18 +59,18 @@ pub struct Finding {
     pub severity: Severity,
     /// What it is about.
     pub kind: FindingKind,
-    /// The file at fault, where there is one.
+    /// The file at fault, if there is one.
     pub path: Option<PathBuf>,
     /// What is wrong, and the fix.
     pub message: String,
 }
 
-/// How much a split holds.
+/// Numbers of pairs and samples in a split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SplitCounts {
     /// Pairs of image and mask.
     pub pairs: usize,
-    /// Samples: as many as pairs, or with class-id masks one for each class in each image.
+    /// Samples: one for each pair or, with class-id masks, one for each class in each image.
     pub samples: usize,
 }
 
@@ -81,13 +81,13 @@ pub struct CheckReport {
     pub root: PathBuf,
     /// Its format.
     pub format: Format,
-    /// What the training split holds, apart from what is at fault in the listing. `data.limit` is not applied.
+    /// The training split, without entries at fault. `data.limit` is not applied.
     pub train: SplitCounts,
-    /// The same for validation.
+    /// The validation split, likewise.
     pub val: SplitCounts,
-    /// The same for the test.
+    /// The test split, likewise.
     pub test: SplitCounts,
-    /// All findings, in an order that depends on the data set alone.
+    /// All findings, in an order that depends only on the data set.
     pub findings: Vec<Finding>,
 }
 
@@ -105,13 +105,13 @@ impl CheckReport {
         self.findings.len() - self.errors()
     }
 
-    /// Whether there is no error.
+    /// Whether there are no errors.
     pub fn is_usable(&self) -> bool {
         self.errors() == 0
     }
 }
 
-/// Findings as they are gathered.
+/// Collects findings.
 #[derive(Default)]
 pub(super) struct Findings(pub(super) Vec<Finding>);
 
@@ -151,7 +151,7 @@ impl Findings {
         );
     }
 
-    /// An error of the listing or of a file. A list of unpaired files becomes a finding for each.
+    /// Adds an error. [`DataError::Unpaired`] becomes one finding for each file.
     pub(super) fn fault(&mut self, fault: DataError) {
         if let DataError::Unpaired { images, masks } = &fault {
             for image in images {

@@ -7,7 +7,7 @@ fn kinds(report: &CheckReport, kind: FindingKind) -> Vec<&Finding> {
     report.findings.iter().filter(|f| f.kind == kind).collect()
 }
 
-/// An image or mask of 4x3 pixels; `level` distinguishes images.
+/// An image or mask of 4x3 pixels. Images with different `level` differ in content.
 fn picture(path: &Path, level: u8) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     write_png_gray(path, 4, 3, &[level; 12]).unwrap();
@@ -105,7 +105,7 @@ fn all_faults_are_found_in_one_pass() {
     assert_eq!(
         json(&report),
         json(&check(&DataConfig::new(root))),
-        "the order is fixed"
+        "the order of findings is deterministic"
     );
     assert!(json(&report).contains(r#""severity":"error","kind":"missing-file""#));
 }
@@ -135,7 +135,7 @@ fn unreadable_lists_do_not_hide_other_faults() {
 }
 
 #[test]
-fn folders_and_classes() {
+fn a_folder_is_checked_with_binary_masks_and_with_class_ids() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     for (level, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
@@ -165,7 +165,7 @@ fn folders_and_classes() {
 }
 
 #[test]
-fn a_prompt_that_no_class_has_is_found_once() {
+fn a_prompt_name_that_class_masks_lack_is_reported_once() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     picture(&root.join("train/images/a.png"), 1);
@@ -184,7 +184,7 @@ fn a_prompt_that_no_class_has_is_found_once() {
 }
 
 #[test]
-fn a_root_that_is_not_there_is_one_finding() {
+fn a_missing_root_is_one_finding() {
     let report = check(&DataConfig::new("no/such/folder"));
     assert_eq!(
         (report.findings.len(), report.findings[0].kind),

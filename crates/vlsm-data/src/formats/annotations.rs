@@ -1,9 +1,9 @@
 //! The published format: `anns/{train,val,test}.json`, each a list of objects with `img_name`, `mask_name` and
-//! `prompts`, next to the image and mask folders. vlsm adds `group`, by which scores are reported, and `oracle`, which
-//! says what of each prompt was read from the mask. Other fields are not looked at.
+//! `prompts`, next to the image and mask folders. This project adds two fields: `group`, for which scores are reported
+//! separately, and `oracle`, the attributes of each prompt that were read from the mask. Other fields are ignored.
 //!
-//! Where the root has no image folder but `train/`, `val/` or `test/` have, as in [`folder`](super::folder), the files of
-//! a split are those below its own folder.
+//! If `train/`, `val/` or `test/` have image folders and the root has none, as in [`folder`](super::folder), a split's
+//! files are in its folder.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::error::DataError;
 use crate::prompt::{NO_PROMPTS_FIX, Prompts};
 use crate::split::Split;
 
-/// The pairs of the three splits in the order of their files. A split whose file is not there is empty.
+/// The pairs of the three splits in the order of their files. A split without a file is empty.
 pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> [Vec<Pair>; 3] {
     let folder = config.root.join("anns");
     let any = Split::ALL
@@ -27,7 +27,7 @@ pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> [Vec<Pai
         faults.push(DataError::Layout {
             what: "annotation folder",
             path: folder.clone(),
-            fault: "holds none of train.json, val.json, test.json",
+            fault: "contains none of train.json, val.json, test.json",
             fix: "add them, or set `data.format` to `folder` or `classes`",
         });
     }
@@ -45,10 +45,10 @@ fn annotation_file(folder: &Path, split: Split) -> PathBuf {
     folder.join(format!("{split}.json"))
 }
 
-/// The folders below which the annotations of a split name images and masks.
+/// The image and mask folders that the names in a split's annotations are relative to.
 pub(crate) fn folders(config: &DataConfig, split: Split) -> (PathBuf, PathBuf) {
-    let own = !config.root.join(&config.images).is_dir() && has_split_folders(config);
-    let base = if own {
+    let by_split = !config.root.join(&config.images).is_dir() && has_split_folders(config);
+    let base = if by_split {
         config.root.join(split.name())
     } else {
         config.root.clone()
@@ -73,7 +73,7 @@ fn read_split(
     let mut pairs = Vec::with_capacity(entries.len());
     for (index, entry) in entries.into_iter().enumerate() {
         let before = faults.len();
-        let pair = read_entry(config, &folders, &Place { file, index }, entry, faults);
+        let pair = read_entry(config, &folders, &Position { file, index }, entry, faults);
         if faults.len() == before {
             pairs.extend(pair);
         }
@@ -81,13 +81,13 @@ fn read_split(
     pairs
 }
 
-/// Where an entry stands, for messages.
-struct Place<'a> {
+/// The position of an entry, for messages.
+struct Position<'a> {
     file: &'a Path,
     index: usize,
 }
 
-impl Place<'_> {
+impl Position<'_> {
     fn field(&self, field: &'static str, reason: impl Into<String>) -> DataError {
         DataError::Field {
             path: self.file.to_path_buf(),
@@ -101,25 +101,22 @@ impl Place<'_> {
 fn read_entry(
     config: &DataConfig,
     (images, masks): &(PathBuf, PathBuf),
-    place: &Place<'_>,
+    position: &Position<'_>,
     entry: Value,
     faults: &mut Vec<DataError>,
 ) -> Option<Pair> {
     let Value::Object(mut fields) = entry else {
-        faults.push(place.field(
-            "img_name",
-            "cannot be there: the entry is not a JSON object",
-        ));
+        faults.push(position.field("img_name", "is missing: the entry is not a JSON object"));
         return None;
     };
-    let image = named_file(&fields, "img_name", images, place, faults);
-    let mask = named_file(&fields, "mask_name", masks, place, faults);
+    let image = named_file(&fields, "img_name", images, position, faults);
+    let mask = named_file(&fields, "mask_name", masks, position, faults);
     let prompts = match fields.remove("prompts") {
         None | Some(Value::Null) => Prompts::new(),
         Some(value) => match serde_json::from_value(value) {
             Ok(prompts) => prompts,
             Err(error) => {
-                faults.push(place.field("prompts", format!("cannot be read: {error}")));
+                faults.push(position.field("prompts", format!("cannot be read: {error}")));
                 return None;
             }
         },
@@ -128,7 +125,7 @@ fn read_entry(
         None | Some(Value::Null) => String::new(),
         Some(Value::String(group)) => group,
         Some(_) => {
-            faults.push(place.field("group", "is not a string"));
+            faults.push(position.field("group", "is not a string"));
             return None;
         }
     };
@@ -136,15 +133,20 @@ fn read_entry(
         None => None,
         Some(Ok(oracle)) => oracle,
         Some(Err(error)) => {
-            let reason = format!("is not an object of lists of words by prompt name: {error}");
-            faults.push(place.field("oracle", reason));
+            let reason =
+                format!("is not an object with a list of words for each prompt name: {error}");
+            faults.push(position.field("oracle", reason));
             return None;
         }
     };
     let (image, mask) = (image?, mask?);
     let name = flat_stem(mask.strip_prefix(masks).unwrap_or(&mask));
     if prompts.is_empty() && !config.has_text() {
-        let origin = format!(" in `{}`, entry {}", place.file.display(), place.index);
+        let origin = format!(
+            " in `{}`, entry {}",
+            position.file.display(),
+            position.index
+        );
         faults.push(DataError::NoPrompts {
             sample: name.clone(),
             origin,
@@ -161,26 +163,26 @@ fn read_entry(
     })
 }
 
-/// The file that a field names below `folder`.
+/// The file in `folder` that a field names.
 fn named_file(
     fields: &Map<String, Value>,
     field: &'static str,
     folder: &Path,
-    place: &Place<'_>,
+    position: &Position<'_>,
     faults: &mut Vec<DataError>,
 ) -> Option<PathBuf> {
     let name = match fields.get(field) {
         Some(Value::String(name)) if !name.is_empty() => Path::new(name),
         Some(Value::String(_)) => {
-            faults.push(place.field(field, "is empty"));
+            faults.push(position.field(field, "is empty"));
             return None;
         }
         Some(_) => {
-            faults.push(place.field(field, "is not a string"));
+            faults.push(position.field(field, "is not a string"));
             return None;
         }
         None => {
-            faults.push(place.field(field, "is missing"));
+            faults.push(position.field(field, "is missing"));
             return None;
         }
     };
@@ -188,15 +190,15 @@ fn named_file(
         .components()
         .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
     {
-        let reason = format!("leads out of its folder (`{}`)", name.display());
-        faults.push(place.field(field, reason));
+        let reason = format!("points outside its folder (`{}`)", name.display());
+        faults.push(position.field(field, reason));
         return None;
     }
     let file = folder.join(name);
     if !file.is_file() {
         faults.push(DataError::MissingFile {
-            list: place.file.to_path_buf(),
-            entry: place.index,
+            list: position.file.to_path_buf(),
+            entry: position.index,
             file,
         });
         return None;

@@ -1,4 +1,4 @@
-//! Masks of class ids with class names: each class present in an image becomes a sample with its name as prompt.
+//! Class-id masks with class names. Each class present in an image becomes a sample with its name as prompt.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::prompt::Prompts;
 use crate::sample::{Sample, Target};
 use crate::source::{FilePair, Source};
 
-/// Reads the class names of the file that the recipe names, or of `ROOT/classes.json`.
+/// Reads the class names from the recipe's file, or from `ROOT/classes.json`.
 pub(crate) fn read_names(config: &DataConfig) -> Result<ClassNames> {
     let path = match &config.classes {
         Some(path) => config.resolve(path),
@@ -23,7 +23,7 @@ pub(crate) fn read_names(config: &DataConfig) -> Result<ClassNames> {
     Ok(ClassNames::read(&path)?)
 }
 
-/// The classes of a mask that become samples, with their names. Ids without a name are faults.
+/// The ids and names of a mask's classes that become samples. Ids without a name are faults.
 pub(crate) fn targets<'a>(
     classes: &'a ClassNames,
     mask: &Path,
@@ -46,7 +46,7 @@ pub(crate) fn targets<'a>(
     targets
 }
 
-/// A sample for each class that is present in a mask, image by image, by rising id. Reads every mask, on all cores.
+/// A sample for each class present in each mask, in the order of images, then ids. Reads every mask, on all cores.
 pub(crate) fn samples(
     splits: [Vec<Pair>; 3],
     classes: &ClassNames,
@@ -83,7 +83,7 @@ pub(crate) fn samples(
     })
 }
 
-/// A sample for each image: all its labels. Unlike [`samples`], it has those images too that show no class.
+/// A sample of all labels for each image. Unlike [`samples`], this includes images that show no class.
 pub(crate) fn whole_images(pairs: &[Pair]) -> Vec<Sample> {
     let mut taken = HashSet::new();
     let sample = |pair: &Pair| Sample {
@@ -106,7 +106,7 @@ fn source(pair: &Pair) -> Arc<dyn Source> {
     })
 }
 
-/// A class name as part of a file name.
+/// A class name in a form that is safe in a file name.
 fn file_name_of(class: &str) -> String {
     class
         .chars()

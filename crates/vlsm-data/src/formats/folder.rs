@@ -1,6 +1,5 @@
 //! Plain folders of images and masks, paired by stem: `ROOT/images` and `ROOT/masks`, or the same under `ROOT/train`,
-//! `ROOT/val` and `ROOT/test`. Sub-folders of these are not looked into, and files without an image's extension are not
-//! looked at.
+//! `ROOT/val` and `ROOT/test`. Sub-folders, and files without an image's extension, are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,10 +14,10 @@ use crate::error::{DataError, Result};
 use crate::prompt::{Prompts, Texts};
 use crate::split::Split;
 
-/// What a mask's stem may have after the image's stem, in upper or lower case.
+/// What may follow the image's stem in a mask's stem, in upper or lower case.
 const MASK_SUFFIXES: [&str; 4] = ["_mask", "_segmentation", "_seg", "_gt"];
 
-/// The pairs of the three splits; with `prompted`, and their prompts where there is a JSON of prompts.
+/// The pairs of the three splits; with `prompted`, also their prompts if there is a JSON file of prompts.
 pub(crate) fn list(
     config: &DataConfig,
     prompted: bool,
@@ -47,7 +46,7 @@ pub(crate) fn list(
     splits
 }
 
-/// Whether images are in `ROOT/train`, `ROOT/val` or `ROOT/test`, so that the splits are given.
+/// Whether there are images in `ROOT/train`, `ROOT/val` or `ROOT/test`, so that the folders define the splits.
 pub(crate) fn has_split_folders(config: &DataConfig) -> bool {
     Split::ALL
         .into_iter()
@@ -72,7 +71,7 @@ fn pair_up(config: &DataConfig, folder: &Path, faults: &mut Vec<DataError>) -> V
         return Vec::new();
     };
     let mut pairs = Vec::with_capacity(images.len());
-    let mut alone = Vec::new();
+    let mut unpaired = Vec::new();
     for (stem, image) in images {
         match take_mask(&stem, &mut masks) {
             Some((name, mask)) => pairs.push(Pair {
@@ -83,19 +82,19 @@ fn pair_up(config: &DataConfig, folder: &Path, faults: &mut Vec<DataError>) -> V
                 prompts: Prompts::new(),
                 oracle: None,
             }),
-            None => alone.push(image),
+            None => unpaired.push(image),
         }
     }
-    if !alone.is_empty() || !masks.is_empty() {
+    if !unpaired.is_empty() || !masks.is_empty() {
         faults.push(DataError::Unpaired {
-            images: alone,
+            images: unpaired,
             masks: masks.into_values().collect(),
         });
     }
     pairs
 }
 
-/// The mask of an image's stem: of the same stem, else of the stem and a suffix.
+/// The mask for an image's stem: the one with the same stem, else one with a suffix after it.
 fn take_mask(stem: &str, masks: &mut BTreeMap<String, PathBuf>) -> Option<(String, PathBuf)> {
     if let Some(found) = masks.remove_entry(stem) {
         return Some(found);
@@ -116,7 +115,7 @@ fn take_mask(stem: &str, masks: &mut BTreeMap<String, PathBuf>) -> Option<(Strin
     masks.remove_entry(&name)
 }
 
-/// The images of a folder by stem. `None` if there is no such folder or nothing in it.
+/// The images of a folder by stem. `None` if the folder does not exist or is empty.
 fn by_stem(
     folder: &Path,
     what: &'static str,
@@ -143,8 +142,8 @@ fn by_stem(
     files.sort();
     if files.is_empty() {
         faults.push(layout(
-            "holds no image (JPEG, PNG, BMP, TIFF or WebP)",
-            "put the files there",
+            "contains no image (JPEG, PNG, BMP, TIFF or WebP)",
+            "add the image files",
         ));
         return None;
     }
@@ -167,13 +166,13 @@ fn by_stem(
     Some(found)
 }
 
-/// A JSON of prompts by stem.
+/// A JSON file of prompts by stem.
 struct PromptFile {
     path: PathBuf,
     by_stem: BTreeMap<String, StemPrompts>,
 }
 
-/// What a stem may have: its prompts by name, or texts without names.
+/// The prompts of a stem: texts without names, or prompts by name.
 #[derive(Deserialize)]
 #[serde(
     untagged,
@@ -185,7 +184,7 @@ enum StemPrompts {
 }
 
 impl PromptFile {
-    /// The file that the recipe names, or `ROOT/prompts.json`, or none.
+    /// The recipe's file, or `ROOT/prompts.json` if it exists, or `None`.
     fn read(config: &DataConfig) -> Result<Option<Self>> {
         let path = match &config.prompts {
             Some(path) => config.resolve(path),
@@ -200,7 +199,7 @@ impl PromptFile {
         }))
     }
 
-    /// Gives each pair the prompts of its image's stem. A stem without an image is a fault: a misspelling, most likely.
+    /// Sets each pair's prompts by its image's stem. A stem without an image is a fault, because it is probably misspelt.
     fn apply(
         mut self,
         config: &DataConfig,
@@ -234,7 +233,7 @@ impl PromptFile {
             || config.split.test_list.is_some();
         if let (Some((stem, _)), false) = (self.by_stem.into_iter().next(), listed) {
             let reason = format!(
-                "`{}` has prompts for `{stem}`, but there is no image of that stem",
+                "`{}` has prompts for `{stem}`, but no image has that stem",
                 self.path.display()
             );
             faults.push(DataError::Config {

@@ -1,8 +1,7 @@
-//! Data set formats: each lists the pairs of image and mask of every split.
+//! Data set formats. Each lists the pairs of image and mask of every split.
 //!
-//! A format never stops at the first fault. It puts faults into a list and goes on, so that
-//! [`Dataset::open`](crate::Dataset::open), which wants none, and [`check`](crate::check()), which wants all, read a data
-//! set with the same code.
+//! A format does not stop at the first fault but collects faults in a list. So the same code serves
+//! [`Dataset::open`](crate::Dataset::open), which fails on any fault, and [`check`](crate::check()), which reports all.
 
 pub(crate) mod annotations;
 pub(crate) mod classes;
@@ -33,19 +32,19 @@ pub(crate) struct Pair {
     pub(crate) oracle: Option<BTreeMap<String, Vec<String>>>,
 }
 
-/// What a format found: the pairs of train, val and test, and class names if masks hold class ids.
+/// The pairs of train, val and test, and the class names if masks hold class ids.
 pub(crate) struct Listing {
     pub(crate) format: Format,
     pub(crate) splits: [Vec<Pair>; 3],
     pub(crate) classes: Option<ClassNames>,
 }
 
-/// Lists the data set. Faults go to `faults`; what is not at fault is listed.
+/// Lists the data set's pairs. Adds faults to `faults` and leaves out the entries at fault.
 pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> Listing {
     let format = config.resolve_format();
     let nothing = || [Vec::new(), Vec::new(), Vec::new()];
     if config.root.as_os_str().is_empty() {
-        // Reported by `DataConfig::validate`.
+        // `DataConfig::validate` reports it.
         return Listing {
             format,
             splits: nothing(),
@@ -56,7 +55,7 @@ pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> Listing 
         faults.push(DataError::Config {
             field: "data.root",
             reason: format!(
-                "`{}` is generated and has no files; write them by `vlsm data generate`",
+                "`{}` is generated and has no files; write them with `vlsm data generate`",
                 config.root.display()
             ),
         });
@@ -101,7 +100,7 @@ pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> Listing 
     }
 }
 
-/// Pairs with binary masks as samples, under names that are unique.
+/// Samples with unique names for pairs with binary masks.
 pub(crate) fn binary_samples(pairs: Vec<Pair>) -> Vec<Sample> {
     let mut taken = HashSet::new();
     let sample = |pair: Pair| Sample {
@@ -119,7 +118,7 @@ pub(crate) fn binary_samples(pairs: Vec<Pair>) -> Vec<Sample> {
     pairs.into_iter().map(sample).collect()
 }
 
-/// `name`, or `name-2`, `name-3`, ... if that is taken.
+/// `name`, or the first of `name-2`, `name-3`, ... that is free.
 pub(crate) fn unique(name: String, taken: &mut HashSet<String>) -> String {
     let free = if taken.contains(&name) {
         (2..)
@@ -133,7 +132,7 @@ pub(crate) fn unique(name: String, taken: &mut HashSet<String>) -> String {
     free
 }
 
-/// A file's path below its folder without its extension, as a flat name: `case1/slice 3.png` is `case1_slice 3`.
+/// A file's relative path without its extension, as a flat name: `case1/slice 3.png` becomes `case1_slice 3`.
 pub(crate) fn flat_stem(relative: &Path) -> String {
     let parts: Vec<_> = relative
         .with_extension("")

@@ -1,11 +1,11 @@
-//! Splitting a folder that comes without splits: by fraction and seed, or by lists.
+//! Splits a folder that has no splits, by fraction and seed or by lists.
 
 use super::Pair;
 use crate::config::DataConfig;
 use crate::error::DataError;
 use crate::splitting::{by_fraction, by_names};
 
-/// Train, val and test out of all pairs, which come sorted by stem.
+/// Splits pairs, which are sorted by stem, into train, val and test.
 pub(crate) fn assign(
     config: &DataConfig,
     pairs: Vec<Pair>,
@@ -32,7 +32,7 @@ fn by_lists(config: &DataConfig, pairs: Vec<Pair>, faults: &mut Vec<DataError>) 
     named
 }
 
-/// The names that a list may use for a pair: stem and file name of the image and of the mask.
+/// The names that a list may use for a pair: the image's and the mask's stem and file name.
 fn names(pair: &Pair) -> Vec<String> {
     let files = [&pair.image, &pair.mask];
     files

@@ -1,4 +1,4 @@
-//! Reading and resizing what a job needs, and making an example of it.
+//! Runs a job, that is reads and resizes its data, and assembles examples from the results.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ struct LoadedImage {
     resized: Option<Arc<RgbImage>>,
 }
 
-/// Masks, resized, and at their own size if that is kept.
+/// Resized masks, with the originals if they are kept.
 #[derive(Clone)]
 enum LoadedMasks {
     Binary {
@@ -49,7 +49,7 @@ impl LoadedMasks {
     }
 }
 
-/// Reads and resizes what a job needs.
+/// Reads and resizes a job's image and masks.
 pub(super) fn load(job: &Job, config: &LoaderConfig) -> Result<Loaded> {
     let source = &job.source;
     let image = |image: RgbImage| LoadedImage {
@@ -103,7 +103,7 @@ fn masks_of(job: &Job, masks: Masks, config: &LoaderConfig) -> Result<LoadedMask
             let size = sizes.next().unwrap_or_default();
             if let Some(other) = sizes.find(|other| *other != size) {
                 let reason = format!(
-                    "its masks are {}x{} and {}x{}; give all the size of the image",
+                    "its masks are {}x{} and {}x{}; resize them to the image",
                     size.0, size.1, other.0, other.1
                 );
                 return Err(DataError::source(job.id.as_str(), reason));
@@ -120,7 +120,7 @@ fn masks_of(job: &Job, masks: Masks, config: &LoaderConfig) -> Result<LoadedMask
     }
 }
 
-/// The example for a request, of what the jobs of its image and of its masks gave.
+/// The example for a request, from the results of its image's and its masks' job.
 pub(super) fn assemble(
     sample: &Sample,
     ignore: Option<u8>,
@@ -131,7 +131,7 @@ pub(super) fn assemble(
     let (Some(image), Some(masks)) = (&image.image, &masks.masks) else {
         return Err(DataError::Shape {
             what: "loader",
-            reason: "image and mask were mixed up".to_string(),
+            reason: "internal error: the image's and the masks' job were swapped".to_string(),
         });
     };
     let of_target = |map: &Arc<ClassMap>| match sample.target {

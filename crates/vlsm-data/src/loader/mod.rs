@@ -1,8 +1,8 @@
-//! Decoding and resizing ahead of the training step.
+//! Decodes and resizes samples ahead of the training step.
 //!
-//! Every image and every mask that the requests of a pass need is one job, in the order of first use. Worker threads
-//! take jobs within a bounded distance of the consumer; the consumer waits for the two jobs of its next request and puts
-//! the example together. A result is kept, resized, until its last use in the pass, so nothing is decoded twice.
+//! Each image and each mask that a pass needs is one job, in the order of first use. Worker threads take jobs within a
+//! bounded distance of the consumer. The consumer waits for the two jobs of its next request and assembles the example.
+//! A resized result is kept until its last use in the pass, so nothing is decoded twice.
 
 mod load;
 mod plan;
@@ -34,36 +34,37 @@ pub struct Example {
     pub sample: usize,
     /// The prompt.
     pub prompt: String,
-    /// The image, squashed to `image_size` x `image_size`, if the loader decodes images. Requests for one image share one
-    /// allocation.
+    /// The image, resized to `image_size` x `image_size` without keeping the aspect ratio, if the loader decodes images.
+    /// Requests for the same image share one allocation.
     pub image: Option<Arc<RgbImage>>,
-    /// The mask of the sample's target at `mask_size` x `mask_size`, nearest neighbour.
+    /// The target's mask at `mask_size` x `mask_size`, by nearest neighbour.
     pub mask: Arc<Mask>,
-    /// The mask of the sample's target at its own size, if the loader keeps it.
+    /// The target's mask at its original size, if the loader keeps it.
     pub original: Option<Arc<Mask>>,
-    /// For a sample of [`Target::Labels`](crate::Target::Labels) the class ids at the mask's own size, if the loader keeps it.
+    /// For a sample of [`Target::Labels`](crate::Target::Labels) the class ids at their original size, if the loader keeps
+    /// them.
     pub labels: Option<Arc<ClassMap>>,
 }
 
-/// How a [`Loader`] works.
+/// Settings of a [`Loader`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoaderConfig {
-    /// Side of the square that images are squashed to.
+    /// Side of the square that images are resized to, in pixels.
     pub image_size: usize,
-    /// Side of the square that masks are resized to.
+    /// Side of the square that masks are resized to, in pixels.
     pub mask_size: usize,
-    /// Threads that decode and resize; with 0 the thread that asks does it.
+    /// Threads that decode and resize; with 0 the consumer does it.
     pub workers: usize,
-    /// How many requests beyond the one that is asked for may be worked on ahead.
+    /// Number of requests after the current one that workers may prefetch.
     pub ahead: usize,
-    /// Whether images are decoded. If not, no more is read of them than their size, which must be the mask's.
+    /// Whether images are decoded. If not, only their size is read; it must equal the mask's.
     pub images: bool,
-    /// Whether examples carry the mask at its own size.
+    /// Whether examples contain the mask at its original size.
     pub keep_original: bool,
 }
 
 impl Default for LoaderConfig {
-    /// 352 x 352 as CLIPSeg takes it, two workers, 16 requests ahead.
+    /// 352 x 352 pixels, CLIPSeg's input size; two workers; 16 requests ahead.
     fn default() -> Self {
         Self {
             image_size: 352,
@@ -76,22 +77,23 @@ impl Default for LoaderConfig {
     }
 }
 
-/// An iterator over the answers to a pass of requests, in their order.
+/// Iterates over the examples of a pass of requests, in their order.
 ///
-/// A request that fails gives its error in its turn, and the pass goes on. Memory: images and masks of at most `ahead`
-/// requests, plus those, resized, that later requests share with earlier ones. Dropping the loader stops its threads.
+/// A request that fails yields its error at its position, and the pass continues. In memory are the images and masks of
+/// at most `ahead` requests, plus the resized ones that later requests share with earlier ones. Dropping the loader stops
+/// its threads.
 pub struct Loader {
     shared: Arc<Shared>,
     requests: std::vec::IntoIter<Request>,
-    /// For each request its two jobs, or `None` if there is no such sample.
+    /// The two jobs of each request, or `None` if the sample does not exist.
     uses: Vec<Option<[usize; 2]>>,
-    /// How often each job's result is still to be used.
+    /// Number of uses left for each job's result.
     remaining: Vec<usize>,
     next: usize,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What the threads and the consumer share.
+/// State that the threads and the consumer share.
 struct Shared {
     samples: Arc<[Sample]>,
     ignore: Option<u8>,
@@ -100,7 +102,7 @@ struct Shared {
     state: Mutex<State>,
     /// Notified when a job is done.
     done: Condvar,
-    /// Notified when the consumer moves on or leaves.
+    /// Notified when the consumer advances or drops the loader.
     moved: Condvar,
     decodes: AtomicUsize,
 }
@@ -113,7 +115,7 @@ struct State {
 }
 
 impl Loader {
-    /// Starts on `requests` for `samples`. `ignore` is [`Dataset::ignore`](crate::Dataset).
+    /// Starts to load `requests` for `samples`. `ignore` is [`Dataset::ignore`](crate::Dataset::ignore).
     pub fn new(
         samples: Arc<[Sample]>,
         ignore: Option<u8>,
@@ -151,7 +153,7 @@ impl Loader {
                 .spawn(move || shared.work())
                 .ok()
         };
-        // Where the system refuses threads, the consumer decodes.
+        // If the system refuses threads, the consumer decodes.
         let threads = (0..workers).filter_map(start).collect();
         Self {
             shared,
@@ -163,12 +165,12 @@ impl Loader {
         }
     }
 
-    /// How many images and masks were read so far.
+    /// Number of images and masks read so far.
     pub fn decodes(&self) -> usize {
         self.shared.decodes.load(Ordering::Relaxed)
     }
 
-    /// The result of a job; it is dropped here after its last use.
+    /// The result of a job. The loader drops its copy at the last use.
     fn take(&mut self, job: usize) -> Result<Loaded> {
         let mut state = self.shared.lock();
         if self.threads.is_empty() && state.results[job].is_none() {
@@ -193,7 +195,7 @@ impl Loader {
         kept.unwrap_or_else(|| {
             Err(DataError::Shape {
                 what: "loader",
-                reason: "a result was used twice".to_string(),
+                reason: "internal error: a result was taken after its last use".to_string(),
             })
         })
     }
@@ -206,7 +208,7 @@ impl Loader {
                 samples,
             });
         };
-        // Both are taken before either is looked at, so that a fault of one does not keep the other for ever.
+        // Both are taken before either is checked; otherwise an error in one would keep the other in memory.
         let (image, mask) = (self.take(image), self.take(mask));
         let sample = &self.shared.samples[request.sample];
         let (image, mask) = (image?, mask?);
@@ -216,11 +218,11 @@ impl Loader {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds the lock, and if it did the state would still be whole.
+        // Nothing panics while it holds the lock; even then the state would be consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A worker thread: job after job, no further ahead of the consumer than allowed.
+    /// The loop of a worker thread. It stays at most `ahead` requests ahead of the consumer.
     fn work(&self) {
         let mut state = self.lock();
         while !state.stop && state.next_job < self.jobs.len() {
@@ -244,7 +246,7 @@ impl Shared {
     fn load(&self, job: usize) -> Result<Loaded> {
         let job = &self.jobs[job];
         self.decodes.fetch_add(1, Ordering::Relaxed);
-        // Sources are other people's code, and a thread that panics would leave the consumer waiting.
+        // A source may be the user's code. If it panicked on a worker, the consumer would wait forever.
         catch_panic(|| load::load(job, &self.config))
             .unwrap_or_else(|reason| Err(DataError::source(job.id.as_str(), reason)))
     }

@@ -1,4 +1,4 @@
-//! Which images and masks a pass of requests needs.
+//! Plans the reads of a pass: the images and masks that its requests need.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::source::Source;
 pub(super) enum Kind {
     Image,
     Masks,
-    /// Both, of a source that gives them the same id.
+    /// Both, for a source that gives them the same id.
     Both,
 }
 
@@ -25,8 +25,8 @@ pub(super) struct Job {
     pub(super) first_use: usize,
 }
 
-/// The distinct jobs in order of first use, and for each request the indices of its image's and its masks' job, which may
-/// be the same; `None` if there is no such sample.
+/// The distinct jobs in order of first use, and for each request the indices of its image's and its masks' job. The two
+/// may be the same; a request for a sample that does not exist has `None`.
 pub(super) fn plan(
     samples: &[Sample],
     requests: &[Request],

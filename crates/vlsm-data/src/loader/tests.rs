@@ -22,7 +22,7 @@ fn sample(root: &Path, image: usize, mask: &str, target: Target) -> Sample {
     }
 }
 
-/// `count` flat images of level `i` with masks whose first pixel is foreground.
+/// `count` uniform images, the i-th of level `i`, with masks whose first pixel is foreground.
 fn data(root: &Path, count: usize) -> Arc<[Sample]> {
     for i in 0..count {
         let image = RgbImage::filled(8, 6, [i as u8; 3]);
@@ -122,7 +122,7 @@ fn class_masks_of_one_file_are_decoded_once_and_ignored_pixels_marked() {
 }
 
 #[test]
-fn faults_come_at_their_place_and_the_pass_goes_on() {
+fn errors_come_at_their_position_and_the_pass_continues() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let mut samples = data(root, 4).to_vec();
@@ -148,7 +148,7 @@ fn faults_come_at_their_place_and_the_pass_goes_on() {
 }
 
 #[test]
-fn without_images_their_sizes_are_still_compared() {
+fn sizes_are_compared_even_if_images_are_not_decoded() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let samples = data(root, 2);
@@ -172,7 +172,7 @@ fn workers_stay_within_their_bound_and_stop_when_dropped() {
     let samples = data(folder.path(), 50);
     let mut loader = Loader::new(samples.clone(), None, requests(0..50), config(3, 4));
     loader.next().unwrap().unwrap();
-    // The request asked for and the four after it, image and mask each.
+    // The current request and the four after it, with an image and a mask each.
     for _ in 0..1000 {
         if loader.decodes() == 10 {
             break;

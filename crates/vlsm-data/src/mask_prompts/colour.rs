@@ -1,13 +1,13 @@
-//! The colour of an object in words.
+//! Names the colour of an object.
 
 use super::components::Component;
 use vlsm_image::RgbImage;
 
-/// Chroma below which a colour has no hue to speak of: white, grey or black.
+/// Chroma below which a colour has no clear hue and is white, grey or black.
 const NEUTRAL: f64 = 0.035;
 
-/// The name of the colour of an object's pixels: of their median in each channel, which highlights and a rim that
-/// belongs to the background do not move. The median of a channel is the same in linear light.
+/// The colour name of the objects' pixels, from the median of each channel. Highlights and background pixels at the rim
+/// do not shift the median, and it is the same in linear light.
 ///
 /// `None` if no pixel of the components is in the image.
 pub(super) fn colour<'a>(
@@ -46,9 +46,9 @@ fn median(histogram: &[usize; 256], count: usize) -> u8 {
 
 /// The basic colour term (Berlin and Kay 1969, and cyan) for an sRGB colour.
 ///
-/// OKLCh, the polar form of OKLab, is cut into sectors of hue; brown is dark or dull orange, dull red and dark yellow; pink
-/// is light or purplish red and pale orange. The cuts are chosen so that the CSS colours of these names, and of their
-/// darker and lighter sisters, get the expected name.
+/// OKLCh, the polar form of OKLab, is cut into sectors of hue. Brown is dark or dull orange, dull red and dark yellow; pink
+/// is light or purplish red and pale orange. The cuts are chosen so that the CSS colours of these names, and their darker
+/// and lighter variants, get the expected name.
 fn name(rgb: [u8; 3]) -> &'static str {
     let (lightness, chroma, hue) = oklch(rgb);
     if lightness < 0.2 || (lightness < 0.3 && chroma < NEUTRAL) {
@@ -57,7 +57,7 @@ fn name(rgb: [u8; 3]) -> &'static str {
     if chroma < NEUTRAL {
         return if lightness < 0.87 { "grey" } else { "white" };
     }
-    // What a hue is called above a lightness, and at and below it.
+    // The name above a lightness, the lightness, and the name at or below it.
     let (light, from, dark) = match hue {
         h if h < 15.0 => ("pink", 0.63, "red"),
         h if h < 38.0 && chroma < 0.08 && h >= 25.0 => ("pink", 0.65, "brown"),
@@ -108,7 +108,7 @@ mod tests {
     use vlsm_image::Mask;
 
     #[test]
-    fn oklch_is_that_of_its_author() {
+    fn oklch_agrees_with_css_color_4() {
         // CSS Color 4 gives oklch(0.628 0.2577 29.23) for red and oklch(0.452 0.3132 264.05) for blue.
         let close = |rgb, expected: (f64, f64, f64)| {
             let (l, c, h) = oklch(rgb);
@@ -124,9 +124,10 @@ mod tests {
 
     #[test]
     fn css_colours_have_their_names() {
-        // With the name itself some that it must cover: snow; lightgrey, dimgrey; darkred, crimson, firebrick, tomato;
-        // hotpink, deeppink, salmon, peachpuff; darkorange, coral, sandybrown; saddlebrown, sienna, tan; gold, khaki,
-        // moccasin; lime, forestgreen, olive; turquoise, teal; navy, royalblue, skyblue; violet, indigo, darkviolet.
+        // The colour with the name itself, and others that it must cover: snow; lightgrey, dimgrey; darkred, crimson,
+        // firebrick, tomato; hotpink, deeppink, salmon, peachpuff; darkorange, coral, sandybrown; saddlebrown, sienna, tan;
+        // gold, khaki, moccasin; lime, forestgreen, olive; turquoise, teal; navy, royalblue, skyblue; violet, indigo,
+        // darkviolet.
         let named: [(&str, &[u32]); 12] = [
             ("white", &[0xffffff, 0xf5f5f5, 0xfffafa]),
             ("grey", &[0x808080, 0xd3d3d3, 0x696969]),

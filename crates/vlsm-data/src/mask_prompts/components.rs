@@ -5,7 +5,7 @@
 
 use vlsm_image::Mask;
 
-/// Pixels of one row that touch: `x0..x1` in row `y`.
+/// Adjacent foreground pixels of one row: `x0..x1` in row `y`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run {
     pub(super) y: usize,
@@ -13,14 +13,14 @@ pub(super) struct Run {
     pub(super) x1: usize,
 }
 
-/// A set of pixels that hang together.
+/// A connected set of pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Component {
     /// Its pixels, from top to bottom and from left to right.
     pub(super) runs: Vec<Run>,
     /// Number of pixels, at least 1.
     pub(super) area: usize,
-    /// x0, y0, x1, y1; x1 and y1 are exclusive.
+    /// Bounding box x0, y0, x1, y1, where x1 and y1 are exclusive.
     pub(super) bbox: [usize; 4],
 }
 
@@ -33,7 +33,7 @@ pub(super) enum Neighbours {
     Eight,
 }
 
-/// The connected components of a mask's foreground, by their first pixel from top to bottom and from left to right.
+/// The connected components of a mask's foreground, in the order of their first pixels by rows.
 pub(super) fn components(mask: &Mask, neighbours: Neighbours) -> Vec<Component> {
     let reach = match neighbours {
         Neighbours::Four => 0,
@@ -41,7 +41,7 @@ pub(super) fn components(mask: &Mask, neighbours: Neighbours) -> Vec<Component> 
     };
     let runs = runs(mask);
     let mut parents: Vec<usize> = (0..runs.len()).collect();
-    // The first run of the row above that can still touch a run to come.
+    // First run of the row above that can still touch this run or a later one.
     let mut above = 0;
     for (at, run) in runs.iter().enumerate() {
         while runs[above].y + 1 < run.y
@@ -53,19 +53,19 @@ pub(super) fn components(mask: &Mask, neighbours: Neighbours) -> Vec<Component> 
             .take_while(|&other| runs[other].y < run.y && runs[other].x0 < run.x1 + reach);
         for other in touching {
             let (a, b) = (root(&mut parents, other), root(&mut parents, at));
-            // The earlier run stays the root, so that components come out by their first pixel.
+            // The earlier run stays the root, so that components are ordered by their first pixel.
             parents[a.max(b)] = a.min(b);
         }
     }
     let mut found: Vec<Component> = Vec::new();
-    let mut places = vec![usize::MAX; runs.len()];
+    let mut indices = vec![usize::MAX; runs.len()];
     for (at, &run) in runs.iter().enumerate() {
         let root = root(&mut parents, at);
         if root == at {
-            places[at] = found.len();
+            indices[at] = found.len();
             found.push(Component::of(run));
         } else {
-            found[places[root]].push(run);
+            found[indices[root]].push(run);
         }
     }
     found
@@ -86,17 +86,17 @@ impl Component {
         self.bbox = union(self.bbox, [run.x0, run.y, run.x1, run.y + 1]);
     }
 
-    /// The component with its holes filled: everything inside its outline.
+    /// The component with its holes filled, that is everything inside its outline.
     pub(super) fn filled(&self) -> Self {
         let [x0, y0, x1, y1] = self.bbox;
-        // A frame of one pixel connects everything outside.
+        // A frame of one pixel connects all of the outside.
         let (width, height) = (x1 - x0 + 2, y1 - y0 + 2);
         let mut outside = Mask::from_fn(width, height, |_, _| 1);
         for run in &self.runs {
             let row = (run.y - y0 + 1) * width + 1;
             outside.data[row + run.x0 - x0..row + run.x1 - x0].fill(0);
         }
-        // Pixels that touch by a corner are joined in the foreground, so they part the background.
+        // Foreground pixels that touch at a corner are connected, so the background is not connected through it.
         let holes = components(&outside, Neighbours::Four)
             .into_iter()
             .filter(|part| part.bbox[0] > 0);
@@ -119,7 +119,7 @@ impl Component {
     }
 }
 
-/// The smallest box around two.
+/// The smallest box that contains both boxes.
 pub(super) fn union(a: [usize; 4], b: [usize; 4]) -> [usize; 4] {
     [
         a[0].min(b[0]),
@@ -151,7 +151,7 @@ fn runs(mask: &Mask) -> Vec<Run> {
     runs
 }
 
-/// The root of a run's tree; halves the way there for the next time.
+/// The root of a run's tree, with path halving.
 fn root(parents: &mut [usize], mut at: usize) -> usize {
     while parents[at] != at {
         parents[at] = parents[parents[at]];
@@ -186,18 +186,18 @@ mod tests {
     }
 
     #[test]
-    fn branches_that_meet_below_are_one() {
+    fn branches_that_meet_below_are_one_component() {
         let mask = mask(&["#.#.#", "#.#.#", "#####", "....."]);
         let found = components(&mask, Neighbours::Four);
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].area, found[0].bbox), (11, [0, 0, 5, 3]));
-        // The second branch begins earlier but joins the first by way of the third.
+        // The second branch joins the first only through the third.
         let mask = self::mask(&["..#..#", "#.#..#", "#.####", "###..."]);
         assert_eq!(areas(&mask, Neighbours::Four), [13]);
     }
 
     #[test]
-    fn rows_do_not_wrap_and_no_pixel_is_no_component() {
+    fn rows_do_not_wrap_and_an_empty_mask_has_no_components() {
         let mask = mask(&["...##", "#....", "....#"]);
         assert_eq!(areas(&mask, Neighbours::Eight), [2, 1, 1]);
         assert!(components(&self::mask(&["...", "..."]), Neighbours::Eight).is_empty());
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!((ring.area, filled.area), (12, 14));
         assert_eq!(filled.bbox, [1, 0, 5, 4]);
         assert_eq!(filled.runs[2], Run { y: 1, x0: 2, x1: 4 });
-        // A ring that holds together by corners alone still has an inside.
+        // A ring connected only by corners still has an inside.
         let mask = self::mask(&[".#.", "#.#", ".#."]);
         assert_eq!(components(&mask, Neighbours::Eight)[0].filled().area, 5);
     }

@@ -1,8 +1,8 @@
-//! Words for what a mask shows: number, size, colour, shape and position of its objects, and the prompts p0 to p6 that the
-//! published data sets make of such words.
+//! Describes the objects of a mask in words (number, size, colour, shape and position) and builds the prompts p0 to p6
+//! of the published data sets from them.
 //!
-//! All of it but the class is read from the ground truth (the colour from the image *under the mask*), so a prompt that
-//! says it is an oracle: at prediction time these words are unknown. [`Description::oracle`] lists them.
+//! All words except the class come from the ground truth (the colour from the image *under the mask*). A prompt with
+//! such words is an oracle prompt, because they are unknown at inference time. [`Description::oracle`] lists them.
 
 mod colour;
 mod components;
@@ -17,7 +17,7 @@ use vlsm_image::{Mask, RgbImage};
 /// Share of the image below which a component is a speck, if it is also small compared with the largest one.
 const SPECK_OF_IMAGE: f64 = 1e-4;
 
-/// Share of the largest component's area, likewise.
+/// Share of the largest component's area below which a component is a speck, if it is also below `SPECK_OF_IMAGE`.
 const SPECK_OF_LARGEST: f64 = 0.1;
 
 /// Share of the image above which an object is medium.
@@ -42,42 +42,42 @@ const PLACES: [&str; 9] = [
     "bottom right",
 ];
 
-/// Words for a number, from one.
+/// Words for numbers, starting at one.
 const NUMBERS: [&str; 12] = [
     "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
     "twelve",
 ];
 
-/// What a mask shows, in words. An object is a connected component (8 neighbours) of the foreground that is no speck.
+/// Describes a mask in words. An object is a connected component (8 neighbours) of the foreground that is not a speck.
 ///
-/// Of an empty mask nothing but the class is known.
+/// For an empty mask only the class is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// What the objects are, in the user's words.
+    /// The class of the objects, in the user's words.
     pub class: String,
     /// Number of objects.
     pub count: usize,
-    /// Sizes that occur, from small to large: `small`, `medium` for an object that covers more than 8 % of the image,
-    /// `large` for more than 30 %. These are the shares that the published prompts were made with.
+    /// Sizes that occur, from small to large: `medium` for an object that covers more than 8 % of the image, `large` for
+    /// more than 30 %, otherwise `small`. The published prompts use the same thresholds.
     pub sizes: Vec<&'static str>,
     /// Colour: the name of the median colour of all objects' pixels.
     pub colour: Option<&'static str>,
     /// Shape of the largest object's outline: `round`, `oval`, `elongated`, `triangular`, `square`, `rectangular` or
-    /// `irregular`. `None` if it is too few pixels for a shape.
+    /// `irregular`. `None` if it has too few pixels.
     pub shape: Option<&'static str>,
-    /// Cells of a 3x3 grid over the image that hold the middles of the objects' bounding boxes (`top left`, `top`,
-    /// ..., `center`, ..., `bottom right`), each once, in the order in which the objects begin from the top.
+    /// Cells of a 3x3 grid over the image (`top left`, `top`, ..., `center`, ..., `bottom right`) that contain the centres
+    /// of the objects' bounding boxes. Each is listed once, in the order of the objects' first pixels from the top.
     pub places: Vec<&'static str>,
-    /// The box around all objects in pixels of the mask: x0, y0, x1, y1; x1 and y1 are exclusive. This is
-    /// field `bbox` of the published format.
+    /// Bounding box of all objects in pixels of the mask: x0, y0, x1, y1, where x1 and y1 are exclusive. This is field
+    /// `bbox` of the published format.
     pub bbox: Option<[usize; 4]>,
 }
 
-/// Describes the objects of a mask, which are of class `class` ("polyp"), and their colour in the image.
+/// Describes the objects of a mask, which have class `class` ("polyp"), and their colour in the image.
 ///
-/// Components are specks, and left out, if they cover less than a ten-thousandth of the image and less than a tenth of
-/// the largest component's area. Image and mask should be of one size; where they are not, the colour is that of the
-/// pixels that both have.
+/// Specks are left out. These are components that cover less than a ten-thousandth of the image and less than a tenth of
+/// the largest component's area. Image and mask should have the same size; if not, the colour is that of the pixels that
+/// both have.
 ///
 /// ```
 /// use vlsm_data::describe;
@@ -103,13 +103,13 @@ pub fn describe(class: &str, image: &RgbImage, mask: &Mask) -> Description {
     sizes.dedup();
     let mut places = Vec::new();
     for object in &objects {
-        let place = place(object.bbox, mask);
-        if !places.contains(&place) {
-            places.push(place);
+        let cell = cell(object.bbox, mask);
+        if !places.contains(&cell) {
+            places.push(cell);
         }
     }
     let boxes = objects.iter().map(|object| object.bbox);
-    // Of equals the first.
+    // `max_by_key` returns the last of equals; reversed, this is the first.
     let largest = objects.iter().rev().max_by_key(|object| object.area);
     Description {
         class: class.to_string(),
@@ -122,7 +122,7 @@ pub fn describe(class: &str, image: &RgbImage, mask: &Mask) -> Description {
     }
 }
 
-/// The components of the foreground that are no specks.
+/// The components of the foreground that are not specks.
 fn objects(mask: &Mask) -> Vec<Component> {
     let mut objects = components(mask, Neighbours::Eight);
     let largest = objects.iter().map(|object| object.area).max().unwrap_or(0);
@@ -132,19 +132,18 @@ fn objects(mask: &Mask) -> Vec<Component> {
     objects
 }
 
-/// The cell of the grid that holds the middle of a box.
-fn place([x0, y0, x1, y1]: [usize; 4], mask: &Mask) -> &'static str {
+/// The cell of the grid that contains the centre of a box.
+fn cell([x0, y0, x1, y1]: [usize; 4], mask: &Mask) -> &'static str {
     let third = |low: usize, high: usize, length: usize| (3 * (low + high) / (2 * length)).min(2);
     PLACES[3 * third(y0, y1, mask.height) + third(x0, x1, mask.width)]
 }
 
 impl Description {
-    /// The prompts of the published format, each richer than the one before: p0 is empty, p1 the class, p2 adds the shape,
-    /// p3 the colour, p4 the size, p5 the number, p6 the position: "one medium yellow round polyp, located in top, right of
-    /// the image".
+    /// The prompts of the published format. p0 is empty and p1 is the class. p2 adds the shape, p3 the colour, p4 the size,
+    /// p5 the number and p6 the position: "one medium yellow round polyp, located in top, right of the image".
     ///
-    /// All seven are always there, so that a recipe can ask for any of them; what is not known is left out, and for an
-    /// empty mask p2 to p6 are the class alone.
+    /// All seven always exist, so that a recipe can use any of them. Unknown words are left out; for an empty mask p2 to
+    /// p6 are the class alone.
     pub fn prompts(&self) -> Prompts {
         let mut prompts = Prompts::new();
         prompts.insert("p0", vec![String::new()]);
@@ -170,11 +169,10 @@ impl Description {
         prompts
     }
 
-    /// What each prompt says that is read from the ground truth, in the order of its words: `shape`, `colour`, `size`,
-    /// `number`, `place`. Prompts that say nothing of the kind are left out. (Saying nothing about an empty mask
-    /// reveals that it is empty.)
+    /// The attributes of each prompt that come from the ground truth, in the order of its words: `shape`, `colour`, `size`,
+    /// `number`, `place`. Prompts without any are left out, so the prompts of an empty mask reveal that it is empty.
     pub fn oracle(&self) -> BTreeMap<&'static str, Vec<&'static str>> {
-        let attributes_of = [
+        let attributes = [
             ("p2", "shape", self.shape.is_some()),
             ("p3", "colour", self.colour.is_some()),
             ("p4", "size", !self.sizes.is_empty()),
@@ -182,23 +180,23 @@ impl Description {
             ("p6", "place", !self.places.is_empty()),
         ];
         let mut oracle = BTreeMap::new();
-        let mut attributes = Vec::new();
-        for (prompt, attribute, is_said) in attributes_of {
-            match (is_said, prompt) {
+        let mut used = Vec::new();
+        for (prompt, attribute, is_used) in attributes {
+            match (is_used, prompt) {
                 (false, _) => {}
-                (true, "p6") => attributes.push(attribute),
-                // Each word comes before those of the previous prompt.
-                (true, _) => attributes.insert(0, attribute),
+                (true, "p6") => used.push(attribute),
+                // A new word goes in front of the earlier ones.
+                (true, _) => used.insert(0, attribute),
             }
-            if !attributes.is_empty() {
-                oracle.insert(prompt, attributes.clone());
+            if !used.is_empty() {
+                oracle.insert(prompt, used.clone());
             }
         }
         oracle
     }
 }
 
-/// A number in words up to twelve, in digits from there on. None is not a number to speak of.
+/// A number in words up to twelve, in digits above; `None` for 0.
 fn number(count: usize) -> Option<String> {
     let word = || {
         NUMBERS

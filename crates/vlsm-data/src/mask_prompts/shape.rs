@@ -1,35 +1,35 @@
-//! The shape of an object's outline in words.
+//! Names the shape of an object's outline.
 
 use super::components::{Component, Run};
 
-/// A point, or the vector to it.
+/// A point or a vector.
 type Point = (f64, f64);
 
-/// Numbers that neither the size, the position nor the rotation of an outline changes (but for the pixel grid).
+/// Shape descriptors that do not depend on an outline's size, position or rotation, apart from the pixel grid.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outline {
-    /// Minor by major axis of the ellipse with the same second moments: 1 for a disc and for a square.
+    /// Ratio of the minor to the major axis of the ellipse with the same second moments: 1 for a disc and for a square.
     pub(super) aspect: f64,
-    /// Area by area of the convex hull: 1 where nothing is hollow.
+    /// Area divided by the area of the convex hull: 1 for a convex shape.
     pub(super) solidity: f64,
-    /// Area by area of the smallest rectangle around it, at any rotation: 1 for a rectangle, π/4 = 0.785 for an ellipse,
-    /// 1/2 for a triangle.
+    /// Area divided by the area of the smallest enclosing rectangle at any rotation: 1 for a rectangle, π/4 = 0.785 for an
+    /// ellipse, 1/2 for a triangle.
     pub(super) extent: f64,
 }
 
-/// Pixels below which the grid leaves no shape to speak of.
+/// Number of pixels below which the pixel grid hides the shape.
 const FEWEST: usize = 16;
 
-/// The name of a component's outline; holes are not looked at. In this order:
+/// The name of a component's outline; holes are ignored. The first rule that holds applies:
 ///
-/// - `elongated`: three times as long as wide or more;
-/// - `irregular`: hollow, with a solidity below 0.8;
-/// - `triangular`: fills at most 0.64 of the smallest rectangle around it, halfway from a triangle to an ellipse;
-///   `irregular` if so with a solidity below 0.85, because then spurs make the rectangle large;
-/// - `square`, `rectangular`: fills at least 0.89 of it, halfway from an ellipse to a rectangle; square from an aspect of
-///   0.85 on;
-/// - `round`: aspect of 0.7 and more;
-/// - `oval`: all else.
+/// - `elongated`: more than three times as long as wide;
+/// - `irregular`: concave, with a solidity below 0.8;
+/// - `triangular`: fills at most 0.64 of the smallest enclosing rectangle, halfway from a triangle to an ellipse; but
+///   `irregular` if the solidity is below 0.85, because then spurs make the rectangle large;
+/// - `square`, `rectangular`: fills at least 0.89 of it, halfway from an ellipse to a rectangle; square if the aspect is
+///   0.85 or more;
+/// - `round`: the aspect is 0.7 or more;
+/// - `oval`: everything else.
 ///
 /// `None` below 16 pixels.
 pub(super) fn shape(component: &Component) -> Option<&'static str> {
@@ -70,7 +70,7 @@ impl Outline {
     pub(super) fn of(component: &Component) -> Self {
         let area = component.area as f64;
         let hull = convex_hull(edge_points(component));
-        // The hull of side midpoints cuts an eighth of a pixel off each corner, so a ratio can exceed 1 by that little.
+        // The hull of side midpoints cuts an eighth of a pixel off each corner, so a ratio can slightly exceed 1.
         Self {
             aspect: aspect(component),
             solidity: (area / polygon_area(&hull)).min(1.0),
@@ -102,8 +102,8 @@ fn aspect(component: &Component) -> f64 {
     ((mean - spread).max(0.0) / (mean + spread)).sqrt()
 }
 
-/// The midpoints of the outer sides of the pixels at the ends of each run, and of those above and below. On a slope the
-/// corners would be half a pixel outside the true edge, the midpoints are on it.
+/// The midpoints of the outer, upper and lower sides of the pixels at the ends of each run. On a slope, pixel corners
+/// are half a pixel outside the true edge; the midpoints are on it.
 fn edge_points(component: &Component) -> Vec<Point> {
     let mut points = Vec::with_capacity(component.runs.len() * 6);
     for run in &component.runs {
@@ -134,7 +134,7 @@ fn convex_hull(mut points: Vec<Point>) -> Vec<Point> {
             }
             chain.push(point);
         }
-        // The last point begins the other chain.
+        // The last point is the first of the other chain.
         chain.pop();
         chain
     };
@@ -148,7 +148,7 @@ fn polygon_area(points: &[Point]) -> f64 {
     sides(points).map(|(a, b)| cross(a, b)).sum::<f64>().abs() / 2.0
 }
 
-/// The area of the smallest rectangle around a convex polygon: one of its sides is on a side of the polygon (Freeman
+/// The area of the smallest rectangle around a convex polygon. One of its sides contains a side of the polygon (Freeman
 /// and Shapira 1975).
 fn smallest_rectangle(hull: &[Point]) -> f64 {
     let along = |(a, b): (Point, Point)| {

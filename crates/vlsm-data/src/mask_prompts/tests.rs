@@ -1,9 +1,9 @@
 use super::*;
 
-/// A colour, and where it is.
+/// A colour and the pixels that have it.
 type Thing<'a> = ([u8; 3], &'a dyn Fn(usize, usize) -> bool);
 
-/// A picture of grey with things drawn on it.
+/// A grey image with things drawn on it, and the mask of the things.
 fn drawn((width, height): (usize, usize), things: &[Thing<'_>]) -> (RgbImage, Mask) {
     let (mut image, mut mask) = (Vec::new(), Vec::new());
     for at in 0..width * height {
@@ -19,7 +19,7 @@ fn drawn((width, height): (usize, usize), things: &[Thing<'_>]) -> (RgbImage, Ma
     )
 }
 
-/// A disc about a pixel.
+/// A disc around a pixel.
 fn disc(x0: usize, y0: usize, radius: usize) -> impl Fn(usize, usize) -> bool {
     move |x, y| x.abs_diff(x0).pow(2) + y.abs_diff(y0).pow(2) <= radius * radius
 }
@@ -29,7 +29,7 @@ fn text(prompts: &Prompts, name: &str) -> String {
 }
 
 #[test]
-fn one_disc() {
+fn a_disc_gives_all_prompts_and_their_oracle_attributes() {
     let (image, mask) = drawn((90, 60), &[([230, 210, 40], &disc(75, 30, 10))]);
     let found = describe("polyp", &image, &mask);
     assert_eq!(found.count, 1);
@@ -58,7 +58,7 @@ fn one_disc() {
 }
 
 #[test]
-fn two_blobs_of_two_sizes() {
+fn sizes_and_positions_of_two_objects_are_listed() {
     // 8 % of 100 x 100 pixels is a radius of 16.
     let (image, mask) = drawn(
         (100, 100),
@@ -77,7 +77,7 @@ fn two_blobs_of_two_sizes() {
 }
 
 #[test]
-fn a_place_is_said_once_and_middles_decide() {
+fn a_cell_is_listed_once_and_is_that_of_the_box_centre() {
     let (image, mask) = drawn(
         (120, 60),
         &[
@@ -88,16 +88,16 @@ fn a_place_is_said_once_and_middles_decide() {
     );
     let found = describe("x", &image, &mask);
     assert_eq!((found.count, found.places), (3, vec!["center", "bottom"]));
-    // All nine cells, by a pixel in the middle of each.
-    for (at, place) in PLACES.iter().enumerate() {
+    // All nine cells, with a disc in the middle of each.
+    for (at, cell) in PLACES.iter().enumerate() {
         let (x, y) = (20 + 40 * (at % 3), 10 + 20 * (at / 3));
         let (image, mask) = drawn((120, 60), &[([0; 3], &disc(x, y, 3))]);
-        assert_eq!(describe("x", &image, &mask).places, [*place]);
+        assert_eq!(describe("x", &image, &mask).places, [*cell]);
     }
 }
 
 #[test]
-fn sizes_by_share_of_the_image() {
+fn size_depends_on_the_share_of_the_image() {
     let size = |pixels: usize| {
         let (image, mask) = drawn((100, 100), &[([0; 3], &|x, y| x + 100 * y < pixels)]);
         describe("x", &image, &mask).sizes
@@ -124,7 +124,7 @@ fn specks_are_not_counted_but_small_objects_are() {
     );
     let found = describe("x", &image, &mask);
     assert_eq!((found.count, found.bbox), (2, Some([60, 60, 182, 182])));
-    // Where there is nothing but specks they are what is meant.
+    // If there are only specks, they are the objects.
     let (image, mask) = drawn((200, 200), &[([0; 3], &|x, y| (x, y) == (199, 0))]);
     let found = describe("x", &image, &mask);
     assert_eq!((found.count, found.shape), (1, None));
@@ -137,7 +137,7 @@ fn specks_are_not_counted_but_small_objects_are() {
 }
 
 #[test]
-fn an_empty_mask_is_only_its_class() {
+fn prompts_of_an_empty_mask_are_the_class_alone() {
     let (image, mask) = drawn((20, 20), &[]);
     let found = describe("polyp", &image, &mask);
     assert_eq!((found.count, found.bbox), (0, None));
@@ -169,7 +169,7 @@ fn an_object_may_touch_the_border() {
 }
 
 #[test]
-fn numbers_beyond_words_are_digits() {
+fn numbers_above_twelve_are_digits() {
     let (image, mask) = drawn((39, 1), &[([0; 3], &|x, _| x % 3 == 0)]);
     let found = describe("dot", &image, &mask);
     assert_eq!(found.count, 13);

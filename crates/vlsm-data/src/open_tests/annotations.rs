@@ -60,7 +60,7 @@ fn faults_of_annotations_name_file_entry_and_field() {
         ),
         (
             r#"[{"img_name":"../a.png","mask_name":"a.png"}]"#,
-            "leads out of its folder",
+            "points outside its folder",
         ),
         (
             r#"[{"img_name":"a.png","mask_name":"a.png","prompts":{"p1":7}}]"#,
@@ -68,7 +68,7 @@ fn faults_of_annotations_name_file_entry_and_field() {
         ),
         (
             r#"[{"img_name":"a.png","mask_name":"a.png","prompts":{"p1":"x"},"oracle":["p6"]}]"#,
-            "field `oracle` is not an object of lists",
+            "field `oracle` is not an object with a list",
         ),
         (
             r#"[{"img_name":"a.png","mask_name":"a.png"}]"#,

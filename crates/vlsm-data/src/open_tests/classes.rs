@@ -60,7 +60,7 @@ fn a_class_without_a_name_is_an_error() {
     let folder = classes(r#"{"classes": ["Sky", "Road"], "ignore_index": 11}"#);
     let message = fault(&DataConfig::new(folder.path()));
     assert!(
-        message.contains("s.png` holds class id 2")
+        message.contains("s.png` contains class id 2")
             && message.contains("classes.json` names only 2"),
         "{message}"
     );

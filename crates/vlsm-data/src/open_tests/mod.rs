@@ -193,7 +193,7 @@ fn unpaired_and_ambiguous_files_are_named() {
         folder.path().join("images/case000.jpg"),
     )
     .unwrap();
-    assert!(fault(&with_text(folder.path())).contains("both stand for `case000`"));
+    assert!(fault(&with_text(folder.path())).contains("have the same stem `case000`"));
 }
 
 #[test]
