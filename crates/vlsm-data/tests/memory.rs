@@ -1,7 +1,7 @@
 //! A data set in memory gives the same examples as the same data set in files.
 
 // Clippy's leave for tests covers test functions, not their helpers.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -48,9 +48,12 @@ impl Fixture {
     }
 
     fn file(&self, id: &str) -> PathBuf {
-        let is_wanted = |entry: &&serde_json::Value| match &entry["id"] {
-            serde_json::Value::String(text) => text == id,
-            other => other.to_string() == id,
+        let is_wanted = |entry: &&serde_json::Value| {
+            let found = match &entry["id"] {
+                serde_json::Value::String(text) => text.clone(),
+                number => number.to_string(),
+            };
+            found == id
         };
         let entry = self.index.iter().find(is_wanted).unwrap();
         self.files.join(entry["file"].as_str().unwrap())

@@ -113,7 +113,8 @@ fn recomputing_sublayers_hold_their_input_alone() {
     };
     // The first pass allocates buffers that each thread keeps.
     for recompute in [false, true] {
-        (run_attention(recompute), run_mlp(recompute));
+        run_attention(recompute);
+        run_mlp(recompute);
     }
     // At least queries, keys, values and mixed values; slopes in 16 bits and hidden units.
     let least = [4 * ACTIVATION, 6 * ACTIVATION];

@@ -1,5 +1,8 @@
 //! The engine: many adapters, images and threads over one base.
 
+// Clippy's leave for tests covers test functions, not their helpers.
+#![allow(clippy::unwrap_used)]
+
 use std::sync::LazyLock;
 
 use vlsm_image::{ClassList, RgbImage};

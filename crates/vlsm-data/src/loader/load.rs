@@ -13,6 +13,9 @@ use crate::source::Masks;
 /// Width and height.
 type Size = (usize, usize);
 
+/// A resized mask, and the mask at its own size if that is kept.
+type ResizedMask = (Arc<Mask>, Option<Arc<Mask>>);
+
 /// The result of a job.
 #[derive(Clone, Default)]
 pub(super) struct Loaded {
@@ -32,7 +35,7 @@ struct LoadedImage {
 enum LoadedMasks {
     Binary {
         size: Size,
-        masks: Arc<[(Arc<Mask>, Option<Arc<Mask>>)]>,
+        masks: Arc<[ResizedMask]>,
     },
     Classes {
         size: Size,
