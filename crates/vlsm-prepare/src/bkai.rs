@@ -4,11 +4,11 @@
 //! Layout: the Kaggle competition <https://www.kaggle.com/c/bkai-igh-neopolyp/data>, whose archive holds `train/train`,
 //! `train_gt/train_gt` and `test/test` with JPEGs of the same names; the masks of `test` are not public.
 //!
-//! Two data sets come of it. `bkai` has one mask an image, the whole polyp of either colour, as in the published
+//! It yields two data sets. `bkai` has one mask per image, the whole polyp of either colour, as in the published
 //! comparison (`naamiinepal/medvlsm`, `data/bkai_polyp/anns`: 800, 100 and 100 images, some of them without a polyp).
-//! `bkai-classes` has one for each class that is present, with the class as prompt. They are not mixed, since one image
-//! would stand for up to three samples. The masks are JPEGs: a pixel is foreground if red or green is at least 128, and
-//! of the class whose colour is the stronger. (By its brightness alone pure red would be background.)
+//! `bkai-classes` has one mask for each class present in the image, with the class as prompt. The two are not mixed, since
+//! one image would then give up to three samples. The masks are JPEGs: a pixel is foreground if red or green is at least
+//! 128; its class is that of the stronger colour. (By brightness alone, pure red would be background.)
 
 use std::path::Path;
 
@@ -38,7 +38,7 @@ pub(super) const CLASSES: PublicSet = PublicSet {
     ..SET
 };
 
-/// The folders of images and masks.
+/// Folders of images and masks.
 const FOLDERS: [[&str; 2]; 2] = [["train/train", "train_gt/train_gt"], ["train", "train_gt"]];
 
 fn plan(download: &Download<'_>, seed: u64, case: fn(Paired) -> Case<Vec<Target>>) -> Result<Plan> {
@@ -79,7 +79,7 @@ fn by_class(pair: Paired) -> Case<Vec<Target>> {
     }
 }
 
-/// The polyps of a mask whose red and green are as wanted.
+/// The polyp pixels of a mask whose red and green values satisfy the predicate.
 fn coloured(path: &Path, wanted: impl Fn(u8, u8) -> bool) -> vlsm_image::Result<Mask> {
     let image = read_image(path)?;
     let inside = |pixel: &[u8]| pixel[0].max(pixel[1]) >= 128 && wanted(pixel[0], pixel[1]);

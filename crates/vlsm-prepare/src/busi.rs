@@ -2,12 +2,12 @@
 //!
 //! Layout: `Dataset_BUSI_with_GT` of <https://www.kaggle.com/datasets/aryashah2k/breast-ultrasound-images-dataset>, the
 //! source that `naamiinepal/medvlsm` names: in `benign`, `malignant` and `normal` the images `benign (1).png` with their
-//! masks `benign (1)_mask.png`, and `benign (1)_mask_1.png`, ... where there are several tumours. The mask of an image is
-//! the union of its masks; those of normal images are empty.
+//! masks `benign (1)_mask.png`, and `benign (1)_mask_1.png`, ... where there are several tumours. Several masks of one
+//! image are merged into their union; normal images have empty masks.
 //!
-//! The published splits (`data/busi/anns`) have 624, 78 and 78 images, 80 / 10 / 10 % of each of the three folders; so
-//! has the shuffle here. Prompts say `tumor` and never benign or malignant, which is the diagnosis; the folder's name is
-//! each sample's group, by which scores are reported.
+//! The published splits (`data/busi/anns`) have 624, 78 and 78 images, 80 / 10 / 10 % of each of the three folders; the
+//! shuffle here does the same. Prompts say `tumor` and never benign or malignant, which is the diagnosis. The folder's
+//! name is each sample's group, by which scores are reported separately.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,10 +33,10 @@ pub(super) const SET: PublicSet = PublicSet {
     plan,
 };
 
-/// The folders.
+/// Folders, which are also the groups.
 const GROUPS: [&str; 3] = ["benign", "malignant", "normal"];
 
-/// What the name of a mask has after that of its image.
+/// What a mask's name appends to its image's name.
 const SUFFIX: &str = "_mask";
 
 fn plan(download: &Download<'_>, seed: u64) -> Result<Plan> {
@@ -48,7 +48,7 @@ fn plan(download: &Download<'_>, seed: u64) -> Result<Plan> {
             split.extend(part);
         }
     }
-    // So that the first few of a split are not all benign.
+    // Sorted by folder, the first samples of a split would all be benign.
     splits.iter_mut().for_each(|split| shuffle(split, seed));
     Ok(Plan {
         rule: eighty_ten_ten_rule("images of each folder", seed),
@@ -96,7 +96,7 @@ fn cases(
     Ok(cases)
 }
 
-/// The foreground of any of several masks, of which there is at least one.
+/// The union of one or more masks.
 fn union(files: &[PathBuf]) -> vlsm_image::Result<Mask> {
     let mut all = read_mask(&files[0])?;
     for file in &files[1..] {

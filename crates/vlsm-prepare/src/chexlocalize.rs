@@ -1,14 +1,14 @@
 //! CheXlocalize: ten findings outlined by radiologists in the validation and test images of CheXpert (Saporta et al.,
-//! Nature Machine Intelligence 2022). Each finding that is present in an image is a sample, `airspace opacity` say.
+//! Nature Machine Intelligence 2022). Each finding present in an image is a sample, such as `airspace opacity`.
 //!
 //! Layout: the download of <https://stanfordaimi.azurewebsites.net/datasets/23c56a0d-15de-405b-87c8-99c30138950c>, as the
 //! authors describe it (`rajpurkarlab/cheXlocalize`, `README.md`): images such as
 //! `CheXpert/val/patient64541/study1/view1_frontal.jpg`, and masks in `CheXlocalize/gt_segmentations_val.json` and
 //! `gt_segmentations_test.json`, by image (`patient64541_study1_view1_frontal`) and finding, as run lengths in COCO's
-//! encoding; a finding that is not there has an empty mask.
+//! encoding; an absent finding has an empty mask.
 //!
-//! The official sets have nothing to train on. As in the published comparison (`naamiinepal/medvlsm`,
-//! `data/chexlocalize/anns`: 343, 115 and 115 patients) both are put together and their patients are shuffled, 60 % for
+//! There is no official training set. As in the published comparison (`naamiinepal/medvlsm`,
+//! `data/chexlocalize/anns`: 343, 115 and 115 patients) both sets are merged and their patients shuffled, 60 % for
 //! training and 20 % each for validation and test.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ pub(super) const SET: PublicSet = PublicSet {
     plan,
 };
 
-/// The findings, as the files and as prompts call them.
+/// The findings: their names in the files, and in prompts.
 const FINDINGS: [(&str, &str); 10] = [
     ("Airspace Opacity", "airspace opacity"),
     ("Atelectasis", "atelectasis"),
@@ -65,7 +65,7 @@ fn plan(download: &Download<'_>, seed: u64) -> Result<Plan> {
         for (id, findings) in by_image {
             let Some(image) = image_file(&images, &id) else {
                 let reason = format!(
-                    "`{}` has masks of `{id}`, which is not patient, study and view",
+                    "`{}` has masks of `{id}`, which is not of the form PATIENT_STUDY_VIEW",
                     masks.display()
                 );
                 return Err(download.fault(reason));
@@ -79,7 +79,7 @@ fn plan(download: &Download<'_>, seed: u64) -> Result<Plan> {
             patients.entry(patient).or_default().push(case);
         }
     }
-    download.none_missing("images with masks are not there", missing, total)?;
+    download.none_missing("images with masks are missing", missing, total)?;
     let splits = by_fraction(patients.into_values().collect(), [0.2, 0.2], seed);
     Ok(Plan {
         rule: format!(
@@ -92,7 +92,7 @@ fn plan(download: &Download<'_>, seed: u64) -> Result<Plan> {
     })
 }
 
-/// The image `patient64541/study1/view1_frontal.jpg` of `patient64541_study1_view1_frontal`.
+/// Path of an image: `patient64541_study1_view1_frontal` is `patient64541/study1/view1_frontal.jpg`.
 fn image_file(folder: &Path, id: &str) -> Option<PathBuf> {
     let mut parts = id.splitn(3, '_');
     let (patient, study, view) = (parts.next()?, parts.next()?, parts.next()?);

@@ -3,8 +3,8 @@
 //!
 //! Layout: `leftImg8bit_trainvaltest.zip` and `gtFine_trainvaltest.zip` of <https://www.cityscapes-dataset.com>,
 //! unpacked into one folder, with paths `{type}/{split}/{city}/{city}_{sequence}_{frame}_{type}{ext}`
-//! (`mcordts/cityscapesScripts`, `README.md`). Masks are `..._gtFine_labelIds.png`, brought to the training ids of
-//! `cityscapesscripts/helpers/labels.py`; where they are not there, `..._gtFine_labelTrainIds.png`.
+//! (`mcordts/cityscapesScripts`, `README.md`). Masks are `..._gtFine_labelIds.png`, converted to the training ids of
+//! `cityscapesscripts/helpers/labels.py`; if missing, `..._gtFine_labelTrainIds.png`.
 //!
 //! Splits are the official 2975 and 500 images of train and val. The labels of test are not public, so there is no test
 //! split; the literature reports val.
@@ -28,7 +28,7 @@ pub(super) const SET: PublicSet = PublicSet {
     plan,
 };
 
-/// The classes by training id, with their ids in `labelIds`.
+/// Classes by training id, with their ids in `labelIds`.
 const CLASSES: [(u8, &str); 19] = [
     (7, "road"),
     (8, "sidewalk"),
@@ -51,7 +51,7 @@ const CLASSES: [(u8, &str); 19] = [
     (33, "bicycle"),
 ];
 
-/// Training id of pixels that are left out.
+/// Training id of ignored pixels.
 const IGNORE: u8 = 255;
 
 /// The largest id in `labelIds`.
@@ -107,11 +107,11 @@ fn cases(download: &Download<'_>, images: &Path, labels: &Path) -> Result<Vec<Ca
             });
         }
     }
-    download.none_missing("masks are not there", missing, total)?;
+    download.none_missing("masks are missing", missing, total)?;
     Ok(cases)
 }
 
-/// Training ids of a file of label ids.
+/// Converts a file's label ids to training ids.
 fn from_labels(path: &Path) -> vlsm_image::Result<ClassMap> {
     let mut map = read_class_map(path)?;
     let mut train_ids = [IGNORE; 256];
@@ -133,7 +133,7 @@ fn checked_train_ids(path: &Path) -> vlsm_image::Result<ClassMap> {
     Ok(map)
 }
 
-/// Fails if there are ids that are not `known`.
+/// Fails if an id is not `known`.
 fn refuse(path: &Path, map: &ClassMap, known: impl Fn(u8) -> bool) -> vlsm_image::Result<()> {
     match map.ids().into_iter().find(|&id| !known(id)) {
         None => Ok(()),

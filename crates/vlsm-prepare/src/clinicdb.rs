@@ -1,9 +1,9 @@
 //! CVC-ClinicDB: 612 frames of 31 colonoscopy sequences, each with a polyp (Bernal et al., CMIG 2015).
 //!
 //! Layout: the Kaggle copy <https://www.kaggle.com/datasets/balraj98/cvcclinicdb>, which the published set names as its
-//! source (`naamiinepal/medvlsm`, `DATASETS.MD`), with PNGs next to the TIFFs of the original; or the original from
-//! <https://polyp.grand-challenge.org/CVCClinicDB/>. Neither has splits; the published ones have 490, 61 and 61 images,
-//! and so frames of one sequence in several splits, which the shuffle here has too.
+//! source (`naamiinepal/medvlsm`, `DATASETS.MD`), with PNGs next to the original's TIFFs; or the original from
+//! <https://polyp.grand-challenge.org/CVCClinicDB/>. Neither has splits. The published splits have 490, 61 and 61 images;
+//! frames of one sequence can be in several splits, there and with the shuffle here.
 
 use crate::download::Download;
 use crate::download::PublicSet;
@@ -20,7 +20,7 @@ pub(super) const SET: PublicSet = PublicSet {
     plan,
 };
 
-/// The folders of images and masks.
+/// Folders of images and masks.
 const FOLDERS: [[&str; 2]; 3] = [
     ["PNG/Original", "PNG/Ground Truth"],
     ["Original", "Ground Truth"],

@@ -2,7 +2,7 @@
 //!
 //! Layout: the archive `TestDataset` of PraNet (<https://github.com/DengPingFan/PraNet>), a folder for each data set with
 //! PNGs in `images` and `masks`. The published lists (`naamiinepal/medvlsm`, `data/colondb_polyp/anns`) take 20 images
-//! for training, none for validation, and 360 for the test; so does the shuffle here.
+//! for training, none for validation, and 360 for the test; the shuffle here does the same.
 
 use crate::download::Download;
 use crate::download::PublicSet;

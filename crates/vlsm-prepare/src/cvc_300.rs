@@ -1,7 +1,7 @@
-//! CVC-300: the 60 test images of EndoScene (Vázquez et al., JHE 2017), which the field measures generalisation on.
+//! CVC-300: the 60 test images of EndoScene (Vázquez et al., JHE 2017), used in the field to measure generalisation.
 //!
 //! Layout: the archive `TestDataset` of PraNet (<https://github.com/DengPingFan/PraNet>), a folder for each data set with
-//! PNGs in `images` and `masks`. All are for the test, as they are there. (The lists of `naamiinepal/medvlsm` for this set
+//! PNGs in `images` and `masks`. All images are test images, as in PraNet. (The lists of `naamiinepal/medvlsm` for this set
 //! are those of CVC-ColonDB.)
 
 use crate::download::Download;

@@ -1,8 +1,8 @@
 //! DFUC 2022: 2000 photographs of feet with diabetic ulcers and their masks (Kendrick et al., arXiv 2204.11618).
 //!
 //! Layout: the training release `DFUC2022_train_release` that the organisers send on request
-//! (<https://dfu-challenge.github.io/dfuc2022.html>), with `DFUC2022_train_images` and `DFUC2022_train_masks`: folder
-//! names as in public code of entries to the challenge; JPEGs and PNGs of the same stems as in the published set. The
+//! (<https://dfu-challenge.github.io/dfuc2022.html>), with `DFUC2022_train_images` and `DFUC2022_train_masks`
+//! (folder names from the public code of challenge entries); JPEGs and PNGs have the same stems as in the published set. The
 //! masks of the challenge's validation and test images are not public; the published splits (`naamiinepal/medvlsm`,
 //! `data/dfu/anns`) are 1600, 200 and 200 of these 2000.
 

@@ -1,4 +1,4 @@
-//! A public data set, and the folder that a user unpacked its download into.
+//! A public data set, and the folder of its unpacked download.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use vlsm_image::fs::image_files;
 use crate::error::{PrepareError, Result};
 use crate::plan::{Paired, Plan};
 
-/// How many of many missing or found files a message names.
+/// Maximum number of files that a message names.
 const SHOWN: usize = 5;
 
 /// A public data set that [`prepare`](crate::prepare()) knows.
@@ -17,16 +17,16 @@ const SHOWN: usize = 5;
 pub struct PublicSet {
     /// Name on the command line: `kvasir-seg`.
     pub name: &'static str,
-    /// Name in the literature, and what is to be segmented, in one line.
+    /// Name in the literature, and what is segmented, in one line.
     pub title: &'static str,
-    /// Where it is downloaded.
+    /// Where to download it.
     pub download: &'static str,
-    /// The unpacked files and folders, one a line, for people.
+    /// The unpacked files and folders, one per line, for messages.
     pub layout: &'static str,
-    /// Folders that archives of the set unpack to, or that mirrors put around it: below the given folder the files may
-    /// be in one of these, or in two of the same name.
+    /// Folders that the archives unpack to, or that mirrors add around them. The files may be in one of these folders
+    /// below the given one, or in two nested ones of the same name.
     pub(crate) folders: &'static [&'static str],
-    /// Lists what is there. The number is the seed of the shuffle where there are no official splits.
+    /// Lists the images and masks. The number seeds the shuffle if there are no official splits.
     pub(crate) plan: fn(&Download<'_>, u64) -> Result<Plan>,
 }
 
@@ -41,11 +41,10 @@ impl<'a> Download<'a> {
         Self { set, root }
     }
 
-    /// The first of several layouts that is there, by its number, and the folder that it is below. A layout is the files
-    /// and folders that it must have.
+    /// Index of the first layout whose files and folders all exist, and the folder they are in.
     ///
     /// # Errors
-    /// Names what is missing from the layout that comes closest.
+    /// Names what is missing from the closest layout.
     pub(super) fn find(&self, layouts: &[&[&str]]) -> Result<(usize, PathBuf)> {
         if !self.root.is_dir() {
             return Err(self.fault("there is no such folder".to_string()));
@@ -82,7 +81,7 @@ impl<'a> Download<'a> {
         )))
     }
 
-    /// The folder itself, and those in it that the data set may be in.
+    /// The folder itself, and its subfolders that may hold the data set.
     fn bases(&self) -> Vec<PathBuf> {
         let inner = self.set.folders.iter().flat_map(|folder| {
             let once = self.root.join(folder);
@@ -92,11 +91,10 @@ impl<'a> Download<'a> {
         [self.root.to_path_buf()].into_iter().chain(inner).collect()
     }
 
-    /// The images of a folder with their masks in another, sorted by stem. `mask_stem` gives the mask's stem for the
-    /// image's.
+    /// Images of one folder paired with masks of another, sorted by stem. `mask_stem` maps an image's stem to its mask's.
     ///
     /// # Errors
-    /// If the folder holds no image, an image no mask, or a mask no image.
+    /// If the folder has no image, an image has no mask, or a mask has no image.
     pub(super) fn pairs(
         &self,
         images: &Path,
@@ -122,7 +120,7 @@ impl<'a> Download<'a> {
     /// The images of a folder by stem.
     ///
     /// # Errors
-    /// If it holds none, or two of one stem.
+    /// If there is no image, or two have the same stem.
     pub(super) fn stems(&self, folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
         let mut files = image_files(folder)?;
         files.sort();
@@ -172,10 +170,10 @@ impl<'a> Download<'a> {
         Ok(folders)
     }
 
-    /// Fails if files are at fault: `what` says how ("images have no mask"), `of` is the number of all such files.
+    /// Fails if there are `files`: `what` says what is wrong ("images have no mask"), `of` how many files were checked.
     ///
     /// # Errors
-    /// Names the first few.
+    /// Names the first few files.
     pub(super) fn none_missing(&self, what: &str, files: Vec<PathBuf>, of: usize) -> Result<()> {
         if files.is_empty() {
             return Ok(());
@@ -189,7 +187,7 @@ impl<'a> Download<'a> {
         Err(self.fault(format!("{count} of {of} {what}: {}", first_few(&shown))))
     }
 
-    /// The error of this download for a reason.
+    /// An error of this download.
     pub(super) fn fault(&self, reason: String) -> PrepareError {
         PrepareError::Download {
             set: self.set.title,
@@ -201,7 +199,7 @@ impl<'a> Download<'a> {
     }
 }
 
-/// The names in a folder, sorted; without hidden ones, and none if it cannot be read.
+/// Sorted names in a folder, without hidden ones; empty if it cannot be read.
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
@@ -212,7 +210,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The first few of some names, for a message.
+/// The first few names, for a message.
 fn first_few(names: &[String]) -> String {
     let shown: Vec<String> = names
         .iter()

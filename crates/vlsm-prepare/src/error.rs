@@ -1,20 +1,20 @@
-//! What can be wrong with a download.
+//! Errors of preparing a data set.
 
 use std::path::PathBuf;
 
 use vlsm_data::DataError;
 use vlsm_image::ImageError;
 
-/// Result of everything in this crate that can fail.
+/// Result with this crate's error.
 pub type Result<T, E = PrepareError> = std::result::Result<T, E>;
 
-/// A fault of a download, of one of its files, or of the folder that is written.
+/// Error in a download, in one of its files, or in the output folder.
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum PrepareError {
-    /// The download does not hold what it should.
+    /// The download is incomplete or has an unknown layout.
     #[error(
-        "{set} cannot be prepared from `{root}`: {reason}; download it from {download}. Unpacked it looks like this:\n\
+        "{set} cannot be prepared from `{root}`: {reason}; download it from {download}. Unpacked, it has this layout:\n\
          {layout}"
     )]
     Download {
@@ -24,15 +24,15 @@ pub enum PrepareError {
         root: PathBuf,
         /// What is missing.
         reason: String,
-        /// Where it can be downloaded.
+        /// Where to download it.
         download: &'static str,
-        /// Its files and folders.
+        /// Its expected files and folders.
         layout: &'static str,
     },
-    /// A fault of a list, or of an image and its mask.
+    /// Error in a list, or in an image and its mask.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A fault of a single file.
+    /// Error in a single file.
     #[error(transparent)]
     Image(#[from] ImageError),
 }

@@ -3,7 +3,7 @@
 //! Layout: the archive `TestDataset` of PraNet (<https://github.com/DengPingFan/PraNet>), a folder for each data set with
 //! PNGs in `images` and `masks`; or the original archive, whose masks `Ground Truth/p1.tif` have a `p` before the number.
 //! The published lists (`naamiinepal/medvlsm`, `data/etis_polyp/anns`) take 20 images for training, none for validation,
-//! and 176 for the test; so does the shuffle here.
+//! and 176 for the test; the shuffle here does the same.
 
 use crate::download::Download;
 use crate::download::PublicSet;

@@ -3,8 +3,8 @@
 //! Layout: the four archives of part 1 at <https://challenge.isic-archive.com/data/#2016>, named as
 //! MMSegmentation has them (`projects/medical/2d_image/dermoscopy/isic2016_task1/tools/prepare_dataset.py`); masks are
 //! `ISIC_0000000_Segmentation.png`. Training and test are the official ones; the published set (`naamiinepal/medvlsm`,
-//! `data/isic/anns`) takes 90 of the 900 for validation. It calls each lesion `skin melanoma`, whatever it is; prompts
-//! here do too.
+//! `data/isic/anns`) takes 90 of the 900 for validation. It calls every lesion `skin melanoma`, whatever the diagnosis;
+//! so do the prompts here.
 
 use crate::download::Download;
 use crate::download::PublicSet;

@@ -1,8 +1,8 @@
 //! Kvasir-SEG: 1000 colonoscopy images with polyps (Jha et al., MMM 2020). Images and masks are JPEGs of the same names;
-//! masks are binarised at half, as JPEG leaves other levels than 0 and 255 in them.
+//! masks are binarised at half, since JPEG compression adds levels between 0 and 255.
 //!
 //! Layout: `kvasir-seg.zip` of <https://datasets.simula.no/kvasir-seg/>, a folder `Kvasir-SEG` with `images`, `masks` and
-//! `kavsir_bboxes.json` (sic), of which the boxes are not used. It has no splits; the published ones
+//! `kavsir_bboxes.json` (sic), which is not used. It has no splits; the published ones
 //! (`naamiinepal/medvlsm`, `data/kvasir_polyp/anns`) have 800, 100 and 100 images.
 
 use crate::download::Download;

@@ -1,9 +1,9 @@
-//! Public data sets, from the form in which they are downloaded to the one in which they are trained on.
+//! Converts public data sets from their downloads to the layouts used for training.
 //!
-//! Each data set has a module that knows its layout and lists what is there; one writer makes all of them.
-//! Sets whose masks show one thing each become annotations (`images/`, `masks/`, `anns/*.json`, and `splits/*.txt` with
-//! the image names of each split), street scenes become class-id masks (`train/`, `val/`, `test/`, `classes.json`).
-//! Images are taken as they are, never encoded again; masks are PNGs of the image's size.
+//! Each data set has a module that knows its layout and lists its images and masks; one writer is shared by all.
+//! Data sets with one object per mask become annotations (`images/`, `masks/`, `anns/*.json`, and `splits/*.txt` with the
+//! image names of each split). Street scenes become class-id masks (`train/`, `val/`, `test/`, `classes.json`).
+//! Images are copied unchanged, never re-encoded; masks are PNGs of the image's size.
 
 mod bkai;
 mod busi;

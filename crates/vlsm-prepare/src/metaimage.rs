@@ -20,7 +20,7 @@ pub(crate) fn read_metaimage(path: &Path) -> Result<ClassMap> {
     let axes: Option<Vec<usize>> =
         field("DimSize").and_then(|axes| axes.split_whitespace().map(|a| a.parse().ok()).collect());
     let Some([width, height, further @ ..]) = axes.as_deref() else {
-        return Err(fault("its `DimSize` is missing or no list of sizes"));
+        return Err(fault("its `DimSize` is missing or not a list of sizes"));
     };
     let number = match field("ElementType") {
         Some("MET_UCHAR") => Number::U8,

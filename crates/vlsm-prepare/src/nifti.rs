@@ -1,6 +1,6 @@
 //! Single images in NIfTI-1 files (`.nii`, `.nii.gz`).
 //!
-//! Own code: only the header's few fields and a 2D array are needed, with the checks that a user's file needs.
+//! No library is used: a few header fields and a 2D array suffice, with checks for damaged user files.
 
 use std::io::Read;
 use std::path::Path;
@@ -10,7 +10,7 @@ use vlsm_image::{ClassMap, ImageError, Result, read_bytes};
 
 use crate::raw::{Number, Raw, single};
 
-/// Size in bytes above which a file is refused.
+/// Largest file that is read, in bytes.
 const LIMIT: u64 = 512 << 20;
 
 /// Length of a NIfTI-1 header.
@@ -32,9 +32,9 @@ pub(crate) fn read_nifti(path: &Path) -> Result<ClassMap> {
         return Err(fault("it is larger than 512 MiB"));
     }
     if bytes.len() < NIFTI_HEADER || !matches!(&bytes[344..347], b"n+1") {
-        return Err(fault("it is no NIfTI-1 image in a single file"));
+        return Err(fault("it is not a single-file NIfTI-1 image"));
     }
-    // The header's length gives the byte order (nifti1.h).
+    // The header's length field reveals the byte order (nifti1.h).
     let big_endian = match bytes[..4] {
         [0x5c, 1, 0, 0] => false,
         [0, 0, 1, 0x5c] => true,
@@ -43,7 +43,7 @@ pub(crate) fn read_nifti(path: &Path) -> Result<ClassMap> {
     let short = |at: usize| Number::I16.read(&bytes[at..], big_endian);
     let float = |at: usize| Number::F32.read(&bytes[at..], big_endian);
     let axes: Vec<f64> = (0..8).map(|axis| short(40 + 2 * axis)).collect();
-    // Axes that are not counted may hold anything.
+    // Sizes of unused axes are undefined.
     let (width, height, further) = (axes[1], axes[2], &axes[3..]);
     let further = &further[..(axes[0] as usize).clamp(2, 7) - 2];
     let number = match short(70) as i16 {
@@ -58,7 +58,7 @@ pub(crate) fn read_nifti(path: &Path) -> Result<ClassMap> {
     };
     let start = float(108).clamp(0.0, u32::MAX.into()) as usize;
     let slope = float(112);
-    // 0 stands for no scaling, and so does NaN in files of some programs.
+    // 0 means no scaling; some programs write NaN for it.
     let (slope, intercept) = if slope == 0.0 || slope.is_nan() {
         (1.0, 0.0)
     } else {

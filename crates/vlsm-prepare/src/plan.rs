@@ -1,4 +1,4 @@
-//! What is to be written: images with what is to be segmented in them, by split.
+//! What will be written: images and their masks, by split.
 
 use std::path::{Path, PathBuf};
 
@@ -8,34 +8,34 @@ use crate::error::Result;
 use crate::scan::read_scan;
 use vlsm_data::{DataError, Split, splitting};
 
-/// A prepared data set before it is written.
+/// A data set before it is written.
 pub(super) struct Plan {
-    /// Where the splits come from, for people: "official lists".
+    /// Where the splits come from, as text: "official lists".
     pub(super) rule: String,
     pub(super) cases: Cases,
 }
 
-/// The images of train, val and test, and what is known of them.
+/// The images of train, val and test, and what their masks mean.
 pub(super) enum Cases {
-    /// Masks of one thing each, to be annotated with prompts.
+    /// Masks of one object each, annotated with prompts.
     Prompted {
         splits: [Vec<Case<Vec<Target>>>; 3],
-        /// Whether the images have no colour that a prompt could speak of.
+        /// Whether the images are grey, so that prompts cannot name a colour.
         grey: bool,
     },
     /// Masks of class ids.
     Classes {
         splits: [Vec<Case<Labels>>; 3],
-        /// The classes by id.
+        /// Classes by id.
         names: Vec<&'static str>,
-        /// Id of pixels that are left out.
+        /// Id of ignored pixels.
         ignore: u8,
     },
 }
 
 /// An image and its masks.
 pub(super) struct Case<M> {
-    /// File name of the image as it will be.
+    /// File name of the written image.
     pub(super) name: String,
     pub(super) image: Picture,
     pub(super) masks: M,
@@ -43,33 +43,33 @@ pub(super) struct Case<M> {
 
 /// Where an image comes from.
 pub(super) enum Picture {
-    /// A file that is taken as it is.
+    /// A file that is copied unchanged.
     File(PathBuf),
-    /// A medical image file of grey levels, which becomes a PNG of the same levels.
+    /// A greyscale medical image, converted to a PNG with the same levels.
     Scan(PathBuf),
 }
 
-/// A thing to be segmented in an image.
+/// An object to segment in an image.
 pub(super) struct Target {
-    /// File name of the mask as it will be; folders before it are made.
+    /// Path of the written mask; its folders are created.
     pub(super) name: String,
-    /// What prompts call it.
+    /// Its name in prompts.
     pub(super) class: &'static str,
     /// As [`Sample::group`](vlsm_data::Sample::group).
     pub(super) group: &'static str,
-    /// The file that the mask is read from.
+    /// File of the mask.
     pub(super) file: PathBuf,
     /// Reads the mask from the file.
     pub(super) read: Read<Mask>,
-    /// Whether there is no sample where the mask is empty.
+    /// Whether an empty mask gives no sample.
     pub(super) only_if_present: bool,
 }
 
-/// The class ids of an image.
+/// Class ids of an image.
 pub(super) struct Labels {
-    /// The file that they are read from.
+    /// File of the ids.
     pub(super) file: PathBuf,
-    /// Reads them from the file.
+    /// Reads the ids from the file.
     pub(super) read: Read<ClassMap>,
 }
 
@@ -113,17 +113,17 @@ impl Picture {
 }
 
 impl Plan {
-    /// The same images, split by the lists of names that are there: `train.txt`, `val.txt` and `test.txt`, one image's name
-    /// or stem a line. What no list names is left out.
+    /// The same images, split by the lists that exist of `train.txt`, `val.txt` and `test.txt`, with one image name or stem
+    /// per line. Images in no list are left out.
     ///
     /// # Errors
-    /// If none of the lists is there, or the first fault of a list. [`DataError::Config`] for sets of class ids, whose
+    /// If there is no list, or with the first error in a list. [`DataError::Config`] for data sets of class ids, whose
     /// splits are always official.
     pub(super) fn split_by(self, folder: &Path) -> Result<Self> {
         let Cases::Prompted { splits, grey } = self.cases else {
             return Err(DataError::Config {
                 field: "splits",
-                reason: "street scenes keep their official splits; give no lists".to_string(),
+                reason: "street scenes keep their official splits; do not give lists".to_string(),
             }
             .into());
         };
@@ -136,7 +136,7 @@ impl Plan {
                 what: "folder of lists",
                 path: folder.to_path_buf(),
                 fault: "holds none of train.txt, val.txt, test.txt",
-                fix: "write the names of the images there, one a line",
+                fix: "write the image names there, one per line",
             }
             .into());
         }
@@ -152,7 +152,7 @@ impl Plan {
         }
         Ok(Self {
             rule: format!(
-                "lists in {}; {} images in none",
+                "lists in {}; {} images in no list",
                 folder.display(),
                 rest.len()
             ),
@@ -167,7 +167,7 @@ pub(super) fn file_name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// An image with one mask, whose foreground is `class`; how it is read is up to `read`.
+/// An image with one mask, whose foreground is `class`; `read` reads the mask.
 pub(super) fn single(
     pair: Paired,
     class: &'static str,
@@ -193,26 +193,26 @@ pub(super) fn binary(pairs: Vec<Paired>, class: &'static str) -> Vec<Case<Vec<Ta
     pairs.map(|pair| single(pair, class, read_mask)).collect()
 }
 
-/// The published split of sets that come without: a shuffle with the seed, then 80 % for training and 10 % each for
-/// validation and test: 490, 61 and 61 of 612 images, as Poudel et al. (MIDL 2024) have it.
+/// The published split of data sets without official splits: a shuffle with the seed, then 80 % for training and 10 %
+/// each for validation and test; 490, 61 and 61 of 612 images, as in Poudel et al. (MIDL 2024).
 pub(super) fn eighty_ten_ten<T>(items: Vec<T>, seed: u64) -> [Vec<T>; 3] {
     splitting::by_fraction(items, [0.1, 0.1], seed)
 }
 
-/// What [`eighty_ten_ten`] does, for people.
+/// Description of [`eighty_ten_ten`]'s split.
 pub(super) fn eighty_ten_ten_rule(what: &str, seed: u64) -> String {
     format!("{what} shuffled with seed {seed}, 80 / 10 / 10 %")
 }
 
-/// The published split of sets that others are trained for: 20 images for training, none for validation, the rest for
-/// the test.
+/// The published split of data sets that only test generalisation: 20 images for training, none for validation, the rest
+/// for the test.
 pub(super) fn twenty_for_training<T>(mut items: Vec<T>, seed: u64) -> [Vec<T>; 3] {
     splitting::shuffle(&mut items, seed);
     let test = items.split_off(items.len().min(20));
     [items, Vec::new(), test]
 }
 
-/// What [`twenty_for_training`] does, for people.
+/// Description of [`twenty_for_training`]'s split.
 pub(super) fn twenty_for_training_rule(seed: u64) -> String {
     format!("images shuffled with seed {seed}, 20 for training and the rest for the test")
 }

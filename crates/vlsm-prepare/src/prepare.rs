@@ -6,13 +6,13 @@ use crate::download::{Download, PublicSet};
 use crate::error::Result;
 use crate::write::{self, Prepared};
 
-/// How a prepared data set is split.
+/// How to split a prepared data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SplitBy {
-    /// As officially, where the download says how; else by a shuffle with this seed in the published proportions.
+    /// The download's official splits; if there are none, a shuffle with this seed in the published proportions.
     Seed(u64),
-    /// By the lists in a folder, as [`prepare`] writes them into `splits/`: `train.txt`, `val.txt`, `test.txt` (of which
-    /// some may be absent), one image's name or stem a line. Images that none of them names are left out.
+    /// Lists in a folder, as [`prepare`] writes them into `splits/`: `train.txt`, `val.txt`, `test.txt` (some may be
+    /// absent), one image name or stem per line. Images in no list are left out.
     Lists(PathBuf),
 }
 
@@ -20,8 +20,8 @@ pub enum SplitBy {
 /// called with the number of images done and their total, from any thread.
 ///
 /// # Errors
-/// [`PrepareError::Download`] if files are missing, naming them; errors of reading, also of lists; a write error if `out`
-/// already exists or cannot be written; a size mismatch if a mask does not have the size of its image.
+/// [`PrepareError::Download`] with the missing files; an error if an image, mask or list cannot be read; a write error if
+/// `out` already exists or cannot be written; a size mismatch if a mask does not have the size of its image.
 pub fn prepare(
     set: &'static PublicSet,
     from: &Path,

@@ -1,10 +1,10 @@
-//! Raw pixels of medical files as levels.
+//! Converts raw pixels of medical files to grey levels.
 
 use std::path::Path;
 
 use vlsm_image::{ClassMap, ImageError, Result};
 
-/// A type of numbers in a file.
+/// A number type in a file.
 #[derive(Clone, Copy)]
 pub(crate) enum Number {
     U8,
@@ -16,7 +16,7 @@ pub(crate) enum Number {
     F64,
 }
 
-/// Pixels as they are in a file.
+/// Pixels as stored in a file.
 pub(crate) struct Raw<'a> {
     pub(crate) width: usize,
     pub(crate) height: usize,
@@ -28,7 +28,7 @@ pub(crate) struct Raw<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// Fails if a file holds `several` images.
+/// Fails if a file has `several` images.
 pub(crate) fn single(several: bool, path: &Path) -> Result<()> {
     if several {
         let reason = "it holds a sequence or a volume, not a single image";
@@ -48,7 +48,7 @@ impl Number {
         }
     }
 
-    /// The number that `bytes` start with; they are long enough.
+    /// The number at the start of `bytes`, which must be long enough.
     pub(crate) fn read(self, bytes: &[u8], big_endian: bool) -> f64 {
         let mut low_first = [0; 8];
         let length = self.length();
@@ -70,7 +70,7 @@ impl Number {
 }
 
 impl Raw<'_> {
-    /// The pixels as levels.
+    /// The pixels as grey levels.
     pub(crate) fn levels(&self, path: &Path) -> Result<ClassMap> {
         let (width, height) = (self.width, self.height);
         let length = self.number.length();
@@ -80,7 +80,7 @@ impl Raw<'_> {
             .filter(|&needed| needed > 0 && needed <= self.bytes.len());
         let Some(needed) = needed else {
             let have = self.bytes.len();
-            let reason = format!("{have} bytes of pixels are not those of {width}x{height}");
+            let reason = format!("{have} bytes of pixels do not fit {width}x{height}");
             return Err(ImageError::image(path, reason));
         };
         let level = |bytes: &[u8]| {

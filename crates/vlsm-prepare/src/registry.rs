@@ -26,7 +26,7 @@ impl PublicSet {
         &camvid::ALL_CLASSES,
     ];
 
-    /// The data set of a name.
+    /// The data set named `name`.
     pub fn named(name: &str) -> Option<&'static Self> {
         Self::ALL.into_iter().find(|set| set.name == name)
     }

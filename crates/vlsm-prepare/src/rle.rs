@@ -3,23 +3,23 @@
 use serde::Deserialize;
 use vlsm_image::Mask;
 
-/// A mask as `pycocotools` writes it into JSON: `{"size": [height, width], "counts": "..."}`.
+/// A mask in the JSON form of `pycocotools`: `{"size": [height, width], "counts": "..."}`.
 #[derive(Deserialize)]
 pub(super) struct Rle {
     /// Height and width.
     pub(super) size: [usize; 2],
-    /// The lengths of runs of background and foreground in turn, column by column from the left, as text: five bits of a
-    /// number a character (from `0` on), the lowest first, with bit 5 set where more follow, in two's complement; from
-    /// the fourth number on it is the difference to the last but one (`maskApi.c`, `rleToString`).
+    /// Lengths of alternating background and foreground runs, column by column from the left, as text. Each character
+    /// holds five bits (offset `0`), lowest first, with bit 5 set if more follow; numbers are in two's complement. From
+    /// the fourth number on, each is the difference from the one two before it (`maskApi.c`, `rleToString`).
     pub(super) counts: String,
 }
 
 impl Rle {
-    /// The mask; or what is wrong with the text.
+    /// The mask, or what is wrong with the text.
     pub(super) fn decode(&self) -> Result<Mask, String> {
         let [height, width] = self.size;
         let pixels = height.checked_mul(width).filter(|&n| n > 0 && n <= 1 << 28);
-        let pixels = pixels.ok_or_else(|| format!("{width}x{height} is no size of an image"))?;
+        let pixels = pixels.ok_or_else(|| format!("{width}x{height} is not a valid image size"))?;
         let mut mask = Mask::empty(width, height);
         let mut start = 0usize;
         for (number, run) in self.runs()?.into_iter().enumerate() {
@@ -49,8 +49,7 @@ impl Rle {
             let (mut value, mut shift) = (0i64, 0);
             loop {
                 let bits = byte.checked_sub(b'0').filter(|&bits| bits < 64);
-                let bits =
-                    i64::from(bits.ok_or("it has a character that is none of the encoding")?);
+                let bits = i64::from(bits.ok_or("it has a character outside the encoding")?);
                 value |= (bits & 0x1f) << shift;
                 shift += 5;
                 if bits & 0x20 == 0 {
@@ -60,7 +59,7 @@ impl Rle {
                     break;
                 }
                 if shift > 50 {
-                    return Err("it has a number that is too long");
+                    return Err("it has a number with too many digits");
                 }
                 byte = bytes.next().ok_or("it ends in the middle of a number")?;
             }
@@ -104,7 +103,7 @@ mod tests {
         let ellipse = decode([70, 90], counts).unwrap();
         assert_eq!(ellipse.foreground(), 1959);
         let at = |(y, x): (usize, usize)| ellipse.data[y * 90 + x];
-        let places = [
+        let points = [
             (30, 50),
             (12, 3),
             (69, 89),
@@ -113,8 +112,8 @@ mod tests {
             (30, 79),
             (30, 80),
         ];
-        assert_eq!(places.map(at), [1, 1, 0, 1, 0, 1, 0]);
-        // The empty mask of a finding that is not there, from the sample in the authors' repository.
+        assert_eq!(points.map(at), [1, 1, 0, 1, 0, 1, 0]);
+        // The empty mask of an absent finding, from the sample in the authors' repository.
         let empty = decode([2320, 2828], "PVWX6").unwrap();
         assert_eq!(
             (empty.width, empty.height, empty.foreground()),
@@ -127,9 +126,9 @@ mod tests {
         for (counts, reason) in [
             ("PVWX", "middle of a number"),
             ("PVWX6", "longer than 3x2"),
-            ("1 ", "none of the encoding"),
+            ("1 ", "outside the encoding"),
             ("3", "cover 3 of 3x2"),
-            ("PPPPPPPPPPPPPPP", "too long"),
+            ("PPPPPPPPPPPPPPP", "too many digits"),
             ("O", "negative"),
         ] {
             let error = decode([2, 3], counts).unwrap_err();

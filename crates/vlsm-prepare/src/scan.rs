@@ -10,10 +10,10 @@ use vlsm_image::{ClassMap, Result};
 use crate::metaimage::read_metaimage;
 use crate::nifti::read_nifti;
 
-/// Reads an image whose levels, or labels, are from 0 to 255; fractions are rounded.
+/// Reads an image with levels or labels from 0 to 255; fractions are rounded.
 ///
 /// # Errors
-/// If there is no such file, it is of another kind, it holds more than one image, or other numbers.
+/// If the file does not exist, has another format, holds more than one image, or has levels out of range.
 pub(crate) fn read_scan(path: &Path) -> Result<ClassMap> {
     let is_meta = path.extension().is_some_and(|ext| ext == "mhd");
     let read = if is_meta { read_metaimage } else { read_nifti };

@@ -6,7 +6,7 @@ use flate2::write::GzEncoder;
 use super::*;
 use crate::tests::support::nifti;
 
-/// Reads `bytes` as a file of a name.
+/// Reads `bytes` as a file named `name`.
 fn read(name: &str, bytes: &[u8]) -> Result<ClassMap> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
@@ -14,8 +14,8 @@ fn read(name: &str, bytes: &[u8]) -> Result<ClassMap> {
     read_scan(&path)
 }
 
-/// An image of 3 x 2 pixels, written by nibabel 5.4 from `[[1, 4], [2, 5], [3, 250]]` (the first axis is x), of which
-/// what is looked at is kept.
+/// An image of 3 x 2 pixels, written by nibabel 5.4 from `[[1, 4], [2, 5], [3, 250]]` (the first axis is x), reduced to
+/// the bytes that are read.
 fn written_by_nibabel() -> Vec<u8> {
     let mut bytes = vec![0; 358];
     let written: [(usize, &[u8]); 8] = [
@@ -44,7 +44,7 @@ fn nifti_is_read_as_nibabel_wrote_it() {
     packed.write_all(&bytes).unwrap();
     let packed = packed.finish().unwrap();
     assert_eq!(read("x.nii.gz", &packed).unwrap(), map);
-    // The helper that writes the test trees agrees.
+    // The helper that writes the test downloads agrees.
     assert_eq!(
         read("x.nii.gz", &nifti(3, 2, &[1, 2, 3, 4, 5, 250])).unwrap(),
         map
@@ -55,7 +55,7 @@ fn nifti_is_read_as_nibabel_wrote_it() {
 }
 
 #[test]
-fn nifti_of_other_numbers_and_orders() {
+fn nifti_with_other_number_types_and_byte_orders_is_read() {
     let mut bytes = written_by_nibabel();
     bytes.truncate(352);
     bytes[70..74].copy_from_slice(&[16, 0, 32, 0]); // f32
@@ -66,7 +66,7 @@ fn nifti_of_other_numbers_and_orders() {
     }
     let map = read("x.nii", &bytes).unwrap();
     assert_eq!(map.data, [1, 3, 5, 7, 9, 255]);
-    // The same with the bytes of every number that is looked at turned round.
+    // The same with the bytes of every number that is read in reversed order.
     for (at, length) in [
         (0, 4),
         (40, 2),
@@ -85,23 +85,23 @@ fn nifti_of_other_numbers_and_orders() {
 }
 
 #[test]
-fn what_is_no_single_image_is_reported() {
+fn files_that_are_not_a_single_image_are_refused() {
     let edited = |at: usize, value: u8| {
         let mut bytes = written_by_nibabel();
         bytes[at] = value;
         read("x.nii", &bytes).unwrap_err().to_string()
     };
-    assert!(edited(344, 0).contains("no NIfTI-1"));
+    assert!(edited(344, 0).contains("not a single-file NIfTI-1"));
     assert!(edited(0, 7).contains("header is damaged"));
     assert!(edited(70, 32).contains("data type 32 is not supported"));
-    assert!(edited(42, 4).contains("6 bytes of pixels are not those of 4x2"));
+    assert!(edited(42, 4).contains("6 bytes of pixels do not fit 4x2"));
     assert!(edited(42, 0).contains("0x2"));
     let mut sequence = written_by_nibabel();
     (sequence[40], sequence[46]) = (3, 9);
     let error = read("x.nii", &sequence).unwrap_err().to_string();
     assert!(error.contains("sequence or a volume"), "{error}");
     let short = read("x.nii", b"n+1").unwrap_err().to_string();
-    assert!(short.contains("no NIfTI-1"), "{short}");
+    assert!(short.contains("not a single-file NIfTI-1"), "{short}");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn meta_images_have_their_pixels_in_another_file() {
     for (from, to, reason) in [
         ("3 2 1", "3 2 9", "sequence or a volume"),
         ("3 2 1", "3 x", "DimSize"),
-        ("3 2 1", "3 3 1", "not those of 3x3"),
+        ("3 2 1", "3 3 1", "do not fit 3x3"),
         ("MET_UCHAR", "MET_LONG", "MET_LONG is not supported"),
         ("Data = False", "Data = True", "compressed"),
         ("x.raw", "LOCAL", "ElementDataFile"),

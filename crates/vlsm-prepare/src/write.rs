@@ -1,4 +1,4 @@
-//! Writing a plan: into a folder next to the final one, which is renamed when it is complete.
+//! Writes a plan into a temporary folder next to the final one, and renames it when it is complete.
 
 use std::fs;
 use std::io;
@@ -15,29 +15,29 @@ use crate::scan::read_scan;
 use vlsm_data::{Annotation, DataError, Split, describe, write_annotations};
 use vlsm_image::fs::{PART_SUFFIX, write_atomic_bytes};
 
-/// What [`prepare`](crate::prepare()) wrote, each for train, val and test.
+/// What [`prepare`](crate::prepare()) wrote; each array is for train, val and test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
     /// Number of images.
     pub images: [usize; 3],
-    /// Number of samples: a mask each, or a class that is present in an image.
+    /// Number of samples: masks, or classes present in each image.
     pub samples: [usize; 3],
-    /// Number of masks without foreground, or of images without a class.
+    /// Number of masks without foreground, or of images without any class.
     pub empty: [usize; 3],
-    /// Where the splits come from, for people.
+    /// Where the splits come from, as text.
     pub rule: String,
 }
 
-/// A counter of images that are done.
+/// Counts finished images.
 struct Progress<'a> {
     done: AtomicUsize,
     total: usize,
     tell: &'a (dyn Fn(usize, usize) + Sync),
 }
 
-/// Fails if there is something under the name of the new folder.
+/// Fails if `out` already exists.
 pub(super) fn refuse_existing(out: &Path) -> Result<()> {
-    // A link that leads nowhere is something too.
+    // A broken link counts as existing.
     if fs::symlink_metadata(out).is_err() {
         return Ok(());
     }
@@ -63,7 +63,7 @@ pub(super) fn write(
     builder.prefix(".vlsm-").suffix(PART_SUFFIX);
     #[cfg(unix)]
     {
-        // The process's umask still applies, as it does to any new folder.
+        // The umask still applies, as with any new folder.
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o777));
     }
@@ -73,7 +73,7 @@ pub(super) fn write(
     let prepared = write_into(plan, part.path(), &tell)?;
     refuse_existing(out)?;
     fs::rename(part.path(), out).map_err(|e| fault(out, e, "check the disk and the folder"))?;
-    // Under its temporary name there is nothing left to remove.
+    // After the rename there is no temporary folder to remove.
     let _ = part.keep();
     Ok(prepared)
 }
@@ -133,7 +133,7 @@ fn write_into(plan: Plan, root: &Path, tell: &(dyn Fn(usize, usize) + Sync)) -> 
 }
 
 impl Progress<'_> {
-    /// What `write` gives for each case, on all cores. Of several faults the first in order is returned.
+    /// Results of `write` for each case, computed on all cores. Of several errors the first in order is reported.
     fn over<M: Sync + Send, T: Send>(
         &self,
         cases: &[Case<M>],
@@ -154,7 +154,7 @@ impl Progress<'_> {
     }
 }
 
-/// Writes an image and its masks; nothing of an image that none of its targets is present in.
+/// Writes an image and its masks; an image with no target present is not written.
 fn write_prompted(case: &Case<Vec<Target>>, root: &Path, grey: bool) -> Result<Vec<Annotation>> {
     let image = case.image.read()?;
     let mut entries = Vec::with_capacity(case.masks.len());
@@ -179,12 +179,12 @@ fn write_prompted(case: &Case<Vec<Target>>, root: &Path, grey: bool) -> Result<V
         entries.push(entry);
     }
     if !entries.is_empty() {
-        place(case, &root.join("images"))?;
+        write_image(case, &root.join("images"))?;
     }
     Ok(entries)
 }
 
-/// Writes an image and its class ids, both under the image's name, and counts the classes that are present.
+/// Writes an image and its class ids, both under the image's name, and counts the classes present.
 fn write_labels(case: &Case<Labels>, folder: &Path, ignore: u8) -> Result<usize> {
     let labels = &case.masks;
     let map = (labels.read)(&labels.file)?;
@@ -195,12 +195,12 @@ fn write_labels(case: &Case<Labels>, folder: &Path, ignore: u8) -> Result<usize>
     let path = folder.join("masks").join(&case.name).with_extension("png");
     make_folder(path.parent().unwrap_or(folder))?;
     write_png_gray(&path, map.width, map.height, &map.data)?;
-    place(case, &folder.join("images"))?;
+    write_image(case, &folder.join("images"))?;
     Ok(map.ids().into_iter().filter(|&id| id != ignore).count())
 }
 
-/// Puts an image where it belongs: a file as it is, without taking space twice where the file system can do that.
-fn place<M>(case: &Case<M>, folder: &Path) -> Result<()> {
+/// Writes an image into `folder`. Files are hard-linked where possible, so that they take no space twice.
+fn write_image<M>(case: &Case<M>, folder: &Path) -> Result<()> {
     make_folder(folder)?;
     let target = folder.join(&case.name);
     match &case.image {
@@ -214,7 +214,7 @@ fn place<M>(case: &Case<M>, folder: &Path) -> Result<()> {
             )?)
         }
         Picture::File(source) => {
-            // A link to what a symbolic link leads to: the data set must not depend on it.
+            // Links to the target of a symbolic link: the data set must not depend on the symbolic link.
             let file = fs::canonicalize(source).map_err(|e| ImageError::read(source, e))?;
             if fs::hard_link(&file, &target).is_ok() {
                 return Ok(());
@@ -226,7 +226,7 @@ fn place<M>(case: &Case<M>, folder: &Path) -> Result<()> {
     }
 }
 
-/// Writes the names of a split's images, one a line: `splits/train.txt`.
+/// Writes a split's image names, one per line: `splits/train.txt`.
 fn write_list(folder: &Path, split: Split, names: &[&str]) -> Result<()> {
     if names.is_empty() {
         return Ok(());

@@ -1,24 +1,24 @@
-//! A drawn image and what can be segmented in it.
+//! A drawn image and its referents.
 
 use std::collections::BTreeMap;
 
 use vlsm_data::Prompts;
 use vlsm_image::{Mask, RgbImage};
 
-/// One thing to segment in a drawing.
+/// Something to segment in a drawing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Referent {
-    /// Scores are reported by this: a scene's kind of prompt, a phantom's class.
+    /// Group for which scores are reported separately: a scene's kind of prompt, a phantom's class.
     pub group: String,
-    /// The words for it.
+    /// Prompts by key.
     pub prompts: Prompts,
-    /// What of each prompt is read from the mask, as [`Description::oracle`](vlsm_data::Description::oracle). The prompts of
-    /// scenes are no oracles: they decide what the mask is.
+    /// The words of each prompt that depend on the mask, as [`Description::oracle`](vlsm_data::Description::oracle). Empty for
+    /// scenes, where the prompt determines the mask.
     pub oracle: BTreeMap<&'static str, Vec<&'static str>>,
 }
 
 impl Referent {
-    /// Its name, given that of its drawing, in which it is number `number` of `count`: the drawing's where it is alone.
+    /// File stem: that of the drawing, followed by number and group if the drawing has several referents.
     pub(crate) fn name(&self, drawing: &str, number: usize, count: usize) -> String {
         if count == 1 {
             return drawing.to_owned();
@@ -27,20 +27,20 @@ impl Referent {
     }
 }
 
-/// A referent with its pixels.
+/// A referent and its mask.
 #[derive(Clone, Debug)]
 pub struct DrawnReferent {
-    /// What it is.
+    /// The referent.
     pub referent: Referent,
-    /// Where it is.
+    /// Its pixels.
     pub mask: Mask,
 }
 
-/// A generated image and all that is to be found in it.
+/// A generated image and its referents.
 #[derive(Clone, Debug)]
 pub struct Drawing {
     /// The image.
     pub image: RgbImage,
-    /// What is to be found in it, never nothing.
+    /// The referents; never empty.
     pub referents: Vec<DrawnReferent>,
 }

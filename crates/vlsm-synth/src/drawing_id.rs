@@ -1,4 +1,4 @@
-//! Which drawing: everything drawn is a function of this.
+//! Identifies a drawing; pixels and prompts depend on nothing else.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -14,18 +14,18 @@ use crate::{endoscopy, street, ultrasound};
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[serde(rename_all = "lowercase")]
 pub enum Domain {
-    /// Objects of different shape, colour, size, position and texture, and prompts that pick some of them.
+    /// Objects of varied shape, colour, size, position and texture, with prompts that pick some of them.
     Scenes,
-    /// A phantom of endoscopy: mucosa with folds and polyps.
+    /// Endoscopy phantom: mucosa with folds and polyps.
     Endoscopy,
-    /// A phantom of ultrasound: tissue with lesions.
+    /// Ultrasound phantom: tissue with lesions.
     Ultrasound,
-    /// A phantom of street views: road, sky, cars, signs.
+    /// Street phantom: road, sky, cars, signs.
     Street,
 }
 
 impl Domain {
-    /// All of them.
+    /// All domains.
     pub const ALL: [Self; 4] = [
         Self::Scenes,
         Self::Endoscopy,
@@ -33,7 +33,7 @@ impl Domain {
         Self::Street,
     ];
 
-    /// The name: of the recipe key `data.root` after `builtin:`, and of `vlsm data generate`.
+    /// Name in the recipe key `data.root` after `builtin:`, and in `vlsm data generate`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scenes => "scenes",
@@ -44,16 +44,16 @@ impl Domain {
     }
 }
 
-/// Which drawing.
+/// Identifies a drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DrawingId {
     /// What is drawn.
     pub domain: Domain,
     /// Seed of the data set.
     pub seed: u64,
-    /// Split; the splits of a seed share no drawing.
+    /// Split; no drawing is in two splits of a seed.
     pub split: Split,
-    /// Number in the split.
+    /// Index in the split.
     pub index: u64,
     /// Side in pixels.
     pub side: usize,
@@ -66,7 +66,7 @@ impl DrawingId {
         rng
     }
 
-    /// A name for the drawing, unique in its split: `scenes_00012`.
+    /// Name, unique in the split: `scenes_00012`.
     pub fn name(&self) -> String {
         format!("{}_{:05}", self.domain.name(), self.index)
     }
@@ -78,8 +78,7 @@ impl DrawingId {
         }
     }
 
-    /// What is to be found in the drawing. Scenes are not painted for that; phantoms are, since their prompts describe
-    /// what came out.
+    /// The drawing's referents. Phantoms are painted to get them, since their prompts describe the result; scenes are not.
     pub fn referents(&self) -> Vec<Referent> {
         match self.domain {
             Domain::Scenes => self.scene().referents(),
@@ -90,7 +89,7 @@ impl DrawingId {
         }
     }
 
-    /// The picture and what is to be found in it.
+    /// Draws the picture and its masks.
     pub fn draw(&self) -> Drawing {
         let draw = match self.domain {
             Domain::Scenes => return self.scene().draw(self.side),

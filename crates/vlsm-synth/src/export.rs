@@ -1,4 +1,4 @@
-//! Drawn data as an ordinary data set on disk.
+//! Writes drawn data sets to disk.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use vlsm_image::{ImageError, write_png_mask, write_png_rgb};
 use crate::drawing::DrawnReferent;
 use crate::drawing_id::{Domain, DrawingId};
 
-/// Writes a drawn data set in the published format: `images/` and `masks/` as PNG, and `anns/*.json`, last. The
-/// same as `builtin:NAME` draws in its first epoch. `progress` is called for each image, from any thread.
+/// Writes a drawn data set in the published format: `images/` and `masks/` as PNG, then `anns/*.json`. It has the
+/// samples that `builtin:NAME` draws in its first epoch. `progress` is called for each image, from any thread.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -82,7 +82,7 @@ mod tests {
     use vlsm_data::{DataConfig, Dataset};
 
     #[test]
-    fn what_is_written_is_what_is_drawn() {
+    fn written_data_sets_equal_drawn_ones() {
         let folder = tempfile::tempdir().unwrap();
         let config = GenerateConfig {
             seed: 3,

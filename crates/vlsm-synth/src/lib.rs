@@ -1,10 +1,10 @@
-//! Drawn data sets: referring-segmentation scenes that a base is trained on, and phantoms that look like what it is
+//! Drawn data sets: referring-segmentation scenes for training a base, and phantoms that resemble the domains it is
 //! adapted to.
 //!
-//! Everything depends on domain, seed, split, index and side alone: two runs draw the same pixels.
+//! Drawings depend on domain, seed, split, index and side alone: two runs draw the same pixels.
 //!
-//! - [`open`] opens any data set of a recipe, drawn (`builtin:street`) or of files.
-//! - [`DrawingId::draw`] draws one image; [`write_dataset`] writes a drawn data set as files.
+//! - [`open`] opens a recipe's data set, drawn (`builtin:street`) or read from files.
+//! - [`DrawingId::draw`] draws one image; [`write_dataset`] writes a drawn data set to files.
 //!
 //! ```
 //! use vlsm_data::DataConfig;

@@ -1,4 +1,4 @@
-//! Drawn data sets as samples that are drawn when they are asked for.
+//! Drawn data sets, whose samples are drawn on demand.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,8 +13,8 @@ use vlsm_image::RgbImage;
 
 use crate::drawing_id::{Domain, DrawingId};
 
-/// Opens the data set that a recipe's `[data]` section describes: files as [`Dataset::open`] does, drawn ones by their
-/// root `builtin:NAME`, and pools of both.
+/// Opens the data set of a recipe's `[data]` section: files as with [`Dataset::open`], drawn data sets with the root
+/// `builtin:NAME`, and pools of both.
 ///
 /// # Errors
 /// As [`Dataset::open`], and if there is no drawn data set of that name or its images are too small or too large.
@@ -43,14 +43,14 @@ fn drawn(name: &str, config: &DataConfig) -> Result<Dataset> {
     let splits = Split::ALL.map(|split| drawn.samples_of(split, 0));
     let mut dataset = Dataset::from_splits(&config.root, splits)?;
     dataset.format = Some(Format::Generated);
-    // Only scenes are without end: a phantom represents a data set of so many patients.
+    // Only scenes differ in each epoch: a phantom represents a data set with a fixed number of patients.
     if domain == Domain::Scenes {
         dataset = dataset.with_sampler(Arc::new(drawn));
     }
     Ok(dataset)
 }
 
-/// A drawn data set: what is drawn, and how much of it.
+/// A drawn data set: the domain, and the number of drawings.
 #[derive(Clone, Debug)]
 struct Drawn {
     domain: Domain,
@@ -64,8 +64,7 @@ impl EpochSampler for Drawn {
 }
 
 impl Drawn {
-    /// The samples of a split: all targets of a drawing, then those of the next. An epoch continues with the drawings
-    /// after those of the one before.
+    /// The samples of a split, drawing by drawing. Each epoch continues with the drawings after those of the previous one.
     fn samples_of(&self, split: Split, epoch: usize) -> Vec<Sample> {
         let count = match split {
             Split::Train => self.generate.train,
@@ -136,7 +135,7 @@ impl Source for DrawingId {
     }
 }
 
-/// The same words, owned.
+/// Copies the words.
 fn owned(oracle: &BTreeMap<&'static str, Vec<&'static str>>) -> BTreeMap<String, Vec<String>> {
     let words = |list: &Vec<&'static str>| list.iter().map(ToString::to_string).collect();
     let entry = |(prompt, list): (&&str, _)| (prompt.to_string(), words(list));

@@ -39,7 +39,7 @@ fn means(image: &RgbImage) -> [f32; 3] {
 }
 
 #[test]
-fn the_same_seed_draws_the_same_pixels_and_another_one_others() {
+fn pixels_depend_on_the_seed_alone() {
     for (name, draw) in DOMAINS {
         let first = drawn(draw, 7, 96);
         assert_eq!(first, drawn(draw, 7, 96), "{name}");
@@ -48,7 +48,7 @@ fn the_same_seed_draws_the_same_pixels_and_another_one_others() {
 }
 
 #[test]
-fn every_target_is_binary_and_of_a_size_to_learn_from() {
+fn every_target_is_neither_tiny_nor_huge() {
     for (name, draw) in DOMAINS {
         for side in [96, 160, 320] {
             (0..200u64).into_par_iter().for_each(|seed| {
@@ -103,12 +103,12 @@ fn each_domain_has_its_classes() {
 fn street_masks_share_no_pixel() {
     for seed in 0..50 {
         let phantom = drawn(street::draw, seed, 160);
-        for place in 0..160 * 160 {
+        for index in 0..160 * 160 {
             let claims = phantom
                 .targets
                 .iter()
-                .filter(|(_, mask)| mask.data[place] == 1);
-            assert!(claims.count() <= 1, "seed {seed}, pixel {place}");
+                .filter(|(_, mask)| mask.data[index] == 1);
+            assert!(claims.count() <= 1, "seed {seed}, pixel {index}");
         }
     }
 }
@@ -132,20 +132,20 @@ fn endoscopy_is_reddish_and_ultrasound_grey() {
 }
 
 #[test]
-fn a_lesion_is_darker_than_what_surrounds_it() {
+fn a_lesion_is_darker_than_its_surroundings() {
     for seed in 0..50 {
         let phantom = drawn(ultrasound::draw, seed, 160);
         let mask = &phantom.targets[0].1;
         let (mut inside, mut around) = ((0.0, 0.0), (0.0, 0.0));
-        for place in 0..160 * 160 {
-            let (x, y) = (place % 160, place / 160);
-            let level = f32::from(phantom.image.data[3 * place]);
-            // The surroundings are what lies within 10 pixels to the left or the right of the lesion.
+        for index in 0..160 * 160 {
+            let (x, y) = (index % 160, index / 160);
+            let level = f32::from(phantom.image.data[3 * index]);
+            // The surroundings are the pixels within 10 pixels to the lesion's left or right.
             let near = |d: usize| {
-                x >= d && mask.data[place - d] == 1
+                x >= d && mask.data[index - d] == 1
                     || x + d < 160 && mask.data[y * 160 + x + d] == 1
             };
-            if mask.data[place] == 1 {
+            if mask.data[index] == 1 {
                 inside = (inside.0 + level, inside.1 + 1.0);
             } else if (4..=10).any(near) && level > 0.0 {
                 around = (around.0 + level, around.1 + 1.0);
@@ -156,9 +156,9 @@ fn a_lesion_is_darker_than_what_surrounds_it() {
     }
 }
 
-/// Writes contact sheets for looking at into the folder `VLSM_SHEETS` and prints the time per picture.
+/// Writes contact sheets for visual inspection to the folder `VLSM_SHEETS` and prints the time per picture.
 #[test]
-#[ignore = "for looking at"]
+#[ignore = "for visual inspection"]
 fn contact_sheets() {
     let Ok(folder) = std::env::var("VLSM_SHEETS") else {
         return;
@@ -189,8 +189,8 @@ fn contact_sheets() {
             let mut outlined = phantom.image.clone();
             for (number, (_, mask)) in phantom.targets.iter().enumerate() {
                 let colour = [[0, 255, 0], [0, 200, 255], [255, 255, 0], [255, 0, 255]][number % 4];
-                for place in 0..side * side {
-                    let (x, y) = (place % side, place / side);
+                for index in 0..side * side {
+                    let (x, y) = (index % side, index / side);
                     let edge = [(1, 0), (0, 1), (-1, 0), (0, -1)].iter().any(|&(dx, dy)| {
                         let (x, y) = (x as isize + dx, y as isize + dy);
                         x < 0
@@ -199,8 +199,8 @@ fn contact_sheets() {
                             || y >= side as isize
                             || mask.data[y as usize * side + x as usize] == 0
                     });
-                    if mask.data[place] == 1 && edge {
-                        outlined.data[place * 3..place * 3 + 3].copy_from_slice(&colour);
+                    if mask.data[index] == 1 && edge {
+                        outlined.data[index * 3..index * 3 + 3].copy_from_slice(&colour);
                     }
                 }
             }

@@ -1,5 +1,5 @@
-//! Shapes and fields that the phantom domains share: lumpy outlines, blur, resampling, random directions. There are no
-//! trigonometric functions, whose last bit differs between platforms.
+//! Shapes and fields that the phantom domains share: lumpy outlines, blur, resampling, random directions. Trigonometric
+//! functions are avoided, since their last bit differs between platforms.
 
 use rand_chacha::ChaCha8Rng;
 
@@ -10,7 +10,7 @@ pub(super) type Point = [f32; 2];
 
 /// A uniformly distributed unit vector.
 pub(super) fn direction(rng: &mut ChaCha8Rng) -> Point {
-    // A point of the ring between radius 1/4 and 1, found by trial, has every direction equally often.
+    // Rejection sampling in the ring between radius 1/4 and 1 gives uniform directions.
     loop {
         let (x, y) = (uniform(rng, -1.0, 1.0), uniform(rng, -1.0, 1.0));
         let square = x * x + y * y;
@@ -21,7 +21,7 @@ pub(super) fn direction(rng: &mut ChaCha8Rng) -> Point {
     }
 }
 
-/// An ellipse whose radius swells and shrinks along its outline by a few low harmonics.
+/// An ellipse whose radius varies along its outline by a few low harmonics.
 #[derive(Clone, Debug)]
 pub(super) struct Lumpy {
     pub(super) centre: Point,
@@ -34,8 +34,8 @@ pub(super) struct Lumpy {
 }
 
 impl Lumpy {
-    /// A shape of half axes `radii`, turned at random; `roughness` (0 to about 0.3) is the largest amplitude of a
-    /// harmonic, that of higher ones falls.
+    /// A randomly rotated shape with half axes `radii`. `roughness` (0 to about 0.3) is the largest amplitude of a
+    /// harmonic; higher harmonics have smaller ones.
     pub(super) fn new(rng: &mut ChaCha8Rng, centre: Point, radii: Point, roughness: f32) -> Self {
         let axis = direction(rng);
         Self::along(rng, axis, centre, radii, roughness)
@@ -62,7 +62,7 @@ impl Lumpy {
         }
     }
 
-    /// How far out a point is: 0 at the centre, 1 on the outline.
+    /// How far out a point lies: 0 at the centre, 1 on the outline.
     pub(super) fn reach(&self, x: f32, y: f32) -> f32 {
         let (dx, dy) = (x - self.centre[0], y - self.centre[1]);
         let u = (dx * self.axis[0] + dy * self.axis[1]) / self.radii[0];
@@ -71,7 +71,7 @@ impl Lumpy {
         if length < 1e-6 {
             return 0.0;
         }
-        // Powers of the unit complex number of the angle are the cosines and sines of its multiples.
+        // Powers of the angle's unit complex number give cosines and sines of its multiples.
         let (c, s) = (u / length, v / length);
         let (mut cosine, mut sine, mut radius) = (c, s, 1.0);
         for wave in &self.waves {
@@ -81,12 +81,12 @@ impl Lumpy {
         length / radius.max(0.2)
     }
 
-    /// About the distance from the outline, negative inside.
+    /// Approximate distance from the outline, negative inside.
     pub(super) fn distance(&self, x: f32, y: f32) -> f32 {
         (self.reach(x, y) - 1.0) * self.radii[0].min(self.radii[1])
     }
 
-    /// Whether a point can be inside or within `margin` of the outline.
+    /// Whether a point may be inside or within `margin` of the outline.
     pub(super) fn near(&self, x: f32, y: f32, margin: f32) -> bool {
         let far = self.extent() + margin;
         (x - self.centre[0]).abs() < far && (y - self.centre[1]).abs() < far
@@ -98,8 +98,8 @@ impl Lumpy {
     }
 }
 
-/// Mean over the `2 radius + 1` neighbours of each value of a line; the part of the radius behind the point weighs the
-/// outermost ones. Beyond its ends a line keeps its last value.
+/// Box filter of width `2 radius + 1` along a line; a fractional radius weights the outermost values. Beyond its ends the
+/// line is extended with its end values.
 pub(super) fn blur_line(line: &mut [f32], radius: f32, padded: &mut Vec<f32>) {
     let (Some(&first), Some(&last)) = (line.first(), line.last()) else {
         return;
@@ -112,15 +112,15 @@ pub(super) fn blur_line(line: &mut [f32], radius: f32, padded: &mut Vec<f32>) {
     padded.extend_from_slice(line);
     padded.resize(line.len() + 2 * (whole + 1), last);
     let mut sum: f32 = padded[1..=2 * whole].iter().sum();
-    for (place, value) in line.iter_mut().enumerate() {
-        sum += padded[place + 2 * whole + 1];
-        let ends = padded[place] + padded[place + 2 * whole + 2];
+    for (index, value) in line.iter_mut().enumerate() {
+        sum += padded[index + 2 * whole + 1];
+        let ends = padded[index] + padded[index + 2 * whole + 2];
         *value = (sum + part * ends) * scale;
-        sum -= padded[place + 1];
+        sum -= padded[index + 1];
     }
 }
 
-/// Blurs a field `[side, side]` in place with two box filters each way; radii in pixels, across and down.
+/// Blurs a field `[side, side]` in place with two box filters per direction; radii in pixels, horizontal and vertical.
 pub(super) fn blur(field: &mut Vec<f32>, side: usize, across: f32, down: f32) {
     let mut padded = Vec::new();
     for radius in [across, down] {
@@ -132,14 +132,14 @@ pub(super) fn blur(field: &mut Vec<f32>, side: usize, across: f32, down: f32) {
     }
 }
 
-/// A field `[side, side]` with rows and columns exchanged.
+/// Transposes a field `[side, side]`.
 pub(super) fn transposed(field: &[f32], side: usize) -> Vec<f32> {
     (0..side * side)
-        .map(|place| field[place % side * side + place / side])
+        .map(|index| field[index % side * side + index / side])
         .collect()
 }
 
-/// A field `[side, side]` between its pixels at a point in units of the side, bilinear; beyond the rim the rim's value.
+/// Bilinear sample of a field `[side, side]` at a point in units of the side; clamped to the border.
 pub(super) fn sample(field: &[f32], side: usize, x: f32, y: f32) -> f32 {
     let last = (side - 1) as f32;
     let u = (x * side as f32 - 0.5).clamp(0.0, last);

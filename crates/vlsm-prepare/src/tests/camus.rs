@@ -5,7 +5,7 @@ const LABELS: &str = "01100 21120 22230 00330";
 
 const FRAMES: [&str; 4] = ["2CH_ED", "2CH_ES", "4CH_ED", "4CH_ES"];
 
-/// The levels of a frame of a patient; no two are equal.
+/// Grey levels of a patient's frame; no two frames are equal.
 fn levels(patient: usize, frame: &str) -> String {
     let frame = FRAMES.iter().position(|name| *name == frame).unwrap();
     format!("{patient}{frame}cde fghij klmno pqrst")
@@ -65,7 +65,7 @@ fn the_current_download_has_official_lists() {
         let written = download.written(&format!("mask_{label}/patient0003_4CH_ES_gt.png"));
         assert_eq!(written, expected);
     }
-    // The levels of the image are those of the file.
+    // The image's levels are those of the file.
     let written = download.written_ids("images/patient0003_4CH_ES.png");
     assert_eq!(written, levels(3, "4CH_ES"));
     assert!(check(&DataConfig::new(download.out(""))).is_usable());
@@ -78,7 +78,7 @@ fn without_lists_patients_are_shuffled() {
     let prepared = download.prepare();
     assert_eq!(prepared.images, [12, 4, 4]);
     assert!(
-        prepared.rule.contains("without `database_split`"),
+        prepared.rule.contains("no `database_split`"),
         "{}",
         prepared.rule
     );
@@ -93,7 +93,7 @@ fn without_lists_patients_are_shuffled() {
     }
 }
 
-/// Patients in the older layout; those for the test are numbered from 1 again.
+/// Patients in the older layout; test patients are numbered from 1 again.
 fn older(with_testing_masks: bool) -> Download {
     let download = Download::new("camus");
     let pixels = |rows: &str| crate::tests::support::digits(rows).2;
@@ -142,21 +142,21 @@ fn the_older_download_is_split_as_published() {
     let prepared = download.prepare();
     assert_eq!(prepared.images, [28, 4, 4]);
     assert!(
-        prepared.rule.contains("without masks in `testing`"),
+        prepared.rule.contains("no masks in `testing`"),
         "{}",
         prepared.rule
     );
 }
 
 #[test]
-fn a_broken_download() {
+fn missing_files_are_named() {
     let download = current();
     let stem = "CAMUS_public/database_nifti/patient0005/patient0005";
     download.remove(&format!("{stem}_4CH_ES_gt.nii.gz"));
     let error = download.fails();
     assert!(
         error.contains(&format!(
-            "1 of 24 files are not there: `{stem}_4CH_ES_gt.nii.gz`"
+            "1 of 24 files are missing: `{stem}_4CH_ES_gt.nii.gz`"
         )),
         "{error}"
     );
@@ -165,7 +165,7 @@ fn a_broken_download() {
     download.remove("CAMUS_public/database_nifti/patient0001");
     let error = download.fails();
     assert!(
-        error.contains("8 of 8 files are not there") && error.contains(", ..."),
+        error.contains("8 of 8 files are missing") && error.contains(", ..."),
         "{error}"
     );
     let download = current();

@@ -2,11 +2,11 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Masks in COCO's encoding, written by `pycocotools`: `..... .###. .###. .....` and nothing.
+/// Masks in COCO's encoding, written by `pycocotools`: `..... .###. .###. .....`, and an empty one.
 const BLOCK: &str = "5220003";
 const NOTHING: &str = "d0";
 
-/// What is found in an image.
+/// The findings of an image.
 fn findings(present: &[&str]) -> Value {
     let all = [
         "Enlarged Cardiomediastinum",
@@ -37,7 +37,7 @@ fn download() -> Download {
         for view in ["view1_frontal", "view2_lateral"] {
             let patient = format!("patient6400{number}");
             let folder = ["val", "test"][set];
-            // The name ends in .jpg; what a file holds is known by its content.
+            // Named .jpg, but the format is detected from the content.
             download.image(&format!("CheXpert/{folder}/{patient}/study1/{view}.png"));
             let png = download.path(&format!("CheXpert/{folder}/{patient}/study1/{view}.png"));
             std::fs::rename(&png, png.with_extension("jpg")).unwrap();
@@ -112,7 +112,7 @@ fn findings_that_are_present_are_samples() {
 }
 
 #[test]
-fn a_broken_download() {
+fn broken_masks_are_refused() {
     let download = download();
     let json = "CheXlocalize/gt_segmentations_val.json";
     for (content, reason) in [
@@ -121,8 +121,11 @@ fn a_broken_download() {
             r#"{"patient1_study1_view1": {"Edema": {"counts": ""}}}"#,
             "size",
         ),
-        (r#"{"patient1": {}}"#, "not patient, study and view"),
-        (r#"{"patient1_../..": {}}"#, "not patient, study and view"),
+        (r#"{"patient1": {}}"#, "not of the form PATIENT_STUDY_VIEW"),
+        (
+            r#"{"patient1_../..": {}}"#,
+            "not of the form PATIENT_STUDY_VIEW",
+        ),
     ] {
         download.write(json, content);
         let error = download.fails();
@@ -156,7 +159,7 @@ fn missing_images_are_counted() {
     let error = download.fails();
     assert!(
         error.contains(
-            "2 of 20 images with masks are not there: `CheXpert/test/patient64005/study1/view1_frontal.jpg`"
+            "2 of 20 images with masks are missing: `CheXpert/test/patient64005/study1/view1_frontal.jpg`"
         ),
         "{error}"
     );

@@ -1,4 +1,4 @@
-//! Each data set, from a small download in its public layout; and the errors where that is broken.
+//! Prepares each data set from a small download in its public layout, and checks the errors of broken downloads.
 
 mod camus;
 mod chexlocalize;
@@ -22,13 +22,13 @@ const MASKS: [&str; 3] = [
     "..... ..... ...## ...##",
 ];
 
-/// A mask for each number.
+/// The mask of image `number`.
 fn rows(number: usize) -> &'static str {
     MASKS[number % 3]
 }
 
 #[test]
-fn names_are_unique_and_speak_for_themselves() {
+fn names_are_unique_and_descriptions_complete() {
     let names: HashSet<&str> = PublicSet::ALL.iter().map(|set| set.name).collect();
     assert_eq!(names.len(), PublicSet::ALL.len());
     for set in PublicSet::ALL {
@@ -39,7 +39,7 @@ fn names_are_unique_and_speak_for_themselves() {
     assert!(PublicSet::named("imagenet").is_none());
 }
 
-/// Ten Kvasir-SEG images in the layout of the archive.
+/// Ten Kvasir-SEG images in the archive's layout.
 fn kvasir() -> Download {
     let download = Download::new("kvasir-seg");
     for number in 0..10 {
@@ -51,7 +51,7 @@ fn kvasir() -> Download {
 }
 
 #[test]
-fn what_is_prepared_is_a_data_set() {
+fn the_output_is_a_usable_data_set() {
     let download = kvasir();
     let prepared = download.prepare();
     assert_eq!(prepared.images, [8, 1, 1]);
@@ -66,7 +66,7 @@ fn what_is_prepared_is_a_data_set() {
         ],
         [8, 1, 1]
     );
-    // Nothing but what belongs there, and the lists of the splits are those of the annotations.
+    // There are no other files, and the split lists match the annotations.
     let mut names: Vec<_> = std::fs::read_dir(download.out(""))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -86,10 +86,10 @@ fn what_is_prepared_is_a_data_set() {
 
 #[cfg(unix)]
 #[test]
-fn permissions_and_links() {
+fn permissions_are_kept_and_links_followed() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let download = kvasir();
-    // An image that is a relative link, as some tools keep their files.
+    // A relative symbolic link to an image, as some tools store their files.
     let image = download.path("Kvasir-SEG/images/cju3.png");
     std::fs::rename(&image, download.path("store/blob")).unwrap();
     symlink("../../store/blob", &image).unwrap();
@@ -103,7 +103,7 @@ fn permissions_and_links() {
 }
 
 #[test]
-fn the_seed_alone_makes_the_splits() {
+fn splits_depend_on_the_seed_alone() {
     let download = kvasir();
     let from = download.path("");
     let set = PublicSet::named("kvasir-seg").unwrap();
@@ -170,7 +170,7 @@ fn progress_counts_to_the_end() {
 }
 
 #[test]
-fn lists_split_as_they_say() {
+fn lists_define_the_splits() {
     let download = kvasir();
     let (from, lists) = (download.path(""), download.path("lists"));
     let set = PublicSet::named("kvasir-seg").unwrap();
@@ -181,20 +181,20 @@ fn lists_split_as_they_say() {
         error.contains("none of train.txt, val.txt, test.txt"),
         "{error}"
     );
-    // By name or by stem, in the order of the list; the rest is left out.
+    // By name or stem, in list order; the rest is left out.
     download.write("lists/train.txt", "cju7\ncju2.png\n\n");
     download.write("lists/test.txt", "cju0.png");
     let prepared = try_out().unwrap();
     assert_eq!(prepared.images, [2, 0, 1]);
     assert!(
-        prepared.rule.contains("7 images in none"),
+        prepared.rule.contains("7 images in no list"),
         "{}",
         prepared.rule
     );
     let list = std::fs::read_to_string(download.out("splits/train.txt")).unwrap();
     assert_eq!(list, "cju7.png\ncju2.png\n");
     assert!(!download.out("images/cju1.png").exists());
-    // The lists that were written make the same data set again.
+    // The written lists reproduce the data set.
     let again = SplitBy::Lists(download.out("splits"));
     prepare(set, &from, &download.path("again"), &again, |_, _| {}).unwrap();
     for file in ["anns/train.json", "anns/test.json", "splits/test.txt"] {

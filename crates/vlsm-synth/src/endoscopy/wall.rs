@@ -1,11 +1,11 @@
-//! The wall of the gut: its folds around the lumen, and the vessels under its skin.
+//! The gut's wall: its folds around the lumen, and the vessels under its surface.
 
 use rand_chacha::ChaCha8Rng;
 
 use crate::canvas::{centre, chance, choose, index, smoothstep, uniform};
 use crate::shapes::{Point, blur, direction};
 
-/// The folds of the wall: rings around the lumen, the gut's dark far end, each wider and nearer than the last.
+/// The wall's folds: rings around the lumen (the gut's dark far end), each wider and nearer than the one before.
 pub(super) struct Folds {
     pub(super) lumen: Point,
     /// Radius at which the lumen's darkness has faded by half.
@@ -15,11 +15,11 @@ pub(super) struct Folds {
 
 struct Ring {
     radius: f32,
-    /// Direction and amount in which the ring is shifted.
+    /// Direction and distance of the ring's shift.
     shift: Point,
-    /// Three-cornered deformation, cosine and sine.
+    /// Triangular deformation (third harmonic), cosine and sine.
     corners: Point,
-    /// Middle of the arc that stands out, and how much of the ring does.
+    /// Middle of the protruding arc, and the fraction of the ring that protrudes.
     middle: Point,
     arc: f32,
     /// Thickness of the fold relative to its radius.
@@ -30,7 +30,7 @@ struct Ring {
 impl Folds {
     pub(super) fn draw(rng: &mut ChaCha8Rng) -> Self {
         let towards = direction(rng);
-        // The lumen is in sight in some pictures; in others the instrument looks at the wall.
+        // Some pictures show the lumen; in others the instrument looks at the wall.
         let (far, dark) = if chance(rng, 0.55) {
             (uniform(rng, 0.05, 0.35), uniform(rng, 0.06, 0.13))
         } else {
@@ -61,7 +61,7 @@ impl Folds {
         }
     }
 
-    /// Brightness that the folds give a point, and how near the lens it is (0 in the lumen to 1).
+    /// A point's brightness, and how near the lens it is (0 in the lumen, up to 1).
     pub(super) fn shade(&self, x: f32, y: f32, soft: f32, fine: f32) -> (f32, f32) {
         let (dx, dy) = (x - self.lumen[0], y - self.lumen[1]);
         let raw = (dx * dx + dy * dy).sqrt().max(1e-4);
@@ -79,7 +79,7 @@ impl Folds {
             }
             let stands = c * ring.middle[0] + s * ring.middle[1] + ring.arc;
             let presence = ring.strength * smoothstep(-0.1, 0.7, stands);
-            // The crest catches the light; behind it, towards the lumen, the wall falls away into shadow.
+            // The crest is lit; the wall on its far side, towards the lumen, is in shadow.
             let crest = 1.0 / (1.0 + 1.2 * (t - 0.35) * (t - 0.35)) - 0.07;
             let behind = 1.0 / (1.0 + 0.8 * t * t) - 0.07;
             let front = smoothstep(-0.35, 0.25, t);
@@ -120,7 +120,7 @@ pub(super) fn vessels(rng: &mut ChaCha8Rng, side: usize) -> Vec<f32> {
     field
 }
 
-/// A soft disc into a field, where it is stronger than what is there.
+/// Adds a soft disc to a field, keeping the larger value of both.
 fn stamp(field: &mut [f32], side: usize, at: Point, radius: f32, strength: f32) {
     let reach = radius + 1.0 / side as f32;
     let bound = |at: f32| (at * side as f32).clamp(0.0, side as f32) as usize;

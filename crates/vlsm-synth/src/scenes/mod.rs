@@ -15,13 +15,13 @@ pub(super) use refer::Referral;
 pub(super) struct Scene {
     objects: Vec<Object>,
     referrals: Vec<Referral>,
-    /// Draws everything that has no words.
+    /// Generator for everything that prompts do not describe.
     rng: ChaCha8Rng,
 }
 
 impl Scene {
-    /// Lays a training scene out, with four prompts. The first ones show simpler things and ask for less: in half an
-    /// hour outlines were learned on large plain objects, and hardly on a full mix.
+    /// Lays out a training scene with four prompts. The first scenes and prompts are simpler: in half an hour of training,
+    /// outlines were learned from large plain objects, and hardly at all from the full mix.
     pub(super) fn for_training(mut rng: ChaCha8Rng, index: u64) -> Self {
         const SIMPLE: f32 = 9_600.0;
         const GROWING: f32 = 22_400.0;
@@ -35,7 +35,7 @@ impl Scene {
         }
     }
 
-    /// Lays a scene out for measuring, with a prompt of each kind that it allows.
+    /// Lays out an evaluation scene, with a prompt of each kind that it allows.
     pub(super) fn for_evaluation(mut rng: ChaCha8Rng) -> Self {
         let objects = lay_out(1.0, &mut rng);
         let referrals = refer::every_kind(&objects, &mut rng);
@@ -77,8 +77,8 @@ impl Scene {
     }
 }
 
-/// Two to five objects that do not overlap. They share colours, shapes and textures, so that one word alone seldom
-/// tells them apart. `progress` is 0 where most are to be large and plain, and 1 where sizes and surfaces are even.
+/// Two to five objects that do not overlap. They share colours, shapes and textures, so that one word seldom
+/// distinguishes them. With `progress` 0 most are large and plain; with 1 all sizes and surfaces are equally likely.
 fn lay_out(progress: f32, rng: &mut ChaCha8Rng) -> Vec<Object> {
     let some = |rng: &mut ChaCha8Rng, kinds: usize, most: usize| -> Vec<usize> {
         (0..2 + index(rng, most - 1))
@@ -122,7 +122,7 @@ fn background(objects: &[Object], side: usize, rng: &mut ChaCha8Rng) -> Canvas {
         };
         objects.iter().map(distance).fold(f32::MAX, f32::min)
     };
-    // The best of a few colours: with many objects there may be none that is far from all.
+    // The best of a few colours: with many objects, none may differ clearly from all of them.
     let mut candidate = || {
         let (grey, tint) = (uniform(rng, 0.05, 0.95), uniform(rng, 0.0, 0.5));
         mix([grey; 3], [0; 3].map(|_| uniform(rng, 0.0, 1.0)), tint)
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_are_what_the_prompts_name() {
+    fn masks_match_the_prompts() {
         for seed in 0..200 {
             let scene = scene(seed, true);
             let objects = scene.objects.clone();
@@ -200,12 +200,12 @@ mod tests {
                 .map(|referral| (0..objects.len()).filter(|o| referral.names(*o)).count())
                 .collect();
             let drawing = scene.draw(160);
-            for (one, named) in drawing.referents.iter().zip(named) {
-                let absent = one.referent.group == "absent";
-                assert_eq!(named == 0, absent, "{:?}", one.referent);
-                // The smallest object, a small cross or ring, still has some dozen pixels.
+            for (drawn, named) in drawing.referents.iter().zip(named) {
+                let absent = drawn.referent.group == "absent";
+                assert_eq!(named == 0, absent, "{:?}", drawn.referent);
+                // The smallest object, a small cross or ring, still has a few dozen pixels.
                 let least = 40 * named;
-                assert!(one.mask.foreground() >= least, "{:?}", one.referent);
+                assert!(drawn.mask.foreground() >= least, "{:?}", drawn.referent);
             }
         }
     }
@@ -216,20 +216,20 @@ mod tests {
             let listed = scene(seed, false).referents();
             let drawn = scene(seed, false).draw(96).referents;
             assert_eq!(listed.len(), 4);
-            let drawn: Vec<Referent> = drawn.into_iter().map(|one| one.referent).collect();
+            let drawn: Vec<Referent> = drawn.into_iter().map(|drawn| drawn.referent).collect();
             assert_eq!(listed, drawn);
         }
     }
 
     #[test]
-    fn objects_keep_their_own_place_and_do_not_overlap() {
+    fn objects_stay_in_their_third_and_do_not_overlap() {
         for seed in 0..200 {
             let objects = scene(seed, false).objects;
             assert!(objects.len() >= 2, "{}", objects.len());
-            for (place, object) in objects.iter().enumerate() {
+            for (index, object) in objects.iter().enumerate() {
                 let third = |at: f32| (at * 3.0) as usize;
-                assert_eq!(object.place, 3 * third(object.y) + third(object.x));
-                assert!(!objects[..place].iter().any(|other| object.meets(other)));
+                assert_eq!(object.position, 3 * third(object.y) + third(object.x));
+                assert!(!objects[..index].iter().any(|other| object.meets(other)));
             }
         }
     }

@@ -4,10 +4,10 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::canvas::{Canvas, Colour, chance, choose, mix, scaled, uniform};
 
-/// An attribute value with its words, the plain one first.
+/// An attribute value with its words, the most common first.
 pub(super) type Words = &'static [&'static str];
 
-/// Outlines. The words are singular; [`plural`] makes them plural.
+/// Outlines. The words are singular; see [`plural`].
 pub(super) const SHAPES: [(Shape, Words); 9] = [
     (Shape::Circle, &["circle", "disc", "round object"]),
     (Shape::Oval, &["oval", "ellipse", "oval object"]),
@@ -43,7 +43,7 @@ pub(super) const TEXTURES: [(Texture, Words); 4] = [
     (Texture::Checkered, &["checkered", "chequered"]),
 ];
 
-/// Sizes: the least and the greatest radius in units of the side. The gaps keep the words apart.
+/// Sizes: smallest and largest radius in units of the side. Gaps between the ranges keep the words distinct.
 pub(super) const SIZES: [([f32; 2], Words); 3] = [
     ([0.085, 0.100], &["small", "little", "tiny"]),
     ([0.125, 0.148], &["medium", "medium-sized"]),
@@ -51,7 +51,7 @@ pub(super) const SIZES: [([f32; 2], Words); 3] = [
 ];
 
 /// Positions: thirds of the image, row by row.
-pub(super) const PLACES: [Words; 9] = [
+pub(super) const POSITIONS: [Words; 9] = [
     &["top left", "upper left"],
     &["top"],
     &["top right", "upper right"],
@@ -84,14 +84,14 @@ pub(super) enum Texture {
     Checkered,
 }
 
-/// An object: which value each attribute has, as an index into its table, and the rest of its looks.
+/// An object: each attribute as an index into its table, and the rest of its appearance.
 #[derive(Clone, Debug)]
 pub(super) struct Object {
     pub(super) shape: usize,
     pub(super) colour: usize,
     pub(super) texture: usize,
     pub(super) size: usize,
-    pub(super) place: usize,
+    pub(super) position: usize,
     /// Centre and radius in units of the side.
     pub(super) x: f32,
     pub(super) y: f32,
@@ -102,14 +102,14 @@ pub(super) struct Object {
     second: Colour,
     /// Amplitudes and phases of a blob's harmonics.
     lumps: [[f32; 2]; 3],
-    /// Width of the rim in pixels, 1 for a sharp one.
+    /// Width of the edge in pixels; 1 is sharp.
     rim: f32,
     /// Direction and strength of the shading.
     light: [f32; 2],
 }
 
 impl Object {
-    /// An object of given shape, colour, texture and size; where it is, is drawn.
+    /// An object with this shape, colour, texture and size, at a random position.
     pub(super) fn draw(
         rng: &mut ChaCha8Rng,
         shape: usize,
@@ -121,7 +121,7 @@ impl Object {
         let radius = uniform(rng, least, most);
         let column = third(rng, radius);
         let row = third(rng, radius);
-        // Things stand upright, more or less, so that there are fewer outlines to learn.
+        // Objects are more or less upright, so that there are fewer outlines to learn.
         let angle: f32 = uniform(rng, -0.3, 0.3);
         let tone = COLOURS[colour].0;
         let tone = tone.map(|level| (level + uniform(rng, -0.05, 0.05)).clamp(0.0, 1.0));
@@ -136,7 +136,7 @@ impl Object {
             colour,
             texture,
             size,
-            place: 3 * row.0 + column.0,
+            position: 3 * row.0 + column.0,
             x: column.1,
             y: row.1,
             radius,
@@ -188,19 +188,19 @@ impl Object {
                 if coverage <= 0.0 {
                     continue;
                 }
-                let place = row * side + column;
+                let index = row * side + column;
                 let shade = 1.0 + (dx * self.light[0] + dy * self.light[1]) / self.radius;
                 let tone = scaled(self.surface(u, v, side), shade);
-                canvas.pixels[place] = mix(canvas.pixels[place], tone, coverage);
+                canvas.pixels[index] = mix(canvas.pixels[index], tone, coverage);
                 if coverage > 0.5 {
-                    ids[place] = id;
+                    ids[index] = id;
                 }
             }
         }
     }
 
-    /// About how far inside the outline a point is, in radii; negative outside. `u` and `v` are the object's own
-    /// coordinates in radii.
+    /// Approximate distance of a point inside the outline, in radii; negative outside. `u` and `v` are the point's
+    /// coordinates relative to the object, in radii.
     fn depth(&self, u: f32, v: f32) -> f32 {
         let from_centre = u.hypot(v);
         match SHAPES[self.shape].0 {
@@ -214,7 +214,7 @@ impl Object {
                 0.55 - edges.into_iter().fold(f32::MIN, f32::max)
             }
             Shape::Star => {
-                // A fifth of the star, folded onto one half of a point: outside the line from tip to notch.
+                // By symmetry, half of one of the five points is enough: outside the line from tip to notch.
                 let fifth = std::f32::consts::TAU / 5.0;
                 let angle = u.atan2(v).rem_euclid(fifth);
                 let angle = angle.min(fifth - angle);
@@ -241,7 +241,7 @@ impl Object {
 
     /// The colour of the surface at a point.
     fn surface(&self, u: f32, v: f32, side: usize) -> Colour {
-        // Fine enough to show several periods, coarse enough to be seen.
+        // Fine enough to show several periods, coarse enough to be visible.
         let period = (0.42 * self.radius * side as f32).clamp(5.0, 14.0);
         let scale = std::f32::consts::TAU * self.radius * side as f32 / period;
         let (a, b) = ((u * scale).sin(), (v * scale).sin());
@@ -255,12 +255,12 @@ impl Object {
     }
 }
 
-/// 0 to 1 across a soft edge at 0.
+/// Rises from 0 to 1 across a soft edge at 0.
 fn edge(x: f32) -> f32 {
     (0.5 + 1.5 * x).clamp(0.0, 1.0)
 }
 
-/// A coordinate of a centre, clear of the lines between thirds and with the object inside the image, and its third.
+/// A third, and a centre coordinate in it, away from its borders and with the object inside the image.
 fn third(rng: &mut ChaCha8Rng, radius: f32) -> (usize, f32) {
     const CLEAR: f32 = 0.025;
     let inside = radius * 0.95;
@@ -274,7 +274,7 @@ fn third(rng: &mut ChaCha8Rng, radius: f32) -> (usize, f32) {
     (third, uniform(rng, from, to))
 }
 
-/// The plural of a noun, whose last word is the one that changes.
+/// The plural of a noun phrase; its last word changes.
 pub(super) fn plural(noun: &str) -> String {
     if noun.ends_with('s') {
         format!("{noun}es")

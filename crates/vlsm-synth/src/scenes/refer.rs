@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::object::{COLOURS, Object, PLACES, SHAPES, SIZES, TEXTURES, Words, plural};
+use super::object::{COLOURS, Object, POSITIONS, SHAPES, SIZES, TEXTURES, Words, plural};
 use crate::canvas::{chance, choose, index, uniform};
 use crate::drawing::Referent;
 use vlsm_data::Prompts;
 
-/// What a prompt says: for each attribute the value that it names, if it does.
+/// What a prompt says: the value that it names for each attribute, if any.
 #[derive(Clone, Copy, Debug, Default)]
 struct Query {
     shape: Option<usize>,
     colour: Option<usize>,
     texture: Option<usize>,
     size: Option<usize>,
-    place: Option<usize>,
+    position: Option<usize>,
 }
 
 impl Query {
@@ -26,25 +26,25 @@ impl Query {
             && agrees(self.colour, object.colour)
             && agrees(self.texture, object.texture)
             && agrees(self.size, object.size)
-            && agrees(self.place, object.place)
+            && agrees(self.position, object.position)
     }
 
-    /// The objects that match, as bits.
+    /// Matching objects, as a bit mask.
     fn select(&self, objects: &[Object]) -> u32 {
-        let bit = |(place, object)| u32::from(self.matches(object)) << place;
+        let bit = |(index, object)| u32::from(self.matches(object)) << index;
         objects.iter().enumerate().map(bit).sum()
     }
 }
 
-/// Kinds of prompts with their weights in training: at its start, and after it. Shapes, the hardest
-/// to learn, have half at its start.
+/// Kinds of prompts with their weights at the start and at the end of training. Shapes are the hardest to learn and have
+/// half the weight at the start.
 const KINDS: [(Kind, f32, f32); 9] = [
     (Kind::Everything, 0.04, 0.03),
     (Kind::Shape, 0.5, 0.22),
     (Kind::Colour, 0.07, 0.06),
     (Kind::Texture, 0.05, 0.13),
     (Kind::Size, 0.05, 0.1),
-    (Kind::Place, 0.07, 0.06),
+    (Kind::Position, 0.07, 0.06),
     (Kind::ColourShape, 0.12, 0.14),
     (Kind::Full, 0.0, 0.13),
     (Kind::Absent, 0.1, 0.13),
@@ -57,11 +57,11 @@ enum Kind {
     Colour,
     Texture,
     Size,
-    Place,
+    Position,
     ColourShape,
-    /// Shape and most of the rest, with number and place as often as not.
+    /// Shape and most other attributes; number and position half of the time.
     Full,
-    /// A description that nothing fits although its parts may.
+    /// A description that no object matches, although its parts may.
     Absent,
 }
 
@@ -73,7 +73,7 @@ impl Kind {
             Self::Colour => "colour",
             Self::Texture => "texture",
             Self::Size => "size",
-            Self::Place => "place",
+            Self::Position => "place",
             Self::ColourShape => "colour and shape",
             Self::Full => "full",
             Self::Absent => "absent",
@@ -90,9 +90,9 @@ pub(crate) struct Referral {
 }
 
 impl Referral {
-    /// Whether object number `place` is named.
-    pub(super) fn names(&self, place: usize) -> bool {
-        self.objects >> place & 1 == 1
+    /// Whether object `index` is named.
+    pub(super) fn names(&self, index: usize) -> bool {
+        self.objects >> index & 1 == 1
     }
 
     /// The prompt and its kind.
@@ -107,7 +107,7 @@ impl Referral {
     }
 }
 
-/// `count` prompts of kinds drawn by their weights; `progress` is 0 at the start of a training and 1 after it.
+/// `count` prompts of kinds drawn by their weights; `progress` goes from 0 to 1 during training.
 pub(super) fn some(
     objects: &[Object],
     count: usize,
@@ -130,14 +130,14 @@ pub(super) fn some(
     (0..count).map(draw).collect()
 }
 
-/// A prompt of every kind, and, where two objects can be distinguished, one that names the first alone (`object`) and one
-/// that names the second alone (`exchanged`): a model that answers both with the first ignores the words.
+/// A prompt of every kind, and, if two objects can be distinguished, one that names only the first (`object`) and one
+/// that names only the second (`exchanged`). A model that answers both with the same object ignores the prompt.
 pub(super) fn every_kind(objects: &[Object], rng: &mut ChaCha8Rng) -> Vec<Referral> {
     let mut referrals: Vec<Referral> = KINDS
         .map(|(kind, ..)| refer(kind, objects, 1.0, rng))
         .into();
     let mut unique: Vec<(usize, Query)> = (0..objects.len())
-        .filter_map(|place| Some((place, tell_apart(place, objects)?)))
+        .filter_map(|index| Some((index, distinguish(index, objects)?)))
         .collect();
     if unique.len() >= 2 {
         for group in ["object", "exchanged"] {
@@ -152,39 +152,39 @@ pub(super) fn every_kind(objects: &[Object], rng: &mut ChaCha8Rng) -> Vec<Referr
     referrals
 }
 
-/// The shortest description by colour, shape, texture and size that fits one object alone.
-fn tell_apart(place: usize, objects: &[Object]) -> Option<Query> {
-    let one = &objects[place];
+/// The shortest description by colour, shape, texture and size that matches this object only.
+fn distinguish(index: usize, objects: &[Object]) -> Option<Query> {
+    let object = &objects[index];
     let mut query = Query {
-        colour: Some(one.colour),
-        shape: Some(one.shape),
+        colour: Some(object.colour),
+        shape: Some(object.shape),
         ..Query::default()
     };
-    let alone = |query: &Query| query.select(objects) == 1 << place;
+    let alone = |query: &Query| query.select(objects) == 1 << index;
     if !alone(&query) {
-        query.texture = Some(one.texture);
+        query.texture = Some(object.texture);
     }
     if !alone(&query) {
-        query.size = Some(one.size);
+        query.size = Some(object.size);
     }
     alone(&query).then_some(query)
 }
 
 fn refer(kind: Kind, objects: &[Object], progress: f32, rng: &mut ChaCha8Rng) -> Referral {
-    let one = &objects[index(rng, objects.len())];
+    let object = &objects[index(rng, objects.len())];
     let mut query = Query::default();
     match kind {
         Kind::Everything => {}
-        Kind::Shape => query.shape = Some(one.shape),
-        Kind::Colour => query.colour = Some(one.colour),
-        Kind::Texture => query.texture = Some(one.texture),
-        Kind::Size => query.size = Some(one.size),
-        Kind::Place => query.place = Some(one.place),
+        Kind::Shape => query.shape = Some(object.shape),
+        Kind::Colour => query.colour = Some(object.colour),
+        Kind::Texture => query.texture = Some(object.texture),
+        Kind::Size => query.size = Some(object.size),
+        Kind::Position => query.position = Some(object.position),
         Kind::ColourShape => {
-            query.colour = Some(one.colour);
-            query.shape = Some(one.shape);
+            query.colour = Some(object.colour);
+            query.shape = Some(object.shape);
         }
-        Kind::Full => query = full(one, rng),
+        Kind::Full => query = full(object, rng),
         Kind::Absent => query = absent(objects, rng),
     }
     let selected = query.select(objects);
@@ -200,18 +200,18 @@ fn refer(kind: Kind, objects: &[Object], progress: f32, rng: &mut ChaCha8Rng) ->
     }
 }
 
-fn full(one: &Object, rng: &mut ChaCha8Rng) -> Query {
+fn full(object: &Object, rng: &mut ChaCha8Rng) -> Query {
     let mut maybe = |value: usize, probability| chance(rng, probability).then_some(value);
     Query {
-        shape: Some(one.shape),
-        colour: maybe(one.colour, 0.8),
-        texture: maybe(one.texture, 0.7),
-        size: maybe(one.size, 0.7),
-        place: maybe(one.place, 0.4),
+        shape: Some(object.shape),
+        colour: maybe(object.colour, 0.8),
+        texture: maybe(object.texture, 0.7),
+        size: maybe(object.size, 0.7),
+        position: maybe(object.position, 0.4),
     }
 }
 
-/// A description of one or two attributes that no object fits, rather of values that the scene has in other objects.
+/// A description by one or two attributes that no object matches, preferably with values that occur in the scene.
 fn absent(objects: &[Object], rng: &mut ChaCha8Rng) -> Query {
     for attempt in 0.. {
         let mut value = |of: fn(&Object) -> usize, count: usize| {
@@ -221,8 +221,8 @@ fn absent(objects: &[Object], rng: &mut ChaCha8Rng) -> Query {
                 index(rng, count)
             }
         };
-        let shape = value(|one| one.shape, SHAPES.len());
-        let colour = value(|one| one.colour, COLOURS.len());
+        let shape = value(|object| object.shape, SHAPES.len());
+        let colour = value(|object| object.colour, COLOURS.len());
         let query = Query {
             shape: chance(rng, 0.8).then_some(shape),
             colour: chance(rng, 0.7).then_some(colour),
@@ -235,22 +235,22 @@ fn absent(objects: &[Object], rng: &mut ChaCha8Rng) -> Query {
     Query::default()
 }
 
-/// The words of a query alone: `red`, `large circle`, `top left`.
+/// The words of a query without articles: `red`, `large circle`, `top left`.
 fn bare(query: &Query) -> String {
     let words = [
         query.size.map(|size| SIZES[size].1),
         query.colour.map(|colour| COLOURS[colour].1),
         query.texture.map(|texture| TEXTURES[texture].1),
         query.shape.map(|shape| SHAPES[shape].1),
-        query.place.map(|place| PLACES[place]),
+        query.position.map(|position| POSITIONS[position]),
     ];
     let words = words.into_iter().flatten().map(|words| words[0]);
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The query in words: `[number] [size] [colour] [texture] noun[, located in place of the image]`.
+/// The query in words: `[number] [size] [colour] [texture] noun[, located in POSITION of the image]`.
 fn phrase(query: &Query, count: u32, rich: bool, rng: &mut ChaCha8Rng) -> String {
-    // The plain word most often, else any of its fellows.
+    // Mostly the first word, otherwise any synonym.
     let word = |words: Words, rng: &mut ChaCha8Rng| {
         if chance(rng, 0.75) {
             words[0]
@@ -262,7 +262,7 @@ fn phrase(query: &Query, count: u32, rich: bool, rng: &mut ChaCha8Rng) -> String
         && query.colour.is_none()
         && query.texture.is_none()
         && query.size.is_none()
-        && query.place.is_none();
+        && query.position.is_none();
     if nothing && chance(rng, 0.6) {
         return String::new();
     }
@@ -304,13 +304,13 @@ fn phrase(query: &Query, count: u32, rich: bool, rng: &mut ChaCha8Rng) -> String
         noun.to_owned()
     });
     let mut text = words.join(" ");
-    if let Some(place) = query.place {
+    if let Some(position) = query.position {
         text += if chance(rng, 0.7) {
             ", located in "
         } else {
             " in the "
         };
-        text += word(PLACES[place], rng);
+        text += word(POSITIONS[position], rng);
         if chance(rng, 0.4) {
             text += " of the image";
         }

@@ -1,13 +1,13 @@
-//! Cars: a side outline drawn out to the car's width, with glass, wheels and lights, seen from any side.
+//! Cars: a side outline extruded to the car's width, with glass, wheels and lights, visible from any side.
 
 use rand_chacha::ChaCha8Rng;
 
 use super::objects::ring;
-use super::scene::{Class, Hour, Place, Scene, View};
+use super::scene::{Class, Hour, Position, Scene, View};
 use crate::canvas::{Colour, choose, mix, scaled, uniform};
 use crate::shapes::Point;
 
-/// What covers a part of the outline.
+/// Material of a part of the outline.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Skin {
     Paint,
@@ -17,11 +17,11 @@ enum Skin {
 }
 use Skin::{Front, Glass, Paint, Rear};
 
-/// A make: the outline from the rear bumper over the roof to the front one, in metres forward and up, each point with
-/// what covers the part to the next.
+/// A car model: the outline from the rear bumper over the roof to the front bumper, in metres forward and up. Each point
+/// has the material of the part up to the next point.
 struct Make {
     outline: &'static [(f32, f32, Skin)],
-    /// Corners of the side windows, and where the pillar between them is.
+    /// Corners of the side windows, and the position of the pillar between them.
     window: &'static [Point],
     pillar: f32,
     axles: [f32; 2],
@@ -121,9 +121,9 @@ const PAINTS: [Colour; 11] = [
 pub(super) struct Car {
     make: &'static Make,
     paint: Colour,
-    /// Its middle: metres to the right and ahead.
+    /// Its centre: metres to the right and ahead.
     at: Point,
-    /// The way it points, a unit vector to the right and ahead.
+    /// Its heading, a unit vector to the right and ahead.
     heading: Point,
     braking: bool,
 }
@@ -145,8 +145,8 @@ impl Car {
         self.make.outline.last().map_or(4.0, |p| p.0)
     }
 
-    /// The point `forward` metres from the rear bumper, `up` from the ground and `right` from the middle.
-    fn place(&self, forward: f32, up: f32, right: f32) -> Place {
+    /// The point `forward` metres from the rear bumper, `up` from the ground and `right` of the centre line.
+    fn position(&self, forward: f32, up: f32, right: f32) -> Position {
         let along = forward - 0.5 * self.length();
         let [hx, hz] = self.heading;
         [
@@ -156,7 +156,7 @@ impl Car {
         ]
     }
 
-    /// Half the body's width at a height: above the belt line it narrows.
+    /// Half the body's width at a height; it narrows above the belt line.
     fn half(&self, up: f32) -> f32 {
         let belt = 0.72
             * self
@@ -175,12 +175,12 @@ impl Car {
         let shadow: Vec<Point> = ring(20)
             .map(|[c, s]| {
                 let along = 0.5 * length + 0.56 * length * c.clamp(-0.92, 0.92);
-                view.project(self.place(along, 0.0, 1.25 * half * s.clamp(-0.9, 0.9)))
+                view.project(self.position(along, 0.0, 1.25 * half * s.clamp(-0.9, 0.9)))
             })
             .collect();
         let dim = if view.hour == Hour::Day { 0.6 } else { 0.45 };
         scene.blend(&shadow, None, [0.05, 0.05, 0.07], dim);
-        // The dark underside, and the wheels below it as they are seen from the ends.
+        // The dark underside, and the wheels below it, seen from the ends.
         let dark = view.hazed(scaled([0.06, 0.06, 0.065], view.front), distance);
         for axle in self.make.axles {
             for right in [-half + 0.02, half - 0.24] {
@@ -191,7 +191,7 @@ impl Car {
                     (top, right + 0.22),
                     (top, right),
                 ]
-                .map(|(up, right)| self.place(axle, up, right));
+                .map(|(up, right)| self.position(axle, up, right));
                 scene.solid(&tyre, class, dark);
             }
         }
@@ -203,7 +203,7 @@ impl Car {
                 (low + 0.02, half),
                 (low + 0.02, -half),
             ]
-            .map(|(up, right)| self.place(end, up, 0.93 * right));
+            .map(|(up, right)| self.position(end, up, 0.93 * right));
             if self.seen(&view, end - 0.5 * length, 0.0, sill[0], sill[2]) {
                 scene.solid(&sill, class, dark);
             }
@@ -214,8 +214,8 @@ impl Car {
         }
     }
 
-    /// Whether a face is turned to the camera: its outward normal, forward and up, and two of its corners.
-    fn seen(&self, view: &View, forward: f32, up: f32, a: Place, b: Place) -> bool {
+    /// Whether a face is turned to the camera; given by its outward normal (forward, up) and two of its corners.
+    fn seen(&self, view: &View, forward: f32, up: f32, a: Position, b: Position) -> bool {
         let [hx, hz] = self.heading;
         let middle = [0, 1, 2].map(|c| 0.5 * (a[c] + b[c]));
         forward * (hx * -middle[0] + hz * -middle[2]) + up * (view.height - middle[1]) > 0.0
@@ -226,14 +226,14 @@ impl Car {
         let mut parts: Vec<usize> = (0..self.make.outline.len() - 1).collect();
         let away = |part: &usize| {
             let (forward, up, _) = self.make.outline[*part];
-            self.place(forward, up, 0.0)[2]
+            self.position(forward, up, 0.0)[2]
         };
         parts.sort_by(|a, b| away(b).total_cmp(&away(a)));
         for part in parts {
             let (from, to) = (self.make.outline[part], self.make.outline[part + 1]);
             let corner = |t: f32, right: f32| {
                 let (forward, up) = (from.0 + (to.0 - from.0) * t, from.1 + (to.1 - from.1) * t);
-                self.place(forward, up, right * self.half(up))
+                self.position(forward, up, right * self.half(up))
             };
             let quad = |low: f32, high: f32, left: f32, right: f32| {
                 [
@@ -269,7 +269,7 @@ impl Car {
                 }
                 Rear | Front => {
                     let front = from.2 == Front;
-                    // The front's outline runs downwards.
+                    // The outline of the front is ordered downwards.
                     let at = |low: f32, high: f32| {
                         if front {
                             (1.0 - high, 1.0 - low)
@@ -304,22 +304,22 @@ impl Car {
     fn flank(&self, scene: &mut Scene, right: f32) {
         let [hx, hz] = self.heading;
         let half = 0.5 * self.make.width;
-        let middle = self.place(0.5 * self.length(), 0.7, right * half);
+        let middle = self.position(0.5 * self.length(), 0.7, right * half);
         if right * (hz * -middle[0] - hx * -middle[2]) <= 0.0 {
             return;
         }
         let view = scene.view;
         let class = Some(Class::Car);
         let lit = |colour: Colour| view.lit(colour, right * hz, self.at[1]);
-        let side = |p: &(f32, f32, Skin)| self.place(p.0, p.1, right * self.half(p.1));
-        let body: Vec<Place> = self.make.outline.iter().map(side).collect();
+        let side = |p: &(f32, f32, Skin)| self.position(p.0, p.1, right * self.half(p.1));
+        let body: Vec<Position> = self.make.outline.iter().map(side).collect();
         scene.solid(&body, class, lit(scaled(self.paint, 0.94)));
         let glass = mix([0.09, 0.11, 0.13], view.haze, 0.1);
-        let panes: Vec<Place> = self
+        let panes: Vec<Position> = self
             .make
             .window
             .iter()
-            .map(|p| self.place(p[0], p[1], right * self.half(p[1])))
+            .map(|p| self.position(p[0], p[1], right * self.half(p[1])))
             .collect();
         scene.solid(&panes, class, lit(glass));
         if self.make.pillar < self.length() {
@@ -331,7 +331,7 @@ impl Car {
                 (pillar + 0.1, high),
                 (pillar, high),
             ]
-            .map(|(forward, up)| self.place(forward, up, right * self.half(up)));
+            .map(|(forward, up)| self.position(forward, up, right * self.half(up)));
             scene.solid(&post, class, lit(scaled(self.paint, 0.9)));
         }
         let wheel = self.make.wheel;
@@ -342,10 +342,10 @@ impl Car {
                 (0.62, [0.55, 0.56, 0.58]),
             ];
             for (size, colour) in parts {
-                let disc: Vec<Place> = ring(16)
+                let disc: Vec<Position> = ring(16)
                     .map(|[c, s]| {
                         let up = (wheel + size * wheel * s).max(0.0);
-                        self.place(axle + size * wheel * c, up, right * (half + 0.01))
+                        self.position(axle + size * wheel * c, up, right * (half + 0.01))
                     })
                     .collect();
                 scene.solid(&disc, class, lit(colour));

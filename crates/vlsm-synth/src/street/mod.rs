@@ -11,10 +11,10 @@ use rand_chacha::ChaCha8Rng;
 use crate::phantom::{Phantom, SMALLEST_SHARE, share};
 use scene::{Class, Scene, View};
 
-/// Draws one picture `[side, side]` with those of the targets "road", "sky", "car" and "sign" that it shows.
+/// Draws one picture `[side, side]` with the targets that it shows of "road", "sky", "car" and "sign".
 pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
     let mut phantom = attempt(rng, side);
-    // Now and then trees hide a car or the sky but for a few pixels; such a scene is drawn again.
+    // Trees may hide all but a few pixels of a car or the sky; such a scene is drawn again.
     for _ in 0..20 {
         if phantom
             .targets
@@ -31,7 +31,7 @@ pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
     phantom
 }
 
-/// A scene as it falls, without targets that it does not show at all.
+/// A random scene, without targets that it does not show at all.
 fn attempt(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
     let view = View::draw(rng);
     let mut scene = Scene::new(side, view);
@@ -39,11 +39,11 @@ fn attempt(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
     let street = town::Street::draw(rng);
     street.ground(&mut scene, rng);
     street.buildings(&mut scene, rng);
-    objects::place(&mut scene, &street, rng);
+    objects::paint(&mut scene, &street, rng);
     scene.finish(rng)
 }
 
-/// The classes that are asked for.
+/// Target classes.
 const ASKED: [(&str, Class); 4] = [
     ("road", Class::Road),
     ("sky", Class::Sky),

@@ -1,4 +1,4 @@
-//! What stands or moves in front of the houses: trees, lamps, cars, signs.
+//! Objects in front of the buildings: trees, lamps, cars, signs.
 
 use rand_chacha::ChaCha8Rng;
 
@@ -11,7 +11,7 @@ use crate::shapes::{Lumpy, Point, sample};
 
 /// Corners of a regular polygon of 4, 8, 16, 20 or 24 corners (others are rounded up to 24) on the unit circle.
 pub(super) fn ring(corners: usize) -> impl Iterator<Item = Point> {
-    // Cosine and sine of the angle between two corners, written out for equal bits everywhere.
+    // Cosine and sine of the angle between two corners, as constants for equal bits on all platforms.
     let (c, s): (f32, f32) = match corners {
         4 => (0.0, 1.0),
         8 => (0.707_106_77, 0.707_106_77),
@@ -40,7 +40,7 @@ enum Thing {
 }
 
 impl Thing {
-    /// Where a sign stands.
+    /// Position of a sign.
     fn sign(&self) -> Option<Point> {
         match self {
             Self::Sign(sign) => Some(sign.at),
@@ -48,8 +48,8 @@ impl Thing {
         }
     }
 
-    /// Metres to the right of the camera of a tree or a lamp; 0 for what can't hide a sign.
-    fn beside(&self) -> f32 {
+    /// Metres to the right of the camera of a tree or lamp; 0 for objects that cannot hide a sign.
+    fn offset(&self) -> f32 {
         match self {
             Self::Tree(tree) => tree.at[0],
             Self::Lamp(at) => at[0],
@@ -58,19 +58,19 @@ impl Thing {
     }
 }
 
-/// Draws and paints all things, from far to near.
-pub(super) fn place(scene: &mut Scene, street: &Street, rng: &mut ChaCha8Rng) {
+/// Draws and paints all objects, from far to near.
+pub(super) fn paint(scene: &mut Scene, street: &Street, rng: &mut ChaCha8Rng) {
     let mut things: Vec<(f32, Thing)> = Vec::new();
     trees_and_lamps(&mut things, scene, street, rng);
     cars(&mut things, street, rng);
     signs(&mut things, scene, street, rng);
-    // Nothing on the sidewalk stands before a sign.
+    // Nothing on the sidewalk may hide a sign.
     let signs: Vec<Point> = things
         .iter()
         .filter_map(|(_, thing)| thing.sign())
         .collect();
     things.retain(|(ahead, thing)| {
-        let hides = |sign: &Point| sign[0] * thing.beside() > 0.0 && *ahead < sign[1] + 2.0;
+        let hides = |sign: &Point| sign[0] * thing.offset() > 0.0 && *ahead < sign[1] + 2.0;
         !signs.iter().any(hides)
     });
     things.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -110,7 +110,7 @@ fn trees_and_lamps(
         let mut ahead = uniform(rng, 7.0, 14.0);
         while ahead < 60.0 {
             let at = [kerb + side * uniform(rng, 0.8, 1.2), ahead];
-            // What is beside the picture is not worth the drawing.
+            // Objects outside the picture are skipped.
             let seen = scene.view.project([at[0], 0.0, ahead])[0];
             if seen > -0.2 && seen < 1.2 {
                 if chance(rng, green) {
@@ -130,7 +130,7 @@ fn cars(things: &mut Vec<(f32, Thing)>, street: &Street, rng: &mut ChaCha8Rng) {
     };
     let crossing = chance(rng, 0.16).then(|| uniform(rng, 9.0, 16.0));
     let lane = uniform(rng, 1.5, 1.8);
-    // Our lane, and the one that comes towards us.
+    // Our lane, then the oncoming one.
     for (at, ahead) in [(street.middle + lane, 1.0), (street.middle - lane, -1.0)] {
         let mut far = uniform(rng, 7.5, 30.0);
         while far < 70.0 {
@@ -157,7 +157,7 @@ fn cars(things: &mut Vec<(f32, Thing)>, street: &Street, rng: &mut ChaCha8Rng) {
         while far < 60.0 {
             let clear = crossing.is_none_or(|c| (far - c).abs() > 4.5);
             if clear && chance(rng, parked) {
-                // A parked car stands along the kerb, the few careless ones a little askew.
+                // Parked cars are along the kerb, a few of them slightly askew.
                 let askew = uniform(rng, -0.04, 0.04);
                 let length = (1.0 + askew * askew).sqrt();
                 let way = if side > 0.0 {
@@ -193,7 +193,7 @@ impl Tree {
         }
     }
 
-    /// `rough` is a noise field `[48, 48]` that the leaves' edges are torn by.
+    /// `rough` is a noise field `[48, 48]` that roughens the edges of the leaves.
     fn paint(&self, scene: &mut Scene, rough: &[f32], rng: &mut ChaCha8Rng) {
         let view = scene.view;
         let [right, ahead] = self.at;
@@ -203,7 +203,7 @@ impl Tree {
             .map(|(x, up)| [right + x, up, ahead]);
         scene.solid(&trunk, Some(Class::Other), bark);
         let scale = view.scale(ahead);
-        // From the outer and lower tufts to the middle one on top.
+        // From the outer and lower tufts to the central one on top.
         for tuft in 0..7 {
             let spread = self.crown * if tuft < 5 { 0.75 } else { 0.25 };
             let at = [
@@ -242,13 +242,13 @@ fn lamp(scene: &mut Scene, at: Point) {
     let view = scene.view;
     let steel = view.lit([0.32, 0.33, 0.34], 0.0, at[1]);
     let inward = -at[0].signum();
-    let place = |(x, up): (f32, f32)| [at[0] + inward * x, up, at[1]];
+    let position = |(x, up): (f32, f32)| [at[0] + inward * x, up, at[1]];
     for part in [
         [(-0.07, 0.0), (0.07, 0.0), (0.05, 6.5), (-0.05, 6.5)],
         [(0.0, 6.4), (1.6, 6.7), (1.6, 6.8), (0.0, 6.55)],
         [(1.2, 6.6), (1.9, 6.7), (1.9, 6.85), (1.2, 6.8)],
     ] {
-        scene.solid(&part.map(place), Some(Class::Other), steel);
+        scene.solid(&part.map(position), Some(Class::Other), steel);
     }
 }
 
@@ -262,7 +262,7 @@ fn signs(things: &mut Vec<(f32, Thing)>, scene: &Scene, street: &Street, rng: &m
             street.left
         };
         let at = kerb + side * uniform(rng, 0.4, 1.0);
-        // The nearest distance at which the whole plate is in the picture.
+        // The smallest distance at which the whole plate is in the picture.
         let room = if side > 0.0 {
             0.93 - scene.view.vanish[0]
         } else {

@@ -1,4 +1,4 @@
-//! The picture being painted: perspective, classes, polygons, light.
+//! The picture while it is painted: perspective, classes, polygons, light.
 
 use rand_chacha::ChaCha8Rng;
 use vlsm_image::Mask;
@@ -19,9 +19,9 @@ pub(super) enum Class {
 }
 
 /// A point in metres: to the right, up from the ground, ahead.
-pub(super) type Place = [f32; 3];
+pub(super) type Position = [f32; 3];
 
-/// The hour and the weather.
+/// Time of day and weather.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hour {
     Day,
@@ -39,11 +39,11 @@ pub(super) struct View {
     /// Height of the camera in metres.
     pub(super) height: f32,
     pub(super) hour: Hour,
-    /// Light on faces that look left, right, up and at the camera.
+    /// Light on faces turned left, right, up and to the camera.
     left: f32,
     right: f32,
     pub(super) front: f32,
-    /// Colour of the light, and of the air far away.
+    /// Colour of the light, and of distant haze.
     tint: Colour,
     pub(super) haze: Colour,
 }
@@ -72,12 +72,12 @@ impl View {
         }
     }
 
-    /// Where a point of the street is in the picture. It must be ahead.
-    pub(super) fn project(&self, place: Place) -> Point {
-        let scale = self.focal / place[2].max(0.5);
+    /// Projects a point, which must be ahead of the camera, to the picture.
+    pub(super) fn project(&self, position: Position) -> Point {
+        let scale = self.focal / position[2].max(0.5);
         [
-            self.vanish[0] + scale * place[0],
-            self.vanish[1] + scale * (self.height - place[1]),
+            self.vanish[0] + scale * position[0],
+            self.vanish[1] + scale * (self.height - position[1]),
         ]
     }
 
@@ -86,13 +86,13 @@ impl View {
         self.focal / ahead.max(0.5)
     }
 
-    /// The position on the ground that a point below the horizon shows: metres to the right and ahead.
+    /// The ground point seen at a picture point below the horizon: metres to the right and ahead.
     pub(super) fn ground(&self, x: f32, y: f32) -> Point {
         let ahead = self.focal * self.height / (y - self.vanish[1]).max(1e-4);
         [(x - self.vanish[0]) * ahead / self.focal, ahead]
     }
 
-    /// The position on the wall `right` metres to the right that a point shows: metres up and ahead.
+    /// The point seen on the wall `right` metres to the right: metres up and ahead.
     pub(super) fn wall(&self, right: f32, x: f32, y: f32) -> Point {
         let ahead = self.focal * right / (x - self.vanish[0]);
         [
@@ -101,8 +101,8 @@ impl View {
         ]
     }
 
-    /// A surface's colour in the light that falls from its side and through the air of a distance. `sideways` is the
-    /// rightward part of its normal.
+    /// A surface's colour with the light on its side and the haze of its distance. `sideways` is the rightward component of
+    /// its normal.
     pub(super) fn lit(&self, colour: Colour, sideways: f32, ahead: f32) -> Colour {
         let side = if sideways < 0.0 {
             self.left
@@ -117,13 +117,13 @@ impl View {
         [0, 1, 2].map(|c| colour[c] * self.tint[c])
     }
 
-    /// A colour behind the air of a distance.
+    /// A colour seen through the haze of a distance.
     pub(super) fn hazed(&self, colour: Colour, ahead: f32) -> Colour {
         mix(colour, self.haze, 0.75 * ahead / (ahead + 110.0))
     }
 }
 
-/// The picture at twice its size, with the class of every pixel: hard edges become soft when it is halved.
+/// The picture at twice its size, with the class of every pixel; halving it smooths the edges.
 pub(super) struct Scene {
     pub(super) view: View,
     pub(super) canvas: Canvas,
@@ -139,8 +139,8 @@ impl Scene {
         }
     }
 
-    /// Paints the pixels of a box from `low` to `high` for which `colour` has one; `class` is their class, or none to
-    /// leave it.
+    /// Paints the pixels of the box from `low` to `high` for which `colour` is not `None`, and sets their class unless `class`
+    /// is `None`.
     pub(super) fn fill(
         &mut self,
         low: Point,
@@ -155,24 +155,24 @@ impl Scene {
             let y = (row as f32 + 0.5) * unit;
             for column in bound(low[0])..bound(high[0]) {
                 let x = (column as f32 + 0.5) * unit;
-                let place = row * side + column;
-                let pixel = &mut self.canvas.pixels[place];
+                let index = row * side + column;
+                let pixel = &mut self.canvas.pixels[index];
                 if let Some(painted) = colour(x, y, *pixel) {
                     *pixel = painted;
                     if let Some(class) = class {
-                        self.classes[place] = class;
+                        self.classes[index] = class;
                     }
                 }
             }
         }
     }
 
-    /// Paints a polygon, by the crossings of each row with its edges.
+    /// Paints a polygon by scan conversion.
     pub(super) fn polygon(&mut self, corners: &[Point], class: Option<Class>, colour: Colour) {
         self.blend(corners, class, colour, 1.0);
     }
 
-    /// As [`Scene::polygon`], letting through what is behind as far as `opacity` is below 1.
+    /// As [`Scene::polygon`], blended with the background by `opacity`.
     pub(super) fn blend(
         &mut self,
         corners: &[Point],
@@ -189,46 +189,46 @@ impl Scene {
         for row in bound(top)..bound(bottom) {
             let y = (row as f32 + 0.5) / size;
             crossings.clear();
-            for (place, a) in corners.iter().enumerate() {
-                let b = corners[(place + 1) % corners.len()];
+            for (index, a) in corners.iter().enumerate() {
+                let b = corners[(index + 1) % corners.len()];
                 if (a[1] <= y) != (b[1] <= y) {
                     crossings.push(a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]));
                 }
             }
             crossings.sort_by(f32::total_cmp);
             for span in crossings.chunks_exact(2) {
-                for place in row * side + bound(span[0])..row * side + bound(span[1]) {
-                    let pixel = &mut self.canvas.pixels[place];
+                for index in row * side + bound(span[0])..row * side + bound(span[1]) {
+                    let pixel = &mut self.canvas.pixels[index];
                     *pixel = mix(*pixel, colour, opacity);
                     if let Some(class) = class {
-                        self.classes[place] = class;
+                        self.classes[index] = class;
                     }
                 }
             }
         }
     }
 
-    /// Gives the pixels of a polygon a class and leaves their colours.
+    /// Sets the class of a polygon's pixels and keeps their colours.
     pub(super) fn mark(&mut self, corners: &[Point], class: Class) {
         self.blend(corners, Some(class), [0.0; 3], 0.0);
     }
 
-    /// Paints a polygon of points of the street.
-    pub(super) fn solid(&mut self, places: &[Place], class: Option<Class>, colour: Colour) {
-        let corners: Vec<Point> = places.iter().map(|p| self.view.project(*p)).collect();
+    /// Paints a polygon of points in space.
+    pub(super) fn solid(&mut self, positions: &[Position], class: Option<Class>, colour: Colour) {
+        let corners: Vec<Point> = positions.iter().map(|p| self.view.project(*p)).collect();
         self.polygon(&corners, class, colour);
     }
 
-    /// Halves the picture and reads off the masks of the classes that it shows.
+    /// Halves the picture and extracts the masks of the classes that it shows.
     pub(super) fn finish(mut self, rng: &mut ChaCha8Rng) -> Phantom {
         let (double, side) = (self.canvas.side, self.canvas.side / 2);
-        let four = |place: usize| {
-            let first = place / side * 2 * double + place % side * 2;
+        let four = |index: usize| {
+            let first = index / side * 2 * double + index % side * 2;
             [first, first + 1, first + double, first + double + 1]
         };
         let mut half = Canvas::new(side, [0.0; 3]);
-        for (place, pixel) in half.pixels.iter_mut().enumerate() {
-            for part in four(place) {
+        for (index, pixel) in half.pixels.iter_mut().enumerate() {
+            for part in four(index) {
                 let colour = self.canvas.pixels[part];
                 *pixel = [0, 1, 2].map(|c| pixel[c] + 0.25 * colour[c]);
             }
@@ -236,11 +236,11 @@ impl Scene {
         half.grain(uniform(rng, 0.006, 0.018), rng);
         self.canvas = half;
         let mut targets = ASKED.map(|(word, _)| (word, Mask::empty(side, side)));
-        for place in 0..side * side {
-            let parts = four(place).map(|part| self.classes[part]);
+        for index in 0..side * side {
+            let parts = four(index).map(|part| self.classes[part]);
             for ((_, class), (_, mask)) in ASKED.iter().zip(&mut targets) {
                 let covered = parts.iter().filter(|part| *part == class).count();
-                mask.data[place] = u8::from(covered > 2);
+                mask.data[index] = u8::from(covered > 2);
             }
         }
         let shown = targets

@@ -7,7 +7,7 @@ use super::scene::{Class, Scene};
 use crate::canvas::{Colour, choose, mix, scaled, uniform};
 use crate::shapes::Point;
 
-/// What a sign says.
+/// Kind of sign.
 #[derive(Clone, Copy)]
 enum Plate {
     Limit,
@@ -27,7 +27,7 @@ pub(super) struct Sign {
     /// Half the height of the plate, and the height of its middle, in metres.
     size: f32,
     up: f32,
-    /// How much narrower it looks, being turned a little away.
+    /// Apparent width relative to the true one, as it is turned slightly away.
     turned: f32,
 }
 
@@ -48,7 +48,7 @@ impl Sign {
             Plate::Diamond,
             Plate::Direction,
         ];
-        // Large enough to be learnt from, however far it stands.
+        // Large enough to learn from at any distance.
         let least = 0.048 / scene.view.scale(at[1]);
         Self {
             at,
@@ -67,7 +67,7 @@ impl Sign {
             .map(|(x, up)| [right + x, up, ahead]);
         scene.solid(&pole, Some(Class::Other), steel);
         for (shape, colour) in self.parts() {
-            let places: Vec<_> = shape
+            let corners: Vec<_> = shape
                 .iter()
                 .map(|[x, y]| {
                     let (x, y) = (x * self.size * self.turned, y * self.size);
@@ -75,14 +75,14 @@ impl Sign {
                 })
                 .collect();
             scene.solid(
-                &places,
+                &corners,
                 Some(Class::Sign),
                 view.lit(scaled(colour, 1.08), 0.0, ahead),
             );
         }
     }
 
-    /// Polygons of the plate from the lowest to the uppermost, in units of its half height, y up.
+    /// Polygons of the plate from bottom to top layer, in units of its half height, y up.
     fn parts(&self) -> Vec<(Vec<Point>, Colour)> {
         let disc = |size: f32| {
             ring(24)

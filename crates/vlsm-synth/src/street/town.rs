@@ -1,4 +1,4 @@
-//! What stands still at both sides and above: sky, road, sidewalks, buildings.
+//! The static surroundings: sky, road, sidewalks, buildings.
 
 use rand_chacha::ChaCha8Rng;
 
@@ -6,7 +6,7 @@ use super::scene::{Class, Hour, Scene};
 use crate::canvas::{Colour, chance, choose, index, mix, noise, scaled, smoothstep, uniform};
 use crate::shapes::sample;
 
-/// The sky from the horizon up, with clouds; all of the picture above the horizon is sky until something stands there.
+/// The sky with clouds, over the whole picture above the horizon; later objects are painted over it.
 pub(super) fn sky(scene: &mut Scene, rng: &mut ChaCha8Rng) {
     let (zenith, low, cloud, cover): (Colour, Colour, Colour, f32) = match scene.view.hour {
         Hour::Day => (
@@ -42,7 +42,7 @@ pub(super) fn sky(scene: &mut Scene, rng: &mut ChaCha8Rng) {
 
 const KERB: Colour = [0.68, 0.67, 0.65];
 
-/// Where the street's edges are, in metres to the right of the camera.
+/// The street's edges, in metres to the right of the camera.
 pub(super) struct Street {
     pub(super) left: f32,
     pub(super) right: f32,
@@ -65,7 +65,7 @@ impl Street {
         }
     }
 
-    /// The road with its marks, kerbs and sidewalks.
+    /// The road with its markings, kerbs and sidewalks.
     pub(super) fn ground(&self, scene: &mut Scene, rng: &mut ChaCha8Rng) {
         let view = scene.view;
         let rough = noise(96, 9.0, 3, rng);
@@ -92,7 +92,7 @@ impl Street {
         let (left, right, middle, walk) = (self.left, self.right, self.middle, self.walk);
         let road = |x: f32, y: f32, at: f32, ahead: f32| {
             let wheels = smoothstep(0.5, 0.1, ((at - middle).abs() - 1.6).abs());
-            // Worn and patched along the road: the pattern is drawn out in the direction of travel.
+            // Wear and patches, stretched in the direction of travel.
             let worn = sample(&rough, 96, 0.5 + 0.07 * at, 0.2 + 3.0 / (3.0 + ahead)) - 0.5;
             let grain = sample(&rough, 96, x, y) - 0.5;
             let mut colour = scaled(asphalt, 1.0 + 0.1 * grain + 0.22 * worn - 0.06 * wheels);
@@ -132,7 +132,7 @@ impl Street {
         scene.mark(&[view.vanish, edge(left), edge(right)], Class::Road);
     }
 
-    /// Rows of houses on both sides, from far to near, and what closes the street.
+    /// Rows of buildings on both sides, from far to near, and at the street's far end.
     pub(super) fn buildings(&self, scene: &mut Scene, rng: &mut ChaCha8Rng) {
         let view = scene.view;
         let horizon = view.vanish[1];
@@ -180,7 +180,7 @@ impl Street {
     }
 }
 
-/// A house: a face along the street and one towards the camera.
+/// A building: a face along the street and one towards the camera.
 struct House {
     wall: f32,
     near: f32,
@@ -188,7 +188,7 @@ struct House {
     height: f32,
     colour: Colour,
     glass: Colour,
-    /// Width of a window's bay and height of a storey in metres, and how much of them the window fills.
+    /// Width of a window bay and height of a storey in metres, and the fractions that the window fills.
     bay: f32,
     storey: f32,
     pane: [f32; 2],
@@ -231,12 +231,12 @@ impl House {
         }
     }
 
-    /// `streaks` is a noise field `[32, 32]` of the weather's marks.
+    /// `streaks` is a noise field `[32, 32]` of weathering.
     fn paint(&self, scene: &mut Scene, streaks: &[f32]) {
         let view = scene.view;
         let outward = self.wall.signum();
         let dusk = view.hour == Hour::Dusk;
-        // The face towards the camera, seen above a lower neighbour or beside a gap.
+        // The face towards the camera, visible above a lower neighbour or next to a gap.
         let back = self.wall + outward * 14.0;
         let low = view.project([self.wall.min(back), self.height, self.near]);
         let high = view.project([self.wall.max(back), 0.0, self.near]);
@@ -279,7 +279,7 @@ impl House {
         }
         let (column, row) = ((along / self.bay) as u32, (up / self.storey) as u32);
         let (s, t) = ((along / self.bay).fract(), (up / self.storey).fract());
-        // A cheap hash decides which windows are lit or have their curtains drawn.
+        // A cheap hash decides which windows are lit or curtained.
         let mixed = (self.seed ^ (column * 7919 + row * 104_729)).wrapping_mul(2_654_435_761) >> 16;
         if row == 0 && self.shop {
             let glass = t > 0.15 && t < 0.68 && s > 0.06 && s < 0.94;

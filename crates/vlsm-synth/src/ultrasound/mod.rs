@@ -1,7 +1,7 @@
 //! Ultrasound phantom: a grey B-mode picture of layered tissue with speckle, shadows and one or two dark lesions.
 //!
-//! Speckle, shadows and attenuation live in the coordinates of the beam (`u` across the probe, `v` along the depth, both
-//! 0 to 1), the lesions in those of the picture, so that their masks are exact.
+//! Speckle, shadows and attenuation are in beam coordinates (`u` across the probe, `v` along the depth, both 0 to 1).
+//! Lesions are in picture coordinates, so that their masks are exact.
 
 mod probe;
 mod tissue;
@@ -19,21 +19,21 @@ pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
     let probe = Probe::draw(rng);
     let lesions = lesions(rng, &probe);
     let echoes = echoes(rng, side, &probe, &lesions);
-    // Each is darker than the tissue there by its own factor.
+    // Each lesion is darker than the surrounding tissue by its own factor.
     let inner: Vec<f32> = lesions
         .iter()
         .map(|l| l.echo * l.tissue(&echoes, side))
         .collect();
     let ragged = noise(side, 16.0, 2, rng);
 
-    // Lesions are cut out along their ragged outline in the picture, and seen through the beam's grain.
+    // Lesions have their ragged outline in the picture, and the speckle of the beam.
     let speckle = speckle(rng, side);
     let gain = uniform(rng, 0.9, 1.15);
     let contrast = uniform(rng, 0.5, 0.68);
     let mut coverage = vec![0.0f32; side * side];
     let mut canvas = Canvas::new(side, [0.0; 3]);
-    for place in 0..side * side {
-        let (x, y) = centre(place, side);
+    for index in 0..side * side {
+        let (x, y) = centre(index, side);
         let [u, v] = probe.beam(x, y);
         let seen = probe.seen(u, v, side);
         if seen == 0.0 {
@@ -44,10 +44,10 @@ pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
             if !lesion.outline.near(x, y, 0.06) {
                 continue;
             }
-            let ragged = lesion.ragged * (ragged[place] - 0.5);
+            let ragged = lesion.ragged * (ragged[index] - 0.5);
             let out = lesion.outline.distance(x, y) + ragged;
             let inside = (0.5 - out * side as f32).clamp(0.0, 1.0);
-            coverage[place] = coverage[place].max(inside * seen);
+            coverage[index] = coverage[index].max(inside * seen);
             let soft = lesion.soft * (0.6 + 0.8 * ragged.abs());
             let depth = smoothstep(soft, -soft, out);
             let within = inner[number] * (0.75 + 0.5 * towards_rim(out, lesion));
@@ -57,7 +57,7 @@ pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
         }
         let grain = sample(&speckle, side, u, v);
         let level = gain * echo * (1.0 - contrast + contrast * grain);
-        canvas.pixels[place] = [compressed(level) * seen; 3];
+        canvas.pixels[index] = [compressed(level) * seen; 3];
     }
     probe.marks(&mut canvas);
     Phantom {
@@ -71,31 +71,31 @@ fn towards_rim(out: f32, lesion: &Lesion) -> f32 {
     (1.0 + out / lesion.outline.radii[1]).clamp(0.0, 1.0)
 }
 
-/// The display's curve: bright echoes are held back, so that they don't all end as white.
+/// The display's compression curve: it limits bright echoes, so that they do not all become white.
 fn compressed(level: f32) -> f32 {
     let level = level.max(0.0);
     1.25 * level / (0.42 + level)
 }
 
-/// A dark focus.
+/// A dark lesion.
 struct Lesion {
     outline: Lumpy,
-    /// Echo inside, relative to the tissue around.
+    /// Echo inside, relative to the surrounding tissue.
     echo: f32,
-    /// Width of the soft rim, and the amplitude of its raggedness.
+    /// Width of the soft rim, and its roughness.
     soft: f32,
     ragged: f32,
     /// Brightness of the rim of reflecting tissue around it.
     halo: f32,
-    /// Factor on the echoes behind it: above 1 enhancement, below 1 shadow.
+    /// Factor on the echoes below it: above 1 enhancement, below 1 shadow.
     behind: f32,
-    /// Its middle in beam coordinates, and half its width there.
+    /// Its centre in beam coordinates, and half its width there.
     beam: Point,
     half: f32,
 }
 
 impl Lesion {
-    /// Echo of the tissue where the lesion is: the median at its middle and at four points on its rim.
+    /// Echo of the tissue around the lesion: the median of its centre and four points on its rim.
     fn tissue(&self, echoes: &[f32], side: usize) -> f32 {
         let ([u, v], across, down) = (self.beam, self.half, self.outline.radii[1]);
         let mut around = [
@@ -110,7 +110,7 @@ impl Lesion {
         around[2]
     }
 
-    /// What the lesion does to the echoes at a point in the beam: a factor.
+    /// The lesion's factor on the echoes at a point in beam coordinates.
     fn trail(&self, u: f32, v: f32) -> f32 {
         let off = (u - self.beam[0]).abs() / self.half;
         if v < self.beam[1] || off > 1.0 {
@@ -121,7 +121,7 @@ impl Lesion {
     }
 }
 
-/// A direction along the layers, more or less.
+/// A roughly horizontal direction, along the layers.
 fn level(rng: &mut ChaCha8Rng) -> Point {
     let tilt = uniform(rng, -0.4, 0.4);
     let length = (1.0 + tilt * tilt).sqrt();

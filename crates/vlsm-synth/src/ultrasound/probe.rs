@@ -1,17 +1,17 @@
-//! The probe: how its beam covers the picture, and the grain that it gives to all it sees.
+//! The probe: its beam's geometry in the picture, and its speckle.
 
 use rand_chacha::ChaCha8Rng;
 
 use crate::canvas::{Canvas, chance, choose, uniform};
 use crate::shapes::{Point, blur_line, transposed};
 
-/// How the beam covers the picture.
+/// Geometry of the beam in the picture.
 pub(super) struct Probe {
-    /// The apex of a sector, above the picture; none for a linear probe.
+    /// Apex of a sector, above the picture; `None` for a linear probe.
     apex: Option<Point>,
     /// Sine of half the opening angle of a sector.
     open: f32,
-    /// Near and far end of the beam: distances from the apex, or rows.
+    /// Near and far end of the beam: distances from the apex, or rows for a linear probe.
     from: f32,
     to: f32,
     /// Left and right end of a linear probe.
@@ -58,7 +58,7 @@ impl Probe {
         ]
     }
 
-    /// The point of the picture that beam coordinates mean.
+    /// The picture point of beam coordinates.
     pub(super) fn picture(&self, u: f32, v: f32) -> Point {
         let Some(apex) = self.apex else {
             return [
@@ -81,7 +81,7 @@ impl Probe {
         (rim * side as f32 + 0.5).clamp(0.0, 1.0)
     }
 
-    /// The scale of depth at the right margin.
+    /// The depth scale at the right margin.
     pub(super) fn marks(&self, canvas: &mut Canvas) {
         if self.right == 1.0 && self.apex.is_none() {
             return;
@@ -104,8 +104,8 @@ impl Probe {
     }
 }
 
-/// Fully developed speckle of mean 1 in beam coordinates: the length of a vector of two blurred Gaussian fields, whose
-/// grain widens across the beam with the depth.
+/// Fully developed speckle of mean 1 in beam coordinates: the magnitude of two blurred Gaussian fields. The grain widens
+/// across the beam with depth.
 pub(super) fn speckle(rng: &mut ChaCha8Rng, side: usize) -> Vec<f32> {
     let wide = uniform(rng, 0.009, 0.016) * side as f32;
     let mut square = vec![0.0; side * side];
@@ -122,7 +122,7 @@ pub(super) fn speckle(rng: &mut ChaCha8Rng, side: usize) -> Vec<f32> {
             let radius = wide * (0.35 + 0.9 * row as f32 / side as f32);
             blur_line(line, radius, &mut padded);
             blur_line(line, radius, &mut padded);
-            // A wider blur leaves less contrast; every row is brought back to a variance of 1.
+            // A wider blur reduces contrast; every row is rescaled to a variance of 1.
             let power: f32 = line.iter().map(|v| v * v).sum::<f32>() / side as f32;
             let scale = 1.0 / power.sqrt().max(1e-6);
             for value in line.iter_mut() {
@@ -133,6 +133,6 @@ pub(super) fn speckle(rng: &mut ChaCha8Rng, side: usize) -> Vec<f32> {
             *sum += value * value;
         }
     }
-    // The mean of a Rayleigh variable is sqrt(pi / 2) of its parameter.
+    // A Rayleigh variable's mean is sqrt(pi / 2) times its parameter.
     square.iter().map(|v| v.sqrt() / 1.2533).collect()
 }

@@ -10,16 +10,16 @@ use crate::shapes::{Lumpy, sample};
 /// A band of tissue.
 #[derive(Clone, Copy)]
 struct Layer {
-    /// Depth of its upper face.
+    /// Depth of its upper boundary.
     top: f32,
     echo: f32,
-    /// Strength of its coarse texture, of its streaks along the layer, and of the reflection at its face.
+    /// Strength of its coarse texture, of the streaks along it, and of the reflection at its upper boundary.
     patchy: f32,
     streaks: f32,
     face: f32,
 }
 
-/// Skin, fat, gland, muscle and what is behind, of one patient.
+/// Skin, fat, gland, muscle and deep tissue of one patient.
 fn layers(rng: &mut ChaCha8Rng) -> [Layer; 5] {
     let fat = uniform(rng, 0.045, 0.07);
     let gland = fat + uniform(rng, 0.06, 0.2);
@@ -41,7 +41,7 @@ fn layers(rng: &mut ChaCha8Rng) -> [Layer; 5] {
     ]
 }
 
-/// Echo strength before speckle in beam coordinates, `[side, side]`, lesions themselves left out.
+/// Echo strength before speckle in beam coordinates, `[side, side]`, without the lesions.
 pub(super) fn echoes(
     rng: &mut ChaCha8Rng,
     side: usize,
@@ -56,17 +56,17 @@ pub(super) fn echoes(
     let attenuation = uniform(rng, 0.2, 0.7);
     let tilt = uniform(rng, -0.1, 0.1);
     let mut field = vec![0.0; side * side];
-    for (place, value) in field.iter_mut().enumerate() {
-        let (u, v) = centre(place, side);
+    for (index, value) in field.iter_mut().enumerate() {
+        let (u, v) = centre(index, side);
         let bend = tilt * (u - 0.5) + 0.24 * (sample(&waves, side, u, 0.3 * v) - 0.5);
-        // The skin is flat under the probe; the deeper, the more freely a layer bends.
+        // The skin is flat under the probe; deeper layers bend more.
         let depth = v - bend * smoothstep(0.0, 0.35, v);
         let patch = sample(&coarse, side, 0.5 * u, depth.clamp(0.0, 1.0)) - 0.5;
-        // Folded back and forth, so that the streaks are finer than the patches without a seam.
+        // Folded like a triangle wave, so that the streaks are finer than the patches and have no seam.
         let fold = (2.0 * (1.5 * depth.max(0.0)).fract() - 1.0).abs();
         let streak = sample(&coarse, side, 0.2 * u + 0.4, fold) - 0.5;
         let mut echo = 0.0;
-        // Layers wholly under a deeper one don't show.
+        // Layers entirely below the upper boundary of a deeper one are hidden.
         let first = layers
             .iter()
             .rposition(|layer| depth > layer.top + 0.03)
@@ -83,17 +83,17 @@ pub(super) fn echoes(
         }
         let [x, y] = probe.picture(u, v);
         echo = clutter.apply(echo, x, y);
-        let mut gain = shades[place] * (1.12 - attenuation * v * v);
+        let mut gain = shades[index] * (1.12 - attenuation * v * v);
         for lesion in lesions {
             gain *= lesion.trail(u, v);
         }
-        // The near field is bright with reverberations.
+        // Reverberations brighten the near field.
         *value = echo * gain + 0.25 * smoothstep(0.06, 0.0, v);
     }
     field
 }
 
-/// Dark ducts, fat lobules, bright calcifications and ligaments: what a lesion can be mistaken for.
+/// Structures that can be mistaken for lesions: dark ducts, fat lobules, bright calcifications and ligaments.
 struct Clutter {
     ducts: Vec<Lumpy>,
     lobules: Vec<(Lumpy, f32)>,
@@ -102,28 +102,28 @@ struct Clutter {
 
 impl Clutter {
     fn draw(rng: &mut ChaCha8Rng) -> Self {
-        let place = |rng: &mut ChaCha8Rng| [uniform(rng, 0.05, 0.95), uniform(rng, 0.2, 0.9)];
+        let position = |rng: &mut ChaCha8Rng| [uniform(rng, 0.05, 0.95), uniform(rng, 0.2, 0.9)];
         let mut clutter = Self {
             ducts: Vec::new(),
             lobules: Vec::new(),
             bright: Vec::new(),
         };
         for _ in 0..index(rng, 4) {
-            let (at, thin) = (place(rng), uniform(rng, 0.010, 0.018));
+            let (at, thin) = (position(rng), uniform(rng, 0.010, 0.018));
             let long = thin * uniform(rng, 1.0, 4.5);
             let axis = level(rng);
             let duct = Lumpy::along(rng, axis, at, [long, thin], 0.1);
             clutter.ducts.push(duct);
         }
         for _ in 0..index(rng, 6) + 2 {
-            let (at, long) = (place(rng), uniform(rng, 0.04, 0.12));
+            let (at, long) = (position(rng), uniform(rng, 0.04, 0.12));
             let thin = long * uniform(rng, 0.35, 0.6);
             let axis = [1.0, 0.0];
             let lobule = Lumpy::along(rng, axis, at, [long, thin], 0.08);
             clutter.lobules.push((lobule, uniform(rng, 0.82, 1.35)));
         }
         for _ in 0..index(rng, 6) {
-            let (at, size) = (place(rng), uniform(rng, 0.003, 0.009));
+            let (at, size) = (position(rng), uniform(rng, 0.003, 0.009));
             let long = size * choose(rng, &[1.0, 1.5, 5.0]);
             let strength = uniform(rng, 0.3, 0.8);
             let axis = level(rng);
@@ -161,7 +161,7 @@ impl Clutter {
     }
 }
 
-/// Shadows in the beam that no lesion casts: poor contact at the skin, ligaments, ribs. `[side, side]` factors.
+/// Shadows not cast by lesions (poor skin contact, ligaments, ribs), as factors `[side, side]`.
 fn shades(rng: &mut ChaCha8Rng, side: usize) -> Vec<f32> {
     struct Shade(f32, f32, f32, f32);
     let mut list = Vec::new();
@@ -180,8 +180,8 @@ fn shades(rng: &mut ChaCha8Rng, side: usize) -> Vec<f32> {
         ));
     }
     (0..side * side)
-        .map(|place| {
-            let (u, v) = centre(place, side);
+        .map(|index| {
+            let (u, v) = centre(index, side);
             list.iter()
                 .fold(1.0, |factor, Shade(middle, width, start, depth)| {
                     let wide = width * (1.0 + 0.6 * (v - start));
