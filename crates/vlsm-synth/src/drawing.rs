@@ -12,8 +12,8 @@ pub struct Referent {
     pub group: String,
     /// Prompts by key.
     pub prompts: Prompts,
-    /// The words of each prompt that depend on the mask, as [`Description::oracle`](vlsm_data::Description::oracle). Empty for
-    /// scenes, where the prompt determines the mask.
+    /// The words of each prompt that depend on the mask, as [`Description::oracle`](vlsm_data::Description::oracle). Empty
+    /// for scenes, where the prompt determines the mask.
     pub oracle: BTreeMap<&'static str, Vec<&'static str>>,
 }
 

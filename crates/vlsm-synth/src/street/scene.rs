@@ -139,8 +139,8 @@ impl Scene {
         }
     }
 
-    /// Paints the pixels of the box from `low` to `high` for which `colour` is not `None`, and sets their class unless `class`
-    /// is `None`.
+    /// Paints the pixels of the box from `low` to `high` for which `colour` is not `None`, and sets their class unless
+    /// `class` is `None`.
     pub(super) fn fill(
         &mut self,
         low: Point,
