@@ -2,9 +2,9 @@
 
     bench/peer/.venv/bin/python bench/run.py --data PATH/kvasir_polyp --image PATH/IMAGE.jpg
 
-The programs run in turn, A B C A B C, each measurement in a process of its own; a ratio is the median of the ratios within
-a round, so that a machine whose speed drifts does not decide it. Needs nothing but the standard library; the interpreter that
-runs it also runs the peer. README.md in bench/peer says how its environment is made.
+The programs run in turn, A B C A B C, each measurement in its own process. A ratio is the median of the ratios within each
+round, so that drifts in the machine's speed cancel. The script needs only the standard library; the interpreter that runs it
+also runs the PyTorch program, whose environment is described in bench/peer/README.md.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def cases() -> list[Case]:
 
 
 def measure(case: Case, program: str, args: argparse.Namespace) -> dict[str, float]:
-    """Seconds of an image (training), of a call or of an epoch, and the peak of resident memory in bytes."""
+    """Seconds per image (training), call or epoch, and the peak resident memory in bytes."""
     if program == "vlsm" and case.kind == "first-mask":
         return first_mask(args)
     if program == "vlsm" and case.kind == "epochs":
@@ -81,7 +81,7 @@ def measure(case: Case, program: str, args: argparse.Namespace) -> dict[str, flo
 
 
 def epochs(case: Case, args: argparse.Namespace) -> dict[str, float]:
-    """Ten epochs by `vlsm train`: the first, which fills the cache, and the median of the others."""
+    """Ten epochs of `vlsm train`: seconds of the first, which fills the cache, and the median of the others."""
     with tempfile.TemporaryDirectory() as folder:
         recipe = "clipseg_decoder" if case.method == "decoder" else "clipseg_shallow_vlc"
         settings = {
@@ -103,7 +103,7 @@ def epochs(case: Case, args: argparse.Namespace) -> dict[str, float]:
 
 
 def first_mask(args: argparse.Namespace) -> dict[str, float]:
-    """`vlsm predict` from outside; the peer starts its clock with its process too."""
+    """Wall time of `vlsm predict`, from process start as for the PyTorch program."""
     prompt = (ROOT / "bench/prompts.txt").read_text().splitlines()[0]
     with tempfile.TemporaryDirectory() as folder:
         command = [args.target / "vlsm", "predict", "--base", args.base, "--prompt", prompt, "-o", folder, args.image]
@@ -111,7 +111,7 @@ def first_mask(args: argparse.Namespace) -> dict[str, float]:
         process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         if status != 0:
-            sys.exit(f"{command} ended with {status}")
+            sys.exit(f"{command} failed with status {status}")
         return {"seconds": time.monotonic() - started, "peak": usage.ru_maxrss * 1024}
 
 
@@ -126,7 +126,7 @@ Measurements = dict[str, list[dict[str, float]]]
 
 
 def rows(name: str, measured: Measurements) -> list[str]:
-    """The lines of one case: a second one for the epochs after the first, which the peer lacks."""
+    """Table rows of one case. Epochs of vlsm get a second row, for those after the first."""
     if any("later" in one for one in measured["vlsm"]):
         later = [{**one, "seconds": one["later"]} for one in measured["vlsm"]]
         return [row(f"{name}: first", measured), row(f"{name}: later", {**measured, "vlsm": later})]
@@ -152,8 +152,8 @@ def shares(name: str, measured: Measurements) -> list[str]:
     if not shares:
         return []
     return [
-        f"- {name}: {100 * statistics.median(shares):.0f} % of the multiply-adds that the processor can do, over the arithmetic "
-        "that the vision tower cannot do without."
+        f"- {name}: {100 * statistics.median(shares):.0f} % of the processor's peak rate of multiply-adds, counting only the arithmetic "
+        "that the vision tower needs."
     ]
 
 
@@ -176,12 +176,12 @@ def report(done: dict[str, Measurements], machine: str) -> str:
     lines = [
         "# Compared with PyTorch",
         "",
-        "Written by `bench/run.py`; `bench/peer/README.md` says what the two ways are.",
+        "Written by `bench/run.py`; `bench/peer/README.md` describes the two ways, *published* and *improved*.",
         "",
-        f"{machine}. CLIPSeg base size, 352 px, f32, profile `paper`. The programs ran in turn; medians of as many rounds as the",
-        "second column says. Training: seconds of an image in a step, or of an epoch; inference: seconds of a call. Memory is the",
-        "process's peak. A ratio is how many times as long the peer takes (median, least and most of the rounds), then the",
-        "share of its memory that vlsm needs. Where the peer has 1.67 GB, that is loading, which holds its weights twice.",
+        f"{machine}. CLIPSeg base size, 352 px, f32, profile `paper`. The programs ran in turn; values are medians",
+        "over the rounds. Training: seconds per image of a step, or per epoch; inference: seconds per call. Memory is the process's peak.",
+        "The last columns give PyTorch's time divided by vlsm's (median, minimum and maximum of the rounds), then vlsm's memory as a",
+        "percentage of PyTorch's. PyTorch's 1.67 GB is the peak while loading, when the weights are in memory twice.",
         "",
         "| | rounds | vlsm | published | improved | against published | against improved |",
         "|---|---|---|---|---|---|---|",
@@ -199,13 +199,13 @@ def main() -> None:
     parser.add_argument("--image", type=Path, required=True, help="an image file, for the first mask")
     parser.add_argument("--base", type=Path, help="folder of a full-size base with vocabulary (made if not given)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="cases whose name this expression matches")
+    parser.add_argument("--only", default="", help="run only cases whose name matches this regular expression")
     parser.add_argument("--target", type=Path, default=ROOT / "target/debug", help="folder of the built programs")
     parser.add_argument("--raw", type=Path, default=ROOT / "bench/results.json", help="all measurements; continued if it exists")
     args = parser.parse_args()
     for program in (args.target / "vlsm", args.target / "vlsm-bench"):
         if not program.exists():
-            parser.error(f"{program} is not there; run `cargo build --bins`, or name its folder by --target")
+            parser.error(f"{program} does not exist; run `cargo build --bins`, or pass its folder with --target")
     where = machine()
     done: dict[str, Measurements] = json.loads(args.raw.read_text()) if args.raw.exists() else {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
-"""One measurement of the PyTorch program, printed as one line of JSON; README.md in this folder has the calls.
+"""One measurement of the PyTorch program, printed as one line of JSON; see README.md in this folder for calls.
 
-A process measures one case, so that the process's peak of resident memory is that of the case.
+A process measures one case, so that its peak resident memory is that of the case.
 """
 
 import argparse
@@ -31,11 +31,11 @@ EPOCH_IMAGES = 100
 
 
 def train(args: argparse.Namespace, model: Segmenter, tokenizer: CLIPTokenizer) -> dict[str, Any]:
-    """Training steps on random pixels and masks, after one that warms up.
+    """Training steps on random pixels and masks, after a warm-up step.
 
-    The batch has `--batch` images and takes its prompts in turn from the `--prompts` first.
+    The batch has `--batch` images and cycles through the first `--prompts` prompts.
     """
-    # Here and not above, as MONAI takes seconds to import and inference does without.
+    # Imported here, as importing MONAI takes seconds and inference does not need it.
     from training import Trainer
 
     side = image_side(args.base)
@@ -53,9 +53,9 @@ def train(args: argparse.Namespace, model: Segmenter, tokenizer: CLIPTokenizer) 
 
 
 def infer(args: argparse.Namespace, model: Segmenter, tokenizer: CLIPTokenizer) -> dict[str, Any]:
-    """Logits of one image of random pixels with `--prompts` prompts, after one call that warms up.
+    """Logits of one image of random pixels with `--prompts` prompts, after a warm-up call.
 
-    The published way takes as many images as prompts, so there the image is repeated.
+    The published way needs as many images as prompts, so the image is repeated.
     """
     side = image_side(args.base)
     batch = tokenized(tokenizer, prompts(args))
@@ -84,7 +84,7 @@ def epochs(args: argparse.Namespace, model: Segmenter, tokenizer: CLIPTokenizer)
 
 
 def first_mask(args: argparse.Namespace, model: Segmenter, tokenizer: CLIPTokenizer) -> dict[str, Any]:
-    """From the start of the process, imports and all, to the mask of `--image` at the image's own size."""
+    """Seconds from the start of the process, including imports, to the mask of `--image` at the image's size."""
     image = Image.open(args.image)
     batch = tokenized(tokenizer, prompts(args)[:1])
     batch["pixel_values"] = normalised(image, image_side(args.base))[None]
@@ -106,7 +106,7 @@ def main() -> None:
     model = WAYS[args.way](CLIPSegForImageSegmentation.from_pretrained(args.base), args.method)
     tokenizer = CLIPTokenizer.from_pretrained(args.base)
     loading = peak_bytes()
-    # Loading holds the weights twice for a moment, which can be more than the case itself ever needs.
+    # While loading, the weights are briefly in memory twice, which can exceed the peak of the case itself.
     forget_peak()
     result = CASES[args.case](args, model, tokenizer)
     case = {name: getattr(args, name) for name in ("way", "case", "method", "batch", "prompts", "threads")}
@@ -120,8 +120,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--way", choices=WAYS, required=True)
     parser.add_argument("--case", choices=CASES, required=True)
     parser.add_argument("--method", choices=get_args(Method), required=True)
-    parser.add_argument("--batch", type=int, default=1, help="images of a training step")
-    parser.add_argument("--prompts", type=int, help="how many of bench/prompts.txt (default: --batch, at most all)")
+    parser.add_argument("--batch", type=int, default=1, help="images per training step")
+    parser.add_argument("--prompts", type=int, help="number of prompts from bench/prompts.txt (default: --batch, at most all)")
     parser.add_argument("--steps", type=int, default=3, help="timed steps, calls or epochs")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--data", type=Path, help="case epochs: folder with images/, masks/ and anns/train.json")
@@ -144,7 +144,7 @@ def prompts(args: argparse.Namespace) -> list[str]:
 
 
 def image_side(base: Path) -> int:
-    """The side of the square that the base's images are squashed to."""
+    """Side of the square that the base's images are resized to."""
     return json.loads((base / "preprocessor_config.json").read_text())["size"]["height"]
 
 
@@ -155,18 +155,18 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def process_age() -> float:
-    """Seconds since this process was started, to a hundredth (Linux)."""
+    """Seconds since the start of this process, with a resolution of 0.01 s (Linux)."""
     started = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
 
 
 def peak_bytes() -> int:
-    """The most resident memory that this process has had since `forget_peak` (Linux counts in KiB)."""
+    """Peak resident memory of this process since `forget_peak`, in bytes (Linux counts in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def forget_peak() -> None:
-    """Sets the peak of resident memory back to what is resident now (Linux)."""
+    """Resets the peak resident memory to the current value (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -1,11 +1,11 @@
-"""Holds both ways to the numbers of the published code: what is timed is the same computation.
+"""Checks that both ways compute the published code's numbers, so that the timings are of the same computation.
 
     python bench/peer/check.py
 
-Logits within 1e-4, the whole gradient within 1e-3 of its norm, ten training losses within 3e-5, token ids exactly.
-The fixtures are the ones that the Rust tests use. Losses are not held tighter, as ten steps of AdamW
-carry rounding that far (the published arithmetic itself is off by up to 2e-5 with another PyTorch);
-nor are gradients one by one, as a unit of a ReLU that is zero but for rounding moves the smallest by 5e-3.
+Logits must agree within 1e-4, the whole gradient within 1e-3 of its norm, ten training losses within 3e-5, token ids
+exactly. The fixtures are those of the Rust tests. A tighter bound on losses would fail, as ten steps of AdamW amplify
+rounding (with another PyTorch the published arithmetic itself differs by up to 2e-5). Gradients are not compared one by
+one, as a ReLU input that is zero up to rounding changes the smallest by 5e-3.
 """
 
 import json
@@ -38,7 +38,7 @@ def main() -> None:
         with torch.inference_mode():
             logits = load(way, "zero-shot")(**batch)
         checks.append((f"{way.__name__} zero-shot logits", difference(logits, expected), 1e-4))
-        # The published code's "full" is the decoder alone.
+        # The published code's "full" trains the decoder alone.
         for method, fixture in (("dense", "dense_vlc"), ("shallow", "shallow_vlc"), ("decoder", "full")):
             checks += check_training(way, method, fixture, batch, mask, report[fixture]["losses"])
         checks.append(check_end_to_end(way, batch, mask))
@@ -53,7 +53,7 @@ def main() -> None:
 def check_training(
     way: type[Segmenter], method: Method, fixture: str, batch: dict[str, Tensor], mask: Tensor, losses: list[float]
 ) -> list[tuple[str, float, float]]:
-    """Logits and gradients at the start, and ten losses."""
+    """Initial logits and gradients, and ten losses."""
     name = f"{way.__name__} {method}"
     expected = load_file(BASE / f"{fixture}.expected.safetensors")
     model = load(way, method)
@@ -74,7 +74,7 @@ def check_training(
 
 
 def check_end_to_end(way: type[Segmenter], batch: dict[str, Tensor], mask: Tensor) -> tuple[str, float, float]:
-    """The gradient of `full`; the fixture's cross entropy is that of the logits."""
+    """Gradient of `full`; the fixture's cross entropy is computed from logits."""
     model = load(way, "full")
     DiceCELoss(sigmoid=True, lambda_dice=1.5)(model(**batch), mask).backward()
     expected = load_file(BASE / "end_to_end.expected.safetensors")
@@ -82,7 +82,7 @@ def check_end_to_end(way: type[Segmenter], batch: dict[str, Tensor], mask: Tenso
 
 
 def one_image_difference(batch: dict[str, Tensor]) -> float:
-    """One image for all prompts against the published way, where the image is repeated."""
+    """One image for all prompts, compared with the published way, which repeats the image."""
     one = {**batch, "pixel_values": batch["pixel_values"][:1]}
     repeated = {**batch, "pixel_values": one["pixel_values"].repeat(len(batch["input_ids"]), 1, 1, 1)}
     with torch.inference_mode():
@@ -96,7 +96,7 @@ def load(way: type[Segmenter], method: Method) -> Segmenter:
 
 
 def gradient_difference(model: Segmenter, expected: dict[str, Tensor]) -> float:
-    """The distance of all trained parameters' gradients, taken as one vector, by the norm of the expected."""
+    """Distance of the trained parameters' gradients as one vector, relative to the norm of the expected vector."""
     distance = norm = 0.0
     for name, parameter in model.named_parameters():
         found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
@@ -111,9 +111,9 @@ def difference(a: Tensor, b: Tensor) -> float:
 
 
 def token_difference() -> float:
-    """How many of the fixture's prompts get other token ids than CLIP's.
+    """Number of the fixture's prompts whose token ids differ from CLIP's.
 
-    One prompt is left out for its HTML entity, which CLIP's own tokenizer resolves and Transformers' does not.
+    One prompt is left out for its HTML entity, which CLIP's tokenizer decodes and Transformers' does not.
     """
     items = json.loads((FIXTURES / "text/clip_tokens.json").read_text())["items"]
     items = [item for item in items if "&amp;" not in item["text"]]

@@ -1,17 +1,17 @@
-"""Images as torchvision on PIL prepares them for CLIPSeg, without torchvision."""
+"""Prepares images for CLIPSeg as torchvision does with PIL, without torchvision."""
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-# ImageNet's, per channel.
+# Of ImageNet, per channel.
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
 def normalised(image: Image.Image, side: int) -> Tensor:
-    """[3, side, side]: squashed to the square (bilinear with antialias), scaled to 0..1 and normalised."""
+    """[3, side, side]: resized to the square (bilinear with antialiasing), scaled to 0..1 and normalised."""
     squashed = np.array(image.convert("RGB").resize((side, side), Image.BILINEAR))
     pixels = torch.from_numpy(squashed).permute(2, 0, 1).contiguous().float() / 255
     return (pixels - MEAN) / STD

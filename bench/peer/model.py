@@ -1,7 +1,7 @@
 """CLIPSeg with the adapters of VLSM-Adapter in PyTorch, computed in two ways that give the same logits.
 
-`Published` does what the published code does. `Improved` is the same model with the savings that an
-engineer would try first, so that a comparison is not only against work that no one needs.
+`Published` computes what the published code computes. `Improved` is the same model with obvious optimisations,
+so that the comparison is not only with unnecessary work.
 """
 
 from contextlib import nullcontext
@@ -18,7 +18,7 @@ Method = Literal["dense", "shallow", "decoder", "full", "zero-shot"]
 
 
 class Adapter(nn.Module):
-    """The published block, `x + relu(fc2(relu(fc1(x))))`, with PyTorch's own initialisation."""
+    """The published block, `x + relu(fc2(relu(fc1(x))))`, with PyTorch's default initialisation."""
 
     def __init__(self, width: int, bottleneck: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ def adapters(count: int, width: int, bottleneck: int) -> nn.ModuleList:
 
 
 def adapt(blocks: nn.ModuleList, index: int, x: Tensor) -> Tensor:
-    """The block of this index on `x`; `x` itself after the last block."""
+    """Block `index` applied to `x`; `x` itself if there is no such block."""
     return blocks[index](x) if index < len(blocks) else x
 
 
@@ -44,9 +44,9 @@ def at_end_of_text(states: Tensor, input_ids: Tensor) -> Tensor:
 
 
 class Segmenter(nn.Module):
-    """A CLIPSeg and what `method` trains of it or adds to it (towers "vlc"), without a way to compute.
+    """A CLIPSeg with the adapters of `method` (towers "vlc"); subclasses define the forward pass.
 
-    The adapters bear the published names. `bottleneck` is 64 for dense and 512 for shallow adapters
+    The adapters have the published names. `bottleneck` is 64 for dense and 512 for shallow adapters
     in the published configurations.
     """
 
@@ -127,7 +127,7 @@ class Published(Segmenter):
         return self.decode(tapped, self.condition(input_ids, attention_mask), pixel_values)
 
     def vision_states(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
-        """What goes into the first layer, then what comes out of each."""
+        """Input of the first layer, then the output of each layer."""
         vision = self.clipseg.clip.vision_model
         if self.method != "dense":
             return vision(pixel_values=pixel_values, output_hidden_states=True).hidden_states
@@ -159,7 +159,7 @@ class Published(Segmenter):
 class FusedAttention(nn.Module):
     """Transformers' attention with `scaled_dot_product_attention`; parameters keep their names.
 
-    Masks are not looked at: the text tower is causal by `causal`, and nothing after a prompt's
+    Masks are ignored: the text tower is causal by `causal`, and nothing after a prompt's
     end-of-text token is used.
     """
 
@@ -181,7 +181,7 @@ class FusedAttention(nn.Module):
 class Improved(Segmenter):
     """The same logits with less work: fused attention everywhere, no vision layer after the last tap, text
     cut at the longest prompt, equal prompts encoded once, no tape in towers that are not trained, and one
-    image run once however many prompts it has."""
+    image run once for all its prompts."""
 
     def __init__(self, clipseg: CLIPSegForImageSegmentation, method: Method, bottleneck: int | None = None) -> None:
         super().__init__(clipseg, method, bottleneck)
@@ -216,7 +216,7 @@ class Improved(Segmenter):
         return [states[tap] for tap in self.taps]
 
     def text(self, input_ids: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The projected embedding of each prompt, and the tapped states at its end of text."""
+        """The projected embedding of each prompt, and the tapped states at its end-of-text token."""
         text = self.clipseg.clip.text_model
         x = text.embeddings(input_ids=input_ids)
         states = {}
@@ -229,5 +229,5 @@ class Improved(Segmenter):
 
 
 def cut(input_ids: Tensor) -> Tensor:
-    """Without the columns after the end of the longest prompt."""
+    """Drops the columns after the end of the longest prompt."""
     return input_ids[:, : int(input_ids.argmax(-1).max()) + 1]

@@ -1,9 +1,9 @@
-"""Prompts to token ids; as a program, CLIP's vocabulary into a base folder, as `vocab.json` and `merges.txt`.
+"""Tokenizes prompts; as a program, writes CLIP's vocabulary into a base folder, as `vocab.json` and `merges.txt`.
 
     python bench/peer/text.py BASE
 
-A published CLIPSeg folder has these files; one made by `vlsm model init` has not, and without a model
-hub Transformers' CLIPTokenizer has no other source. The vocabulary is the one in the package openai-clip.
+A published CLIPSeg folder has these files, but a base made by `vlsm model init` does not, and Transformers'
+CLIPTokenizer would download them. The vocabulary is the one in the package openai-clip.
 """
 
 import gzip

@@ -15,12 +15,12 @@ from images import mask_map, normalised
 from model import Improved, Segmenter
 from text import tokenized
 
-# Of the published configurations; the published code has no `full`.
+# From the published configurations; the published code has no `full`.
 LEARNING_RATES = {"dense": 1e-3, "shallow": 3e-4, "decoder": 1e-3, "full": 1e-5}
 
 
 class Trainer:
-    """AdamW on what `model` trains (fused for the improved way), the gradient's norm clipped at 0.5."""
+    """AdamW on the trained parameters of `model` (fused for the improved way), with gradients clipped to a norm of 0.5."""
 
     def __init__(self, model: Segmenter) -> None:
         self.model = model
@@ -28,11 +28,11 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.trained, lr=LEARNING_RATES[model.method], weight_decay=1e-3, fused=isinstance(model, Improved)
         )
-        # As published: the loss is given probabilities, and its cross entropy takes them for logits.
+        # As published: the loss gets probabilities, and its cross entropy treats them as logits.
         self.loss = DiceCELoss(lambda_dice=1.5, lambda_ce=1.0)
 
     def step(self, batch: dict[str, Tensor], mask: Tensor) -> float:
-        """One step on the model's inputs and masks [batch, 1, height, width]; the loss before it."""
+        """One step on the model's inputs and masks [batch, 1, height, width]; returns the loss before it."""
         self.optimizer.zero_grad()
         loss = self.loss(self.model(**batch).sigmoid(), mask)
         loss.backward()
@@ -44,7 +44,7 @@ class Trainer:
 class ImageTextMasks(Dataset):
     """The first `limit` training samples of a folder with images/, masks/ and anns/train.json.
 
-    As published, every access decodes and resizes again, and draws one of the prompts but the first.
+    As published, every access decodes and resizes the image, and draws any prompt except the first.
     """
 
     def __init__(self, root: Path, tokenizer: CLIPTokenizer, side: int, limit: int) -> None:

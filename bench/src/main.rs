@@ -1,7 +1,7 @@
-//! One measurement of this project, for `bench/run.py`, which runs the same in PyTorch:
+//! One measurement of vlsm, for `bench/run.py`, which also runs the PyTorch counterpart:
 //! `cargo run -p vlsm-bench -- --base DIR --case train --method dense --batch 4`.
 //!
-//! One process is one measurement, so that the peak memory is that of the case. Prints one line of JSON.
+//! A process measures one case, so that its peak memory is that of the case. Prints one line of JSON.
 
 #![allow(clippy::print_stdout)]
 
@@ -37,22 +37,22 @@ struct Args {
     base: PathBuf,
     #[arg(long)]
     case: Case,
-    /// What is trained; nothing where an image is predicted.
+    /// What is trained; ignored for inference.
     #[arg(long, value_enum, default_value_t = Method::Dense)]
     method: Method,
-    /// Images of a training step.
+    /// Images per training step.
     #[arg(long, default_value_t = 4)]
     batch: usize,
     /// Prompts for one image.
     #[arg(long, default_value_t = 1)]
     prompts: usize,
-    /// Activations are computed again in the backward pass.
+    /// Recompute activations in the backward pass.
     #[arg(long)]
     recompute: bool,
     /// Measured steps, after one warm-up step.
     #[arg(long, default_value_t = 3)]
     steps: usize,
-    /// File with a prompt in each line.
+    /// File with one prompt per line.
     #[arg(long, default_value = "bench/prompts.txt")]
     texts: PathBuf,
 }
@@ -80,7 +80,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let base = Base::load(&args.base.to_string_lossy(), &device("cpu")?)?;
     vlsm_alloc::release_freed_memory();
     let (Network::ClipSeg(clipseg) | Network::BiomedClip(clipseg)) = &base.network else {
-        return Err("measurements are of CLIPSegs and BiomedCLIPSegs".into());
+        return Err("only CLIPSeg and BiomedCLIPSeg bases can be measured".into());
     };
     let config = clipseg.config.clone();
     let mut rng = SmallRng::seed_from_u64(1);
@@ -144,7 +144,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     .collect();
                 let pixels = base.preprocessing.tensor(&images, &model.device())?;
                 let Targets { target, valid } = Targets::new(&examples, &model.device());
-                // A step of a first epoch: no prompt has been seen yet.
+                // As in a first epoch: no prompt has been encoded yet.
                 let encoder = PromptEncoder::training(&base.tokenizer)
                     .with_states(PromptStates::for_model(&model)?);
                 let text = encoder.encode(&model, &prompts)?;
@@ -173,7 +173,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             what: seconds,
             "step_seconds": steps,
             "peak_flops": peak,
-            // Of the processor's multiply-adds, over what dense training cannot do without in the vision tower.
+            // Fraction of the processor's peak, counting only the vision tower's arithmetic that dense training needs.
             "share_of_peak": (args.case == Case::Train && args.method == Method::Dense)
                 .then(|| dense_operations(&config, side).map(|all| all / seconds / peak))
                 .transpose()?,
@@ -185,8 +185,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Floating-point operations of dense training (`paper`) for an image in the vision tower: forward, and back the gradients at
-/// inputs, as far as the first adapter, and at the adapters' weights. Text, decoder and what is elementwise are left out.
+/// Floating-point operations of the vision tower for one image of dense training (`paper`): the forward pass, and in the backward
+/// pass the gradients at inputs down to the first adapter and at the adapters' weights. Text tower, decoder and elementwise
+/// operations are left out.
 fn dense_operations(config: &ClipSegConfig, side: usize) -> vlsm::models::Result<f64> {
     let vision = &config.vision_config;
     let method = DenseConfig {
