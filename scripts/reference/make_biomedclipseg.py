@@ -1,10 +1,10 @@
-"""Writes a BiomedCLIPSeg with random weights, as open_clip lays BiomedCLIP out and with CLIPSeg's decoder, and
-what it makes of a batch: logits, and gradients of `sum(logits * weight)`, in f64.
+"""Writes a BiomedCLIPSeg with random weights (open_clip's BiomedCLIP with CLIPSeg's decoder) and its outputs for a batch:
+logits, and gradients of `sum(logits * weight)`, in f64.
 
-The towers are timm's ViT-B/16 and open_clip's text encoder over Transformers' BERT; the decoder is Transformers' CLIPSeg's.
-The taps are once the outputs of the layers that CLIPSeg's configuration names, and once, as published, of the next ones
-(MedVLSM adds one to each for a list of states that has no embeddings at its start). The small model has dense adapters too,
-of VLSM-Adapter's published arithmetic, hung on the outputs of attention and MLP before the residual additions.
+The towers are timm's ViT-B/16 and open_clip's text encoder over Transformers' BERT; the decoder is that of Transformers'
+CLIPSeg. Outputs are written for two sets of taps: the layers of CLIPSeg's configuration, and, as published, the next ones
+(MedVLSM adds one to each index, although its list of states does not start with the embeddings). The small model also has
+dense adapters with VLSM-Adapter's published arithmetic, on the outputs of attention and MLP before the residual additions.
 
     pip install torch==2.5.1 torchvision==0.20.1 transformers==4.41.2 open_clip_torch==2.24.0 timm==1.0.9 "numpy<2"
     python scripts/reference/make_biomedclipseg.py fixtures/biomedclipseg/tiny
@@ -131,7 +131,7 @@ def run(prefix, shift, parameters):
 base = dict(model.named_parameters())
 run("default", 0, base)
 if args.full:
-    # The towers' gradients are 800 MB; the decoder's and the ends of the towers will do.
+    # The towers' gradients are 800 MB; those of the decoder and of the towers' ends are enough.
     kept = ("decoder.", "visual.trunk.patch_embed.", "visual.trunk.blocks.0.", "text.transformer.encoder.layer.0.", "text.proj")
     results = {name: tensor for name, tensor in results.items() if ".grad." not in name or name.split(".grad.")[1].startswith(kept)}
 run("published", 1, {name: value for name, value in base.items() if name.startswith("decoder.")} if args.full else base)
@@ -151,7 +151,7 @@ if not args.full:
 
         module.register_forward_hook(hook)
 
-    # As many layers as the deepest published tap counts, in both towers.
+    # In both towers, the number of adapted layers is the deepest published tap.
     for index in range(10):
         block = model.visual.trunk.blocks[index]
         hang(block.attn, f"v_attn_adapters.{index}", width, 4)
@@ -160,7 +160,7 @@ if not args.full:
         hang(layer.attention.output.dense, f"l_attn_adapters.{index}", bert["hidden_size"], 4)
         hang(layer.output.dense, f"l_out_adapters.{index}", bert["hidden_size"], 4)
     hang(model.text, "cond_adapter", embed, 6)
-    # What is stored is what is run.
+    # Runs with the values as they are stored.
     for value in adapters.values():
         value.data = value.data.float().double()
     save_file({name: value.detach().float().contiguous() for name, value in adapters.items()}, args.folder / "dense_vlc.init.safetensors")

@@ -1,10 +1,10 @@
-"""Numbers for crates/vlsm-data/src/confusion_tests.rs: confusion matrix and IoU by scikit-learn and torchmetrics.
+"""Prints reference values for crates/vlsm-data/src/confusion_tests.rs: confusion matrix and IoU by scikit-learn and torchmetrics.
 
     pip install scikit-learn==1.9.1 torchmetrics==1.9.0
     python scripts/reference/make_confusion.py
 
-Three images of ids 0 to 4 (5 is ignored) by a small generator that the test repeats. Class 3 is never true, class 4 is in
-neither; every 17th prediction is none of them (255).
+The data are three images of ids 0 to 4 (5 is ignored) from a small generator that the test repeats. Class 3 is not in the
+ground truth, class 4 neither there nor in the predictions; every 17th prediction is no class (255).
 """
 
 import numpy as np
@@ -41,7 +41,7 @@ print("miou over classes 0 to 3", iou[:4].mean())
 print("accuracy", recall.tolist(), "mean over classes 0 to 2", recall[:3].mean())
 print("pixel accuracy", accuracy_score(truths, predictions))
 
-# torchmetrics knows no prediction of none, so those pixels are left to another class here: 3.
+# torchmetrics does not support predictions without a class, so those pixels become class 3 here.
 guess = torch.from_numpy(np.where(predictions == 255, 3, predictions))
 metric = MulticlassJaccardIndex(5, average="macro")
 print("torchmetrics, none as class 3", metric(guess, torch.from_numpy(truths)).item())

@@ -1,11 +1,11 @@
-"""Writes a CRIS with random weights and what the published code makes of a batch: towers' states, the neck's and the
-decoder's maps, logits, and the gradients of a loss, with the running statistics of the batch normalisations and with the
-batch's own, which then move the running ones.
+"""Writes a CRIS with random weights and the published code's outputs for a batch: states of the towers, maps of neck and
+decoder, logits, and the gradients of a loss. All are computed twice: with the batch normalisations' running statistics, and
+with batch statistics, which also update the running ones.
 
 CHECKOUT is a clone of https://github.com/naamiinepal/vlsm-adapter (its `src/models/cris` is DerrickWang005/CRIS.pytorch
-with the logits resized inside the model); nothing of it is copied here. With `--full` the model has the published size
-(RN50, 416 pixels), which is for a folder outside of the repository: about 1.5 GB. Training is computed in f64 then: with the
-statistics of four images, rounding to f32 alone moves logits by 8e-4 of their spread and gradients by 4e-2 of their norm.
+with the logits resized inside the model); none of it is copied here. With `--full` the model has the published size (RN50,
+416 pixels) and takes about 1.5 GB, so use a folder outside the repository. Training is then computed in f64: with the
+statistics of four images, rounding to f32 alone changes logits by 8e-4 of their spread and gradients by 4e-2 of their norm.
 
     pip install torch==2.5.1 safetensors "numpy<2"
     python scripts/reference/make_cris.py CHECKOUT fixtures/cris
@@ -50,13 +50,13 @@ else:
                 max_position_embeddings=12, bos_token_id=38, eos_token_id=39, pad_token_id=39)
     config = dict(projection_dim=20, fpn_out=[8, 16, 24], decoder_layers=2, decoder_heads=2, decoder_hidden=32,
                   image_size=64, context_length=10)
-    # Token 0 is in one of them: the published code takes it for padding.
+    # One of them has token 0, which the published code treats as padding.
     prompts = [[5, 9, 11], [7, 0, 3, 21, 30], [12], [4, 4, 8, 17, 33, 2, 29]]
 side, length = config["image_size"], config["context_length"]
 
 
 class Holder(torch.nn.Module):
-    """Tensors under the names of a state dict, for a TorchScript archive such as OpenAI's."""
+    """Holds tensors under the names of a state dict, for a TorchScript archive such as OpenAI's."""
 
     def forward(self, x):
         return x
@@ -75,7 +75,7 @@ class Holder(torch.nn.Module):
 
 
 def build(state, word_len):
-    """The published CLIP, with the heads of this configuration: the published builder knows only heads 64 wide."""
+    """The published CLIP, with the heads of this configuration: the published builder only supports heads of width 64."""
     built = CLIP(config["projection_dim"], vision["image_size"], tuple(vision["layers"]), vision["width"], None,
                 text["max_position_embeddings"], word_len, text["vocab_size"], text["hidden_size"],
                 text["num_attention_heads"], text["num_hidden_layers"])
@@ -92,7 +92,7 @@ with tempfile.TemporaryDirectory() as temporary:
     archive = f"{temporary}/clip.pt"
     holder = Holder()
     for name, tensor in blank.state_dict().items():
-        # What CRIS adds is in no CLIP; whole weights are kept in 16 bits there.
+        # CLIP archives have no CRIS layers, and store their weights in 16 bits.
         if ".connect." not in name:
             holder.put(name, tensor.half() if tensor.is_floating_point() else tensor)
     torch.jit.script(holder).save(archive)
@@ -101,7 +101,7 @@ with tempfile.TemporaryDirectory() as temporary:
         config["fpn_out"][1], config["projection_dim"], config["decoder_layers"], config["decoder_heads"],
         config["decoder_hidden"], 0.0, False, side, freeze_encoder=False)
 
-# Nothing at 0 or 1, so that nothing can be left out unseen; all in what 16 bits can say, so that files are small.
+# No value is 0 or 1, so that leaving a tensor out changes the results; all are exact in 16 bits, so that files are small.
 with torch.no_grad():
     for name, tensor in net.state_dict().items():
         if name.endswith("num_batches_tracked"):
@@ -131,7 +131,7 @@ pixels = (bytes_.float() / 255 - 0.5) / 0.25
 rows = torch.arange(side)
 mask = torch.stack([((rows[:, None] - side / 2) ** 2 + (rows - side / (3 + i)) ** 2 < (side / (2 + i)) ** 2)
                     for i in range(count)]).to(torch.uint8)
-# As the VLSM papers pad: nothing is masked but token 0. As CRIS pads: the padding is masked, so no prompt may have token 0.
+# The VLSM papers mask only token 0. CRIS masks the padding (token 0), so no prompt may have token 0.
 paper_ids = padded(prompts, text["eos_token_id"])
 masked_ids = padded([[i or 1 for i in prompt] for prompt in prompts], 0)
 save_file({"pixels": bytes_, "mask": mask, "paper_ids": paper_ids, "masked_ids": masked_ids}, folder / "batch.safetensors")
@@ -178,7 +178,7 @@ report = {"parameters": sum(p.numel() for p in net.parameters())}
 for name, training, ids in [("eval", False, masked_ids), ("paper", False, paper_ids), ("train", True, masked_ids)]:
     net.train(training)
     if training and arguments.full:
-        # CLIP's own normalises in f32.
+        # CLIP's own layer normalisation computes in f32.
         clip.LayerNorm.forward = torch.nn.LayerNorm.forward
         net.double()
     kept, gradients, statistics = run(ids, name == "eval")
@@ -187,7 +187,7 @@ for name, training, ids in [("eval", False, masked_ids), ("paper", False, paper_
     if name == "train":
         kept.update(statistics)
         if not arguments.full:
-            # These three are the biggest, and made alike in both modes.
+            # These three are the largest, and are computed in the same way in both modes.
             for part in "qkv":
                 del kept[f"grad.backbone.visual.attnpool.{part}_proj.weight"]
         report["without_gradient"] = [n for n, p in net.named_parameters() if p.grad is None]

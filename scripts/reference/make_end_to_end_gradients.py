@@ -1,7 +1,7 @@
 """Writes the gradients of a CLIPSeg trained truly end to end, in f64.
 
-Transformers runs both encoders under `no_grad`; here that is lifted. The loss is DiceCE with the
-cross entropy of the logits (profile `default`).
+Transformers runs both encoders under `no_grad`; here gradients are enabled. The loss is DiceCE with
+cross entropy computed from logits (profile `default`).
 
     pip install torch==2.3.1 transformers==4.41.2 safetensors "numpy<2"
     python scripts/reference/make_end_to_end_gradients.py fixtures/clipseg/tiny_refined
@@ -21,7 +21,7 @@ model = model.double()
 batch = load_file(f"{folder}/batch.safetensors")
 ids, target = batch["input_ids"], batch["mask"].double()[:, 0]
 
-# The text tower by hand: its causal mask cannot be built in f64 by Transformers 4.41.
+# Runs the text tower layer by layer: Transformers 4.41 cannot build its causal mask in f64.
 text = model.clip.text_model
 x = text.embeddings(input_ids=ids)
 length = ids.shape[1]

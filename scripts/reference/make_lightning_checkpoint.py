@@ -1,11 +1,11 @@
-"""Writes a PyTorch Lightning checkpoint as the published code leaves it, for `vlsm model import`.
+"""Writes a PyTorch Lightning checkpoint as the published code saves it, for `vlsm model import`.
 
 Needs torch (2.3.1 was used) and safetensors:
     python scripts/reference/make_lightning_checkpoint.py \
         fixtures/clipseg/tiny_refined/dense_v.init.safetensors crates/vlsm/tests/data/dense_v.ckpt
 
-With the base's model.safetensors as a third argument its weights are in the checkpoint too, as they are in those of the
-published code; the committed one leaves them out to stay small.
+With the base's model.safetensors as a third argument, the checkpoint also has the base's weights, like those of the published
+code. The committed checkpoint leaves them out to stay small.
 """
 
 import sys

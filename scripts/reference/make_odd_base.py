@@ -1,4 +1,4 @@
-"""Writes a very small CLIPSeg whose configuration differs from the usual in all it can, as
+"""Writes a very small CLIPSeg whose configuration is as unusual as possible, as
 `pytorch_model.bin`, with Transformers' logits for a batch: `gelu`, taps out of order, the text
 pooled at the largest id (`eos_token_id` 2), patches of 8, tower settings repeated in `*_dict`.
 

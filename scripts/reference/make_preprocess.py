@@ -1,4 +1,4 @@
-"""Decoded, resized and normalised images as Pillow and torchvision make them, for crates/vlsm-image/tests/pil.rs.
+"""Writes images decoded, resized and normalised by Pillow and torchvision's arithmetic, for crates/vlsm-image/tests/pil.rs.
 
 usage: pip install pillow numpy safetensors && python scripts/reference/make_preprocess.py fixtures/preprocess
 
@@ -19,7 +19,7 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def picture(width, height, seed, stripes=True):
-    """Gradients, some noise, and stripes: without these for JPEG, whose decoders interpolate colour differently."""
+    """Gradients, some noise, and stripes. JPEGs have no stripes, as decoders interpolate colour differently."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     red = 255 * x / (width - 1)
     green = 127.5 + 127.5 * np.sin(x * y / 40 + seed)

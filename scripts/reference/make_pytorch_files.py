@@ -21,7 +21,7 @@ def record(tensors):
 
 
 class Callback:
-    """Stands for an object of a class that the reader does not have."""
+    """An object of a class that the reader does not know."""
 
     def __init__(self, best):
         self.best = best
@@ -89,7 +89,7 @@ def main(out):
     except ImportError:
         print("omegaconf is not installed: left out of lightning.ckpt")
     torch.save(checkpoint, out / "lightning.ckpt")
-    # The oldest formats keep a module together with its source code, which readers without Python do not take.
+    # The oldest formats store a module with its source code, which readers without Python cannot load.
     del checkpoint["hyper_parameters"]["loss"]
     torch.save(checkpoint, out / "lightning_legacy.ckpt", _use_new_zipfile_serialization=False)
 

@@ -1,14 +1,14 @@
-"""Writes a small random SAN and what the published code makes of it: fixtures/san.
+"""Writes a small SAN with random weights and the published code's outputs: fixtures/san.
 
-The modules are those of a checkout of VLSM-Adapter's code (https://github.com/naamiinepal/vlsm-adapter), which are SAN's
-(https://github.com/MendelXu/SAN). Profile `paper` is its class unchanged. Profile `default` runs the same modules without
+The modules are from a checkout of VLSM-Adapter's code (https://github.com/naamiinepal/vlsm-adapter), which copies SAN's
+(https://github.com/MendelXu/SAN). Profile `paper` is the published class unchanged. Profile `default` runs the same modules without
 `no_grad` and with SAN's own fusion map.
 
     pip install torch==2.5.1 timm==1.0.9 open_clip_torch==2.24.0 fvcore safetensors "numpy<2"
     python scripts/reference/make_san.py CHECKOUT fixtures/san
 
-open_clip_torch is older than what that code asks for (2.26.1), where layers take images before tokens: the published code
-gives tokens before images, and fails in the recognition branch.
+open_clip_torch is older than the version that the code requires (2.26.1): since then, layers take images before tokens, but
+the published code passes tokens before images and fails in the recognition branch.
 
 With `--full` the model has its full size, for one image of 640 pixels; `SAN_FIXTURE=FOLDER cargo test -p vlsm-models --test
 san` checks it.
@@ -27,13 +27,13 @@ from timm.models.vision_transformer import VisionTransformer
 checkout, out, *flags = sys.argv[1:]
 full = "--full" in flags
 
-# The published class imports one name of Lightning, and does not use it.
+# The published class imports one name from Lightning and does not use it.
 states = types.ModuleType("pytorch_lightning.trainer.states")
 states.RunningStage = None
 for name in ["pytorch_lightning", "pytorch_lightning.trainer"]:
     sys.modules.setdefault(name, types.ModuleType(name))
 sys.modules["pytorch_lightning.trainer.states"] = states
-# Their package `models` imports all other models too; `san` stands for itself.
+# Their package `models` also imports all other models; `san` does not need them.
 sys.path.insert(0, str(Path(checkout) / "src" / "models"))
 from san import SAN  # noqa: E402
 from san.layers import build_fusion_layer  # noqa: E402
@@ -57,7 +57,7 @@ else:
     text |= dict(vocab_size=40, max_position_embeddings=12, eos_token_id=39)
     side = dict(hidden_size=20, intermediate_size=80, num_hidden_layers=3, num_attention_heads=2)
     side |= dict(image_size=48, patch_size=8, num_queries=5, embed_dim=12, mlp_dim=16)
-    # Layer of CLIP, block of the side network. Read backwards, the last pair names a block that there is not.
+    # Layer of CLIP, block of the side network. Reversed, the last pair names a block that does not exist.
     fusion, first_layer = [[0, 0], [2, 1], [4, 2]], 4
 
 
@@ -134,7 +134,7 @@ def network(pairs):
 
 
 def randomise(model):
-    """Weights that leave no part without effect, the same whatever the fusion layers are called."""
+    """Sets weights with which every part has an effect; they do not depend on the names of the fusion layers."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             width = parameter.shape[1:].numel()
@@ -155,7 +155,7 @@ def randomise(model):
 
 
 def run(model, pixels, ids):
-    """What the published `forward` does, with gradients through all of it."""
+    """The published `forward`, with gradients through all of it."""
     small = torch.nn.functional.interpolate(pixels, scale_factor=0.5, mode="bilinear")
     features = model.clip_visual_extractor(small)
     masks, biases = model.side_adapter_network(pixels, features)
@@ -171,7 +171,7 @@ def run(model, pixels, ids):
 
 
 def released(model, background):
-    """The state dict in the names of SAN's own checkpoints."""
+    """The state dict with the names of SAN's checkpoints."""
     tensors = {"ov_classifier.bg_embed": background}
     for name, tensor in model.state_dict().items():
         if name.startswith("clip_model."):
@@ -192,7 +192,7 @@ def gradients(model):
 
 torch.manual_seed(1)
 model = network(fusion)
-# The parameters that both wrappers of CLIP share are named once, under `clip_model.`.
+# Parameters that both CLIP wrappers share are saved once, under `clip_model.`.
 randomise(model)
 background = torch.randn(1, projection) * projection**-0.5
 pixels = torch.randn(batch, 3, side_image, side_image)
@@ -203,7 +203,7 @@ for row in range(prompts):
     ids[row, end] = text["eos_token_id"]
 weights = torch.randn(batch, side_image, side_image)
 
-# Default: all parameters of which the loss knows.
+# Default: all parameters that the loss depends on.
 for parameter in model.parameters():
     parameter.requires_grad_(True)
 logits, large, parts = run(model, pixels, ids)
@@ -211,7 +211,7 @@ logits, large, parts = run(model, pixels, ids)
 expected = {"logits": logits.detach()} | {name: part.detach() for name, part in parts.items()}
 expected |= gradients(model)
 
-# SAN's own answer for a vocabulary: each class in two templates, and the background.
+# SAN's semantic output for a vocabulary: each class in two templates, and the background.
 classes = [ids, ids.flip(1).clone()]
 classes[1][:, :3] = torch.tensor([5, 6, text["eos_token_id"]])
 with torch.no_grad():
@@ -223,7 +223,7 @@ with torch.no_grad():
     semantic = torch.einsum("bqc,bqhw->bchw", scores.softmax(-1)[..., :-1], large.sigmoid())
 expected |= {"classes": words, "semantic": semantic}
 
-# Paper: the published class, fusion map and all, with the same weights.
+# Paper: the published class, including its fusion map, with the same weights.
 backwards = [[block, layer] for layer, block in fusion]
 paper = network(backwards)
 own = model.state_dict()

@@ -1,4 +1,4 @@
-"""Writes a tiny TorchScript archive, of the kind OpenAI's CLIP models are, with its values in a JSON file.
+"""Writes a tiny TorchScript archive like OpenAI's CLIP models, with its values in a JSON file.
 
 Needs torch (2.5.1 was used):  python scripts/reference/make_torchscript.py crates/vlsm-models/tests/data
 """

@@ -1,11 +1,11 @@
-//! The files that git tracks.
+//! Files that git tracks.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// Paths below `root`, with `/`, of tracked files with one of these extensions.
+/// Paths of tracked files with one of these extensions, relative to `root`, with `/`.
 pub(crate) fn tracked(root: &Path, extensions: &[&str]) -> Result<Vec<String>> {
     let output = Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard"])

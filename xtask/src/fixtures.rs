@@ -1,4 +1,4 @@
-//! Provenance of the reference outputs.
+//! Checks that the provenance of reference outputs is documented.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::files;
 
-/// Reports folders with fixtures for which no README says what made them: neither theirs nor that of the folder above.
+/// Reports folders with fixtures but without a README on their origin, there or in the parent folder.
 pub(crate) fn check(root: &Path) -> Result<bool> {
     let data = files::tracked(root, &["safetensors", "json", "bin", "pt", "ckpt"])?;
     let fixtures = data.iter().filter(|file| file.starts_with("fixtures/"));

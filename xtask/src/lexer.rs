@@ -1,6 +1,6 @@
-//! Separates comments and string literals of a Rust file from its code.
+//! Separates comments and string literals from code in Rust files.
 
-/// What a stretch of a file is.
+/// Kind of a stretch of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A comment or a string literal.
@@ -9,7 +9,7 @@ pub(crate) enum Kind {
     Code,
 }
 
-/// The stretches of a Rust file in order; together they are the file.
+/// Splits a Rust file into stretches, in order and without gaps.
 pub(crate) fn stretches(source: &str) -> Vec<(Kind, &str)> {
     let mut found = Vec::new();
     let (mut start, mut at) = (0, 0);
@@ -65,7 +65,7 @@ fn code_length(rest: &str) -> usize {
     }
 }
 
-/// Bytes up to and with the closing quote, where `\` escapes.
+/// Bytes up to and including the closing quote; `\` escapes.
 fn quoted(rest: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in rest.char_indices().skip(1) {

@@ -1,4 +1,4 @@
-//! Length of source files.
+//! Checks the length of source files.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use anyhow::Result;
 
 use crate::files;
 
-/// A file with more lines holds two concepts, as a rule.
+/// Most lines of a file; longer ones usually have more than one concept.
 const MOST: usize = 400;
 
-/// How many lines at the start of a file may give the reason for its length.
+/// Number of lines at the start of a file in which the reason for its length is accepted.
 const HEAD: usize = 5;
 
 /// Reports Rust files above [`MOST`] lines without a comment `Long because: REASON` in the first [`HEAD`] lines.
@@ -29,8 +29,8 @@ pub(crate) fn check(root: &Path) -> Result<bool> {
     }
     if long > 0 {
         println!(
-            "{long} files have more than {MOST} lines; split them by concept, or say \
-             `// Long because: REASON` in the first {HEAD} lines"
+            "{long} files have more than {MOST} lines; split them by concept, or add \
+             `// Long because: REASON` to the first {HEAD} lines"
         );
     }
     Ok(long == 0)

@@ -1,6 +1,6 @@
-//! The few routines of this repository: `cargo xtask ROUTINE`.
+//! Tasks of this repository: `cargo xtask TASK`.
 
-// A command: it prints.
+// A command-line program prints.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::path::{Path, PathBuf};
@@ -20,15 +20,15 @@ mod words;
 use words::Report;
 
 const HELP: &str = "\
-Usage: cargo xtask ROUTINE
+Usage: cargo xtask TASK
 
   check             everything that CI runs (.ci/run)
   modules [FOLDER]  import cycles between the top-level modules of each crate
-  lines             Rust files above 400 lines that do not say why
-  words             uses of words that STYLE.md replaces; --count prints numbers only, --deny fails
+  lines             Rust files above 400 lines without a stated reason
+  words             uses of words that STYLE.md replaces; --count prints only numbers, --deny fails on any
   paths             paths in the documentation that do not exist
-  fixtures          fixture folders without a README that says what made them
-  docs [--check]    write docs/recipe.md from the types' doc comments; or compare it
+  fixtures          fixture folders without a README on their origin
+  docs [--check]    write docs/recipe.md from the types' doc comments; --check compares it
   bench             the kernels' benchmark
 ";
 
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a routine; `false` if a check failed, which it has reported.
+/// Runs a task; `false` if a check failed and has reported it.
 fn run(args: &[&str]) -> Result<bool> {
     let root = root()?;
     match args {
@@ -69,7 +69,7 @@ fn run(args: &[&str]) -> Result<bool> {
             print!("{HELP}");
             Ok(true)
         }
-        _ => bail!("unknown routine `{}`\n\n{HELP}", args.join(" ")),
+        _ => bail!("unknown task `{}`\n\n{HELP}", args.join(" ")),
     }
 }
 

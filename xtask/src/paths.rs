@@ -1,4 +1,4 @@
-//! Paths in the documentation.
+//! Checks paths in the documentation.
 
 use std::path::Path;
 
@@ -41,7 +41,7 @@ pub(crate) fn check(root: &Path) -> Result<bool> {
     Ok(missing == 0)
 }
 
-/// Targets of the links in a line that are files, without their fragment.
+/// Files that the links in a line point to, without fragments.
 fn links(line: &str) -> Vec<&str> {
     let targets = line.split("](").skip(1);
     targets
@@ -51,7 +51,7 @@ fn links(line: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Paths of the repository in backticks in a line. Those with a placeholder are not looked up.
+/// Repository paths in backticks in a line, except those with a placeholder.
 fn quoted(line: &str) -> Vec<&str> {
     let spans = line.split('`').skip(1).step_by(2);
     spans

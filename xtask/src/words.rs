@@ -1,4 +1,4 @@
-//! Words that STYLE.md replaces. `words.toml` has the list, what to write instead, and the exceptions with their reasons.
+//! Finds words that STYLE.md replaces. `words.toml` has the list, the replacements, and the exceptions with their reasons.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,11 +26,11 @@ struct List {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Word {
-    /// Its forms, in lower case.
+    /// Forms, in lower case.
     forms: Vec<String>,
     /// What to write instead.
     write: String,
-    /// Phrases with one of the forms that are good English.
+    /// Phrases that contain a form and are allowed.
     #[serde(default)]
     allow: Vec<String>,
     /// Whether identifiers are searched too, not only comments, strings and documents.
@@ -47,7 +47,7 @@ struct Exempt {
     /// The forms; all if empty.
     #[serde(default)]
     forms: Vec<String>,
-    /// Why, for the reader of the list.
+    /// Reason, for readers of the list.
     #[serde(rename = "reason")]
     _reason: String,
 }

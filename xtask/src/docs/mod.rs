@@ -1,7 +1,7 @@
-//! `docs/recipe.md`: the keys of a recipe, from the doc comments of the types that hold them.
+//! Generates `docs/recipe.md`, the recipe keys, from the doc comments of the types.
 //!
-//! Sections are the fields of `Recipe` in order. A field's doc comment is the meaning of its key; its default is the last
-//! sentence of the comment if that starts with `Default`, else the value in the type's `Default`.
+//! Sections are the fields of `Recipe` in order. A field's doc comment gives the key's meaning. The default is the comment's
+//! last sentence if that starts with `Default`, otherwise the value in the type's `Default` implementation.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(crate) fn write(root: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Reports a page that is not what [`write`] writes.
+/// Reports whether the page differs from what [`write`] would write.
 pub(crate) fn check(root: &Path) -> Result<bool> {
     let current = files::read(root, PAGE)? == page(root)?;
     if !current {

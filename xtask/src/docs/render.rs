@@ -1,4 +1,4 @@
-//! From types to Markdown.
+//! Renders types as Markdown.
 
 use anyhow::{Context, Result};
 use quote::ToTokens;
@@ -36,7 +36,7 @@ pub(super) fn page(types: &Types) -> Result<String> {
     let mut page = HEAD.to_owned();
     for field in &recipe.fields {
         let section = key(field);
-        let of = name(&field.ty).with_context(|| format!("`{section}` is no section"))?;
+        let of = name(&field.ty).with_context(|| format!("`{section}` is not a section"))?;
         let (file, item) = types
             .struct_of(&of, file)?
             .with_context(|| format!("no struct `{of}`"))?;
@@ -102,7 +102,7 @@ fn add_table(page: &mut String, rows: &[String]) {
     }
 }
 
-/// The rows of a struct's fields; fields that are sections are left to `below`.
+/// Rows of a struct's fields; fields that are sections are added to `below`.
 fn rows<'a>(
     types: &'a Types,
     section: &str,
@@ -175,7 +175,7 @@ fn row(key: &str, default: &str, text: &str) -> String {
     format!("| `{key}` | {} | {} |\n", cell(default), cell(text))
 }
 
-/// A section's first words: its doc comment without the name that the heading has already; `None` if that is all.
+/// A section's introduction: its doc comment without the name, which the heading already has; `None` if nothing remains.
 fn lead(item: &ItemStruct) -> Option<String> {
     let text = plain(&doc(&item.attrs));
     let named = ["`[", "Method `"]
@@ -199,7 +199,7 @@ fn key(field: &Field) -> String {
         .unwrap_or_default()
 }
 
-/// A doc comment without links: [`A`](b) and [`A`] are `A`.
+/// A doc comment without links: [`A`](b) and [`A`] become `A`.
 fn plain(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
@@ -216,7 +216,7 @@ fn plain(text: &str) -> String {
     plain + rest
 }
 
-/// Lower case at the start, except for a word of capitals such as GELU or AdamW.
+/// Makes the first letter lower case, except in words with more capitals, such as GELU or AdamW.
 fn uncapital(text: &str) -> String {
     let mut chars = text.chars();
     match (chars.next(), chars.next()) {
@@ -227,7 +227,7 @@ fn uncapital(text: &str) -> String {
     }
 }
 
-/// A default as a recipe writes it; `None` if there is none to write.
+/// A default in TOML; `None` if TOML cannot express it.
 fn value(types: &Types, file: &str, expr: &Expr) -> Option<String> {
     match expr {
         Expr::Lit(value) => Some(value.to_token_stream().to_string()),
@@ -255,7 +255,7 @@ fn value(types: &Types, file: &str, expr: &Expr) -> Option<String> {
             let variant = item.variants.iter().find(|found| found.ident == variant)?;
             match variant_name(item, variant) {
                 Some(name) => Some(format!("\"{name}\"")),
-                // Enums that are read from text name their variants in lower case.
+                // Enums parsed from text have lower-case variant names.
                 None => Some(format!("\"{}\"", variant.ident.to_string().to_lowercase())),
             }
         }

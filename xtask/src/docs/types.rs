@@ -1,4 +1,4 @@
-//! The types of the workspace's sources, by name.
+//! Types in the workspace's sources, by name.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use syn::{Attribute, Expr, Field, ImplItem, Item, ItemEnum, ItemStruct, Stmt, Ty
 
 use crate::files;
 
-/// Structs, enums and defaults, each with the file it is in.
+/// Structs, enums and defaults, each with its file.
 #[derive(Default)]
 pub(super) struct Types {
     structs: BTreeMap<String, Vec<(String, ItemStruct)>>,
@@ -48,7 +48,7 @@ impl Types {
 
     fn add(&mut self, item: Item, file: &str) {
         match item {
-            // Others of the same name are no part of a recipe.
+            // Other types, even with the same name, are not part of a recipe.
             Item::Struct(item) if is_read(&item.attrs) => {
                 let found = self.structs.entry(item.ident.to_string()).or_default();
                 found.push((file.to_owned(), item));
@@ -77,12 +77,12 @@ impl Types {
         }
     }
 
-    /// A struct by the name that it has in `from`.
+    /// The struct named `name` in file `from`.
     pub(super) fn struct_of(&self, name: &str, from: &str) -> Result<Option<(&str, &ItemStruct)>> {
         one(name, self.structs.get(name), from)
     }
 
-    /// An enum by the name that it has in `from`.
+    /// The enum named `name` in file `from`.
     pub(super) fn enum_of(&self, name: &str, from: &str) -> Result<Option<(&str, &ItemEnum)>> {
         one(name, self.enums.get(name), from)
     }
@@ -102,7 +102,7 @@ fn is_read(attrs: &[Attribute]) -> bool {
         .any(|derived| derived.contains("Serialize"))
 }
 
-/// Of types of one name, that in the same file, else in the same crate, else the only one.
+/// Chooses among types of one name: that in the same file, else in the same crate, else the only one.
 fn one<'a, T>(
     name: &str,
     found: Option<&'a Vec<(String, T)>>,
@@ -146,7 +146,7 @@ pub(super) fn name(of: &Type) -> Option<String> {
     Some(last.ident.to_string())
 }
 
-/// The fields of the struct that `fn default` ends in.
+/// Fields of the struct expression that `fn default` returns.
 fn default_fields(item: &ImplItem) -> Option<BTreeMap<String, Expr>> {
     let ImplItem::Fn(function) = item else {
         return None;
@@ -181,7 +181,7 @@ fn table(tokens: TokenStream) -> Vec<(String, String)> {
     found
 }
 
-/// The text of the doc comment, its lines joined; paragraphs are joined too.
+/// The doc comment's text, with lines and paragraphs joined.
 pub(super) fn doc(attrs: &[Attribute]) -> String {
     let lines = attrs.iter().filter_map(|attr| match &attr.meta {
         syn::Meta::NameValue(meta) if meta.path.is_ident("doc") => match &meta.value {
@@ -199,11 +199,11 @@ pub(super) fn doc(attrs: &[Attribute]) -> String {
         .join(" ")
 }
 
-/// A value in `#[serde(…)]`, such as of `rename_all`; empty for a word without a value.
+/// The value of an option in `#[serde(…)]`, such as `rename_all`; empty for an option without a value.
 fn serde_value(attrs: &[Attribute], wanted: &str) -> Option<String> {
     let mut found = None;
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("serde")) {
-        // Words that are not understood end the parsing; they are none of those asked for.
+        // Unknown options end the parsing; they are not wanted.
         let _ = attr.parse_nested_meta(|meta| {
             let value = match meta.value() {
                 Ok(value) => match value.parse::<syn::Lit>()? {
@@ -221,12 +221,12 @@ fn serde_value(attrs: &[Attribute], wanted: &str) -> Option<String> {
     found
 }
 
-/// Whether a field's keys are those of its type.
+/// Whether a field is flattened.
 pub(super) fn is_flat(field: &Field) -> bool {
     serde_value(&field.attrs, "flatten").is_some()
 }
 
-/// The value by which a recipe names a variant; `None` for an enum that is not given by name.
+/// A variant's name in a recipe; `None` for enums that are not given by name.
 pub(super) fn variant_name(item: &ItemEnum, variant: &Variant) -> Option<String> {
     if !variant.fields.is_empty() || serde_value(&item.attrs, "untagged").is_some() {
         return None;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Arrows;
 
-/// Sets of two or more modules that reach each other, each in order.
+/// Sets of two or more modules that depend on each other, each sorted.
 pub(super) fn cycles(arrows: &Arrows) -> Vec<Vec<String>> {
     let mut reached = BTreeMap::new();
     for (from, _) in arrows.keys() {

@@ -1,8 +1,8 @@
-//! Import cycles between the top-level modules of each crate.
+//! Finds import cycles between the top-level modules of each crate.
 //!
-//! An arrow `a -> b` means that something in module `a` (or below it) names an item that is defined in module `b` (or below
-//! it): re-exports are followed to the definition, test code is left out. The crate's root file is the module `crate`; its
-//! `pub use` lines are no arrows.
+//! An arrow `a -> b` means that module `a` (or a submodule) names an item that is defined in module `b` (or a submodule).
+//! Re-exports are followed to the definition; test code is left out. The crate's root file is the module `crate`; its
+//! `pub use` lines do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,10 +13,10 @@ mod graph;
 mod parse;
 mod resolve;
 
-/// Arrows between top-level modules, each with the imports that it comes from.
+/// Arrows between top-level modules, each with the imports that cause it.
 type Arrows = BTreeMap<(String, String), BTreeSet<String>>;
 
-/// Reports modules, arrows and cycles of each crate in a folder of crates, or of the one crate that the folder is.
+/// Reports modules, arrows and cycles of a crate, or of each crate in a folder of crates.
 pub(crate) fn check(folder: &Path) -> Result<bool> {
     let mut roots = roots(folder);
     if roots.is_empty() {
@@ -60,7 +60,7 @@ pub(crate) fn check(folder: &Path) -> Result<bool> {
     Ok(cycles == 0)
 }
 
-/// The root files of a crate's library and binary.
+/// Root files of a crate's library and binary.
 fn roots(folder: &Path) -> Vec<std::path::PathBuf> {
     let files = ["src/lib.rs", "src/main.rs"].map(|file| folder.join(file));
     files.into_iter().filter(|file| file.is_file()).collect()
@@ -83,7 +83,7 @@ mod tests {
             .keys()
             .map(|(from, to)| format!("{from} -> {to}"))
             .collect();
-        // `second` takes what `first` defines by the root's re-export; `above` and the test module close no cycle.
+        // `second` uses items of `first` through the root's re-export; `above` and the test module do not close a cycle.
         assert_eq!(
             pairs,
             [

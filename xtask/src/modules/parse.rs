@@ -1,4 +1,4 @@
-//! The modules of a crate and the names in them.
+//! Parses a crate's modules and the names in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::{Attribute, Item, UseTree, Visibility};
 
-/// What a name in a module is.
+/// What a name in a module refers to.
 #[derive(Debug, Clone)]
 pub(super) enum Name {
     /// An item that is defined here.
     Item,
     /// A module below this one.
     Module,
-    /// Another name of this path.
+    /// An alias of this path.
     Import(Vec<String>),
 }
 
@@ -34,11 +34,11 @@ pub(super) struct Module {
     pub(super) imports: Vec<Import>,
     /// Paths before `::*`.
     pub(super) globs: Vec<Vec<String>>,
-    /// Everything but `use` and `mod` lines.
+    /// Everything except `use` and `mod` lines.
     pub(super) tokens: Vec<TokenStream>,
 }
 
-/// A crate: its modules by path; the root's is empty.
+/// A crate's modules by path; the root's path is empty.
 #[derive(Default)]
 pub(super) struct Crate {
     pub(super) modules: BTreeMap<Vec<String>, Module>,
@@ -168,7 +168,7 @@ impl Module {
     }
 
     fn import(&mut self, name: String, path: Vec<String>, reexport: bool) {
-        // A module or macro of the same name is what the import may go through.
+        // The import may go through a module or macro of the same name.
         self.names.entry(name).or_insert(Name::Import(path.clone()));
         self.imports.push(Import { path, reexport });
     }

@@ -1,4 +1,4 @@
-//! From paths to the modules that define what they name.
+//! Resolves paths to the modules that define the named items.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use syn::parse::Parser;
 use super::Arrows;
 use super::parse::{Crate, Module, Name, top};
 
-/// What a path of this crate leads to.
+/// What a path of this crate resolves to.
 enum Target {
     /// A module.
     Module(Vec<String>),
@@ -28,7 +28,7 @@ pub(super) fn arrows(krate: &Crate) -> Arrows {
             paths(tokens.clone(), &mut body, &mut used);
         }
         used.extend(body.imports.into_iter().map(|import| import.path));
-        // Of a glob, the names that occur.
+        // For a glob import, the names that are used.
         let words: BTreeSet<String> = module.tokens.iter().cloned().flat_map(words).collect();
         for glob in module.globs.iter().chain(&body.globs) {
             let Some(Target::Module(from)) = krate.resolve(path, glob, &mut Vec::new()) else {
@@ -62,7 +62,7 @@ pub(super) fn arrows(krate: &Crate) -> Arrows {
 }
 
 impl Crate {
-    /// Where a path, as written in a module, leads; `None` if out of this crate, or to a local name.
+    /// Resolves a path as written in a module; `None` for other crates and local names.
     fn resolve(
         &self,
         module: &[String],
@@ -99,7 +99,7 @@ impl Crate {
                 at.push(name.clone());
                 Some(Target::Module(at))
             }
-            // An import of its own name, such as `use burn;`, leads out.
+            // An import of its own name, such as `use burn;`, is of another crate.
             Some(Name::Import(path)) => self.resolve(&at, path, seen),
             None => here.globs.iter().find_map(|glob| {
                 let path = [glob.clone(), vec![name.clone()]].concat();

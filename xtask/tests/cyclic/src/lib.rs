@@ -1,4 +1,4 @@
-//! A crate with one import cycle: the fixture of `cargo xtask modules`. It is read, never compiled.
+//! A crate with one import cycle, as a fixture of `cargo xtask modules`. It is parsed, never compiled.
 
 mod above;
 mod first;

@@ -1,4 +1,4 @@
-// By the root's re-export, in a macro.
+// Through the root's re-export, in a macro.
 pub fn helper() {
     assert!(matches!(crate::First::new(), _));
 }
