@@ -62,7 +62,7 @@ impl Lumpy {
         }
     }
 
-    /// How far out a point lies: 0 at the centre, 1 on the outline.
+    /// How far out a point is: 0 at the centre, 1 on the outline.
     pub(super) fn reach(&self, x: f32, y: f32) -> f32 {
         let (dx, dy) = (x - self.centre[0], y - self.centre[1]);
         let u = (dx * self.axis[0] + dy * self.axis[1]) / self.radii[0];

@@ -77,13 +77,13 @@ impl Folds {
             if t.abs() > 4.0 {
                 continue;
             }
-            let stands = c * ring.middle[0] + s * ring.middle[1] + ring.arc;
-            let presence = ring.strength * smoothstep(-0.1, 0.7, stands);
+            let protrusion = c * ring.middle[0] + s * ring.middle[1] + ring.arc;
+            let presence = ring.strength * smoothstep(-0.1, 0.7, protrusion);
             // The crest is lit; the wall on its far side, towards the lumen, is in shadow.
             let crest = 1.0 / (1.0 + 1.2 * (t - 0.35) * (t - 0.35)) - 0.07;
-            let behind = 1.0 / (1.0 + 0.8 * t * t) - 0.07;
+            let shadow = 1.0 / (1.0 + 0.8 * t * t) - 0.07;
             let front = smoothstep(-0.35, 0.25, t);
-            shade *= 1.0 + presence * (0.24 * crest * front - 0.62 * behind * (1.0 - front));
+            shade *= 1.0 + presence * (0.24 * crest * front - 0.62 * shadow * (1.0 - front));
         }
         (shade, near)
     }

@@ -263,12 +263,12 @@ fn signs(things: &mut Vec<(f32, Thing)>, scene: &Scene, street: &Street, rng: &m
         };
         let at = kerb + side * uniform(rng, 0.4, 1.0);
         // The smallest distance at which the whole plate is in the picture.
-        let room = if side > 0.0 {
+        let extent = if side > 0.0 {
             0.93 - scene.view.vanish[0]
         } else {
             scene.view.vanish[0] - 0.07
         };
-        let nearest = scene.view.scale(1.0) * at.abs() / room;
+        let nearest = scene.view.scale(1.0) * at.abs() / extent;
         let ahead = nearest * uniform(rng, 1.02, 1.35);
         things.push((ahead, Thing::Sign(Sign::draw(rng, scene, [at, ahead]))));
     }

@@ -106,7 +106,7 @@ impl Street {
             let gutter = (at - left).min(right - at) < 0.15;
             if gutter { scaled(colour, 0.8) } else { colour }
         };
-        let beside = |x: f32, y: f32, off: f32, ahead: f32| {
+        let in_band = |x: f32, y: f32, off: f32, ahead: f32| {
             let grain = sample(&rough, 96, x, y) - 0.5;
             let joint = (ahead / 1.5).fract() < 0.05 || (off / 1.2).fract() < 0.04;
             match verge {
@@ -123,7 +123,7 @@ impl Street {
             let colour = if off <= 0.0 {
                 road(x, y, at, ahead)
             } else {
-                beside(x, y, off, ahead)
+                in_band(x, y, off, ahead)
             };
             Some(view.hazed(view.tinted(scaled(colour, bright)), ahead))
         });
@@ -174,14 +174,14 @@ impl Street {
                 } else {
                     uniform(rng, 7.0, 19.0)
                 };
-                House::draw(rng, wall, near, far, height).paint(scene, &streaks);
+                Building::draw(rng, wall, near, far, height).paint(scene, &streaks);
             }
         }
     }
 }
 
 /// A building: a face along the street and one towards the camera.
-struct House {
+struct Building {
     wall: f32,
     near: f32,
     far: f32,
@@ -196,7 +196,7 @@ struct House {
     seed: u32,
 }
 
-impl House {
+impl Building {
     fn draw(rng: &mut ChaCha8Rng, wall: f32, near: f32, far: f32, height: f32) -> Self {
         let colour = choose(
             rng,

@@ -88,7 +88,7 @@ struct Lesion {
     /// Brightness of the rim of reflecting tissue around it.
     halo: f32,
     /// Factor on the echoes below it: above 1 enhancement, below 1 shadow.
-    behind: f32,
+    below: f32,
     /// Its centre in beam coordinates, and half its width there.
     beam: Point,
     half: f32,
@@ -117,7 +117,7 @@ impl Lesion {
             return 1.0;
         }
         let fade = 1.0 / (1.0 + 5.0 * (v - self.beam[1]) * (v - self.beam[1]));
-        1.0 + (self.behind - 1.0) * smoothstep(1.0, 0.6, off) * fade
+        1.0 + (self.below - 1.0) * smoothstep(1.0, 0.6, off) * fade
     }
 }
 
@@ -165,7 +165,7 @@ fn lesions(rng: &mut ChaCha8Rng, probe: &Probe) -> Vec<Lesion> {
             soft: uniform(rng, 0.008, 0.026),
             ragged: if malignant { 0.04 } else { 0.015 },
             halo: uniform(rng, 0.0, 0.18),
-            behind: if malignant {
+            below: if malignant {
                 uniform(rng, 0.35, 0.8)
             } else {
                 uniform(rng, 1.1, 1.7)
