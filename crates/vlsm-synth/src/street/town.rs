@@ -106,7 +106,7 @@ impl Street {
             let gutter = (at - left).min(right - at) < 0.15;
             if gutter { scaled(colour, 0.8) } else { colour }
         };
-        let in_band = |x: f32, y: f32, off: f32, ahead: f32| {
+        let sidewalk = |x: f32, y: f32, off: f32, ahead: f32| {
             let grain = sample(&rough, 96, x, y) - 0.5;
             let joint = (ahead / 1.5).fract() < 0.05 || (off / 1.2).fract() < 0.04;
             match verge {
@@ -123,7 +123,7 @@ impl Street {
             let colour = if off <= 0.0 {
                 road(x, y, at, ahead)
             } else {
-                in_band(x, y, off, ahead)
+                sidewalk(x, y, off, ahead)
             };
             Some(view.hazed(view.tinted(scaled(colour, bright)), ahead))
         });
