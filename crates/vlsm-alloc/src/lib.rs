@@ -1,4 +1,4 @@
-//! The allocator of programs that compute with tensors: mimalloc, set up for values that come and go by the megabyte.
+//! The allocator for programs that compute with tensors: mimalloc, configured for frequent large allocations.
 //!
 //! For binaries only. A library leaves the choice of an allocator to the program that uses it.
 //!
@@ -27,14 +27,13 @@ const PURGE_DELAY: i32 = 15;
 /// load (2.3 s against 1.2 s to a first mask), and a training step was no faster.
 pub fn set_up() {
     #[cfg(target_os = "linux")]
-    // SAFETY: sets a flag of this process and takes only numbers. A kernel that does not know the flag returns an error and does
-    // nothing.
+    // SAFETY: sets a flag of this process and takes only numbers. Kernels without the flag return an error and change nothing.
     #[allow(unsafe_code)]
     unsafe {
         libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
     }
     const MILLISECONDS: std::ffi::c_long = 60_000;
-    // SAFETY: stores a number under the number of an option, which it checks; may be called at any time from any thread.
+    // SAFETY: sets an option after checking its index; may be called at any time from any thread.
     #[allow(unsafe_code)]
     unsafe {
         mi_option_set(PURGE_DELAY, MILLISECONDS);
@@ -57,7 +56,7 @@ mod tests {
 
     use super::*;
 
-    /// [`PURGE_DELAY`] is the option of that name: the default of no other is among these.
+    /// [`PURGE_DELAY`] is the right option: no other option has one of these defaults.
     #[test]
     #[allow(unsafe_code)]
     fn the_option_is_the_purge_delay() {

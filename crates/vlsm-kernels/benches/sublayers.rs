@@ -72,7 +72,7 @@ fn mlp_weights(hidden: usize) -> MlpWeights<Dispatch> {
     }
 }
 
-/// With the gradient at the input or without, by the kernels or composed.
+/// With or without the gradient at the input, by the kernels or composed.
 const RUNS: [&str; 4] = [
     "forward",
     "forward, composed",

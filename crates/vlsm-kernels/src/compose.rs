@@ -1,4 +1,4 @@
-//! The operations in terms of Burn's own: for backends without kernels, and for tensors that are not f32.
+//! The operations composed of Burn's operations, for backends without kernels and for tensors that are not f32.
 
 use burn::backend::tensor::{BoolTensor, FloatTensor};
 use burn::backend::{Backend, TensorMetadata};

@@ -1,4 +1,4 @@
-//! AdamW in one pass, against the rule in f64 and on tensors.
+//! Compares the AdamW kernel with the formula in f64 and with the composition.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,7 +9,7 @@ const COUNT: usize = 40_003;
 
 fn wave(step: f64) -> Vec<f64> {
     let values = (0..COUNT).map(|at| (at as f64 * step).sin());
-    // As f32 has them.
+    // Rounded to f32, the kernel's input type.
     values.map(|x| f64::from(x as f32)).collect()
 }
 
@@ -78,7 +78,7 @@ fn is_the_rule() {
     }
 }
 
-/// Views of larger tensors.
+/// Views into larger tensors.
 #[test]
 fn takes_views() {
     let wide = tensor(&wave(0.37), FloatDType::F32);

@@ -12,7 +12,7 @@ use vlsm_kernels::{
     LinearWeights, MlpConfig, MlpWeights, Normalisation,
 };
 
-/// Bytes that are allocated now.
+/// Bytes currently allocated.
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 
 struct Counting;
@@ -66,12 +66,12 @@ fn held(sublayer: impl Fn(Tensor<3>) -> Tensor<3>) -> usize {
     let before = ALLOCATED.load(Ordering::Relaxed);
     let y = sublayer(x);
     let after = ALLOCATED.load(Ordering::Relaxed);
-    // Runs the backward pass, so that what is held serves.
+    // Runs the backward pass, so that the saved tensors are needed.
     drop(y.sum().backward());
     after - before - ACTIVATION
 }
 
-// One test: the counter is the whole process's.
+// A single test, since the counter is for the whole process.
 #[test]
 fn recomputing_sublayers_hold_their_input_alone() {
     let attention = AttentionWeights {

@@ -1,4 +1,4 @@
-//! Activation functions and their slopes.
+//! Activation functions and their derivatives (slopes).
 
 use multiversion::multiversion;
 use multiversion::target::selected_target;
@@ -34,7 +34,7 @@ const SLOPE_STEP: f32 = 1.0 / 32_768.0;
 /// The number of steps of slope 0.
 const SLOPE_ZERO: f32 = 16_384.0;
 
-/// A slope as it is saved.
+/// Encodes a slope for saving.
 #[inline(always)]
 fn quantised(slope: f32) -> u16 {
     // Adding 2^23 rounds to the nearest integer and leaves it in the low bits; a conversion would check for overflow.
@@ -42,7 +42,7 @@ fn quantised(slope: f32) -> u16 {
     (slope / SLOPE_STEP + SLOPE_ZERO + ROUND).to_bits() as u16
 }
 
-/// The slope of a saved one.
+/// Decodes a saved slope.
 #[inline(always)]
 pub(super) fn dequantised(slope: u16) -> f32 {
     (f32::from(slope) - SLOPE_ZERO) * SLOPE_STEP

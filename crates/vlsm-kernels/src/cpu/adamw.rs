@@ -17,7 +17,7 @@ pub(crate) fn adamw(
     mut second: FlexTensor,
     rule: AdamW,
 ) -> (FlexTensor, FlexTensor, FlexTensor) {
-    // Views that start later in their storage, and dtypes other than f32, are composed.
+    // Views with an offset into their storage, and dtypes other than f32, use the composition.
     let whole = |x: &FlexTensor| is_f32(x) && x.is_contiguous() && x.layout().start_offset() == 0;
     if ![&value, &gradient, &first, &second].into_iter().all(whole) {
         return compose::adamw::<Flex>(value, gradient, first, second, rule);

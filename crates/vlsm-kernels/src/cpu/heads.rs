@@ -85,8 +85,8 @@ pub(crate) struct Scratch {
     third: Vec<f32>,
 }
 
-/// The greatest score of each query and one over the sum of its exponentials, from which the backward pass recomputes the
-/// attention weights.
+/// The maximum score of each query and the reciprocal of the sum of its exponentials, from which the backward pass recomputes
+/// the attention weights.
 pub(crate) type Softmax = [Lane; 2];
 
 impl Head<'_> {

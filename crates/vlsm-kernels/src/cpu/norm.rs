@@ -80,7 +80,7 @@ impl Norm<'_> {
     }
 }
 
-/// Mean and one over the standard deviation of each token.
+/// Mean and reciprocal standard deviation of each token.
 #[inline(always)]
 fn statistics(x: &[Lane], epsilon: f64) -> [[f64; LANES]; 2] {
     let n = x.len() as f64;

@@ -95,7 +95,7 @@ impl Panels {
         panels
     }
 
-    /// Adds these to rows.
+    /// Adds the panels to rows.
     pub(crate) fn unpack_onto(&self, rows: &mut [f32], shape: Rows) {
         let parts: Vec<_> = shape.by_panel_mut(rows).collect();
         parts.into_par_iter().enumerate().for_each(|(panel, rows)| {

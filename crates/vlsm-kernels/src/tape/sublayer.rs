@@ -137,7 +137,7 @@ fn detach_all<C: CheckpointStrategy, const N: usize>(
     (x.into_primitive(), norm, layers, adapter, nodes)
 }
 
-/// Runs a sublayer; its result has an autodiff node if one of its operands has.
+/// Runs a sublayer; the result has an autodiff node if an operand has one.
 fn forward<C: CheckpointStrategy, K: SublayerKind>(
     sublayer: SublayerTensors<K>,
     x: FlexTensor,
@@ -235,7 +235,7 @@ impl<K: SublayerKind, const N: usize> Backward<Flex, N> for SublayerNode<K> {
     }
 }
 
-/// Shapes of weights and biases in turn.
+/// Shapes of weights and biases, alternating.
 fn shapes(layers: &[LinearWeights<Flex>]) -> impl Iterator<Item = Shape> {
     let layers = layers.iter();
     layers.flat_map(|layer| [layer.weight.shape(), layer.bias.shape()])

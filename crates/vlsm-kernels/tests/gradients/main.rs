@@ -1,4 +1,4 @@
-//! Every operation against a composition of Burn's own, forward and backward: in f32 the kernels, in f64 the bodies of `compose`.
+//! Compares every operation with a composition of Burn's operations, forward and backward: the kernels in f32, `compose` in f64.
 
 #![allow(clippy::unwrap_used)]
 

@@ -39,7 +39,7 @@ fn attention_sublayer() {
             let sublayer = Sublayer {
                 x: random([3, tokens, width], 1),
                 core: Parameters {
-                    // One of them transposed, as some files store it.
+                    // One matrix is transposed, as some files store it.
                     matrices: vec![matrix(2), matrix(3), matrix(4), matrix(5).transpose()],
                     vectors: vectors(if normalise { 6..12 } else { 6..10 }),
                 },
@@ -184,7 +184,7 @@ fn adapter_block() {
     }
 }
 
-/// Recomputed activations have the same bits. That less memory is held in between is tested in `tests/recompute.rs`.
+/// Recomputed activations have the same bits. `tests/recompute.rs` tests that less memory is held.
 #[test]
 fn recomputed_activations_have_the_same_bits() {
     let (tokens, width, hidden) = (400, 12, 20);
@@ -295,7 +295,7 @@ fn gradients_are_differences() {
     );
 }
 
-/// Parameters of another dtype than the input are not read as f32: Burn's operations refuse them.
+/// Parameters with another dtype than the input are not read as f32: Burn's operations reject them.
 #[test]
 #[should_panic]
 fn other_dtypes_are_refused() {
