@@ -36,8 +36,8 @@ impl Query {
     }
 }
 
-/// Kinds of prompts with their weights at the start and at the end of training. Shapes are the hardest to learn and have
-/// half the weight at the start.
+/// Kinds of prompts with their weights in training: in the first scenes, and once scenes have their full variety. Shapes are
+/// the hardest to learn and have half the weight in the first scenes.
 const KINDS: [(Kind, f32, f32); 9] = [
     (Kind::Everything, 0.04, 0.03),
     (Kind::Shape, 0.5, 0.22),
@@ -107,7 +107,7 @@ impl Referral {
     }
 }
 
-/// `count` prompts of kinds drawn by their weights; `progress` goes from 0 to 1 during training.
+/// `count` prompts of kinds drawn by their weights; `progress` is 0 in the first scenes of a training and later 1.
 pub(super) fn some(
     objects: &[Object],
     count: usize,
