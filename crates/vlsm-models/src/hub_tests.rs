@@ -25,7 +25,7 @@ fn cache(files: &[&str]) -> (tempfile::TempDir, Hub) {
 }
 
 #[test]
-fn names_are_told_apart() {
+fn hub_names_and_folders_are_distinguished() {
     let hub = |repo: &str, revision: Option<&str>| Source::Hub {
         repo: repo.to_owned(),
         revision: revision.map(str::to_owned),
@@ -102,7 +102,7 @@ fn what_is_not_cached_is_an_error_offline() {
 }
 
 #[test]
-fn an_unreachable_hub_is_an_error_that_names_the_mend() {
+fn an_unreachable_hub_is_an_error_that_names_the_fix() {
     let (folder, hub) = cache(&[]);
     // Nothing listens on the discard port.
     let hub = Hub {

@@ -10,8 +10,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let base = Base::load("builtin:tiny", &device("cpu")?)?;
 //! let model = Model::new(&base, MethodConfig::zero_shot(), 0)?.for_inference();
-//! let (width, height) = (64, 48);
-//! let image = RgbImage { width, height, data: vec![128; 3 * width * height] };
+//! let image = RgbImage::filled(64, 48, [200, 30, 30]);
 //! let pixels = base.preprocessing.tensor(&[&image], &model.device())?;
 //! let prompt = base.tokenizer.encode("a red circle", model.context_length())?;
 //! let text = model.encode_text(&model.tokens(&[prompt])?)?;
