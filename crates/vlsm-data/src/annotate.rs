@@ -1,4 +1,4 @@
-//! Descriptions as annotation files of the published format.
+//! Writes descriptions of masks as annotation files in the published format.
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
@@ -15,26 +15,26 @@ use crate::prompt::Prompts;
 use crate::sample::Sample;
 use crate::split::Split;
 
-/// An entry of an annotation file, as it is written.
+/// An entry of an annotation file.
 #[derive(Serialize, Clone, Debug, PartialEq, Eq)]
 pub struct Annotation {
-    /// The image's path below the image folder, its parts joined by `/`.
+    /// The image's path relative to the image folder, with `/` between its parts.
     pub img_name: String,
-    /// The mask's path below the mask folder, likewise.
+    /// The mask's path relative to the mask folder, likewise.
     pub mask_name: String,
     /// As [`Sample::group`].
     #[serde(skip_serializing_if = "String::is_empty")]
     pub group: String,
     /// The prompts.
     pub prompts: Prompts,
-    /// The box around the foreground, as [`Description::bbox`]; `null` for an empty mask.
+    /// Bounding box of the foreground, as [`Description::bbox`]; `null` for an empty mask.
     pub bbox: Option<[usize; 4]>,
-    /// What of each prompt is read from the ground truth, as [`Description::oracle`].
+    /// The attributes of each prompt that come from the ground truth, as [`Description::oracle`].
     pub oracle: BTreeMap<&'static str, Vec<&'static str>>,
 }
 
 impl Annotation {
-    /// The entry for a mask that was described.
+    /// The entry for a mask with this description.
     pub fn new(img_name: String, mask_name: String, description: &Description) -> Self {
         Self {
             img_name,
@@ -47,12 +47,13 @@ impl Annotation {
     }
 }
 
-/// Reads the image and mask files of a sample, whose foreground is of class `class`, and describes them: the entry, and
-/// the description it was made from. `config` is the recipe section that the new annotation file will be read with.
+/// Reads the image and mask files of a sample whose foreground has class `class`. Returns the annotation and the
+/// description that it was made from. `config` is the recipe section that the new annotation file will be read with.
 ///
 /// # Errors
-/// A sample that is not of files, an image or mask that cannot be read, or a pair of two sizes ([`DataError::SizeMismatch`]). [`DataError::Layout`] if a
-/// file is outside the folders in which annotations are looked up, or has a name that JSON cannot hold.
+/// If the sample is not made of files, a file cannot be read, or image and mask differ in size
+/// ([`DataError::SizeMismatch`]). [`DataError::Layout`] if a file is outside the folders that annotations refer to, or its
+/// name is not Unicode.
 pub fn annotate(
     config: &DataConfig,
     split: Split,
@@ -60,7 +61,7 @@ pub fn annotate(
     class: &str,
 ) -> Result<(Annotation, Description)> {
     let Some((image_file, mask_file)) = sample.source.files() else {
-        let reason = "annotations name files, and this is none; write it to a file first";
+        let reason = "it is not a file, and annotations refer to files; save it as a file first";
         return Err(DataError::source(sample.source.id(), reason));
     };
     let (images, masks) = folders(config, split);
@@ -83,12 +84,10 @@ pub fn annotate(
     ))
 }
 
-/// Writes the annotation file of a split (`anns/train.json`, say): a list of objects with `img_name`, `mask_name`,
-/// `prompts` (p0 to p6), `bbox` (`null` where there is nothing) and `oracle`, which says for each prompt what is read
-/// from the ground truth ([`Description::oracle`]). One object a line.
+/// Writes the annotation file of a split, such as `anns/train.json`: a list with one [`Annotation`] on each line.
 ///
 /// # Errors
-/// [`vlsm_image::ImageError::Write`]; the previous file at `path` is then unchanged.
+/// [`vlsm_image::ImageError::Write`]; a previous file at `path` is then unchanged.
 pub fn write_annotations(path: &Path, annotations: &[Annotation]) -> Result<()> {
     write_atomic(path, |file| {
         let mut file = BufWriter::new(file);
@@ -103,7 +102,7 @@ pub fn write_annotations(path: &Path, annotations: &[Annotation]) -> Result<()> 
     Ok(())
 }
 
-/// The path of `file` below `folder` as a JSON string can hold it on every system.
+/// The path of `file` relative to `folder`, with `/` on every system.
 fn name_below(folder: &Path, file: &Path) -> Result<String> {
     let layout = |what, fault, fix| DataError::Layout {
         what,
@@ -114,9 +113,9 @@ fn name_below(folder: &Path, file: &Path) -> Result<String> {
     let below = file.strip_prefix(folder).map_err(|_| {
         layout(
             "file",
-            "is outside the folder in which annotations look for it (`images/` and `masks/` at the root come before \
+            "is outside the folder that annotations refer to (`images/` and `masks/` at the root take precedence over \
              those of the splits)",
-            "keep one of the two, or set `data.images` and `data.masks`",
+            "remove the folders at the root or those of the splits, or set `data.images` and `data.masks`",
         )
     })?;
     let part = |part: Component<'_>| {
@@ -124,7 +123,7 @@ fn name_below(folder: &Path, file: &Path) -> Result<String> {
         name.ok_or_else(|| {
             layout(
                 "the name of",
-                "is not Unicode, so JSON cannot hold it",
+                "is not Unicode and cannot be written as JSON",
                 "rename the file",
             )
         })

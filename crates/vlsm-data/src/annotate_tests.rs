@@ -5,7 +5,7 @@ use crate::check;
 use crate::config::Format;
 use crate::dataset::Dataset;
 
-/// Writes a red square of four pixels on grey, or nothing but the grey.
+/// Writes an image and a mask: a red square of four pixels on grey, or only grey if `empty`.
 fn pair(root: &Path, folder: &str, stem: &str, empty: bool) {
     let inside = |at: usize| !empty && (at % 8) / 2 == 1 && (at / 8) / 2 == 1;
     let image = (0..64).flat_map(|at| if inside(at) { [220, 10, 10] } else { [99; 3] });
@@ -27,7 +27,7 @@ fn as_folder(root: &Path) -> DataConfig {
     }
 }
 
-/// Annotates all samples of a folder; then the data set is read back in the published format.
+/// Annotates all samples of a folder and reads the data set back in the published format.
 fn round_trip(root: &Path) -> Dataset {
     let config = as_folder(root);
     let dataset = Dataset::open(&config).unwrap();
@@ -92,7 +92,7 @@ fn folders_of_splits_are_read_back_as_annotations() {
             .0
             .starts_with(root.path().join("val"))
     );
-    // With an image folder at the root, annotations would look there.
+    // If the root has an image folder, annotations refer to that one.
     pair(root.path(), "", "z", false);
     let config = as_folder(root.path());
     let opened = Dataset::open(&config).unwrap();
@@ -101,7 +101,7 @@ fn folders_of_splits_are_read_back_as_annotations() {
 }
 
 #[test]
-fn the_file_has_the_published_fields_and_the_oracle_marks() {
+fn the_file_has_the_published_fields_and_the_oracle_attributes() {
     let root = tempfile::tempdir().unwrap();
     pair(root.path(), "", "a", false);
     let sample = &Dataset::open(&as_folder(root.path())).unwrap().train[0];
@@ -124,7 +124,7 @@ fn the_file_has_the_published_fields_and_the_oracle_marks() {
 }
 
 #[test]
-fn a_pair_of_two_sizes_is_refused() {
+fn a_pair_whose_sizes_differ_is_refused() {
     let root = tempfile::tempdir().unwrap();
     pair(root.path(), "", "a", false);
     let mask = Mask::new(4, 2, vec![1; 8]).unwrap();

@@ -13,11 +13,11 @@ use crate::prompt::{PromptChoice, Prompts};
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// Folder of the data set, or `builtin:scenes`, `builtin:endoscopy`, `builtin:ultrasound`, `builtin:street`, which are drawn.
-    /// Default: none, required unless `pool` is given.
+    /// Folder of the data set, or `builtin:scenes`, `builtin:endoscopy`, `builtin:ultrasound`, `builtin:street`, which
+    /// are drawn. Default: none, required unless `pool` is given.
     pub root: PathBuf,
-    /// Instead of `root`: several data sets that are trained on together and scored separately. The other keys apply to each of
-    /// them. Default: not set.
+    /// Instead of `root`: several data sets that are trained on together and scored separately. The other keys apply to
+    /// each of them. Default: not set.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pool: Vec<PathBuf>,
     /// Layout of the folder.
@@ -26,11 +26,11 @@ pub struct DataConfig {
     pub images: String,
     /// Name of the sub-folder with the masks.
     pub masks: String,
-    /// The prompt for training: `p0`, `p1`, ... (that prompt of each sample), `random` (one of all but the first, drawn for each
-    /// sample and epoch), or a text for all samples. Default: `"random"`.
+    /// The prompt for training: `p0`, `p1`, ... (that prompt of each sample), `random` (one of all but the first, drawn
+    /// for each sample and epoch), or a text for all samples. Default: `"random"`.
     pub prompt: PromptChoice,
-    /// The prompt for validation and test, as `prompt`. Default: `prompt` if that is a text; else `p6`, or the richest if there
-    /// is no `p6`.
+    /// The prompt for validation and test, as `prompt`. Default: `prompt` if that is a text; else `p6`, or the richest
+    /// if there is no `p6`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_prompt: Option<PromptChoice>,
     /// Format `folder`: JSON file with the prompts of each image, by stem:
@@ -38,9 +38,9 @@ pub struct DataConfig {
     /// looked up in `root`, then in the working folder. Default: `ROOT/prompts.json`, if it exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompts: Option<PathBuf>,
-    /// Format `classes`: JSON file with the class names, `{"classes": ["Sky", ...], "ignore_index": 11}`. The index of a name is
-    /// its class id; `null` or `""` is a class that is no target (a background). Looked up as `prompts`. Default:
-    /// `ROOT/classes.json`.
+    /// Format `classes`: JSON file with the class names, `{"classes": ["Sky", ...], "ignore_index": 11}`. The index of
+    /// a name is its class id; `null` or `""` is a class that is no target (a background). Looked up as `prompts`.
+    /// Default: `ROOT/classes.json`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<PathBuf>,
     /// How a data set that comes without splits is split.
@@ -159,17 +159,17 @@ impl Default for SplitConfig {
 }
 
 impl GenerateConfig {
-    /// Faults of the section.
+    /// Checks the section.
     ///
     /// # Errors
-    /// If images would be too small to hold anything or too large to draw.
+    /// If images would be too small to show an object or too large to draw.
     pub fn validate(&self) -> Result<()> {
         if (64..=2048).contains(&self.side) {
             return Ok(());
         }
         Err(DataError::Config {
             field: "data.generate.side",
-            reason: format!("{} is not a number of pixels from 64 to 2048", self.side),
+            reason: format!("{} is out of range; use 64 to 2048 pixels", self.side),
         })
     }
 }
@@ -183,8 +183,8 @@ impl DataConfig {
         }
     }
 
-    /// The choice of prompt for validation and test: `eval_prompt` if given; else the training text if that is one text
-    /// for all samples; else [`PromptChoice::default_eval`] of a sample's prompts.
+    /// The choice of prompt for validation and test. This is `eval_prompt` if set, else `prompt` if that is a text, else
+    /// [`PromptChoice::default_eval`] for the sample's prompts.
     pub fn eval_choice(&self, prompts: &Prompts) -> PromptChoice {
         match (&self.eval_prompt, &self.prompt) {
             (Some(choice), _) => choice.clone(),
@@ -193,7 +193,7 @@ impl DataConfig {
         }
     }
 
-    /// The format, with `auto` replaced by what the folder looks like.
+    /// The format, with `auto` replaced by the format detected from the folder.
     pub fn resolve_format(&self) -> Format {
         match self.format {
             Format::Auto if self.builtin().is_some() => Format::Generated,
@@ -220,7 +220,7 @@ impl DataConfig {
         self.root.to_str()?.strip_prefix("builtin:")
     }
 
-    /// A path of the recipe: under `root` if it exists there, else unchanged.
+    /// A path from the recipe: relative to `root` if it exists there, else unchanged.
     pub(crate) fn resolve(&self, path: &std::path::Path) -> PathBuf {
         let under = self.root.join(path);
         if under.exists() {
@@ -230,25 +230,25 @@ impl DataConfig {
         }
     }
 
-    /// Whether some samples may lack prompts: one text for all was given, for training or for evaluation.
+    /// Whether samples may lack prompts, because one text is used for all in training or evaluation.
     pub(crate) fn has_text(&self) -> bool {
         let is_text = |choice: &PromptChoice| matches!(choice, PromptChoice::Text(_));
         is_text(&self.prompt) || self.eval_prompt.as_ref().is_some_and(is_text)
     }
 
-    /// Faults of the section itself.
+    /// Checks the values of the section, without looking at files.
     pub(crate) fn validate(&self) -> Result<()> {
         let config = |field, reason: String| Err(DataError::Config { field, reason });
         if !self.pool.is_empty() && !self.root.as_os_str().is_empty() {
             return config(
                 "data.pool",
-                "is set along with `data.root`; give one of them".to_string(),
+                "is set along with `data.root`; set only one of them".to_string(),
             );
         }
         if self.roots().iter().any(|root| root.as_os_str().is_empty()) {
             return config(
                 "data.root",
-                "is not set; give the folder of the data set".to_string(),
+                "is not set; set it to the data set's folder".to_string(),
             );
         }
         for (field, fraction) in [
@@ -258,20 +258,20 @@ impl DataConfig {
             if !(0.0..1.0).contains(&fraction) {
                 return config(
                     field,
-                    format!("{fraction} is not a fraction; give a number from 0 to below 1"),
+                    format!("{fraction} is not a fraction; use a number from 0 to below 1"),
                 );
             }
         }
         if self.split.val + self.split.test >= 1.0 {
             return config(
                 "data.split.val",
-                "with data.split.test leaves nothing for training; lower one".to_string(),
+                "with `data.split.test` leaves nothing for training; lower one of them".to_string(),
             );
         }
         if self.limit == Some(0) {
             return config(
                 "data.limit",
-                "0 leaves nothing for training; leave it out to use everything".to_string(),
+                "0 leaves nothing for training; remove the key to use all samples".to_string(),
             );
         }
         if self.eval_prompt == Some(PromptChoice::Random) {
@@ -308,7 +308,9 @@ impl FromStr for Format {
         .find(|format| format.to_string() == text)
         .ok_or_else(|| DataError::Config {
             field: "data.format",
-            reason: format!("`{text}` is not one of auto, annotations, folder, classes, generated"),
+            reason: format!(
+                "`{text}` is unknown; use auto, annotations, folder, classes or generated"
+            ),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Metrics of whole-image labels, as the field computes them for urban scenes: from one confusion matrix over all images.
+//! Metrics of whole-image labels from one confusion matrix over all images, as is usual for urban scenes.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,40 +7,40 @@ use vlsm_image::ClassMap;
 
 /// Pixels by true and predicted class id, summed over images.
 ///
-/// A rare class weighs by its pixels in the whole data set, not by the images that happen to show it; a mean of per-image
-/// IoUs is another number.
+/// A class's IoU uses its pixels in the whole data set. This differs from the mean of per-image IoUs, in which an image
+/// with few pixels of the class counts as much as one with many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confusion {
     classes: usize,
-    /// `[classes, classes + 1]`: a row for each true id; a column for each predicted one, and one for predictions of none.
+    /// `[classes, classes + 1]`: a row for each true id, a column for each predicted id, and a last one for no class.
     counts: Vec<u64>,
 }
 
 /// The pixels of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClassPixels {
-    /// Pixels that are of the class.
+    /// Pixels of the class in the ground truth.
     pub truth: u64,
-    /// Pixels that were predicted to be.
+    /// Pixels predicted as the class.
     pub predicted: u64,
-    /// Pixels that are and were predicted to be: the true positives.
+    /// True positives: pixels of the class that were predicted as the class.
     pub both: u64,
 }
 
 impl ClassPixels {
-    /// `both / (truth + predicted - both)`, which is TP / (TP + FP + FN); `None` if the class is in neither.
+    /// `both / (truth + predicted - both)`, that is TP / (TP + FP + FN); `None` if the class is in neither.
     pub fn iou(&self) -> Option<f64> {
         ratio(self.both, self.truth + self.predicted - self.both)
     }
 
-    /// `both / truth`, the class's recall; `None` if no pixel is of the class.
+    /// `both / truth`, the class's recall; `None` if the ground truth has no pixel of the class.
     pub fn accuracy(&self) -> Option<f64> {
         ratio(self.both, self.truth)
     }
 }
 
 impl Confusion {
-    /// No pixels yet, of the ids 0 to `classes - 1`.
+    /// An empty matrix for the ids 0 to `classes - 1`.
     pub fn new(classes: usize) -> Self {
         Self {
             classes,
@@ -48,12 +48,12 @@ impl Confusion {
         }
     }
 
-    /// Counts the pixels of an image. Where the truth is `ignore`, a pixel counts nowhere. A predicted id without a row,
-    /// such as [`ClassList::NONE`](crate::ClassList::NONE), is a prediction of none: the true class misses the pixel, and
-    /// no other gets it.
+    /// Counts the pixels of an image, except those whose true id is `ignore`. A predicted id of `classes` or more, such as
+    /// `ClassList::NONE`, means no class: the pixel is a false negative of the true class and a false positive of none.
     ///
     /// # Errors
-    /// [`DataError::Shape`] if the two differ in size, or the truth has an id without a row; nothing is counted then.
+    /// [`DataError::Shape`] if the two differ in size, or the ground truth has an id of `classes` or more. Nothing is
+    /// counted then.
     pub fn add(
         &mut self,
         predicted: &ClassMap,
@@ -82,7 +82,7 @@ impl Confusion {
         let known = |id: u8| Some(id) == ignore || usize::from(id) < self.classes;
         if let Some(id) = truth.data.iter().find(|id| !known(**id)) {
             return Err(fault(format!(
-                "the truth holds id {id}, but there are {} classes; name it, or make it the id that is ignored",
+                "the ground truth contains id {id}, but there are {} classes; add a name for the id or make it the ignored one",
                 self.classes
             )));
         }
@@ -95,15 +95,18 @@ impl Confusion {
         Ok(())
     }
 
-    /// Adds the pixels that another one has counted.
+    /// Adds the counts of another matrix.
     ///
     /// # Errors
-    /// [`DataError::Shape`] if it is of another number of classes.
+    /// [`DataError::Shape`] if it has another number of classes.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         if self.classes != other.classes {
             return Err(DataError::Shape {
                 what: "confusion",
-                reason: format!("{} classes do not go with {}", self.classes, other.classes),
+                reason: format!(
+                    "a matrix of {} classes cannot be merged with one of {}",
+                    self.classes, other.classes
+                ),
             });
         }
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
@@ -117,12 +120,12 @@ impl Confusion {
         self.classes
     }
 
-    /// For each true id its pixels by predicted id, and at the end those that were predicted to be of no class.
+    /// The rows of the matrix: for each true id the pixels by predicted id, and last those predicted as no class.
     pub fn rows(&self) -> impl Iterator<Item = &[u64]> {
         self.counts.chunks_exact(self.classes + 1)
     }
 
-    /// The pixels of a class; none for an id without a row.
+    /// The pixels of a class; zero for an id of `classes` or more.
     pub fn class(&self, id: usize) -> ClassPixels {
         if id >= self.classes {
             return ClassPixels::default();
@@ -135,26 +138,26 @@ impl Confusion {
         }
     }
 
-    /// All pixels that were counted.
+    /// Number of pixels counted.
     pub fn pixels(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The mean of the classes' IoUs, mIoU. Classes that are neither in the truth nor in a prediction are left out, and
-    /// one that is only predicted counts 0, as in mmsegmentation. 0 without pixels.
+    /// Mean of the classes' IoUs (mIoU). As in mmsegmentation, classes that are neither in the ground truth nor predicted
+    /// are left out, and a class that is only predicted has IoU 0. 0 without pixels.
     pub fn mean_iou(&self) -> f64 {
         self.mean(ClassPixels::iou)
     }
 
-    /// The mean of the classes' accuracies over those in the truth, as in mmsegmentation (mAcc). 0 without pixels.
+    /// Mean accuracy of the classes in the ground truth (mAcc), as in mmsegmentation. 0 without pixels.
     pub fn mean_accuracy(&self) -> f64 {
         self.mean(ClassPixels::accuracy)
     }
 
-    /// The share of the pixels whose class was predicted (aAcc). 0 without pixels.
+    /// Share of the pixels whose class was predicted correctly (aAcc). 0 without pixels.
     pub fn pixel_accuracy(&self) -> f64 {
-        let right = (0..self.classes).map(|id| self.class(id).both).sum();
-        ratio(right, self.pixels()).unwrap_or(0.0)
+        let correct = (0..self.classes).map(|id| self.class(id).both).sum();
+        ratio(correct, self.pixels()).unwrap_or(0.0)
     }
 
     fn mean(&self, value: fn(&ClassPixels) -> Option<f64>) -> f64 {

@@ -8,10 +8,10 @@ fn close(a: f64, b: f64) {
     assert!((a - b).abs() < 1e-12, "{a} is not {b}");
 }
 
-/// By hand: of class 0 three pixels are true and two predicted, both right; of class 1 two are true and three
-/// predicted, two right; one pixel of the truth is ignored.
+/// Class 0 has three true pixels and two predicted ones, both correct. Class 1 has two true pixels and three predicted
+/// ones, two of them correct. One pixel of the ground truth is ignored.
 #[test]
-fn a_hand_computed_case() {
+fn metrics_equal_a_calculation_by_hand() {
     let mut confusion = Confusion::new(2);
     let truth = map(3, vec![0, 0, 0, 1, 1, 9]);
     let predicted = map(3, vec![0, 0, 1, 1, 1, 0]);
@@ -26,25 +26,26 @@ fn a_hand_computed_case() {
     close(confusion.pixel_accuracy(), 0.8);
 }
 
-/// Two images: class 1 fills one pixel of the first, missed, and nine of the second, all found. The IoU over the data set
-/// is 9/10, where the mean of the images' would be 1/2.
+/// In the first image class 1 has one pixel, which is missed; in the second it has nine, which are all found. The IoU over
+/// the data set is 9/10; the mean of the images' IoUs would be 1/2.
 #[test]
-fn counts_are_summed_before_they_are_divided() {
+fn iou_is_computed_from_the_sums_over_images() {
     let (mut all, mut first) = (Confusion::new(2), Confusion::new(2));
     first.add(&map(1, vec![0]), &map(1, vec![1]), None).unwrap();
     all.add(&map(3, vec![1; 9]), &map(3, vec![1; 9]), None)
         .unwrap();
     all.merge(&first).unwrap();
     close(all.class(1).iou().unwrap(), 0.9);
-    // Class 0 is only predicted: IoU 0 in the mean, no accuracy.
+    // Class 0 is only predicted. It enters mIoU as 0 and has no accuracy.
     assert_eq!(all.class(0).accuracy(), None);
     close(all.mean_iou(), 0.45);
     close(all.mean_accuracy(), 0.9);
 }
 
-/// The numbers are of `scripts/reference/make_confusion.py`: scikit-learn 1.9.1 and torchmetrics 1.9.0.
+/// The expected values were computed by `scripts/reference/make_confusion.py` with scikit-learn 1.9.1 and torchmetrics
+/// 1.9.0.
 #[test]
-fn equals_scikit_learn_and_torchmetrics() {
+fn metrics_equal_scikit_learn_and_torchmetrics() {
     let mut state = 2024u64;
     let mut below = |limit: u64| {
         state = state
@@ -52,7 +53,7 @@ fn equals_scikit_learn_and_torchmetrics() {
             .wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % limit
     };
-    let (mut confusion, mut left_to_3) = (Confusion::new(5), Confusion::new(5));
+    let (mut confusion, mut none_as_3) = (Confusion::new(5), Confusion::new(5));
     for (width, height) in [(13, 7), (8, 9), (20, 5)] {
         let (mut truth, mut predicted) = (Vec::new(), Vec::new());
         for _ in 0..width * height {
@@ -70,7 +71,7 @@ fn equals_scikit_learn_and_torchmetrics() {
         for id in predicted.data.iter_mut().filter(|id| **id == 255) {
             *id = 3;
         }
-        left_to_3.add(&predicted, &truth, Some(5)).unwrap();
+        none_as_3.add(&predicted, &truth, Some(5)).unwrap();
     }
     let rows: Vec<&[u64]> = confusion.rows().collect();
     let expected = [
@@ -90,11 +91,11 @@ fn equals_scikit_learn_and_torchmetrics() {
     close(confusion.mean_accuracy(), 0.772_927_973_777_481_9);
     close(confusion.pixel_accuracy(), 0.744_588_744_588_744_6);
     // torchmetrics computes in f32.
-    assert!((left_to_3.mean_iou() - 0.462_889_790_534_973_14).abs() < 1e-7);
+    assert!((none_as_3.mean_iou() - 0.462_889_790_534_973_14).abs() < 1e-7);
 }
 
 #[test]
-fn what_does_not_fit_is_an_error_and_counts_nothing() {
+fn a_mismatch_is_an_error_and_counts_nothing() {
     let mut confusion = Confusion::new(2);
     let truth = map(2, vec![0, 1]);
     for (predicted, truth) in [

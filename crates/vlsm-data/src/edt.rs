@@ -1,13 +1,13 @@
-//! Exact Euclidean distance transform in time linear in the pixels.
+//! Exact Euclidean distance transform in linear time.
 //!
 //! Meijster, Roerdink and Hesselink, "A general algorithm for computing distance transforms in linear time" (2000): the
-//! lower envelope of parabolas, as Felzenszwalb and Huttenlocher (2012) have it, in whole numbers throughout. Own code: HD95
-//! must equal MONAI's, and `imageproc` brings nalgebra and a second rand.
+//! lower envelope of parabolas, as in Felzenszwalb and Huttenlocher (2012), all in integers. It is implemented here because
+//! HD95 must equal MONAI's and `imageproc` depends on nalgebra and a second version of rand.
 
-/// For each pixel of `[height, width]` the squared distance to the nearest pixel where `site` is true, or `u32::MAX`
-/// everywhere if there is none.
+/// The squared distance of each pixel, `[height, width]`, to the nearest pixel where `site` is true; `u32::MAX` everywhere if
+/// there is none.
 ///
-/// Exact for images up to 32767 pixels wide and high, beyond which a squared distance can leave 32 bits.
+/// Exact for images up to 32767 pixels wide and high. In larger ones a squared distance can exceed 32 bits.
 pub(crate) fn squared_distances(site: &[bool], width: usize, height: usize) -> Vec<u32> {
     let mut squared = vec![u32::MAX; width * height];
     if !site.contains(&true) {
@@ -24,7 +24,7 @@ pub(crate) fn squared_distances(site: &[bool], width: usize, height: usize) -> V
     squared
 }
 
-/// Distance of each pixel to the nearest site of its column. `FAR` if it has none.
+/// Distance of each pixel to the nearest site in its column; `FAR` if there is none.
 fn column_distances(site: &[bool], width: usize, height: usize) -> Vec<i64> {
     let mut down = vec![FAR; width * height];
     for (value, _) in down.iter_mut().zip(site).filter(|(_, site)| **site) {
@@ -45,10 +45,11 @@ fn column_distances(site: &[bool], width: usize, height: usize) -> Vec<i64> {
     down
 }
 
-/// Further than any pixel is, yet its square fits 64 bits.
+/// Larger than any distance, but its square fits in 64 bits.
 const FAR: i64 = 1 << 30;
 
-/// The parabolas that are lowest somewhere in the row: `apex[k]` is lowest from `from[k]` up to `from[k + 1]`.
+/// The parabolas that are lowest somewhere in the row. The one with `apex[k]` is lowest from `from[k]` to `from[k + 1]`,
+/// exclusive.
 struct Envelope {
     apex: Vec<i64>,
     from: Vec<i64>,
@@ -64,7 +65,7 @@ impl Envelope {
 
     fn row(&mut self, down: &[i64], out: &mut [u32]) {
         let height_at = |x: i64, apex: i64| (x - apex).pow(2) + down[apex as usize].pow(2);
-        // The last position at which the parabola of `left` is not above that of `right` (Meijster's `Sep`).
+        // The last position at which the parabola at `left` is not above the one at `right` (Meijster's `Sep`).
         let last_of = |left: i64, right: i64| {
             let rise = down[right as usize].pow(2) - down[left as usize].pow(2);
             (right * right - left * left + rise).div_euclid(2 * (right - left))
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn equals_brute_force() {
+    fn distances_equal_brute_force() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         for round in 0..300 {
             let (width, height) = (rng.random_range(1..20), rng.random_range(1..20));
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_site_is_the_centre_of_circles() {
+    fn distances_from_a_single_site_are_exact() {
         let mut site = vec![false; 1000 * 700];
         site[300 * 1000 + 200] = true;
         let squared = squared_distances(&site, 1000, 700);

@@ -7,7 +7,7 @@ fn mask(width: usize, data: Vec<u8>) -> Mask {
     Mask::new(width, data.len() / width, data).unwrap()
 }
 
-/// HD by its definition: every edge pixel against every edge pixel, sorted, `numpy.percentile` by hand.
+/// Hausdorff distance by its definition: distances between all edge pixels, sorted, then `numpy.percentile`'s formula.
 fn brute_force(a: &Mask, b: &Mask, percentile: f64) -> f64 {
     let edge = |m: &Mask| -> Vec<(i64, i64)> {
         let (w, h) = (m.width as i64, m.height as i64);
@@ -32,10 +32,10 @@ fn brute_force(a: &Mask, b: &Mask, percentile: f64) -> f64 {
             })
             .collect();
         all.sort_by(f64::total_cmp);
-        let place = (all.len() - 1) as f64 * percentile / 100.0;
-        let low = all[place as usize];
-        let high = all[(place as usize + 1).min(all.len() - 1)];
-        low + (high - low) * place.fract()
+        let rank = (all.len() - 1) as f64 * percentile / 100.0;
+        let low = all[rank as usize];
+        let high = all[(rank as usize + 1).min(all.len() - 1)];
+        low + (high - low) * rank.fract()
     };
     directed(&a, &b).max(directed(&b, &a))
 }
@@ -71,18 +71,18 @@ fn hausdorff_equals_its_definition() {
 }
 
 #[test]
-fn by_hand() {
+fn scores_equal_a_calculation_by_hand() {
     let pred = mask(4, vec![1, 1, 0, 0]);
     let truth = mask(4, vec![0, 1, 1, 1]);
     let scores = score(&pred, &truth).unwrap();
     assert_eq!((scores.dice, scores.iou), (2.0 / 5.0, 1.0 / 4.0));
-    // To the truth: 1, 0. To the prediction: 0, 1, 2; the 95th percentile of that is 1 + 0.9 * 1.
+    // Distances to the ground truth: 1, 0. To the prediction: 0, 1, 2, with 95th percentile 1 + 0.9 * 1.
     assert!((scores.hd95 - 1.9).abs() < 1e-12);
     assert_eq!(dice(&pred, &truth).unwrap(), scores.dice);
 }
 
 #[test]
-fn empty_masks() {
+fn empty_masks_have_defined_scores() {
     let (none, some) = (
         mask(4, vec![0; 12]),
         mask(4, [vec![1], vec![0; 11]].concat()),
@@ -115,7 +115,7 @@ fn ignored_pixels_do_not_count() {
 }
 
 #[test]
-fn sizes_must_agree() {
+fn different_sizes_and_bad_percentiles_are_errors() {
     let error = score(&mask(2, vec![0; 4]), &mask(4, vec![0; 4]))
         .unwrap_err()
         .to_string();
@@ -124,7 +124,7 @@ fn sizes_must_agree() {
 }
 
 #[test]
-fn summaries() {
+fn a_summary_has_mean_and_sample_deviation() {
     let summary = Summary::of([2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]);
     assert_eq!((summary.n, summary.mean), (8, 5.0));
     assert!((summary.std - (32.0f64 / 7.0).sqrt()).abs() < 1e-12);

@@ -1,4 +1,4 @@
-//! Opening the data set that a recipe's `[data]` section describes.
+//! Opens the data set that a recipe's `[data]` section describes.
 
 use crate::config::DataConfig;
 use crate::dataset::Dataset;
@@ -9,14 +9,14 @@ use crate::prompt::NO_PROMPTS_FIX;
 use crate::split::Split;
 
 impl Dataset {
-    /// Finds the samples of the data set that a recipe's `[data]` section describes. Files are looked for, but only
-    /// class-id masks are read. Roots `builtin:...` are opened by `vlsm_synth::open`.
+    /// Finds the samples of the data set that a recipe's `[data]` section describes. This lists the files, but reads only
+    /// class-id masks. For roots `builtin:...` use `vlsm_synth::open`.
     ///
-    /// A split may be empty; use [`Dataset::require`] for one that must not be.
+    /// A split may be empty; [`Dataset::require`] returns an error if it is.
     ///
     /// # Errors
     /// The first fault; [`check`](crate::check()) finds all of them. A sample without prompts is a fault unless
-    /// `data.prompt` or `data.eval_prompt` is a text for all.
+    /// `data.prompt` or `data.eval_prompt` is a text for all samples.
     pub fn open(config: &DataConfig) -> Result<Self> {
         Self::open_with(config, |name, _| {
             Err(DataError::Config {
@@ -28,7 +28,7 @@ impl Dataset {
         })
     }
 
-    /// As [`open`](Self::open), with a function that opens roots `builtin:NAME` by their name.
+    /// As [`open`](Self::open), with `builtin` to open roots `builtin:NAME` by their name.
     ///
     /// # Errors
     /// As [`open`](Self::open), and those of `builtin`.
@@ -83,11 +83,11 @@ fn open_files(config: &DataConfig) -> Result<Dataset> {
     if let Some(limit) = config.limit {
         dataset.train.truncate(limit);
     }
-    let bare = Split::ALL
+    let without_prompts = Split::ALL
         .into_iter()
         .flat_map(|split| dataset.split(split))
         .find(|sample| sample.prompts.is_empty());
-    match bare {
+    match without_prompts {
         Some(sample) if !config.has_text() => Err(DataError::NoPrompts {
             sample: sample.name.clone(),
             origin: String::new(),

@@ -1,4 +1,4 @@
-//! Several data sets as one: trained on together, and kept apart by the names and groups of their samples.
+//! Pools data sets for joint training. The names and groups of the samples keep the data sets distinguishable.
 
 use std::path::{Path, PathBuf};
 
@@ -14,10 +14,10 @@ fn fault(reason: String) -> DataError {
     }
 }
 
-/// The names of pooled data sets, in their order: the last part of each root.
+/// The names of pooled data sets in their order. A name is the last part of the root.
 ///
 /// # Errors
-/// If two are the same or a root has none.
+/// If two names are equal or a root has no last part.
 pub fn pool_names(roots: &[PathBuf]) -> Result<Vec<String>> {
     let mut names: Vec<String> = Vec::with_capacity(roots.len());
     for root in roots {
@@ -25,11 +25,13 @@ pub fn pool_names(roots: &[PathBuf]) -> Result<Vec<String>> {
         let name = last.strip_prefix("builtin:").unwrap_or(&last).to_owned();
         if name.is_empty() {
             let shown = root.display();
-            return Err(fault(format!("`{shown}` ends in no name of a folder")));
+            return Err(fault(format!(
+                "`{shown}` does not end in a folder name; write the path with the folder's name"
+            )));
         }
         if names.contains(&name) {
             return Err(fault(format!(
-                "names two data sets `{name}`; rename one folder, or reach it by a link of another name"
+                "has two data sets named `{name}`; rename one folder, or use a link with another name"
             )));
         }
         names.push(name);
@@ -37,18 +39,18 @@ pub fn pool_names(roots: &[PathBuf]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The data set's name and the sample's own name of a pooled sample's name.
+/// Splits a pooled sample's name into the data set's name and the name within it.
 pub fn pool_sample(name: &str) -> Option<(&str, &str)> {
     name.split_once('/')
 }
 
-/// Pools data sets under their names. A split holds the samples of the first image of each data set, then those of the
-/// second of each, and so on, so that a limit takes samples of all of them.
+/// Pools data sets. A split has the samples of each data set's first image, then those of each one's second image, and so
+/// on, so that a limit keeps samples of all data sets.
 pub(crate) fn pool(roots: &[PathBuf], names: &[String], sets: &[Dataset]) -> Result<Dataset> {
     for (set, root) in sets.iter().zip(roots) {
         if set.resamples_each_epoch() {
             return Err(fault(format!(
-                "`{}` draws new images for each epoch, which data sets in a pool cannot",
+                "`{}` draws new images in each epoch, which a pool does not support; use it alone as `data.root`",
                 root.display()
             )));
         }
@@ -59,15 +61,15 @@ pub(crate) fn pool(roots: &[PathBuf], names: &[String], sets: &[Dataset]) -> Res
         of: impl Fn(&Dataset) -> &[Sample],
     ) -> Vec<Sample> {
         let named = names.iter().zip(sets);
-        let named = named.map(|(name, set)| of_set(name, of(set)));
-        in_turns(&named.collect::<Vec<_>>())
+        let named = named.map(|(name, set)| prefixed(name, of(set)));
+        interleave(&named.collect::<Vec<_>>())
     }
     let splits = Split::ALL.map(|split| pooled(names, sets, |set| set.split(split)));
     let mut pool = Dataset::from_splits(names.join("+"), splits)?;
     pool.format = sets[0].format;
     let ignore = ignore(sets, roots)?;
     pool.ignore = ignore;
-    // Whole images have labels in common only where the ids mean the same.
+    // Whole-image labels can be pooled only if the class ids mean the same.
     if sets.iter().all(|set| set.classes == sets[0].classes) {
         let labelled = Split::ALL.map(|split| pooled(names, sets, |set| set.labelled(split)));
         pool = pool.with_classes(sets[0].classes.clone(), ignore, labelled);
@@ -75,9 +77,9 @@ pub(crate) fn pool(roots: &[PathBuf], names: &[String], sets: &[Dataset]) -> Res
     Ok(pool)
 }
 
-/// Samples under names and in groups of their data set.
-fn of_set(name: &str, samples: &[Sample]) -> Vec<Sample> {
-    let of_set = |sample: &Sample| Sample {
+/// Prefixes the samples' names and groups with their data set's name.
+fn prefixed(name: &str, samples: &[Sample]) -> Vec<Sample> {
+    let prefixed = |sample: &Sample| Sample {
         name: format!("{name}/{}", sample.name),
         group: if sample.group.is_empty() {
             name.to_owned()
@@ -86,11 +88,11 @@ fn of_set(name: &str, samples: &[Sample]) -> Vec<Sample> {
         },
         ..sample.clone()
     };
-    samples.iter().map(of_set).collect()
+    samples.iter().map(prefixed).collect()
 }
 
-/// One image's samples of each list, and again, until all are taken.
-fn in_turns(lists: &[Vec<Sample>]) -> Vec<Sample> {
+/// Takes the samples of one image from each list in turn until all are taken.
+fn interleave(lists: &[Vec<Sample>]) -> Vec<Sample> {
     let images = |list: &'_ Vec<Sample>| -> Vec<Vec<Sample>> {
         let images = list.chunk_by(|a, b| a.source.id() == b.source.id());
         images.map(<[Sample]>::to_vec).collect()
@@ -106,7 +108,7 @@ fn in_turns(lists: &[Vec<Sample>]) -> Vec<Sample> {
     }
 }
 
-/// The class id that does not count, the same in all sets that have one.
+/// The ignored class id, which must be the same in all data sets that have one.
 fn ignore(sets: &[Dataset], roots: &[PathBuf]) -> Result<Option<u8>> {
     let mut known: Option<(u8, &Path)> = None;
     for (set, root) in sets.iter().zip(roots) {

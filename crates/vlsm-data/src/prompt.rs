@@ -1,4 +1,4 @@
-//! Prompts of a sample, and the choice of one of them.
+//! Prompts of a sample, and the choice among them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,24 +10,24 @@ use serde::{Serialize, Serializer};
 use crate::error::{DataError, Result};
 
 /// What to do about a sample without prompts.
-pub(crate) const NO_PROMPTS_FIX: &str = "set `data.prompt` to one text for all samples, or give each its prompts in \
-                                          the annotations or in `data.prompts`";
+pub(crate) const NO_PROMPTS_FIX: &str = "set `data.prompt` to one text for all samples, or add prompts for each \
+                                          sample to the annotations or to `data.prompts`";
 
-/// The named prompts of a sample (`p0`, `p1`, ...), in the order of the file; a name stands for one text or for several
-/// of equal rank.
+/// The named prompts of a sample (`p0`, `p1`, ...), in the order of the file. A name has one text or several equivalent
+/// ones.
 ///
-/// In JSON an object: `{"p0": "", "p1": "polyp", "p7": ["polyp which is a small lump", "polyp which ..."]}`. An empty
-/// list, and `null`, count as no prompt of that name.
+/// In JSON this is an object: `{"p0": "", "p1": "polyp", "p7": ["polyp which is a small lump", "polyp which ..."]}`. A
+/// name with an empty list or `null` is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prompts(Vec<(String, Vec<String>)>);
 
 impl Prompts {
-    /// No prompts at all.
+    /// No prompts.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The prompts of a sample that has nothing but texts of equal rank: `p0` is empty, `p1` holds `texts`.
+    /// Prompts from equivalent texts without names: `p0` is empty and `p1` has `texts`.
     pub fn from_texts(texts: Vec<String>) -> Self {
         Self(vec![
             ("p0".to_string(), vec![String::new()]),
@@ -35,7 +35,7 @@ impl Prompts {
         ])
     }
 
-    /// Adds a prompt at the end, or replaces the one of that name. Without texts it is left out.
+    /// Adds a prompt at the end, or replaces the one with that name. Without texts, the name is removed.
     pub fn insert(&mut self, name: impl Into<String>, texts: Vec<String>) {
         let name = name.into();
         match self.0.iter().position(|(known, _)| *known == name) {
@@ -46,7 +46,7 @@ impl Prompts {
         }
     }
 
-    /// The texts of a name.
+    /// The texts of a name, if it exists.
     pub fn get(&self, name: &str) -> Option<&[String]> {
         self.0
             .iter()
@@ -66,7 +66,7 @@ impl Prompts {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Whether there is no prompt.
+    /// Whether there are no prompts.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -137,29 +137,30 @@ impl Texts {
     }
 }
 
-/// Which prompt of a sample is used: recipe keys `data.prompt` and `data.eval_prompt`.
+/// The choice of a sample's prompt, for recipe keys `data.prompt` and `data.eval_prompt`.
 ///
-/// As text: `p0`, `p1`, ... is a name, `random` is random, and everything else is the prompt itself, for every sample.
-/// `text:p1` is the text "p1".
+/// Written as text, `p0`, `p1`, ... is a name and `random` is random. Everything else is a prompt for all samples; `text:p1`
+/// is the prompt "p1".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PromptChoice {
-    /// The prompt of this name; if it is a list, one of the list.
+    /// The prompt with this name; a random one if it has several texts.
     Named(String),
-    /// One of all names but the first (`p0`, which is the empty prompt), and of a list one of the list, drawn each time.
+    /// A random name except the first (`p0`, the empty prompt), then a random one of its texts, drawn for each use.
     #[default]
     Random,
-    /// This text, whatever prompts the sample has.
+    /// This text for all samples.
     Text(String),
 }
 
 impl PromptChoice {
     /// The prompt for training on a sample once.
     ///
-    /// Random is uniform over the names, then over the list (published behaviour); of a single name it takes that one.
+    /// [`Random`](Self::Random) is uniform over the names, then over the name's texts, as in the published code. A single
+    /// name is used even though it is the first.
     ///
     /// # Errors
-    /// [`DataError::PromptName`] or [`DataError::NoPrompts`] if there is no such prompt;
-    /// [`Sample::pick_prompt`](crate::Sample::pick_prompt) names the sample too.
+    /// [`DataError::PromptName`] or [`DataError::NoPrompts`] if there is no such prompt.
+    /// [`Sample::pick_prompt`](crate::Sample::pick_prompt) adds the sample's name.
     pub fn pick(&self, prompts: &Prompts, rng: &mut impl Rng) -> Result<String> {
         let texts = match self {
             Self::Text(text) => return Ok(text.clone()),
@@ -176,7 +177,7 @@ impl PromptChoice {
         })
     }
 
-    /// The prompt for evaluating a sample: always the same. Of a list it is the first.
+    /// The prompt for evaluating a sample, always the same. If it has several texts, the first.
     ///
     /// # Errors
     /// [`DataError::RandomEval`] for [`PromptChoice::Random`], else as [`PromptChoice::pick`].
@@ -189,20 +190,20 @@ impl PromptChoice {
         }
     }
 
-    /// The choice for evaluation where the recipe makes none: `p6` if there is one, else the richest, which is the one
-    /// with the longest text, and of equals the first. Without any prompt it is `p6`, which will then be missed.
+    /// The choice for evaluation if the recipe has none: `p6` if it exists, else the name with the longest text (the first
+    /// such name). Without prompts it is `p6`, which then gives an error.
     pub fn default_eval(prompts: &Prompts) -> Self {
         if prompts.is_empty() || prompts.get("p6").is_some() {
             return Self::Named("p6".to_string());
         }
         let length = |texts: &[String]| texts.first().map_or(0, |text| text.chars().count());
-        let richest = prompts.iter().map(|(name, texts)| (length(texts), name));
-        let richest = richest.reduce(|best, next| if next.0 > best.0 { next } else { best });
-        Self::Named(richest.map_or("p6", |(_, name)| name).to_string())
+        let longest = prompts.iter().map(|(name, texts)| (length(texts), name));
+        let longest = longest.reduce(|best, next| if next.0 > best.0 { next } else { best });
+        Self::Named(longest.map_or("p6", |(_, name)| name).to_string())
     }
 }
 
-/// An index below `len`, which is not 0. Drawn as 32 bits so that every platform draws the same.
+/// A random index below `len`, which is not 0. It is drawn as 32 bits so that all platforms draw the same.
 fn draw(len: usize, rng: &mut impl Rng) -> usize {
     rng.random_range(0..u32::try_from(len).unwrap_or(u32::MAX)) as usize
 }

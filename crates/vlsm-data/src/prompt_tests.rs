@@ -28,7 +28,7 @@ fn prompts_keep_the_order_of_the_file() {
 }
 
 #[test]
-fn a_prompt_of_another_type_is_an_error_that_says_so() {
+fn a_prompt_of_the_wrong_type_is_an_error_with_the_expected_types() {
     let error = serde_json::from_str::<Prompts>(r#"{"p0": 5}"#).unwrap_err();
     assert!(
         error.to_string().contains("a string or a list of strings"),
@@ -59,7 +59,7 @@ fn choices_are_read_and_written_as_text() {
 }
 
 #[test]
-fn random_is_uniform_over_names_but_the_first_and_then_over_the_list() {
+fn random_is_uniform_over_all_names_but_the_first_and_then_over_the_texts() {
     let prompts = polyp();
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let mut counts = BTreeMap::new();
@@ -88,7 +88,7 @@ fn random_is_uniform_over_names_but_the_first_and_then_over_the_list() {
 }
 
 #[test]
-fn the_same_seed_draws_the_same() {
+fn the_same_seed_draws_the_same_prompts() {
     let draw = |seed| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         (0..20)
@@ -100,7 +100,7 @@ fn the_same_seed_draws_the_same() {
 }
 
 #[test]
-fn evaluation_is_fixed() {
+fn evaluation_prompts_are_never_random() {
     let prompts = polyp();
     assert_eq!(
         PromptChoice::Named("p7".into())
@@ -130,7 +130,7 @@ fn evaluation_is_fixed() {
 }
 
 #[test]
-fn the_default_for_evaluation_is_p6_or_the_richest() {
+fn the_default_for_evaluation_is_p6_or_the_longest() {
     assert_eq!(
         PromptChoice::default_eval(&polyp()),
         PromptChoice::Named("p1".into())

@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// Fits the weights.
+    /// Trains the weights.
     Train,
     /// Chooses the best epoch.
     Val,
-    /// Gives the reported numbers.
+    /// Gives the reported metrics.
     Test,
 }
 
-/// A text that names no split.
+/// A text that is not the name of a split.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
-#[error("`{0}` is not one of train, val, test")]
+#[error("`{0}` is not a split; use train, val or test")]
 pub struct UnknownSplit(String);
 
 impl Split {

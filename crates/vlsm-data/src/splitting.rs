@@ -1,4 +1,4 @@
-//! Splitting items: by fraction and seed, or by list files. Also used to prepare public data sets.
+//! Splits items by fraction and seed, or by list files. Also used to prepare public data sets.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use vlsm_image::read_text;
 
 use crate::error::DataError;
 
-/// Train, val and test by the given fractions of val and test: shuffled with the seed, then cut, test first. Each split
-/// stays in the shuffled order, so that its first samples are a fair choice.
+/// Splits items into train, val and test by the fractions of val and test. Items are shuffled with the seed, then cut, test
+/// first. Each split stays in the shuffled order, so that its first samples are representative.
 pub fn by_fraction<T>(mut items: Vec<T>, [val, test]: [f64; 2], seed: u64) -> [Vec<T>; 3] {
     shuffle(&mut items, seed);
     let [test, val] = [test, val].map(|fraction| share(fraction, items.len()));
@@ -19,17 +19,17 @@ pub fn by_fraction<T>(mut items: Vec<T>, [val, test]: [f64; 2], seed: u64) -> [V
     [rest, val, items]
 }
 
-/// Shuffles with the seed. The order is part of published numbers and never changes.
+/// Shuffles with the seed. Published results depend on the order, so it must never change.
 pub fn shuffle<T>(items: &mut [T], seed: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    // Fisher and Yates, written out so that the order never depends on a library's version.
+    // Fisher-Yates, written out so that the order does not depend on a library's version.
     for last in (1..items.len()).rev() {
         let bound = u32::try_from(last).unwrap_or(u32::MAX);
         items.swap(last, rng.random_range(0..=bound) as usize);
     }
 }
 
-/// `fraction` of `count`, rounded, but at least one if there are three to share.
+/// `fraction` of `count`, rounded, but at least one if `fraction` is above 0 and there are three items or more.
 fn share(fraction: f64, count: usize) -> usize {
     let rounded = (fraction * count as f64).round() as usize;
     if fraction > 0.0 && count >= 3 {
@@ -39,8 +39,8 @@ fn share(fraction: f64, count: usize) -> usize {
     }
 }
 
-/// The items that each list file names, in its order, and those that none names. `names` gives all names that a list may
-/// use for an item. Names that are unknown or listed twice are added to `faults`.
+/// The items of each list file in its order, and the items that no list has. `names` returns all names that a list may use
+/// for an item. Unknown names and names listed twice are added to `faults`.
 pub fn by_names<T, N: IntoIterator<Item = String>>(
     items: Vec<T>,
     names: impl Fn(&T) -> N,
@@ -92,7 +92,7 @@ fn take_listed<T>(
             Some(&at) => match items[at].take() {
                 Some(item) => taken.push(item),
                 None => faults.push(fault(
-                    "is listed a second time, here or in the list of another split",
+                    "is listed a second time, in this list or another split's",
                 )),
             },
         }

@@ -1,6 +1,6 @@
-//! A data set in memory gives the same examples as the same data set in files.
+//! A data set in memory gives the same examples as the same data in files.
 
-// Clippy's leave for tests covers test functions, not their helpers.
+// Clippy's exception for tests covers test functions, but not their helpers.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::borrow::Cow;
@@ -68,7 +68,7 @@ fn assert_same(files: &Dataset, memory: &Dataset) {
 }
 
 #[test]
-fn binary_masks() {
+fn binary_masks_in_memory_equal_those_in_files() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     for (split, indices) in Split::ALL.into_iter().zip([0..6, 6..8, 8..11]) {
@@ -102,7 +102,7 @@ fn binary_masks() {
 }
 
 #[test]
-fn class_ids() {
+fn class_ids_in_memory_equal_those_in_files() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let path = |name: &str| {
@@ -142,7 +142,7 @@ fn class_ids() {
     assert_eq!(files.class_list().unwrap(), memory.class_list().unwrap());
 }
 
-/// A source of someone else, with errors and panics.
+/// A user's source with errors and panics.
 #[derive(Debug)]
 struct Camera(usize);
 
@@ -169,7 +169,7 @@ impl Source for Camera {
 }
 
 #[test]
-fn faults_of_a_source_are_those_of_its_requests() {
+fn errors_of_a_source_fail_only_its_requests() {
     let samples = (0..5)
         .map(|index| Sample::new(format!("{index}"), Arc::new(Camera(index)), Prompts::new()));
     let samples: Vec<Sample> = samples.collect();
@@ -215,7 +215,7 @@ fn a_digest_depends_on_pixels_and_size() {
 }
 
 #[test]
-fn names_are_unique() {
+fn two_samples_of_the_same_name_are_refused() {
     let sample = |_| Sample::new("a", Arc::new(Camera(0)), Prompts::new());
     let train: Vec<Sample> = (0..2).map(sample).collect();
     let error = Dataset::from_splits("x", [train, vec![], vec![]]).unwrap_err();

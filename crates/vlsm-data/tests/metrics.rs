@@ -1,6 +1,6 @@
-//! Metrics against MONAI's, on the committed masks of `fixtures/metrics`.
+//! Compares metrics with MONAI's on the masks in `fixtures/metrics`.
 
-// Clippy's leave for tests covers test functions, not their helpers.
+// Clippy's exception for tests covers test functions, but not their helpers.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -45,7 +45,7 @@ fn metrics_equal_monai() {
         close("dice", scores.dice);
         close("iou", scores.iou);
         if expected["hd95"][i].is_null() {
-            // Undefined in MONAI: one side is empty, or both are.
+            // Undefined in MONAI because at least one mask is empty.
             undefined += 1;
             let one = (pred.foreground() == 0) != (truth.foreground() == 0);
             assert_eq!(scores.one_empty, one);

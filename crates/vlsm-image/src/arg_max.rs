@@ -1,13 +1,13 @@
-//! From the logits of classes to labels.
+//! Computes labels from the logits of classes.
 
 use crate::arrays::ClassMap;
 use crate::resize::resize_map;
 
-/// The labels of an image in the making: for each pixel the class with the highest logit so far.
+/// Accumulates the labels of an image: for each pixel the class with the highest logit so far.
 ///
-/// Classes come one at a time, each resized to the image's own size and forgotten, so that memory does not grow with their
-/// number. It is the logits that are resized, bilinearly, and then compared, as mmsegmentation does; labels resized by
-/// nearest neighbour would have the steps of the model's grid along every rim.
+/// Classes are added one at a time. Their logits are resized to the image's size and then dropped, so memory does not grow
+/// with the number of classes. Logits are resized bilinearly before they are compared, as in mmsegmentation. Resizing
+/// labels by nearest neighbour instead would show the model's grid as steps along every edge.
 #[derive(Clone, Debug)]
 pub struct ArgMax {
     best: Vec<f32>,
@@ -15,11 +15,11 @@ pub struct ArgMax {
 }
 
 impl ArgMax {
-    /// Nothing but `none`, for an image of `width` x `height`. A class must have a probability above `background`, from 0
-    /// to 1, to be the label of a pixel; at 0 the highest always is.
+    /// Labels of `none` everywhere, for an image of `width` x `height`. A pixel gets a class only if the class's probability
+    /// is above `background`, from 0 to 1; at 0 the class with the highest logit always wins.
     pub fn new(width: usize, height: usize, none: u8, background: f32) -> Self {
         let pixels = width * height;
-        // The logit of the probability; minus infinity for 0.
+        // The threshold's logit; minus infinity for 0.
         let least = (background / (1.0 - background)).ln();
         Self {
             best: vec![least; pixels],
@@ -31,7 +31,7 @@ impl ArgMax {
         }
     }
 
-    /// Adds a class: its logits `[height, width]`. Of equal logits the first class's counts.
+    /// Adds the logits of a class, `[height, width]`. Ties go to the class added first.
     pub fn add(&mut self, id: u8, logits: &[f32], width: usize, height: usize) {
         let logits = resize_map(logits, width, height, self.labels.width, self.labels.height);
         let pixels = self.best.iter_mut().zip(&mut self.labels.data);
@@ -52,8 +52,8 @@ impl ArgMax {
 mod tests {
     use super::*;
 
-    /// Two classes of one row, [0, 4] and [2, 2], on four pixels: the first is 0, 1, 3, 4 there (see `resize_map`). Labels
-    /// resized by nearest neighbour would be the same here; see the next test for where they are not.
+    /// Two classes with one row of logits each, [0, 4] and [2, 2], on four pixels. The first becomes 0, 1, 3, 4 (see
+    /// `resize_map`). Labels resized by nearest neighbour would be the same here, but not in the next test.
     #[test]
     fn the_highest_logit_labels_the_pixel_and_ties_stay_with_the_first() {
         let mut labels = ArgMax::new(4, 1, 255, 0.0);
@@ -63,8 +63,8 @@ mod tests {
         assert_eq!(labels.into_labels().data, [3, 3, 7, 7]);
     }
 
-    /// At the left source pixel class 1 wins (0 > -1), at the right class 2 (5 > 1). Between them, a quarter of the way, class
-    /// 1 has 0.25 and class 2 has 0.5: logits that are resized first cross there, masks that are resized do not.
+    /// Class 1 wins at the left source pixel (0 > -1), class 2 at the right one (5 > 1). A quarter of the way between them,
+    /// class 1 has 0.25 and class 2 has 0.5, so class 2 wins there; with resized labels class 1 would.
     #[test]
     fn logits_are_resized_before_they_are_compared() {
         let mut labels = ArgMax::new(4, 1, 255, 0.0);
@@ -75,7 +75,7 @@ mod tests {
 
     /// Probability 0.5 is logit 0, 0.25 is -ln 3 = -1.0986.
     #[test]
-    fn below_the_threshold_there_is_none() {
+    fn pixels_below_the_threshold_get_no_class() {
         let labels = |background| {
             let mut labels = ArgMax::new(4, 1, 11, background);
             labels.add(0, &[-1.2, -1.0, 0.0, 0.1], 4, 1);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_labels_nothing() {
+    fn nan_gives_no_label() {
         let mut labels = ArgMax::new(2, 1, 255, 0.0);
         labels.add(0, &[f32::NAN, f32::MIN], 2, 1);
         assert_eq!(labels.into_labels().data, [255, 0]);

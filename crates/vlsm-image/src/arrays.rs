@@ -1,6 +1,6 @@
 //! The three kinds of pixel arrays: colour image, binary mask, class ids.
 //!
-//! They are `#[non_exhaustive]`: other crates make them by constructors, which check that `data` fits the size.
+//! They are `#[non_exhaustive]`, so that other crates use constructors, which check the length of `data`.
 
 use crate::error::{ImageError, Result};
 
@@ -25,7 +25,7 @@ pub struct Mask {
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// `height * width` values out of 0, 1 and [`Mask::IGNORE`].
+    /// `height * width` values: 0, 1 or [`Mask::IGNORE`].
     pub data: Vec<u8>,
 }
 
@@ -42,7 +42,7 @@ pub struct ClassMap {
 }
 
 impl RgbImage {
-    /// An image of `data`, `[height, width, 3]`.
+    /// An image from `data`, `[height, width, 3]`.
     ///
     /// # Errors
     /// [`ImageError::Shape`] if `data` has another length.
@@ -64,7 +64,7 @@ impl RgbImage {
         }
     }
 
-    /// An image of the colours that `colour` gives for each x and y.
+    /// An image with the colour `colour(x, y)` at each pixel.
     pub fn from_fn(
         width: usize,
         height: usize,
@@ -88,7 +88,7 @@ impl Mask {
     /// Value of a pixel that is left out of the loss and the metrics.
     pub const IGNORE: u8 = 255;
 
-    /// A mask of `data`, `[height, width]`.
+    /// A mask from `data`, `[height, width]`.
     ///
     /// # Errors
     /// [`ImageError::Shape`] if `data` has another length.
@@ -110,7 +110,7 @@ impl Mask {
         }
     }
 
-    /// A mask of the values that `value` gives for each x and y: 0, 1 or [`Mask::IGNORE`].
+    /// A mask with `value(x, y)` at each pixel: 0, 1 or [`Mask::IGNORE`].
     pub fn from_fn(width: usize, height: usize, value: impl FnMut(usize, usize) -> u8) -> Self {
         Self {
             width,
@@ -145,7 +145,7 @@ impl Mask {
         })
     }
 
-    /// The box around the foreground: x0, y0, x1, y1, the last two exclusive. `None` without foreground.
+    /// Bounding box of the foreground: x0, y0, x1, y1, the last two exclusive. `None` without foreground.
     pub fn bounding_box(&self) -> Option<[usize; 4]> {
         let pixels = self.data.iter().enumerate().filter(|(_, v)| **v == 1);
         let boxes = pixels.map(|(index, _)| {
@@ -169,7 +169,7 @@ impl Mask {
 }
 
 impl ClassMap {
-    /// A map of `data`, `[height, width]`.
+    /// A map from `data`, `[height, width]`.
     ///
     /// # Errors
     /// [`ImageError::Shape`] if `data` has another length.
@@ -182,7 +182,7 @@ impl ClassMap {
         })
     }
 
-    /// A map of one id.
+    /// A map with the same id everywhere.
     pub fn filled(width: usize, height: usize, id: u8) -> Self {
         Self {
             width,
@@ -191,7 +191,7 @@ impl ClassMap {
         }
     }
 
-    /// The same map with every id replaced by `new` of it.
+    /// The same map with every id replaced by `new(id)`.
     pub fn map_ids(&self, mut new: impl FnMut(u8) -> u8) -> Self {
         Self {
             data: self.data.iter().map(|&id| new(id)).collect(),
@@ -226,7 +226,7 @@ impl ClassMap {
         }
     }
 
-    /// Number of pixels of an id.
+    /// Number of pixels with an id.
     pub fn count(&self, id: u8) -> usize {
         self.data.iter().filter(|&&pixel| pixel == id).count()
     }
@@ -265,7 +265,9 @@ pub(crate) fn check_len(
     }
     Err(ImageError::Shape {
         what,
-        reason: format!("{len} values for {width}x{height} pixels of {channels} channels"),
+        reason: format!(
+            "{len} values for {width}x{height} pixels with {channels} channels; they must be as many as width x height x channels"
+        ),
     })
 }
 
@@ -274,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_class_becomes_a_mask_and_the_ignored_id_is_kept_apart() {
+    fn a_class_becomes_a_mask_and_the_ignored_id_stays_ignored() {
         let map = ClassMap {
             width: 4,
             height: 1,

@@ -1,4 +1,4 @@
-//! From grey levels to foreground and background.
+//! Splits grey levels into foreground and background.
 
 use crate::arrays::Mask;
 
@@ -7,7 +7,7 @@ use crate::arrays::Mask;
 pub struct DecodedMask {
     /// The mask.
     pub mask: Mask,
-    /// The largest level of the file: 1 where {0, 1} was read as a mask.
+    /// The largest level of the file; 1 if its levels are {0, 1}.
     pub max_level: u16,
 }
 
@@ -74,7 +74,7 @@ mod tests {
 
     /// PIL: `Image.new("RGB", (1, 1), colour).convert("L")`.
     #[test]
-    fn luma_is_that_of_pil() {
+    fn luma_equals_pil() {
         for ([r, g, b], expected) in [
             ([255, 0, 0], 76),
             ([0, 255, 0], 150),

@@ -1,4 +1,4 @@
-//! The classes that whole images are labelled with.
+//! The classes of whole-image labels.
 
 use std::path::Path;
 
@@ -6,32 +6,36 @@ use crate::arrays::ClassMap;
 use crate::class_names::ClassNames;
 use crate::error::{ImageError, Result};
 
-/// Classes by id, each with its name, which is its prompt; and what a pixel is that is none of them.
+/// Classes by id. A class's name is its prompt.
 ///
-/// A pixel gets the class with the highest probability, if that is above the *background threshold*; else it is none of
-/// them. Where every id has a name the threshold is 0 at first, which turns it off: such masks (CamVid, Cityscapes) label
-/// every pixel, and a model that says "none" can only lose. Where an id has no name there is a background, and the
-/// threshold is 0.5 at first: a pixel is background if it is in no class's binary mask. [`of_prompts`](Self::of_prompts)
-/// has 0.5 too, for words name what is looked for and not all that there is.
+/// A pixel gets the class with the highest probability if that is above the *background threshold*, else no class. The
+/// default threshold depends on the names:
+///
+/// - If every id has a name it is 0, which turns it off. Such masks (CamVid, Cityscapes) label every pixel, so predicting
+///   no class is always wrong.
+/// - If an id has no name there is a background, and the threshold is 0.5: a pixel is background if it is in no class's
+///   binary mask.
+/// - For [`of_prompts`](Self::of_prompts) it is 0.5, because the prompts need not describe everything in the image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassList {
-    /// Names by id; empty for an id that is no target.
+    /// Names by id; empty for ids that are not segmented.
     names: Vec<String>,
     ignore: Option<u8>,
     background: f32,
 }
 
 impl ClassList {
-    /// The label of a pixel that is none of the classes, where no id stands for the background.
+    /// The label of a pixel without a class, if no id stands for the background.
     pub const NONE: u8 = 255;
 
     /// Probability above which a binary mask is foreground.
     const HALF: f32 = 0.5;
 
-    /// Names by id, `""` for an id that is no target, and the id that counts nowhere.
+    /// Classes with names by id, `""` for ids that are not segmented. `ignore` is the id that is left out of loss and
+    /// metrics.
     ///
     /// # Errors
-    /// [`ImageError::Classes`] if there is no name, if two ids have the same one, or if id 255 has one.
+    /// [`ImageError::Classes`] if no id has a name, two ids have the same name, or there are more than 255 ids.
     pub fn new(names: Vec<String>, ignore: Option<u8>) -> Result<Self> {
         let mut list = Self {
             names,
@@ -48,7 +52,7 @@ impl ClassList {
     /// Reads a `classes.json`: `{"classes": ["Sky", null, ...], "ignore_index": 11}`.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and if the file cannot be read or is not of that form.
+    /// As [`new`](Self::new), and if the file cannot be read or has another structure.
     pub fn read(path: &Path) -> Result<Self> {
         let file = ClassNames::read(path)?;
         Self::new(file.texts(), file.ignore)
@@ -63,30 +67,30 @@ impl ClassList {
         Self::new(names.collect(), None)?.with_background(Self::HALF)
     }
 
-    /// The same classes with another background threshold: a probability from 0, which turns it off, to below 1.
+    /// The same classes with another background threshold: a probability from 0 to below 1. 0 turns it off.
     ///
     /// # Errors
-    /// [`ImageError::Classes`] if it is not that.
+    /// [`ImageError::Classes`] if it is out of range.
     pub fn with_background(self, background: f32) -> Result<Self> {
         if !(0.0..1.0).contains(&background) {
             return Err(ImageError::Classes {
                 field: "background",
                 reason: format!(
-                    "{background} is not a probability from 0 to below 1; 0 turns the threshold off"
+                    "{background} is not a probability; use a number from 0 (no threshold) to below 1"
                 ),
             });
         }
         Ok(Self { background, ..self })
     }
 
-    /// Ids and names of the classes that are asked for, by rising id.
+    /// Ids and names of the classes to segment, in ascending order of ids.
     pub fn targets(&self) -> impl Iterator<Item = (u8, &str)> {
         let ids = (0..=u8::MAX).zip(&self.names);
         ids.filter(|(id, name)| !name.is_empty() && Some(*id) != self.ignore)
             .map(|(id, name)| (id, name.as_str()))
     }
 
-    /// The name of an id; `background` for the one that stands for it, `none` for what is no class at all.
+    /// The name of an id; `background` for the background's id, `none` for other ids without a class.
     pub fn name(&self, id: u8) -> &str {
         match self.names.get(usize::from(id)).map(String::as_str) {
             Some("") if Some(id) == self.background_id() => "background",
@@ -95,12 +99,12 @@ impl ClassList {
         }
     }
 
-    /// Number of ids, those without a name among them.
+    /// Number of ids, including those without a name.
     pub fn ids(&self) -> usize {
         self.names.len()
     }
 
-    /// The id that counts nowhere.
+    /// The id that is left out of loss and metrics.
     pub fn ignore(&self) -> Option<u8> {
         self.ignore
     }
@@ -117,12 +121,12 @@ impl ClassList {
         found.map(|(id, _)| id)
     }
 
-    /// The label of a pixel that is none of the classes: the background's id, else [`NONE`](Self::NONE).
+    /// The label of a pixel without a class: the background's id, else [`NONE`](Self::NONE).
     pub fn none(&self) -> u8 {
         self.background_id().unwrap_or(Self::NONE)
     }
 
-    /// Labels in which all ids without a name are the background's: there is one background, whatever it shows.
+    /// Replaces all ids without a name by the background's id, so that there is a single background.
     pub fn fold(&self, labels: &ClassMap) -> ClassMap {
         let mut fold: [u8; 256] = std::array::from_fn(|id| id as u8);
         if let Some(background) = self.background_id() {
@@ -151,18 +155,18 @@ impl ClassList {
         };
         if self.names.len() > usize::from(Self::NONE) {
             return fault(format!(
-                "names {} classes; whole-image labels have the ids 0 to 254, for 255 stands for none",
+                "names {} classes; use at most 255, because label 255 means no class",
                 self.names.len()
             ));
         }
         let mut targets: Vec<(u8, &str)> = self.targets().collect();
         if targets.is_empty() {
-            return fault("names no class; give at least one name".into());
+            return fault("names no class; add at least one name".into());
         }
         targets.sort_by_key(|(_, name)| *name);
         match targets.windows(2).find(|pair| pair[0].1 == pair[1].1) {
             Some(pair) => fault(format!(
-                "ids {} and {} are both named `{}`, so that no prompt distinguishes them; give one of them another name",
+                "ids {} and {} are both named `{}` and have the same prompt; rename one of them",
                 pair[0].0, pair[1].0, pair[0].1
             )),
             None => Ok(()),
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn where_every_id_has_a_name_there_is_no_threshold() {
+    fn without_unnamed_ids_there_is_no_threshold() {
         let classes = list(&["Sky", "Road"], Some(11)).unwrap();
         assert_eq!(classes.background(), 0.0);
         assert_eq!(classes.none(), ClassList::NONE);
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_without_a_name_are_one_background() {
+    fn ids_without_a_name_become_a_single_background() {
         let classes = list(&["", "car", "", "road", ""], Some(2)).unwrap();
         assert_eq!((classes.background(), classes.none()), (0.5, 0));
         assert_eq!(classes.name(0), "background");

@@ -1,4 +1,4 @@
-//! The file `classes.json`: names of the class ids that masks hold.
+//! The file `classes.json`: the names of the class ids in masks.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,13 @@ use crate::json::read_json;
 pub struct ClassNames {
     /// The file.
     pub path: PathBuf,
-    /// Names by id; `None` is a class that is no target. At most 256.
+    /// Names by id, at most 256; `None` for classes that are not segmented.
     pub names: Vec<Option<String>>,
     /// The id that is left out of loss and metrics.
     pub ignore: Option<u8>,
 }
 
-/// The file as it is written.
+/// The structure of the file.
 #[derive(Deserialize)]
 struct ClassFile {
     classes: Vec<Option<String>>,
@@ -35,7 +35,7 @@ impl ClassNames {
         let file: ClassFile = read_json(path)?;
         if file.classes.len() > 256 {
             let reason = format!(
-                "`{}` names {} classes; masks hold ids up to 255",
+                "`{}` names {} classes; use at most 256, because ids go up to 255",
                 path.display(),
                 file.classes.len()
             );
@@ -52,7 +52,7 @@ impl ClassNames {
         })
     }
 
-    /// Names by id, `""` for a class that is no target.
+    /// Names by id, with `""` for classes that are not segmented.
     pub fn texts(&self) -> Vec<String> {
         let names = self.names.iter();
         names.map(|name| name.clone().unwrap_or_default()).collect()

@@ -1,8 +1,8 @@
-//! Reading images, masks and class-id masks. The format is recognised by the file's content, never by its extension.
+//! Reads images, masks and class-id masks. The format is detected from the file's content, never from its extension.
 //!
 //! Colours follow PIL's `convert("RGB")`: alpha is dropped, not composited; palettes are looked up; grey is repeated.
-//! EXIF orientation is *not* applied, as in the published code (PIL without `exif_transpose`): image and mask are
-//! paired as they are stored.
+//! EXIF orientation is *not* applied, as in the published code (PIL without `exif_transpose`). Image and mask are paired
+//! as they are stored.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -17,25 +17,25 @@ use crate::fs::read_bytes;
 use crate::panics::catch_panic;
 use crate::raw_png::RawPng;
 
-/// Reads an image: JPEG, PNG, BMP, TIFF or WebP (of several frames or pages the first).
+/// Reads an image: JPEG, PNG, BMP, TIFF or WebP. If there are several frames or pages, reads the first.
 ///
-/// 8-bit grey, grey with alpha, RGB(A), palette, CMYK JPEG, and 16 bits a channel, which are brought to 8 by `v / 257`,
-/// rounded (the full 16-bit scale to the full 8-bit scale).
+/// Supports 8-bit grey, grey with alpha, RGB(A), palettes, CMYK JPEG, and 16 bits per channel. 16 bits are scaled to 8 by
+/// `v / 257`, rounded, which maps the full scale to the full scale.
 ///
 /// # Errors
-/// [`ImageError::Read`] if there is no such file, [`ImageError::Image`] if it is corrupt, truncated, or of another kind.
+/// [`ImageError::Read`] if the file cannot be read; [`ImageError::Image`] if it is corrupt, truncated, or of another kind.
 pub fn read_image(path: &Path) -> Result<RgbImage> {
     decode_image(path, &read_bytes(path)?)
 }
 
-/// Reads a binary mask of any format that [`read_image`] reads.
+/// Reads a binary mask in any format that [`read_image`] reads.
 ///
 /// A pixel is foreground if its level is at least half of the format's full scale: 128 of 255, 32768 of 65535, the upper
-/// half of 2 and 4 bits, 1 of 1 bit. Colour and palette masks are first brought to luma, as PIL's `convert("L")` does.
-/// Some masks in use would silently come out empty that way and are read as they are meant:
-/// - a mask in a lossless format whose largest level is 1 holds {0, 1}: 1 is foreground;
-/// - a 16-bit mask whose largest level is 255 holds 8-bit levels: 128 and above is foreground;
-/// - a palette mask that uses only the indices 0 and 1, both darker than half (such as VOC's dark red): index 1 is
+/// half of 2 and 4 bits, 1 of 1 bit. Colour and palette masks are first converted to luma, like PIL's `convert("L")`.
+/// Some common masks would silently be empty with this rule, so there are exceptions:
+/// - if the largest level is 1 in a lossless format, the mask has the levels {0, 1}: 1 is foreground;
+/// - if the largest level of a 16-bit mask is 255, it has 8-bit levels: 128 and above is foreground;
+/// - if a palette mask uses only the indices 0 and 1, both darker than half (such as VOC's dark red), index 1 is
 ///   foreground.
 ///
 /// # Errors
@@ -44,11 +44,11 @@ pub fn read_mask(path: &Path) -> Result<Mask> {
     Ok(decode_mask(path, &read_bytes(path)?)?.mask)
 }
 
-/// Reads a mask of class ids: the indices of a palette PNG or BMP (not its colours), the levels of a grey PNG, BMP or
-/// TIFF of up to 8 bits, or of 16 bits if all are below 256. Colour pixels are taken only if they are grey throughout.
+/// Reads a mask of class ids. These are the indices of a palette PNG or BMP (not its colours), or the levels of a grey PNG,
+/// BMP or TIFF of up to 8 bits, or of 16 bits if all are below 256. RGB is read only if all pixels are grey.
 ///
 /// # Errors
-/// As [`read_image`], and [`ImageError::ClassMap`] for colour, for ids above 255, and for JPEG, whose loss would mix ids.
+/// As [`read_image`], and [`ImageError::ClassMap`] for colour, ids above 255, and JPEG, because its compression changes ids.
 pub fn read_class_map(path: &Path) -> Result<ClassMap> {
     decode_class_map(path, &read_bytes(path)?)
 }
@@ -56,7 +56,7 @@ pub fn read_class_map(path: &Path) -> Result<ClassMap> {
 /// Width and height of an image or mask, from its header alone.
 ///
 /// # Errors
-/// As [`read_image`], but truncated pixel data goes unnoticed.
+/// As [`read_image`], but truncated pixel data is not detected.
 pub fn read_size(path: &Path) -> Result<(usize, usize)> {
     let file = std::fs::File::open(path).map_err(|e| ImageError::read(path, e))?;
     let reader = ImageReader::new(std::io::BufReader::new(file))
@@ -204,7 +204,7 @@ fn class_map_from(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
     };
     let format = format_of(path, bytes)?;
     let decoded = match format {
-        ImageFormat::Jpeg => return Err(fault("JPEG is lossy and mixes ids")),
+        ImageFormat::Jpeg => return Err(fault("JPEG is lossy and changes ids")),
         ImageFormat::Png => {
             if let Some(png) = RawPng::decode(path, bytes)? {
                 return Ok(ClassMap {
@@ -229,7 +229,7 @@ fn class_map_from(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
             .iter()
             .map(|&v| u8::try_from(v))
             .collect::<Result<Vec<u8>, _>>()
-            .map_err(|_| fault("it holds ids above 255"))
+            .map_err(|_| fault("it contains ids above 255"))
     };
     let grey = |data: &[u8], step: usize| {
         let all = data
@@ -237,7 +237,7 @@ fn class_map_from(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
             .map(|p| (p[0] == p[1] && p[1] == p[2]).then_some(p[0]))
             .collect();
         let all: Option<Vec<u8>> = all;
-        all.ok_or_else(|| fault("it holds colours, not ids"))
+        all.ok_or_else(|| fault("it contains colours, not ids"))
     };
     let data = match decoded {
         DynamicImage::ImageLuma8(pixels) => pixels.into_raw(),
@@ -250,7 +250,7 @@ fn class_map_from(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
         }
         DynamicImage::ImageRgb8(pixels) => grey(pixels.as_raw(), 3)?,
         DynamicImage::ImageRgba8(pixels) => grey(pixels.as_raw(), 4)?,
-        _ => return Err(fault("it holds colours, not ids")),
+        _ => return Err(fault("it contains colours, not ids")),
     };
     Ok(ClassMap {
         width,
@@ -259,7 +259,7 @@ fn class_map_from(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
     })
 }
 
-/// Runs a decoder; its panic becomes an error.
+/// Runs a decoder and converts a panic into an error.
 fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_panic(decode).unwrap_or_else(|reason| {
         Err(ImageError::Decoder {
@@ -293,7 +293,7 @@ fn decode(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<DynamicImage
     if decoded.width() == 0 || decoded.height() == 0 {
         return Err(ImageError::image(path, "it has no pixels"));
     }
-    // The decoder fills what is missing with grey; PIL, and we, refuse.
+    // The decoder fills missing pixels with grey; PIL refuses such a file.
     if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
         return Err(ImageError::image(
             path,
@@ -303,7 +303,7 @@ fn decode(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<DynamicImage
     Ok(decoded)
 }
 
-/// Walks the markers of a JPEG (ITU T.81, B.1.1) and says whether its end-of-image marker is there.
+/// Whether a JPEG has its end-of-image marker (ITU T.81, B.1.1).
 fn jpeg_is_complete(bytes: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xd9;
     let mut at = 2; // after the start-of-image marker
@@ -314,11 +314,11 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
         at += skip + 1;
         match bytes.get(at) {
             Some(&END_OF_IMAGE) => return true,
-            // A fill byte: the marker is yet to come.
+            // A fill byte; the marker follows.
             Some(0xff) => {}
-            // A stuffed byte of the entropy-coded data, a restart marker, or another marker without a segment.
+            // A stuffed byte in the entropy-coded data, a restart marker, or another marker without a segment.
             Some(0x00 | 0x01 | 0xd0..=0xd8) => at += 1,
-            // A segment with its length.
+            // A segment; its length comes first.
             Some(_) => match bytes.get(at + 1..at + 3) {
                 Some(length) => at += 1 + usize::from(u16::from_be_bytes([length[0], length[1]])),
                 None => return false,
@@ -339,11 +339,11 @@ fn bmp_indices(path: &Path, bytes: &[u8]) -> Result<Option<ClassMap>> {
     decoder.set_indexed_color(true);
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);
-    // The whole picture would have to be far larger than the file for this to matter; image's own limit is 512 MiB.
+    // Guards against a small file that claims a huge size; the `image` crate's own limit is 512 MiB.
     if width.saturating_mul(height) > 512 << 20 {
         return Err(ImageError::image(
             path,
-            format!("{width}x{height} pixels are too many"),
+            format!("{width}x{height} pixels are more than the limit of 512 MiB"),
         ));
     }
     let mut data = vec![0; width * height];
@@ -355,7 +355,7 @@ fn bmp_indices(path: &Path, bytes: &[u8]) -> Result<Option<ClassMap>> {
     }))
 }
 
-/// The full 16-bit scale to the full 8-bit scale: `v / 257`, rounded.
+/// Scales the full 16-bit range to the full 8-bit range: `v / 257`, rounded.
 fn to_8_bits(v: u16) -> u8 {
     ((u32::from(v) + 128) / 257) as u8
 }
@@ -374,7 +374,7 @@ fn unsupported(path: &Path, image: &DynamicImage) -> ImageError {
     ImageError::image(
         path,
         format!(
-            "pixels of type {:?} are not supported; save it with 8 or 16 bits",
+            "pixels of type {:?} are not supported; save it with 8 or 16 bits per channel",
             image.color()
         ),
     )

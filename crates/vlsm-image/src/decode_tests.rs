@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A file of these bytes, and the folder that holds it.
+/// Writes a file with these bytes; returns its temporary folder and its path.
 fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
@@ -33,7 +33,7 @@ fn grey16(width: u32, levels: &[u16]) -> DynamicImage {
         .into()
 }
 
-/// An indexed or low-bit grey PNG of packed rows.
+/// An indexed or low-bit grey PNG from packed rows.
 fn png(
     width: u32,
     height: u32,
@@ -71,7 +71,7 @@ fn jpeg() -> Vec<u8> {
 }
 
 #[test]
-fn every_lossless_format_gives_the_same_pixels_whatever_its_extension() {
+fn lossless_formats_give_the_same_pixels_with_any_extension() {
     let data = [1u8, 2, 3, 250, 128, 0, 9, 9, 9, 77, 0, 255];
     let image: DynamicImage = ImageBuffer::<Rgb<u8>, _>::from_raw(2, 2, data.to_vec())
         .unwrap()
@@ -185,7 +185,7 @@ fn a_mask_of_zeros_and_ones_is_not_empty() {
 }
 
 #[test]
-fn a_palette_mask_goes_by_luma_and_a_palette_map_by_index() {
+fn a_palette_mask_uses_luma_and_a_palette_map_uses_indices() {
     // Black, dark red (VOC), white.
     let palette = [0, 0, 0, 128, 0, 0, 255, 255, 255];
     let indexed = |data: &[u8]| {
@@ -202,10 +202,10 @@ fn a_palette_mask_goes_by_luma_and_a_palette_map_by_index() {
     assert_eq!(read_mask(&path).unwrap().data, [0, 0, 1, 0]);
     assert_eq!(read_class_map(&path).unwrap().data, [0, 1, 2, 0]);
     assert_eq!(read_image(&path).unwrap().data[3..6], [128, 0, 0]);
-    // Nothing reaches half: index 1 is meant.
+    // No colour reaches half, so index 1 is foreground.
     let (_folder, path) = file("m.png", &indexed(&[0, 1, 1, 0]));
     assert_eq!(read_mask(&path).unwrap().data, [0, 1, 1, 0]);
-    // White first: the colours count.
+    // White is index 0, so the colours decide.
     let bytes = png(
         4,
         1,
@@ -220,7 +220,7 @@ fn a_palette_mask_goes_by_luma_and_a_palette_map_by_index() {
 }
 
 #[test]
-fn class_maps() {
+fn class_ids_are_read_from_grey_palette_and_16_bit_files() {
     let (_folder, path) = file(
         "m.png",
         &encoded(&grey(4, &[0, 11, 3, 255]), ImageFormat::Png),
@@ -252,7 +252,7 @@ fn class_maps() {
 }
 
 #[test]
-fn what_is_not_class_ids_is_an_error_with_a_fix() {
+fn a_file_without_class_ids_is_an_error_with_a_fix() {
     let colour: DynamicImage = ImageBuffer::<Rgb<u8>, _>::from_raw(1, 1, vec![1, 2, 3])
         .unwrap()
         .into();
@@ -311,20 +311,20 @@ fn a_truncated_file_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_jpeg_is_complete_with_its_end_marker_alone() {
+fn a_jpeg_is_complete_only_with_its_end_marker() {
     let mut bytes = jpeg();
     assert!(jpeg_is_complete(&bytes));
     bytes.extend([0; 100]);
-    assert!(jpeg_is_complete(&bytes), "trailing bytes do no harm");
+    assert!(jpeg_is_complete(&bytes), "trailing bytes are allowed");
     let end = bytes.len() - 102;
     assert!(!jpeg_is_complete(&bytes[..end]));
-    // Padding of an interrupted copy.
+    // Zero padding from an interrupted copy.
     bytes[end..].fill(0);
     assert!(!jpeg_is_complete(&bytes));
 }
 
 #[test]
-fn other_files_are_named_errors() {
+fn files_that_are_not_images_are_errors_that_name_them() {
     for (bytes, reason) in [
         (&b""[..], "empty"),
         (b"<html>404</html>", "not JPEG"),
@@ -344,7 +344,7 @@ fn other_files_are_named_errors() {
 }
 
 #[test]
-fn a_panic_of_a_decoder_is_an_error() {
+fn a_panic_in_a_decoder_is_an_error() {
     let fault = guarded::<()>(Path::new("z.tif"), || panic!("index out of bounds"))
         .unwrap_err()
         .to_string();

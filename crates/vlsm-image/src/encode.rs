@@ -1,5 +1,4 @@
-//! Writing masks, maps and pictures: always PNG, lossless, whole or not at all. JPEG is for pictures that are only
-//! looked at.
+//! Writes masks, maps and pictures as PNG, completely or not at all. JPEG is only for pictures in reports.
 
 use std::path::Path;
 
@@ -11,13 +10,13 @@ use crate::arrays::{Mask, RgbImage, check_len};
 use crate::error::{ImageError, Result};
 use crate::fs::write_atomic_bytes;
 
-/// Fine enough that the outline of a mask keeps its colour.
+/// High enough that the outline of a mask keeps its colour.
 const JPEG_QUALITY: u8 = 88;
 
 /// Writes a mask as an 8-bit grey PNG: foreground 255, all else 0.
 ///
 /// # Errors
-/// [`ImageError::Write`] if the file cannot be written, [`ImageError::Shape`] if the mask's length is not its size.
+/// [`ImageError::Write`] if the file cannot be written; [`ImageError::Shape`] if the length of `data` is wrong.
 pub fn write_png_mask(path: &Path, mask: &Mask) -> Result<()> {
     let levels: Vec<u8> = mask
         .data
@@ -27,7 +26,7 @@ pub fn write_png_mask(path: &Path, mask: &Mask) -> Result<()> {
     write_png_gray(path, mask.width, mask.height, &levels)
 }
 
-/// Writes `levels`, `[height, width]`, as an 8-bit grey PNG (a probability map, say).
+/// Writes `levels`, `[height, width]`, such as a probability map, as an 8-bit grey PNG.
 ///
 /// # Errors
 /// As [`write_png_mask`].
@@ -55,10 +54,10 @@ pub fn write_png_rgb(path: &Path, image: &RgbImage) -> Result<()> {
     )
 }
 
-/// The bytes of an image as a JPEG, for pictures in a page: nothing that is measured goes through it.
+/// Encodes an image as JPEG, for pictures in reports. Images that are measured must not pass through it.
 ///
 /// # Errors
-/// [`ImageError::Shape`] if the image's length is not its size, or a JPEG cannot be that large.
+/// [`ImageError::Shape`] if the length of `data` is wrong or the image is too large for a JPEG.
 pub fn jpeg(image: &RgbImage) -> Result<Vec<u8>> {
     let RgbImage {
         width,
@@ -71,7 +70,9 @@ pub fn jpeg(image: &RgbImage) -> Result<Vec<u8>> {
         reason,
     };
     let (Ok(width), Ok(height)) = (u16::try_from(*width), u16::try_from(*height)) else {
-        return Err(shape(format!("{width}x{height} pixels do not fit a JPEG")));
+        return Err(shape(format!(
+            "{width}x{height} pixels are too many for a JPEG; shrink the image to at most 65535 pixels on a side"
+        )));
     };
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY)
@@ -92,7 +93,9 @@ fn write_png(
         reason,
     };
     let (Ok(width), Ok(height)) = (u32::try_from(width), u32::try_from(height)) else {
-        return Err(shape(format!("{width}x{height} pixels do not fit a PNG")));
+        return Err(shape(format!(
+            "{width}x{height} pixels are too many for a PNG; shrink the image"
+        )));
     };
     let mut bytes = Vec::new();
     PngEncoder::new(&mut bytes)
@@ -107,7 +110,7 @@ mod tests {
     use crate::{read_image, read_mask};
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn png_files_are_read_back_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.png");
         let mask = Mask {
@@ -131,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_shows_the_image() {
+    fn a_jpeg_is_close_to_the_image() {
         let image = RgbImage {
             width: 20,
             height: 9,

@@ -1,20 +1,20 @@
-//! What can be wrong with an image, a mask or another file of a user.
+//! Errors of images, masks and other files. Each message names the file and the fix.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Result of everything in this crate that can fail.
+/// Result with this crate's error.
 pub type Result<T, E = ImageError> = std::result::Result<T, E>;
 
-/// A fault of a file or of an array. Every message names the file, the fault and the fix.
+/// A fault in a file or an array. Every message names the file, the fault and the fix.
 ///
-/// The error is `Clone` because one broken file can be the answer to several requests.
+/// The error is `Clone` because one broken file can fail several requests.
 #[derive(thiserror::Error, Debug, Clone)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// A file or folder could not be read at all.
-    #[error("cannot read `{path}`: {source}; check that it exists and that you may read it")]
+    /// A file or folder could not be read.
+    #[error("cannot read `{path}`: {source}; check that it exists and is readable")]
     Read {
         /// The file or folder.
         path: PathBuf,
@@ -22,7 +22,7 @@ pub enum ImageError {
         source: Arc<io::Error>,
     },
     /// A file could not be written. The previous file of that name, if any, is unchanged.
-    #[error("cannot write `{path}`: {source}; {fix} (no incomplete file was left)")]
+    #[error("cannot write `{path}`: {source}; {fix} (no incomplete file was written)")]
     Write {
         /// The final name of the file.
         path: PathBuf,
@@ -39,12 +39,12 @@ pub enum ImageError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A mask that should hold class ids does not.
+    /// A mask does not contain class ids, as it should.
     #[error("`{path}` cannot be read as class ids: {reason}; {fix}")]
     ClassMap {
         /// The mask.
         path: PathBuf,
-        /// What it holds instead.
+        /// What it contains instead.
         reason: String,
         /// What to do about it.
         fix: &'static str,
@@ -59,8 +59,8 @@ pub enum ImageError {
         /// The panic's message.
         reason: String,
     },
-    /// A file is not JSON, or not JSON of the expected form.
-    #[error("`{path}`, line {line}, column {column}: {reason}; correct the JSON there")]
+    /// A file is not valid JSON, or its structure is unexpected.
+    #[error("`{path}`, line {line}, column {column}: {reason}; correct the JSON at this position")]
     Json {
         /// The JSON file.
         path: PathBuf,
@@ -93,7 +93,7 @@ pub enum ImageError {
         /// What is wrong and what to do about it.
         reason: String,
     },
-    /// The length of an array does not match its size: a mistake of the caller.
+    /// The length of an array does not match its size: a mistake in the calling code.
     #[error("{what}: {reason}")]
     Shape {
         /// The function.
@@ -112,16 +112,16 @@ impl ImageError {
         }
     }
 
-    /// The error for a file or folder that cannot be written, with a fix that fits the cause.
+    /// The error for a file or folder that cannot be written, with a fix for the cause.
     pub fn write(path: &Path, source: io::Error) -> Self {
         let fix = match source.kind() {
             io::ErrorKind::StorageFull => "free some disk space and run again",
             io::ErrorKind::QuotaExceeded => {
-                "your disk quota is used up: free some space and run again"
+                "your disk quota is used up; free some space and run again"
             }
             io::ErrorKind::NotFound => "create the folder first",
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                "choose a folder that you may write to"
+                "choose a folder with write permission"
             }
             _ => "check the disk and the folder",
         };

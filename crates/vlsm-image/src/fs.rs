@@ -1,4 +1,4 @@
-//! Files that are either complete or absent: write a temporary file, sync it, rename it.
+//! Writes files completely or not at all, through a temporary file that is synced and renamed.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,10 +8,10 @@ use tempfile::NamedTempFile;
 
 use crate::error::{ImageError, Result};
 
-/// Writes `path` so that a reader, now or after a crash, sees the old content or the new one, never a part.
+/// Writes `path` so that a reader, even after a crash, sees the old or the new content, never a part of it.
 ///
-/// The content goes to a temporary file in the same folder, is synced to the disk, and gets the final name by a rename;
-/// then the folder is synced. The file gets the ordinary permissions of a new file.
+/// The content is written to a temporary file in the same folder and synced to disk. The file is then renamed, and the
+/// folder is synced. The file has the usual permissions of a new file.
 ///
 /// # Errors
 /// [`ImageError::Write`] if the folder is not writable, `write` fails, or the disk is full. `path` is then unchanged,
@@ -28,7 +28,7 @@ pub fn write_atomic_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomic(path, |file| file.write_all(bytes))
 }
 
-/// [`write_atomic`] for callers with an error type of their own.
+/// [`write_atomic`] with plain I/O errors, for callers with their own error type.
 ///
 /// # Errors
 /// Those of the operating system and of `write`.
@@ -39,8 +39,8 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> 
     sync_folder(parent(path))
 }
 
-/// As [`replace`], but without waiting for the disk: after a power failure the file may be damaged. For files that are
-/// checked when they are read and can be made again.
+/// As [`replace`], but without a sync: after a power failure the file may be damaged. For files that are validated on
+/// reading and can be regenerated.
 ///
 /// # Errors
 /// As [`replace`].
@@ -53,7 +53,7 @@ pub fn replace_unsynced(
     Ok(())
 }
 
-/// Suffix of the temporary files that a killed process may leave.
+/// Suffix of temporary files, which a killed process may leave.
 pub const PART_SUFFIX: &str = ".part";
 
 /// Reads a whole file.
@@ -64,12 +64,12 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| ImageError::read(path, e))
 }
 
-/// Extensions of image files. The format itself is recognised by the content.
+/// Extensions of image files. The format is detected from the content.
 const EXTENSIONS: [&str; 9] = [
     "jpg", "jpeg", "jpe", "png", "bmp", "dib", "tif", "tiff", "webp",
 ];
 
-/// The image files of a folder, by extension, without hidden files; in no particular order.
+/// The files of a folder that have an image's extension, without hidden files, in no particular order.
 ///
 /// # Errors
 /// [`ImageError::Read`].
@@ -91,7 +91,7 @@ pub fn image_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The folder that a file is in.
+/// The folder of a file.
 fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -108,7 +108,7 @@ fn write_part(
     builder.prefix(".vlsm-").suffix(PART_SUFFIX);
     #[cfg(unix)]
     {
-        // The process's umask still applies, as it does to any new file.
+        // The process's umask still applies, as to any new file.
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
@@ -118,11 +118,11 @@ fn write_part(
     Ok(part)
 }
 
-/// Makes the rename itself durable. Only Unix has folders that can be synced.
+/// Makes the rename durable. Only Unix can sync folders.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
-        // Some network file systems do not know how to sync a folder; the file itself is safe.
+        // Some network file systems cannot sync a folder; the file itself is safe.
         Err(error)
             if matches!(
                 error.kind(),
@@ -185,7 +185,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn permissions_are_those_of_any_new_file() {
+    fn permissions_are_those_of_a_new_file() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let (ours, plain) = (folder.path().join("ours"), folder.path().join("plain"));

@@ -1,4 +1,4 @@
-//! JSON and text files of a user, with errors that name line and column.
+//! Reads JSON and text files, with errors that name line and column.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     })
 }
 
-/// Reads a UTF-8 file, without the byte order mark that some editors put before it.
+/// Reads a UTF-8 file and removes the byte order mark that some editors add.
 ///
 /// # Errors
 /// [`ImageError::Read`] or [`ImageError::Encoding`].

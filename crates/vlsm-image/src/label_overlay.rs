@@ -1,6 +1,6 @@
-//! A picture that shows the labels of an image, with a legend below.
+//! Draws the labels of an image over it, with a legend below.
 //!
-//! The legend is written in GNU Unifont (SIL Open Font License 1.1), which has the scripts of Unicode's basic plane.
+//! The legend's font is GNU Unifont (SIL Open Font License 1.1), which covers the scripts of Unicode's basic plane.
 
 use unifont::{Glyph, get_glyph};
 
@@ -12,18 +12,18 @@ const TINT: u16 = 150;
 /// Colours of the legend.
 const PAPER: [u8; 3] = [245; 3];
 const INK: [u8; 3] = [30; 3];
-/// Height of a letter and side of a colour's square, in pixels of the font.
+/// Height of a letter and side of a colour's square, in font pixels.
 const LETTER: usize = 16;
 /// Height of a line, and space between entries.
 const LINE: usize = 20;
-/// The letters are enlarged where the image is wider than this, so that they stay legible when it is shown smaller.
+/// The font is enlarged if the image is wider than this, so that it stays legible when the picture is shown smaller.
 const FONT_WIDTH: usize = 400;
 
-/// The colour of a class id: neighbours in number are far apart in hue (by the golden angle).
+/// The colour of a class id. Consecutive ids differ in hue by the golden angle.
 pub fn class_colour(id: u8) -> [u8; 3] {
     let hue = (f32::from(id) * 137.508).rem_euclid(360.0) / 60.0;
     let (saturation, value) = [(0.9, 1.0), (0.7, 0.8), (0.55, 1.0)][usize::from(id) % 3];
-    // HSV to RGB: of each channel how far the hue is from it, in sixths of the circle.
+    // HSV to RGB, from each channel's distance to the hue in sixths of the circle.
     [5.0, 3.0, 1.0].map(|channel| {
         let at = (channel + hue) % 6.0;
         let share = f32::min(at, 4.0 - at).clamp(0.0, 1.0);
@@ -31,10 +31,10 @@ pub fn class_colour(id: u8) -> [u8; 3] {
     })
 }
 
-/// The image tinted by its labels, and below it the names of the classes that it shows, each next to its colour. Pixels of no
-/// class stay as they are. The picture is wider than the image where the legend needs it.
+/// The image tinted by its labels. Below it are the names of the classes that occur, each next to its colour. Pixels without
+/// a class are unchanged. The picture is wider than the image if the legend needs it.
 ///
-/// Labels of another size than the image are shown on the part that both have.
+/// If the labels' size differs from the image's, the part that both have is tinted.
 pub fn overlay_labels(image: &RgbImage, labels: &ClassMap, classes: &ClassList) -> RgbImage {
     let shown = labels.ids();
     let entries: Vec<(u8, &str)> = classes
@@ -68,7 +68,7 @@ pub fn overlay_labels(image: &RgbImage, labels: &ClassMap, classes: &ClassList) 
             }
         }
     }
-    for ((id, name), (x, y)) in entries.iter().zip(&legend.places) {
+    for ((id, name), (x, y)) in entries.iter().zip(&legend.corners) {
         let (x, y) = (*x, image.height + y);
         fill(&mut picture, (x, y), LETTER * scale, class_colour(*id));
         write(&mut picture, (x + LINE * scale, y), scale, name);
@@ -76,16 +76,16 @@ pub fn overlay_labels(image: &RgbImage, labels: &ClassMap, classes: &ClassList) 
     picture
 }
 
-/// Where the entries of a legend go.
+/// Layout of a legend.
 struct Legend {
     width: usize,
     height: usize,
     /// The upper left corner of each entry.
-    places: Vec<(usize, usize)>,
+    corners: Vec<(usize, usize)>,
 }
 
 impl Legend {
-    /// Entries from left to right in lines of `width`, or as long as the longest entry if that is longer.
+    /// Lays out entries from left to right in lines of `width`, or of the longest entry's length if that is larger.
     fn new(entries: &[(u8, &str)], width: usize, scale: usize) -> Self {
         let margin = (LINE - LETTER) * scale;
         let length =
@@ -93,12 +93,12 @@ impl Legend {
         let longest = entries.iter().map(|(_, name)| length(name)).max();
         let width = width.max(longest.map_or(0, |length| length + 2 * margin));
         let (mut x, mut y) = (margin, margin);
-        let mut places = Vec::with_capacity(entries.len());
+        let mut corners = Vec::with_capacity(entries.len());
         for (_, name) in entries {
             if x > margin && x + length(name) + margin > width {
                 (x, y) = (margin, y + LINE * scale);
             }
-            places.push((x, y));
+            corners.push((x, y));
             x += length(name) + LINE * scale;
         }
         let height = if entries.is_empty() {
@@ -109,7 +109,7 @@ impl Legend {
         Self {
             width,
             height,
-            places,
+            corners,
         }
     }
 }
@@ -131,7 +131,7 @@ fn glyph(letter: char) -> &'static Glyph {
         .unwrap_or(BLANK)
 }
 
-/// Writes a line of text from its upper left corner, from left to right whatever the script.
+/// Writes a line of text from its upper left corner, from left to right in every script.
 fn write(picture: &mut RgbImage, (mut x, y): (usize, usize), scale: usize, text: &str) {
     for letter in text.chars() {
         let glyph = glyph(letter);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn labelled_pixels_are_tinted_and_the_legend_names_what_is_there() {
+    fn labelled_pixels_are_tinted_and_the_legend_names_the_classes_that_occur() {
         let image = RgbImage {
             width: 300,
             height: 2,
@@ -186,12 +186,12 @@ mod tests {
         );
     }
 
-    /// Image of 20 pixels, entries of 20 + 8 * 4 and 20 + 8 * 3: one a line, with margins of 4.
+    /// The image is 20 pixels wide; the entries have 20 + 8 * 4 and 20 + 8 * 3, so there is one per line, with margins of 4.
     #[test]
     fn a_legend_is_as_wide_as_its_longest_name() {
         let legend = Legend::new(&[(0, "road"), (1, "car")], 20, 1);
         assert_eq!((legend.width, legend.height), (60, 44));
-        assert_eq!(legend.places, [(4, 4), (4, 24)]);
+        assert_eq!(legend.corners, [(4, 4), (4, 24)]);
         let none = Legend::new(&[], 20, 1);
         assert_eq!((none.width, none.height), (20, 0));
     }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_of_neighbours_differ() {
+    fn colours_of_the_first_twenty_ids_differ() {
         for a in 0..20u8 {
             for b in 0..a {
                 let pair = class_colour(a).into_iter().zip(class_colour(b));

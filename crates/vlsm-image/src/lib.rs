@@ -1,11 +1,11 @@
-//! Images, masks and class maps, and everything that needs only their pixels.
+//! Images, masks and class maps, and the operations on their pixels.
 //!
 //! - [`RgbImage`], [`Mask`] and [`ClassMap`] are the arrays that all other crates pass around.
 //! - [`read_image`], [`read_mask`] and [`read_class_map`] decode files; [`write_png_mask`] and its siblings write them.
-//! - [`resize_image`] and [`resize_mask`] match PIL level for level; [`normalize`] makes a model's input.
-//! - [`ClassList`] names the classes of whole-image labels, and [`ArgMax`] makes the labels from logits.
+//! - [`resize_image`] and [`resize_mask`] equal PIL level for level; [`normalize`] computes a model's input.
+//! - [`ClassList`] names the classes of whole-image labels; [`ArgMax`] computes the labels from logits.
 //! - [`overlay`] and [`overlay_labels`] draw results over an image.
-//! - [`write_atomic`] writes files that are either complete or absent, [`read_json`] reads those of a user.
+//! - [`write_atomic`] writes files completely or not at all; [`read_json`] reads JSON with clear errors.
 //!
 //! ```
 //! use vlsm_image::{Mask, RgbImage, overlay, resize_image};

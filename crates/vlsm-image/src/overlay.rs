@@ -1,30 +1,29 @@
-//! A picture that shows where a mask is.
+//! Draws a mask over its image.
 
 use crate::arrays::{Mask, RgbImage};
 
-/// What the mask is painted in: a green that tissue, streets and skin seldom have.
+/// Colour of the mask: a green that is rare in tissue, streets and skin.
 const COLOUR: [u8; 3] = [64, 255, 96];
 /// Opacity of the colour over the image inside the mask, in 256ths.
 const TINT: u16 = 90;
-/// The outline is as wide as the image's shorter side over this, and at least a pixel.
+/// The outline's width is the image's shorter side divided by this, but at least one pixel.
 const OUTLINE: usize = 240;
 
-/// The image with the mask tinted and outlined. The outline is inside the mask, so that it hides
-/// nothing of its surroundings.
+/// The image with the mask tinted and outlined. The outline is inside the mask, so it does not hide the surroundings.
 ///
-/// A mask of another size than the image is shown on the part that both have.
+/// If the mask's size differs from the image's, the part that both have is tinted.
 pub fn overlay(image: &RgbImage, mask: &Mask) -> RgbImage {
     let mut picture = image.clone();
     let inner = eroded(mask, (image.width.min(image.height) / OUTLINE).max(1));
     let width = image.width.min(mask.width);
     for y in 0..image.height.min(mask.height) {
         for x in 0..width {
-            let place = y * mask.width + x;
-            if mask.data[place] != 1 {
+            let index = y * mask.width + x;
+            if mask.data[index] != 1 {
                 continue;
             }
             let pixel = &mut picture.data[3 * (y * image.width + x)..][..3];
-            let share = if inner[place] { TINT } else { 256 };
+            let share = if inner[index] { TINT } else { 256 };
             for (level, colour) in pixel.iter_mut().zip(COLOUR) {
                 let mixed =
                     u16::from(*level) * (256 - share) / 256 + u16::from(colour) * (share - 1) / 256;
@@ -35,8 +34,7 @@ pub fn overlay(image: &RgbImage, mask: &Mask) -> RgbImage {
     picture
 }
 
-/// The foreground pixels whose whole neighbourhood of `radius` is foreground; beyond the border
-/// nothing is.
+/// The foreground pixels whose whole neighbourhood of `radius` is foreground. Outside the border is background.
 fn eroded(mask: &Mask, radius: usize) -> Vec<bool> {
     let (width, height) = (mask.width, mask.height);
     let whole = |position: usize, length: usize, get: &dyn Fn(usize) -> bool| {

@@ -1,10 +1,10 @@
-//! Panics of other people's code as values.
+//! Converts panics into errors.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `work`; a panic becomes an error with the panic's message.
+/// Runs `work` and converts a panic into an error with the panic's message.
 ///
-/// For decoders and other code that runs on files of unknown origin.
+/// For decoders, which run on untrusted files, and for users' code.
 ///
 /// # Errors
 /// If `work` panics.

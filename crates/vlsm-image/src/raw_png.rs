@@ -1,4 +1,4 @@
-//! PNG samples as they are stored: palette indices and levels of 1, 2, 4 and 8 bits, not expanded.
+//! Reads PNG samples as stored: palette indices and levels of 1, 2, 4 and 8 bits, not expanded.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -7,10 +7,10 @@ use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 
 use crate::error::{ImageError, Result};
 
-/// Decoded size at which a PNG is refused, in bytes; the limit of the `image` crate for the other formats.
+/// Maximum decoded size in bytes. The `image` crate has the same limit for the other formats.
 const LIMIT: usize = 512 << 20;
 
-/// A palette PNG, or a grey one of up to 8 bits, sample by sample.
+/// The samples of a palette PNG or of a grey PNG of up to 8 bits.
 pub(crate) struct RawPng {
     pub(crate) width: usize,
     pub(crate) height: usize,
@@ -18,12 +18,12 @@ pub(crate) struct RawPng {
     pub(crate) bits: u32,
     /// Colours by index; `None` for grey.
     pub(crate) palette: Option<Vec<[u8; 3]>>,
-    /// `[height, width]`: palette indices or grey levels.
+    /// Palette indices or grey levels, `[height, width]`.
     pub(crate) values: Vec<u8>,
 }
 
 impl RawPng {
-    /// Decodes `bytes`, or says `None` if the PNG is neither indexed nor grey of up to 8 bits.
+    /// Decodes `bytes`; `None` if the PNG is neither indexed nor grey of up to 8 bits.
     pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Option<Self>> {
         let fault = |e: png::DecodingError| ImageError::image(path, e.to_string());
         let mut decoder = Decoder::new(Cursor::new(bytes));
@@ -56,7 +56,10 @@ impl RawPng {
             .output_buffer_size()
             .filter(|&size| size <= LIMIT && width.saturating_mul(height) <= LIMIT)
             .ok_or_else(|| {
-                ImageError::image(path, format!("{width}x{height} pixels are too many"))
+                ImageError::image(
+                    path,
+                    format!("{width}x{height} pixels are more than the limit of 512 MiB"),
+                )
             })?;
         let mut packed = vec![0; size];
         let frame = reader.next_frame(&mut packed).map_err(fault)?;
@@ -76,7 +79,7 @@ impl RawPng {
     }
 }
 
-/// Samples of fewer than 8 bits, leftmost in the high bits (PNG specification, 7.2), one per byte.
+/// Unpacks samples of fewer than 8 bits, leftmost in the high bits (PNG specification, 7.2), to one per byte.
 fn unpack(packed: &[u8], line: usize, width: usize, bits: u32) -> Vec<u8> {
     let per_byte = (8 / bits) as usize;
     let mask = (1u8 << bits) - 1;

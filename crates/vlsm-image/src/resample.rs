@@ -1,26 +1,26 @@
 //! Pillow's separable resampling of 8-bit images with its bilinear filter, level for level.
 //!
-//! Same weights, same fixed-point rounding and same order of passes as `src/libImaging/Resample.c`
-//! (`precompute_coeffs`, `normalize_coeffs_8bpc`, `ImagingResampleHorizontal_8bpc`, `ImagingResampleVertical_8bpc`):
-//! first along rows, rounded to 8 bits, then along columns.
+//! The weights, the fixed-point rounding and the order of passes are those of `src/libImaging/Resample.c`
+//! (`precompute_coeffs`, `normalize_coeffs_8bpc`, `ImagingResampleHorizontal_8bpc`, `ImagingResampleVertical_8bpc`): first
+//! along rows, rounded to 8 bits, then along columns.
 
-/// Fraction bits of a weight: 32 bits less 8 of a level and 2 to spare (`PRECISION_BITS`).
+/// Fraction bits of a weight: 32 bits minus 8 for a level and 2 spare (`PRECISION_BITS`).
 const FRACTION: u32 = 32 - 8 - 2;
 
-/// Weights that take one axis from `size` to another number of pixels.
+/// Weights that resample an axis from `size` to another number of pixels.
 pub(crate) struct Resample {
     size: usize,
     taps: Vec<Taps>,
 }
 
-/// The source pixels of one output pixel: `weights[i]` belongs to pixel `first + i`. They add up to one.
+/// The source pixels of one output pixel. `weights[i]` is the weight of pixel `first + i`; they add up to one.
 struct Taps {
     first: usize,
     weights: Vec<i32>,
 }
 
 impl Resample {
-    /// Weights for an axis of `size` pixels that becomes `new_size` pixels.
+    /// Weights for resampling an axis from `size` to `new_size` pixels.
     pub(crate) fn new(size: usize, new_size: usize) -> Self {
         let scale = size as f64 / new_size as f64;
         let stretch = scale.max(1.0);
@@ -34,7 +34,7 @@ impl Resample {
         self.size == self.taps.len()
     }
 
-    /// Resamples every row of RGB pixels: `[height, size, 3]` to `[height, new_size, 3]`.
+    /// Resamples rows of RGB pixels from `[height, size, 3]` to `[height, new_size, 3]`.
     pub(crate) fn rows(&self, data: &[u8], height: usize) -> Vec<u8> {
         if self.is_identity() || self.size == 0 {
             return data.to_vec();
@@ -59,7 +59,7 @@ impl Resample {
         out
     }
 
-    /// Resamples along columns: `[size, width]` to `[new_size, width]`, where `width` counts levels, not pixels.
+    /// Resamples columns from `[size, width]` to `[new_size, width]`, where `width` counts levels, not pixels.
     pub(crate) fn columns(&self, data: Vec<u8>, width: usize) -> Vec<u8> {
         if self.is_identity() || width == 0 {
             return data;
@@ -90,7 +90,7 @@ impl Taps {
     fn new(size: usize, centre: f64, stretch: f64) -> Self {
         let first = (centre - stretch + 0.5).max(0.0) as usize;
         let end = ((centre + stretch + 0.5) as usize).min(size);
-        // Pillow multiplies by the reciprocal; dividing would round differently.
+        // Pillow multiplies by the reciprocal; a division would round differently.
         let shrink = 1.0 / stretch;
         let weight = |x: usize| (1.0 - ((x as f64 - centre + 0.5) * shrink).abs()).max(0.0);
         let weights: Vec<f64> = (first..end).map(weight).collect();
@@ -103,7 +103,7 @@ impl Taps {
     }
 }
 
-/// Back from fixed point. A weighted mean of levels cannot leave 0 to 255 by more than rounding.
+/// Converts from fixed point. A weighted mean of levels can leave 0 to 255 only by rounding.
 fn level(sum: i32) -> u8 {
     (sum >> FRACTION).clamp(0, 255) as u8
 }

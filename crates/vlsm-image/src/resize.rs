@@ -1,12 +1,12 @@
-//! From decoded pixels to a model's input, with the arithmetic of torchvision on PIL. Own code, because results must match
-//! PIL level for level.
+//! Turns decoded pixels into a model's input, with the arithmetic of torchvision on PIL images. It is implemented here
+//! because results must equal PIL level for level.
 
 use crate::arrays::{ClassMap, Mask, RgbImage};
 use crate::resample::Resample;
 
-/// Squashes an image to a `size` x `size` square: bilinear, with antialias where it shrinks, level for level as PIL's
-/// `Image.resize((size, size), BILINEAR)`, which is what torchvision's `Resize` does to a PIL image. An
-/// image without pixels gives black.
+/// Resizes an image to `size` x `size` pixels without keeping its aspect ratio. The filter is bilinear, with antialiasing
+/// when it shrinks. The result equals PIL's `Image.resize((size, size), BILINEAR)` level for level, which torchvision's
+/// `Resize` uses for PIL images. An image without pixels becomes black.
 pub fn resize_image(image: &RgbImage, size: usize) -> RgbImage {
     if image.data.is_empty() {
         return RgbImage {
@@ -24,8 +24,8 @@ pub fn resize_image(image: &RgbImage, size: usize) -> RgbImage {
     }
 }
 
-/// Shrinks an image so that neither side is longer than `most` pixels, its shape kept; a smaller one stays as it is.
-/// The filter is that of [`resize_image`].
+/// Shrinks an image so that neither side is longer than `most` pixels, and keeps the aspect ratio. A smaller image is
+/// unchanged. The filter is that of [`resize_image`].
 pub fn fit_image(image: &RgbImage, most: usize) -> RgbImage {
     let longest = image.width.max(image.height);
     if longest <= most {
@@ -41,7 +41,7 @@ pub fn fit_image(image: &RgbImage, most: usize) -> RgbImage {
     }
 }
 
-/// Resizes a mask by nearest neighbour, pixel for pixel as PIL's `Image.resize((width, height), NEAREST)`.
+/// Resizes a mask by nearest neighbour. The result equals PIL's `Image.resize((width, height), NEAREST)`.
 pub fn resize_mask(mask: &Mask, width: usize, height: usize) -> Mask {
     Mask {
         width,
@@ -50,7 +50,7 @@ pub fn resize_mask(mask: &Mask, width: usize, height: usize) -> Mask {
     }
 }
 
-/// Resizes a mask of class ids by nearest neighbour, as [`resize_mask`].
+/// Resizes a mask of class ids by nearest neighbour, like [`resize_mask`].
 pub fn resize_class_map(map: &ClassMap, width: usize, height: usize) -> ClassMap {
     ClassMap {
         width,
@@ -59,10 +59,10 @@ pub fn resize_class_map(map: &ClassMap, width: usize, height: usize) -> ClassMap
     }
 }
 
-/// Resizes a map of real values `[height, width]` to `[new_height, new_width]`: bilinear between pixel centres, without
-/// antialias, as PyTorch's `interpolate(mode="bilinear", align_corners=False)`.
+/// Resizes a map of real values from `[height, width]` to `[new_height, new_width]`, bilinearly between pixel centres and
+/// without antialiasing, like PyTorch's `interpolate(mode="bilinear", align_corners=False)`.
 ///
-/// For probability maps. An empty map gives zeros.
+/// For logits and probabilities. An empty map gives zeros.
 pub fn resize_map(
     map: &[f32],
     width: usize,
@@ -92,7 +92,7 @@ pub fn resize_map(
     out
 }
 
-/// Writes an image into `out` as a model takes it: `[3, height, width]`, `(v / 255 - mean) / std`.
+/// Writes an image into `out` as a model's input: `(v / 255 - mean) / std`, `[3, height, width]`.
 ///
 /// # Panics
 /// If `out` does not have `3 * height * width` values.
@@ -117,7 +117,7 @@ pub fn normalize(image: &RgbImage, mean: [f32; 3], std: [f32; 3], out: &mut [f32
     }
 }
 
-/// The two source pixels that output pixel `i` is between, and the weight of the second.
+/// The two source pixels around the centre of output pixel `i`, and the weight of the second.
 fn between(i: usize, size: usize, new_size: usize) -> (usize, usize, f32) {
     let centre = ((i as f32 + 0.5) * (size as f32 / new_size as f32) - 0.5).max(0.0);
     let first = (centre as usize).min(size - 1);
@@ -144,8 +144,8 @@ fn nearest(
     out
 }
 
-/// Source index of every output pixel, `floor((i + 0.5) * size / new_size)`. The sum is accumulated in double precision
-/// as in Pillow's `ImagingScaleAffine` (Geometry.c), so that ties fall on the same side.
+/// Source index of every output pixel, `floor((i + 0.5) * size / new_size)`. The sum is accumulated in double precision,
+/// as in Pillow's `ImagingScaleAffine` (Geometry.c), so that ties are broken in the same way.
 fn nearest_sources(size: usize, new_size: usize) -> Vec<usize> {
     let step = size as f64 / new_size as f64;
     let mut at = step * 0.5;
@@ -173,9 +173,10 @@ mod tests {
         image.data.iter().step_by(3).copied().collect()
     }
 
-    /// Halving four pixels: the triangle of half-width 2 around 1.0 weighs pixels 0, 1, 2 as 0.75, 0.75, 0.25, over 1.75.
+    /// Halves four pixels. The triangle of half-width 2 around 1.0 gives pixels 0, 1, 2 the weights 0.75, 0.75, 0.25, over
+    /// 1.75.
     #[test]
-    fn shrinking_averages_under_a_triangle() {
+    fn shrinking_averages_with_a_triangle_filter() {
         let row = [0u8, 100, 200, 40];
         let image = grey(4, 4, &row.repeat(4));
         let left = (0.75 * 0.0 + 0.75 * 100.0 + 0.25 * 200.0f64) / 1.75;
@@ -184,7 +185,7 @@ mod tests {
         assert_eq!(red(&resize_image(&image, 2)), expected.repeat(2));
     }
 
-    /// Doubling two pixels: centres at 0.25 and 0.75 of the way, the outer two at the border.
+    /// Doubles two pixels. The inner centres are at 0.25 and 0.75 of the way, the outer two at the border.
     #[test]
     fn growing_interpolates_between_centres() {
         let image = grey(2, 2, &[0, 100, 0, 100]);
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flat_image_stays_flat_and_an_equal_size_is_a_copy() {
+    fn a_uniform_image_stays_uniform_and_the_same_size_is_a_copy() {
         for (width, height, size) in [(7, 3, 16), (100, 33, 10), (1, 1, 5), (640, 480, 352)] {
             let flat = RgbImage {
                 width,
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn fitting_keeps_the_shape_and_never_grows() {
+    fn fitting_keeps_the_aspect_ratio_and_never_enlarges() {
         let image = RgbImage {
             width: 640,
             height: 480,
@@ -249,14 +250,14 @@ mod tests {
 
     /// `torch.nn.functional.interpolate(torch.tensor([[[[0., 4.]]]]), (1, 4), mode="bilinear")` by hand.
     #[test]
-    fn a_map_grows_between_pixel_centres() {
+    fn a_map_is_interpolated_between_pixel_centres() {
         assert_eq!(resize_map(&[0.0, 4.0], 2, 1, 4, 1), [0.0, 1.0, 3.0, 4.0]);
         assert_eq!(resize_map(&[0.0, 1.0, 2.0, 3.0], 2, 2, 1, 1), [1.5]);
         assert_eq!(resize_map(&[0.25; 6], 3, 2, 5, 7), [0.25; 35]);
     }
 
     #[test]
-    fn normalising_splits_channels() {
+    fn normalizing_separates_channels() {
         let image = RgbImage {
             width: 2,
             height: 1,

@@ -1,7 +1,7 @@
-//! Preprocessing against torchvision on PIL: on drawn images in `fixtures/preprocess`, and on photographs that may not be
-//! copied, where a folder `shared` next to the repository has them.
+//! Compares preprocessing with torchvision on PIL, for the drawn images in `fixtures/preprocess`. Photographs that must not
+//! be redistributed are compared too if a folder `shared` next to the repository has them.
 
-// Clippy's leave for tests covers test functions, not their helpers.
+// Clippy's exception for tests covers test functions, but not their helpers.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use vlsm_image::{RgbImage, normalize, read_image, read_mask, resize_image, resiz
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const STD: [f32; 3] = [0.229, 0.224, 0.225];
 
-/// Expected tensors, and the files that they were made from.
+/// Expected tensors and the files that they were computed from.
 struct Fixture {
     expected: Vec<u8>,
     index: Vec<serde_json::Value>,
-    /// The folder that the index names files in.
+    /// The folder that file names in the index are relative to.
     files: PathBuf,
 }
 
@@ -31,7 +31,7 @@ impl Fixture {
         }
     }
 
-    /// The one in the repository, and the one next to it if that exists.
+    /// The fixture in the repository, and the one next to it if that exists.
     fn all() -> Vec<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let own = root.join("fixtures/preprocess");
@@ -118,7 +118,7 @@ fn expected_image(tensors: &SafeTensors<'_>, id: &str, size: usize) -> Vec<u8> {
     interleave(tensor.data())
 }
 
-/// Stricter than asked for: not within one level, but equal.
+/// Stricter than required: the requirement is one level, but the results are equal.
 #[test]
 fn resizing_decoded_pixels_equals_pil() {
     for fixture in Fixture::all() {
@@ -169,7 +169,7 @@ fn decoding_and_resizing_files_is_close_to_pil() {
 }
 
 #[test]
-fn masks_equal_pil_once_binarised() {
+fn binarised_masks_equal_pil() {
     for fixture in Fixture::all() {
         let tensors = fixture.tensors();
         let mask = read_mask(&fixture.file("mask")).unwrap();

@@ -36,7 +36,7 @@ fn annotations_are_read_in_file_order() {
 }
 
 #[test]
-fn what_prompts_owe_to_the_mask_is_read() {
+fn oracle_attributes_are_read() {
     let folder = annotated(
         r#"[{"img_name":"a.png","mask_name":"a.png","prompts":{"p1":"z"},"oracle":{"p2":["shape"]}},
             {"img_name":"b.png","mask_name":"b.png","prompts":{"p1":"z"}}]"#,
@@ -109,7 +109,7 @@ fn faults_of_annotations_name_file_entry_and_field() {
 }
 
 #[test]
-fn a_text_for_all_needs_no_prompts() {
+fn with_one_text_for_all_samples_need_no_prompts() {
     let folder = annotated(r#"[{"img_name":"a.png","mask_name":"a.png"}]"#);
     let config = with_text(folder.path());
     let data = Dataset::open(&config).unwrap();

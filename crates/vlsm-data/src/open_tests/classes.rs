@@ -12,7 +12,7 @@ fn classes(names: &str) -> TempDir {
 }
 
 #[test]
-fn each_class_that_is_present_is_a_sample() {
+fn each_class_present_is_a_sample() {
     let folder = classes(r#"{"classes": [null, "Road", "Traffic/sign"], "ignore_index": 11}"#);
     let data = Dataset::open(&DataConfig::new(folder.path())).unwrap();
     assert_eq!(
@@ -31,9 +31,10 @@ fn each_class_that_is_present_is_a_sample() {
     assert_eq!(prompt, "Traffic/sign");
 }
 
-/// The second image shows nothing but background: no class asks for it, but whole-image labels count what is found in it.
+/// The second image shows only background. No class gives a sample for it, but whole-image labels include it, because
+/// false positives in it count.
 #[test]
-fn every_image_has_labels_whether_it_shows_a_class_or_not() {
+fn images_without_a_class_have_labels_too() {
     let folder = classes(r#"{"classes": [null, "Road", "Sign"], "ignore_index": 11}"#);
     let train = folder.path().join("train");
     std::fs::copy(train.join("images/s.png"), train.join("images/t.png")).unwrap();

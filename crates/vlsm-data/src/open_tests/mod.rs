@@ -15,7 +15,7 @@ fn image(path: &Path, levels: &[u8]) {
     write_png_gray(path, levels.len() / 2, 2, levels).unwrap();
 }
 
-/// Images and masks of these stems under `root`.
+/// Writes images and masks with these stems under `root`.
 fn pairs(root: &Path, stems: &[&str], suffix: &str) {
     for stem in stems {
         image(&root.join(format!("images/{stem}.png")), &[9; 8]);
@@ -71,13 +71,13 @@ fn a_folder_is_split_by_fraction_and_seed() {
         .iter()
         .flat_map(|&split| names(data.split(split)))
         .collect();
-    assert_eq!(all.len(), 40, "no image in two splits");
+    assert_eq!(all.len(), 40, "no image is in two splits");
     let again = Dataset::open(&config).unwrap();
     assert_eq!(
         Split::ALL.map(|s| names(data.split(s))),
         Split::ALL.map(|s| names(again.split(s)))
     );
-    // The split of seed 42, written down: it must not change from one version to the next.
+    // The split for seed 42 must not change between versions.
     assert_eq!(
         names(&data.test),
         ["case002", "case016", "case033", "case022"]
@@ -136,7 +136,7 @@ fn a_folder_is_split_by_lists() {
 }
 
 #[test]
-fn masks_may_carry_a_suffix_and_are_found_in_no_other_folder() {
+fn masks_may_have_a_suffix_and_sub_folders_are_ignored() {
     let folder = tempfile::tempdir().unwrap();
     pairs(folder.path(), &["a", "a_1"], "_Segmentation");
     pairs(folder.path(), &["b"], "_mask");
@@ -197,7 +197,7 @@ fn unpaired_and_ambiguous_files_are_named() {
 }
 
 #[test]
-fn ready_made_splits_are_taken() {
+fn split_folders_define_the_splits() {
     let folder = tempfile::tempdir().unwrap();
     pairs(&folder.path().join("train"), &["a", "b"], "");
     pairs(&folder.path().join("test"), &["c"], "");
@@ -209,7 +209,7 @@ fn ready_made_splits_are_taken() {
 }
 
 #[test]
-fn prompts_of_a_folder() {
+fn a_folder_takes_prompts_from_its_json_file() {
     let folder = folder_of(3);
     let root = folder.path();
     let config = DataConfig {
@@ -263,7 +263,7 @@ fn prompts_of_a_folder() {
 }
 
 #[test]
-fn values_that_cannot_be_meant_are_errors() {
+fn invalid_values_are_errors() {
     let folder = folder_of(3);
     let config = with_text(folder.path());
     let with = |change: fn(&mut DataConfig)| {
@@ -284,7 +284,7 @@ fn values_that_cannot_be_meant_are_errors() {
 }
 
 #[test]
-fn the_section_survives_being_written_and_read() {
+fn the_section_is_the_same_after_writing_and_reading() {
     let config = DataConfig {
         limit: Some(3),
         eval_prompt: Some("p1".parse().unwrap()),
