@@ -19,12 +19,12 @@ use crate::tensor_file::{self, WrittenAs};
 use crate::tokenizer::{Tokenizer, wordpiece};
 use crate::weights;
 
-/// What the names of a decoder's parameters start with.
+/// Prefix of the names of a decoder's parameters.
 const DECODER: &str = "decoder.";
 /// The file of a base's own vocabulary.
 const TOKENIZER: &str = "tokenizer.json";
 
-/// A loaded base with all that belongs to it.
+/// A loaded base: its network, vocabulary and preprocessing.
 #[derive(Debug, Clone)]
 pub struct Base {
     /// Its name and the fingerprint of its weights.
@@ -75,7 +75,7 @@ impl Base {
             preprocessing,
             tokenizer,
         } = architecture.load(files, device)?;
-        // Read again when the base is written; a base that never is can do without it.
+        // Only needed to write the base, so a missing file is no error here.
         let vocabulary = network.config().vocabulary_size();
         let vocabulary =
             vocabulary.and_then(|_| std::fs::read(weights.with_file_name(TOKENIZER)).ok());
@@ -122,8 +122,8 @@ impl Base {
         })
     }
 
-    /// Writes the base's files into a folder, which is made if it does not exist: configuration, weights, and the
-    /// vocabulary if the architecture needs its own. Files that exist are replaced.
+    /// Writes the base's files into a folder, which is created if it does not exist: configuration, weights, and the
+    /// vocabulary if the architecture needs its own. Existing files are replaced.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -160,8 +160,8 @@ impl Base {
         Ok(())
     }
 
-    /// The base with the trained parameters of a file in place of its own, so that it computes the same as base and file
-    /// together. Low-rank changes are added to the matrices that they change; blocks of adapters cannot be merged.
+    /// The base with its parameters replaced by the trained ones of a file. It computes the same as base and file together.
+    /// LoRA's changes are added to their matrices; adapter blocks cannot be merged.
     ///
     /// # Errors
     /// If the file is for another base, does not fit, or holds adapter blocks.
@@ -177,7 +177,7 @@ impl Base {
             message,
         };
         for (name, tensor) in trained.tensors {
-            let Some(own) = name.strip_prefix(self.network.prefix()) else {
+            let Some(base_name) = name.strip_prefix(self.network.prefix()) else {
                 let lora = match trained.method {
                     MethodConfig::Lora(_) => {
                         " (LoRA with `towers = \"vlc\"` has one on the text embedding, with \"vl\" none)"
@@ -190,8 +190,8 @@ impl Base {
                     shape.name
                 )));
             };
-            match tensors.get_mut(own) {
-                Some(there) if there.shape == tensor.shape => *there = tensor,
+            match tensors.get_mut(base_name) {
+                Some(existing) if existing.shape == tensor.shape => *existing = tensor,
                 _ => {
                     let base = &self.identity.name;
                     return Err(wrong(format!("tensor `{name}` does not fit base `{base}`")));
@@ -221,7 +221,7 @@ impl Base {
         self.network.num_params()
     }
 
-    /// What there is to say about the base.
+    /// Describes the base for users.
     pub fn describe(&self) -> BaseDescription {
         let mut parameters = PartCounts::default();
         weights::for_each_parameter(&self.network, |name, shape| {
@@ -250,10 +250,10 @@ impl Base {
 }
 
 impl Model {
-    /// A base with what the method trains on it, initialised by `seed`.
+    /// A base with a method, whose parameters are initialised by `seed`.
     ///
     /// # Errors
-    /// If the method does not go with the base.
+    /// If the method does not fit the base.
     pub fn new(base: &Base, method: MethodConfig, seed: u64) -> Result<Self> {
         Self::of_network(&base.network, method, seed)
     }
@@ -277,7 +277,7 @@ pub fn is_base(path: &Path) -> Result<bool> {
     Ok(Architecture::of_tensors(&tensors).is_some())
 }
 
-/// The files of a base, or of the towers of one and the decoder of another.
+/// The files of a base. For `TOWERS+DECODER` these are the files of one base with the decoder of another.
 fn find(name: &str) -> Result<Files> {
     match name.split_once('+') {
         Some((towers, decoder)) if !Path::new(name).exists() => {
@@ -313,7 +313,7 @@ fn with_decoder(mut towers: Files, mut decoder: Files) -> Result<Files> {
     Ok(towers)
 }
 
-/// The architecture of files, by their configuration if there is one.
+/// Detects the architecture from the configuration, or from the tensors if there is none.
 fn architecture(files: &Files) -> Option<Architecture> {
     match &files.config {
         Some((path, text)) => Some(Architecture::of_config(path, text)),
@@ -329,7 +329,7 @@ fn identity(name: &Path, config: &NetworkConfig, network: &Network) -> BaseIdent
     }
 }
 
-/// JSON as it is written into files; `what` is named in errors.
+/// JSON in the format of written files; errors name `what`.
 fn pretty_json(value: &serde_json::Value, what: &str) -> Result<String> {
     let text = serde_json::to_string_pretty(value);
     let text = text.map_err(ModelError::serialise(what))?;
@@ -348,7 +348,7 @@ fn write_file(path: &Path, content: &[u8]) -> Result<()> {
 /// Where the vocabulary of the base with these weights comes from; [`Tokenizer::from_folder`] reads the same files.
 fn tokenizer_source(weights: &Path) -> String {
     let folder = weights.parent().unwrap_or(Path::new(""));
-    // A builtin base has no files, whatever is in the working folder.
+    // A builtin base has no files; files with these names in the working folder are not its own.
     let exists = |name: &str| weights.is_file() && folder.join(name).is_file();
     if exists(TOKENIZER) {
         folder.join(TOKENIZER).display().to_string()

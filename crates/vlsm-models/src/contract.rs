@@ -1,4 +1,4 @@
-//! The contract between models and whatever trains, evaluates or runs them.
+//! The interface of all models for training, evaluation and prediction.
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -10,16 +10,16 @@ use crate::methods::MethodConfig;
 use crate::weights::{self, for_each_parameter};
 
 /// What a model computes once for an image or a prompt: tensors `[rows, tokens, width]`, one row of each tensor per image or
-/// prompt. What has no tokens has one token.
+/// prompt. States without tokens have a single one.
 ///
 /// Where prompts have different numbers of tokens, the shorter ones are padded with zeros at the end; a model that must
-/// tell tokens from padding keeps a tensor with that information.
+/// distinguish tokens from padding keeps a tensor with that information.
 pub type HiddenStates = Vec<Tensor<3>>;
 
 /// The states as an array.
 ///
 /// # Errors
-/// If there are not `N` of them; `what` says whose states they are.
+/// If there are not `N` states; the message calls them `what`.
 pub fn expect_states<const N: usize>(states: HiddenStates, what: &str) -> Result<[Tensor<3>; N]> {
     states
         .try_into()
@@ -30,8 +30,7 @@ pub fn expect_states<const N: usize>(states: HiddenStates, what: &str) -> Result
         })
 }
 
-/// Rows of states by index, repeated as often as they are named: an image is encoded once and decoded for each of its
-/// prompts.
+/// Selects rows of states by index. An index may be repeated: an image is encoded once and decoded for each of its prompts.
 pub fn select(states: &[Tensor<3>], rows: &[usize]) -> HiddenStates {
     let indices: Vec<i64> = rows.iter().map(|row| *row as i64).collect();
     let selected = states.iter().map(|state| {
@@ -42,7 +41,7 @@ pub fn select(states: &[Tensor<3>], rows: &[usize]) -> HiddenStates {
     selected.collect()
 }
 
-/// The rows of several states, one after another.
+/// Concatenates states along their rows.
 pub fn concatenate(parts: impl IntoIterator<Item = HiddenStates>) -> HiddenStates {
     let mut columns: Vec<Vec<Tensor<3>>> = Vec::new();
     for states in parts {
@@ -75,8 +74,8 @@ fn padded(state: Tensor<3>, tokens: usize) -> Tensor<3> {
 ///
 /// An image is encoded once for all its prompts, and a prompt once for all its images. Each encoding has two stages: the
 /// tower's states, which do not change in training if the method leaves the tower alone and can then be cached
-/// ([`frozen_vision`](Self::frozen_vision), [`frozen_text`](Self::frozen_text)), and what the decoder takes, computed from
-/// these states.
+/// ([`frozen_vision`](Self::frozen_vision), [`frozen_text`](Self::frozen_text)), and the decoder's input, computed from these
+/// states.
 pub trait SegmentationModel: Module {
     /// The method that the model is trained by.
     fn method(&self) -> &MethodConfig;
@@ -88,8 +87,8 @@ pub trait SegmentationModel: Module {
     /// depend on anything that is trained.
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>>;
 
-    /// Which of the vision tower's states [`vision_states`](Self::vision_states) gives. Models over one base that leave the
-    /// tower unchanged and agree in this give the same states for an image.
+    /// Describes which of the vision tower's states [`vision_states`](Self::vision_states) returns. Models on one base that
+    /// leave the tower unchanged and have the same description return the same states for an image.
     fn wanted_vision_states(&self) -> String {
         format!("{:?}", self.method().profile())
     }
@@ -97,7 +96,7 @@ pub trait SegmentationModel: Module {
     /// Vision states to features, the decoder's input from an image.
     ///
     /// # Errors
-    /// If they are not as many states as [`vision_states`](Self::vision_states) gives.
+    /// If the number of states is not that of [`vision_states`](Self::vision_states).
     fn features(&self, states: HiddenStates) -> Result<HiddenStates>;
 
     /// Pixels `[batch, 3, side, side]`, normalised, to features.
@@ -116,7 +115,7 @@ pub trait SegmentationModel: Module {
         self.features(self.vision_states(pixels))
     }
 
-    /// The most tokens a prompt can have.
+    /// Maximum number of tokens of a prompt.
     fn context_length(&self) -> usize;
 
     /// Makes the batch of tokens that [`encode_text`](Self::encode_text) takes.
@@ -131,7 +130,7 @@ pub trait SegmentationModel: Module {
     /// Whether [`text_states`](Self::text_states) do not depend on anything that is trained.
     fn frozen_text(&self) -> bool;
 
-    /// Which of the text tower's states [`text_states`](Self::text_states) gives, as
+    /// Describes which of the text tower's states [`text_states`](Self::text_states) returns, as
     /// [`wanted_vision_states`](Self::wanted_vision_states).
     fn wanted_text_states(&self) -> String {
         format!("{:?}", self.method().profile())
@@ -140,7 +139,7 @@ pub trait SegmentationModel: Module {
     /// Text states to the decoder's input from a prompt.
     ///
     /// # Errors
-    /// If they are not as many states as [`text_states`](Self::text_states) gives.
+    /// If the number of states is not that of [`text_states`](Self::text_states).
     fn condition_text(&self, states: HiddenStates) -> Result<HiddenStates>;
 
     /// Tokens to the decoder's input from a prompt.
@@ -154,20 +153,20 @@ pub trait SegmentationModel: Module {
     /// Features of a batch of images and the encoded text of as many prompts to logits `[batch, side, side]`.
     ///
     /// # Errors
-    /// If `features` or `text` are not as many states as [`features`](Self::features) and
-    /// [`condition_text`](Self::condition_text) give.
+    /// If the number of states in `features` or `text` is not that of [`features`](Self::features) or
+    /// [`condition_text`](Self::condition_text).
     fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>>;
 
     /// Side of the logits for an input side, in pixels.
     ///
     /// # Errors
-    /// If the model cannot take that input side; names one it can.
+    /// If the model cannot take that input side; the message names one that it can.
     fn output_size(&self, image_size: usize) -> Result<usize>;
 
-    /// Whether the parameter of that name is trained.
+    /// Whether the parameter with that name is trained.
     fn trains(&self, name: &str) -> bool;
 
-    /// Whether the parameter of that name is saved after training: the trained ones, and others that training changes, such
+    /// Whether the parameter with that name is saved after training: the trained ones, and others that training changes, such
     /// as running statistics.
     fn saves(&self, name: &str) -> bool {
         self.trains(name)
@@ -221,7 +220,7 @@ pub trait SegmentationModel: Module {
         self
     }
 
-    /// Replaces the trained parameters by those of an adapter file.
+    /// Replaces the trained parameters with those of an adapter file.
     ///
     /// # Errors
     /// If a tensor is missing, extra or of another shape.
@@ -232,12 +231,12 @@ pub trait SegmentationModel: Module {
             method,
             ..
         } = adapter;
-        let own = self.method().kind();
-        if method.kind() != own {
+        let kind = self.method().kind();
+        if method.kind() != kind {
             return Err(ModelError::Adapter {
                 path,
                 message: format!(
-                    "was trained with method \"{}\", but the model has method \"{own}\"; set `method.kind` to the file's",
+                    "was trained with method \"{}\", but the model has method \"{kind}\"; set `method.kind` to the file's",
                     method.kind()
                 ),
             });

@@ -10,12 +10,12 @@ use crate::tokenizer::TokenizerError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// There is no base of that name in this library.
+    /// No builtin base has this name.
     #[error("there is no base `{name}`; the builtin ones are: {known}")]
     Builtin {
         /// The name as given.
         name: String,
-        /// The names there are.
+        /// The names of the builtin bases.
         known: String,
     },
     /// A file could not be read.
@@ -34,7 +34,7 @@ pub enum ModelError {
         /// Why.
         source: std::io::Error,
     },
-    /// A value could not be made text.
+    /// A value could not be serialised.
     #[error("cannot write {what} as JSON: {source}")]
     Serialise {
         /// What was to be written.
@@ -74,7 +74,7 @@ pub enum ModelError {
         /// What is wrong and how to fix it.
         message: String,
     },
-    /// A method that does not go with the model.
+    /// A method that does not fit the model.
     #[error("method: {0}")]
     Method(String),
     /// An image size that the model cannot take.
@@ -96,24 +96,24 @@ pub enum ModelError {
     /// An image that cannot be encoded.
     #[error("image: {0}")]
     Image(String),
-    /// Hidden states that another model made, or that were cut.
+    /// Hidden states of another model, or an incomplete set of them.
     #[error(
-        "{what}: {found} states, but the model needs {expected}; use those that the same model made"
+        "{what}: got {found} states, but the model needs {expected}; use states from the same model"
     )]
     States {
-        /// Whose states they are.
+        /// Name of the states in the message.
         what: String,
         /// The number that the model needs.
         expected: usize,
-        /// The number there are.
+        /// The number that was given.
         found: usize,
     },
     /// A hidden state whose length is not that of a square map.
     #[error(
-        "{what} has {length} positions, which are no square map; use states that the same model made"
+        "{what} has {length} positions, which do not form a square map; use states from the same model"
     )]
     StateLength {
-        /// Whose state it is.
+        /// Name of the state in the message.
         what: String,
         /// Its number of positions.
         length: usize,
@@ -125,7 +125,7 @@ pub enum ModelError {
     ForeignImage {
         /// The base that it was encoded for.
         image: String,
-        /// The base that was asked.
+        /// The base that the image was used with.
         base: String,
     },
     /// An engine that cannot do what is asked.
@@ -134,22 +134,22 @@ pub enum ModelError {
     /// A prompt that the text tower cannot take.
     #[error("prompt tokens: {0}")]
     Tokens(String),
-    /// A tensor file.
+    /// An error in a tensor file.
     #[error(transparent)]
     TensorFile(#[from] TensorFileError),
     /// A base that cannot be found.
     #[error(transparent)]
     Hub(#[from] HubError),
-    /// A vocabulary.
+    /// An error in a vocabulary.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
 }
 
-/// The result of this crate.
+/// A result with this crate's error.
 pub type Result<T> = std::result::Result<T, ModelError>;
 
 impl ModelError {
-    /// Makes an error of `serde_json` one about what was to be written.
+    /// Adds the name of what was to be written to an error of `serde_json`.
     pub(crate) fn serialise(what: &str) -> impl FnOnce(serde_json::Error) -> Self {
         move |source| Self::Serialise {
             what: what.to_owned(),

@@ -1,5 +1,5 @@
-//! The architectures that this library knows: one table, and an enum over all of them for each of configuration, network
-//! and model.
+//! The architectures that this library knows: one table, and enums over all architectures for configuration, network and
+//! model.
 
 use std::path::Path;
 
@@ -19,7 +19,8 @@ use crate::preprocess::Preprocessing;
 use crate::san::{San, SanConfig, SanModel};
 use crate::spec::{ConfigFiles, ModelSpec};
 
-/// The table: one line an architecture, with its folder and its types. The first that describes a base's files reads them.
+/// The table of architectures, with the module and the types of each. A base is read by the first architecture that
+/// recognises its files.
 macro_rules! with_table {
     ($then:ident $arguments:tt) => {
         $then! { $arguments
@@ -105,8 +106,8 @@ impl Architecture {
         dispatch!(Architecture {} = self, Spec => Spec::COMPOSES)
     }
 
-    /// The architecture that a configuration file describes. What none describes is left to CLIPSeg's parser, which
-    /// reports it.
+    /// The architecture that a configuration file describes. A file that no architecture recognises goes to CLIPSeg's parser,
+    /// which reports the error.
     pub(crate) fn of_config(path: &Path, text: &str) -> Self {
         let config: Value = serde_json::from_str(text).unwrap_or(Value::Null);
         let mut all = Self::ALL.iter().copied();
@@ -126,7 +127,7 @@ impl Architecture {
         all.find(|architecture| dispatch!(Architecture {} = architecture, Spec => Spec::owns(&has)))
     }
 
-    /// The base of files.
+    /// Loads a base from its files.
     pub(crate) fn load(self, files: Files, device: &Device) -> Result<Loaded<Network>> {
         dispatch!(Architecture {} = self, Spec, wrap: Network => Ok(Spec::load(files, device)?.map(wrap)))
     }
@@ -160,7 +161,7 @@ impl NetworkConfig {
         read_config(path, |text| Architecture::of_config(path, text).parse(text))
     }
 
-    /// The names of the configurations that are part of this library.
+    /// The names of the builtin configurations.
     pub fn presets() -> Vec<&'static str> {
         let all = Architecture::ALL.iter();
         let presets = all.flat_map(
@@ -169,18 +170,18 @@ impl NetworkConfig {
         presets.collect()
     }
 
-    /// A configuration of [`presets`](Self::presets) with its preprocessing; `None` if there is none of that name.
+    /// A configuration of [`presets`](Self::presets) with its preprocessing; `None` if no configuration has that name.
     pub fn preset(name: &str) -> Option<(Self, Preprocessing)> {
         let mut all = Architecture::ALL.iter();
         all.find_map(|architecture| architecture.preset(name))
     }
 
-    /// The preprocessing of a base whose files do not describe it.
+    /// The default preprocessing, for a base whose files do not describe it.
     pub fn preprocessing(&self) -> Preprocessing {
         dispatch!(NetworkConfig (config) = self, Spec => Spec::preprocessing(config))
     }
 
-    /// The file of the weights in a base's folder.
+    /// File name of the weights in a base's folder.
     pub fn weights_file(&self) -> &'static str {
         dispatch!(NetworkConfig (_config) = self, Spec => Spec::WEIGHTS_FILE)
     }
@@ -193,12 +194,12 @@ impl NetworkConfig {
         dispatch!(NetworkConfig (config) = self, Spec => Spec::config_files(config, preprocessing))
     }
 
-    /// The size of the vocabulary that each base brings in a `tokenizer.json`; `None` if CLIP's is the default.
+    /// Size of the vocabulary if every base has its own in a `tokenizer.json`; `None` if CLIP's is the default.
     pub(crate) fn vocabulary_size(&self) -> Option<usize> {
         dispatch!(NetworkConfig (config) = self, Spec => Spec::vocabulary_size(config))
     }
 
-    /// What methods need to know of a base, under a profile.
+    /// What methods need to know about a base, under a profile.
     pub fn shape(&self, profile: Profile) -> BaseShape {
         dispatch!(NetworkConfig (config) = self, Spec => Spec::shape(config, profile))
     }
@@ -213,7 +214,7 @@ impl NetworkConfig {
         dispatch!(NetworkConfig (config) = self, Spec, wrap: NetworkConfig => wrap(Spec::merged_config(config, profile)))
     }
 
-    /// The network of parameters by their names in it; `path` is named in errors.
+    /// Builds the network from parameters, keyed by their names in it; errors name `path`.
     pub(crate) fn network(
         &self,
         tensors: Tensors,
@@ -225,7 +226,7 @@ impl NetworkConfig {
         })
     }
 
-    /// Parameters by their names in the network to the names and layouts of a base's file.
+    /// Converts parameters from the network's names to the names and layouts of a base's file.
     pub fn to_file(&self, tensors: Tensors) -> Tensors {
         dispatch!(NetworkConfig (config) = self, Spec => Spec::to_file(tensors, config))
     }
@@ -242,12 +243,12 @@ impl Network {
         dispatch!(Network (network) = self, Spec, wrap: NetworkConfig => wrap(Spec::config(network).clone()))
     }
 
-    /// What the names of the network's parameters start with in a [`Model`], and so in adapter files.
+    /// Prefix of the network's parameter names in a [`Model`] and in adapter files.
     pub fn prefix(&self) -> &'static str {
         dispatch!(Network (_network) = self, Spec => Spec::PREFIX)
     }
 
-    /// What there is to say about the network with inputs of a side.
+    /// Describes the network for inputs of `image_size` pixels a side.
     pub(crate) fn describe(&self, image_size: usize) -> NetworkDescription {
         dispatch!(Network (network) = self, Spec => Spec::describe(network, image_size))
     }
@@ -259,17 +260,17 @@ impl Network {
 }
 
 impl Model {
-    /// A network with what the method trains on it, initialised by `seed`.
+    /// A network with a method, whose parameters are initialised by `seed`.
     ///
     /// # Errors
-    /// If the method does not go with the network.
+    /// If the method does not fit the network.
     pub fn of_network(network: &Network, method: MethodConfig, seed: u64) -> Result<Self> {
         dispatch!(Network (network) = network, Spec, wrap: Model => Ok(wrap(Spec::model(network, method, seed)?)))
     }
 
-    /// The same model, which saves only the inputs of its transformer sublayers for the backward pass and computes their
-    /// activations again there, if `recompute` (activation checkpointing, Chen et al. 2016): less memory, slower, the same
-    /// numbers. Off in a new model.
+    /// The same model with activation checkpointing (Chen et al. 2016) switched on or off. With it, only the inputs of the
+    /// transformer sublayers are saved for the backward pass, which computes their activations again: less memory, slower,
+    /// the same numbers. Off in a new model.
     pub fn with_recompute(mut self, recompute: bool) -> Self {
         dispatch!(Model (model) = &mut self, Spec => model.set_recompute(recompute));
         self

@@ -1,4 +1,4 @@
-//! Where adapters sit and of what form they are.
+//! Positions and forms of adapters.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -333,7 +333,11 @@ fn forms_that_do_not_fit_say_why() {
             "`projections` belongs to kind \"lora\"",
         ),
         ("decoder", json!({}), "bottleneck` belongs to kinds"),
-        ("dense", json!({ "botleneck": 3 }), "`botleneck` is no key"),
+        (
+            "dense",
+            json!({ "botleneck": 3 }),
+            "`botleneck` is not a key",
+        ),
         ("denser", json!({}), "the kinds are \"dense\", "),
         (
             "lora",

@@ -20,7 +20,7 @@ pub struct SelfAttentionConfig {
     pub heads: usize,
 }
 
-/// Scaled dot-product self-attention with separate projections, and what stands around it in a layer.
+/// Scaled dot-product self-attention with separate projections, and the norm, adapter and residual around it in a layer.
 #[derive(Module, Debug)]
 pub struct SelfAttention {
     q_proj: Linear,
@@ -83,7 +83,7 @@ impl SelfAttention {
         vlsm_kernels::attention_sublayer(x, norm, weights, adapter, config)
     }
 
-    /// The projections to queries, keys and values and that of the mixed values, each with its change.
+    /// The query, key, value and output projections, each with its change.
     fn projections<'a>(
         &'a self,
         adapters: LayerAdapters<'a>,
@@ -97,9 +97,9 @@ impl SelfAttention {
         ]
     }
 
-    /// `adapter(attention)` of tokens `[batch, readers, width]`, each to itself and to `memory` `[batch, keys, width]`,
-    /// both normalised. `bias` `[batch, heads, readers, keys]` is added to the scores of the memory. The result has the
-    /// shape of the tokens.
+    /// `adapter(attention)` of tokens `[batch, readers, width]`. Each token attends to itself and to `memory` `[batch, keys,
+    /// width]`; both are normalised. `bias` `[batch, heads, readers, keys]` is added to the scores of the memory. The result
+    /// has the shape of the tokens.
     pub(super) fn read(
         &self,
         tokens: Tensor<3>,

@@ -18,7 +18,7 @@ struct BertEmbeddings {
     layer_norm: LayerNorm,
 }
 
-/// A BERT and the first half of the projection that open_clip puts on it: without bias, with a GELU after it.
+/// A BERT and the first half of the projection that open_clip adds to it: a linear layer without bias, then a GELU.
 #[derive(Module, Debug)]
 pub struct BertTower {
     embeddings: BertEmbeddings,
@@ -50,10 +50,10 @@ impl BertTower {
         }
     }
 
-    /// Encodes prompts. The pooled state is that of the projection's hidden units.
+    /// Encodes prompts. The pooled state is the output of the projection's hidden units.
     ///
-    /// Padding would have to be hidden from every token. Instead, prompts of one length are encoded together and those of
-    /// another apart: nothing is computed for padding, and a prompt's states do not depend on the other prompts.
+    /// Padding would have to be masked for every token. Instead, each group of prompts of the same length is encoded in a
+    /// pass of its own: nothing is computed for padding, and a prompt's states do not depend on the other prompts.
     pub fn forward(&self, tokens: &TokenBatch, method: &dyn Adaptation) -> TextStates {
         let mut lengths: Vec<usize> = tokens.prompts().map(<[i64]>::len).collect();
         lengths.sort_unstable();

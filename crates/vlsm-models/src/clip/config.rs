@@ -27,7 +27,7 @@ pub struct VisionConfig {
     pub hidden_act: Activation,
     /// Epsilon of every layer norm.
     pub layer_norm_eps: f64,
-    /// Whether it is a ViT as timm builds it: with a bias of patches, and no layer norm before the first layer.
+    /// Whether it is a ViT as in timm: with a bias in the patch embedding, and no layer norm before the first layer.
     #[serde(skip)]
     pub timm: bool,
 }
@@ -50,7 +50,7 @@ impl Default for VisionConfig {
     }
 }
 
-/// What a [BERT](super::BertTower) has in addition to what all text towers have.
+/// Settings of a [BERT](super::BertTower) in addition to those of all text towers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BertConfig {
     /// Number of position embeddings; more than the context length.
@@ -75,7 +75,7 @@ pub struct TextConfig {
     pub num_hidden_layers: usize,
     /// Number of attention heads.
     pub num_attention_heads: usize,
-    /// The context length: the most tokens a prompt can have.
+    /// The context length: the maximum number of tokens of a prompt.
     pub max_position_embeddings: usize,
     /// Activation of the MLP.
     pub hidden_act: Activation,
@@ -83,12 +83,12 @@ pub struct TextConfig {
     pub layer_norm_eps: f64,
     /// Id that starts a prompt.
     pub bos_token_id: u32,
-    /// Id that ends a prompt. The value 2 is, as in Transformers, in files written before the
-    /// field was right: the prompt then ends at the largest id.
+    /// Id that ends a prompt. Files with the value 2 are older and have a wrong id here: the prompt then ends at the
+    /// largest id, as in Transformers.
     pub eos_token_id: u32,
-    /// Id after the end.
+    /// Id of padding after the end.
     pub pad_token_id: u32,
-    /// What makes it a BERT; `None` for CLIP's.
+    /// Settings of a BERT; `None` for CLIP's text tower.
     #[serde(skip)]
     pub bert: Option<BertConfig>,
 }
@@ -114,7 +114,7 @@ impl Default for TextConfig {
 }
 
 impl VisionConfig {
-    /// The tower's shape for methods, of which the first `layers` are run; names of its parameters start with `prefix`.
+    /// The tower's shape for methods. Only the first `layers` layers are run; parameter names start with `prefix`.
     pub(crate) fn shape(&self, prefix: &'static str, layers: usize) -> TowerShape {
         TowerShape {
             prefix,
@@ -127,7 +127,7 @@ impl VisionConfig {
 }
 
 impl TextConfig {
-    /// The tower's shape for methods; names of its parameters start with `prefix`.
+    /// The tower's shape for methods; parameter names start with `prefix`.
     pub(crate) fn shape(&self, prefix: &'static str) -> TowerShape {
         TowerShape {
             prefix,
@@ -139,7 +139,7 @@ impl TextConfig {
     }
 }
 
-/// Files of older Transformers repeat the towers in `*_config_dict`, which wins there.
+/// Files of older Transformers versions repeat the towers in `*_config_dict`, which takes precedence there.
 pub(crate) fn merge_older_towers(object: &mut serde_json::Map<String, serde_json::Value>) {
     for tower in ["text_config", "vision_config"] {
         if let Some(serde_json::Value::Object(old)) = object.remove(&format!("{tower}_dict")) {

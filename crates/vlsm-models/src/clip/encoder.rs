@@ -23,7 +23,7 @@ pub struct MlpConfig {
     pub activation: Activation,
 }
 
-/// `fc2(activation(fc1(x)))`, and what stands around it in a layer.
+/// `fc2(activation(fc1(x)))`, and the norm, adapter and residual around it in a layer.
 #[derive(Module, Debug)]
 pub struct Mlp {
     fc1: Linear,
@@ -117,8 +117,8 @@ impl EncoderLayerConfig {
 }
 
 impl EncoderLayer {
-    /// Whether the layer saves only the inputs of its two sublayers for the backward pass and computes their activations again
-    /// there: less memory, slower, the same numbers. Off at first.
+    /// Whether the layer saves only the inputs of its two sublayers for the backward pass and computes their activations
+    /// again there: less memory, slower, the same numbers. Off by default.
     pub fn set_recompute(&mut self, recompute: bool) {
         self.self_attn.set_recompute(recompute);
         self.mlp.recompute = recompute;
@@ -133,11 +133,11 @@ impl EncoderLayer {
         self.mlp.forward(x, norm, adapters)
     }
 
-    /// A layer for tokens that read and are not read: each attends to itself and to `memory`, the input of this layer,
-    /// and no token of the memory to them, so that the layer's own output stays what it is.
+    /// The layer for extra tokens that only read. Each of them attends to itself and to `memory`, the input of this layer. No
+    /// token of the memory attends to them, so they do not change the layer's output.
     ///
     /// `tokens` are `[batch, readers, width]`, as is the result; `memory` is `[batch, keys, width]`; `bias`, added to the
-    /// attention scores, `[batch, heads, readers, keys]`. `adapters` are the layer's own.
+    /// attention scores, `[batch, heads, readers, keys]`. `adapters` are those of the layer.
     pub fn forward_reading(
         &self,
         tokens: Tensor<3>,
@@ -163,7 +163,7 @@ impl EncoderLayer {
     }
 }
 
-/// A sublayer's block, as a part of it.
+/// A sublayer's block, as the sublayer kernels take it.
 pub(super) fn kernel(block: Option<&AdapterBlock>) -> Adapter<Dispatch> {
     block.map_or(Adapter::None, AdapterBlock::kernel)
 }

@@ -6,7 +6,7 @@ use rand_distr::StandardNormal;
 
 use super::config::{TextConfig, VisionConfig};
 
-/// What the initialisation of CLIP depends on.
+/// Settings of CLIP's initialisation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClipInit<'a> {
     pub(crate) text: &'a TextConfig,
@@ -18,7 +18,7 @@ pub(crate) struct ClipInit<'a> {
 }
 
 impl<'a> ClipInit<'a> {
-    /// That of CLIP as published.
+    /// The initialisation of CLIP as published.
     pub(crate) fn new(text: &'a TextConfig, vision: &'a VisionConfig) -> Self {
         Self {
             text,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::tensor_file::HostTensor;
 
-/// Names outside the layers: what they are in those files, and what in Transformers'.
+/// Names outside the layers: in those files, and in Transformers.
 const NAMES: [(&str, &str); 14] = [
     (
         "visual.class_embedding",
@@ -40,7 +40,7 @@ const NAMES: [(&str, &str); 14] = [
     ("logit_scale", "logit_scale"),
 ];
 
-/// Beginnings of the names of the layers.
+/// Prefixes of the layers' names.
 const LAYERS: [(&str, &str); 2] = [
     (
         "visual.transformer.resblocks.",
@@ -49,7 +49,7 @@ const LAYERS: [(&str, &str); 2] = [
     ("transformer.resblocks.", "text_model.encoder.layers."),
 ];
 
-/// Names within a layer, but for the joint projection to queries, keys and values.
+/// Names within a layer, except the joint projection to queries, keys and values.
 const IN_LAYER: [(&str, &str); 5] = [
     ("attn.out_proj", "self_attn.out_proj"),
     ("ln_1", "layer_norm1"),
@@ -58,7 +58,7 @@ const IN_LAYER: [(&str, &str); 5] = [
     ("mlp.c_proj", "mlp.fc2"),
 ];
 
-/// The beginning of a name in a joint projection, and the names of its three parts.
+/// The prefix of a joint projection's names, and the names of its three parts.
 const JOINT: (&str, [&str; 3]) = (
     "attn.in_proj_",
     ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
@@ -69,9 +69,8 @@ pub fn is_named_so(tensors: &BTreeMap<String, HostTensor>) -> bool {
     tensors.contains_key("visual.class_embedding")
 }
 
-/// Tensors in Transformers' names: joint projections are cut in three, and the two projections, which are written as
-/// `[width, projection]`, are transposed. What is not known keeps its name; the causal mask that some files hold is left
-/// out.
+/// Tensors in Transformers' names: joint projections are split in three, and the two projections, which are written as
+/// `[width, projection]`, are transposed. Unknown tensors keep their names; the causal mask that some files hold is left out.
 pub fn to_transformers(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
     let mut renamed = BTreeMap::new();
     for (name, tensor) in tensors {
@@ -111,7 +110,7 @@ pub fn to_transformers(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String
     renamed
 }
 
-/// A matrix with rows for columns; anything else as it is.
+/// Transposes a matrix; other tensors are unchanged.
 fn transposed(tensor: HostTensor) -> HostTensor {
     let [rows, columns] = tensor.shape[..] else {
         return tensor;
@@ -123,7 +122,7 @@ fn transposed(tensor: HostTensor) -> HostTensor {
     }
 }
 
-/// A joint projection's tensor, cut in three along its first dimension; a rest of its rows is left out.
+/// A joint projection's tensor, split in three along its first dimension; rows beyond a multiple of three are left out.
 pub(crate) fn thirds(tensor: HostTensor) -> [HostTensor; 3] {
     let mut shape = tensor.shape;
     if let Some(rows) = shape.first_mut() {

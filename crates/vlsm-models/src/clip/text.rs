@@ -9,9 +9,9 @@ use super::{BertTower, Encoder, EncoderConfig, LayerNorm};
 use crate::error::{ModelError, Result};
 use crate::methods::{Adaptation, Tower};
 
-/// Tokenized prompts, cut behind the end-of-text token and padded to the longest.
+/// Tokenized prompts, cut after the end-of-text token and padded to the longest.
 ///
-/// Attention is causal, so nothing behind a prompt's end can change its embedding.
+/// Attention is causal, so tokens after a prompt's end cannot change its embedding.
 #[derive(Debug, Clone)]
 pub struct TokenBatch {
     ids: Vec<i64>,
@@ -56,7 +56,7 @@ impl TokenBatch {
         for (prompt, end) in prompts.iter().zip(&ends) {
             let prompt = prompt.as_ref();
             ids.extend(prompt[..=*end].iter().map(|id| i64::from(*id)));
-            // Any id will do behind the end; the last one is surely in the vocabulary.
+            // Any id works after the end; the last one is known to be in the vocabulary.
             ids.extend(std::iter::repeat_n(
                 i64::from(prompt[*end]),
                 length - end - 1,
@@ -65,10 +65,10 @@ impl TokenBatch {
         Ok(Self { ids, ends, length })
     }
 
-    /// Checks that a text tower of which a method's extra tokens leave room for `most` tokens takes the prompts.
+    /// Checks that no prompt has more than `most` tokens, the context length less a method's extra tokens.
     ///
     /// # Errors
-    /// If a prompt has more.
+    /// If a prompt has more tokens.
     pub fn expect_at_most(self, most: usize) -> Result<Self> {
         if self.length <= most {
             return Ok(self);
@@ -79,8 +79,7 @@ impl TokenBatch {
         )))
     }
 
-    /// The same prompts, each of `length` tokens with `pad` behind its end, as a tokenizer pads; of as many as the longest
-    /// has if that is more.
+    /// The same prompts, padded with `pad` to `length` tokens as by a tokenizer, or to the longest prompt if that has more.
     pub fn padded(&self, length: usize, pad: u32) -> Self {
         let length = length.max(self.length);
         let mut ids = vec![i64::from(pad); self.len() * length];
@@ -100,7 +99,7 @@ impl TokenBatch {
         &self.ids
     }
 
-    /// The place of each prompt's end-of-text token.
+    /// The index of each prompt's end-of-text token.
     pub fn ends(&self) -> &[usize] {
         &self.ends
     }
@@ -127,8 +126,8 @@ impl TokenBatch {
     }
 }
 
-/// Where a prompt ends, as Transformers finds it: the first end-of-text token (else the first
-/// token), or the first largest id where the configuration still says 2.
+/// Where a prompt ends, as Transformers finds it: the first end-of-text token (else the first token), or the first largest id
+/// if the configuration has the old value 2.
 fn end_of_text(ids: &[u32], eos: u32) -> usize {
     let end = if eos == 2 {
         ids.iter().max().copied()
@@ -140,7 +139,7 @@ fn end_of_text(ids: &[u32], eos: u32) -> usize {
         .unwrap_or_default()
 }
 
-/// The last place that is no padding.
+/// Index of the last token that is not padding.
 fn last_token(ids: &[u32], padding: u32) -> usize {
     ids.iter()
         .rposition(|id| *id != padding)
@@ -214,13 +213,13 @@ impl TextModel {
     }
 }
 
-/// What the text tower gives for a batch of prompts.
+/// The text tower's output for a batch of prompts.
 #[derive(Debug, Clone)]
 pub struct TextStates {
-    /// The normalised last state at the end-of-text token, `[prompts, width]`; of BERT see [`BertTower::forward`].
+    /// The normalised last state at the end-of-text token, `[prompts, width]`; for BERT see [`BertTower::forward`].
     pub pooled: Tensor<2>,
-    /// The states at the end-of-text token (of BERT: the first) after each of the method's
-    /// [text taps](Adaptation::text_taps), `[prompts, width]`, neither normalised nor projected.
+    /// The states at the end-of-text token (for BERT: the first) after each of the method's [text
+    /// taps](Adaptation::text_taps), `[prompts, width]`, neither normalised nor projected.
     pub tapped: Vec<Tensor<2>>,
 }
 
@@ -230,10 +229,10 @@ pub(crate) fn embedding_states(embedding: Tensor<2>, tapped: Vec<Tensor<2>>) -> 
     states.map(|state| state.unsqueeze_dim(1)).collect()
 }
 
-/// The text embedding `[prompts, projection]` that a method makes of [`embedding_states`].
+/// The text embedding `[prompts, projection]` after a method's change, from [`embedding_states`].
 ///
 /// # Errors
-/// If there are not as many states as the method taps; `what` says whose they are.
+/// If the number of states is not that of the method's taps; the message calls them `what`.
 pub(crate) fn adapted_embedding(
     states: Vec<Tensor<3>>,
     method: &dyn Adaptation,
@@ -310,7 +309,7 @@ impl TextTower {
     }
 }
 
-/// What the layers of a tower give.
+/// Output of a tower's layers.
 struct LastStates {
     /// The last layer's states, `[prompts, extra + tokens, width]`.
     x: Tensor<3>,
@@ -320,8 +319,8 @@ struct LastStates {
     tapped: Vec<Tensor<2>>,
 }
 
-/// Tokens `[prompts, present + tokens, width]`, of which `present` after the first are extra ones, with `extra` `[count,
-/// width]` in their place, if there are any; and how many are extra then.
+/// Replaces the `present` extra tokens after the first of `[prompts, present + tokens, width]` by `extra` `[count, width]`,
+/// if given. Also returns the number of extra tokens in the result.
 pub(super) fn with_extra(
     x: Tensor<3>,
     present: usize,

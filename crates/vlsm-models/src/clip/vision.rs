@@ -20,14 +20,14 @@ pub(super) struct VisionEmbeddings {
     native_grid: usize,
 }
 
-/// CLIP's vision transformer, or one of timm, whose patches have a bias and whose first layer gets its input as it is.
+/// CLIP's vision transformer, or timm's, which has a bias in the patch embedding and no norm before the first layer.
 #[derive(Module, Debug)]
 pub struct VisionTower {
     embeddings: VisionEmbeddings,
-    // None in a ViT of timm.
+    // None in timm's ViT.
     pre_layrnorm: Option<LayerNorm>,
     encoder: Encoder,
-    // Normalises the class token for CLIP's own use; kept so that a base is written back whole.
+    // CLIP's norm of the class token, unused here; kept so that a written base is complete.
     post_layernorm: LayerNorm,
 }
 
@@ -93,7 +93,7 @@ impl VisionTower {
         &self.encoder.layers
     }
 
-    /// The normalisation of the class token before its projection, of any tokens `[batch, tokens, width]`.
+    /// Applies CLIP's norm of the class token, which comes before its projection, to any tokens `[batch, tokens, width]`.
     pub fn normalise_class(&self, x: Tensor<3>) -> Tensor<3> {
         self.post_layernorm.forward(x)
     }
@@ -103,9 +103,9 @@ impl VisionTower {
         self.encoder.layers.truncate(last + 1);
     }
 
-    /// Pixels `[batch, 3, side, side]` to the states after some numbers of layers, in the order of `after`, each
-    /// `[batch, 1 + grid * grid, width]`, class token first. State 0 is what enters the first layer. Layers after the last
-    /// wanted state are not run. Extra tokens of a method are in no state.
+    /// Pixels `[batch, 3, side, side]` to the states after some numbers of layers, in the order of `after`, each `[batch, 1 +
+    /// grid * grid, width]`, class token first. State 0 is the input of the first layer. Layers after the last wanted state
+    /// are not run. No state contains a method's extra tokens.
     pub fn forward(
         &self,
         pixels: Tensor<4>,
@@ -113,8 +113,8 @@ impl VisionTower {
         method: &dyn Adaptation,
     ) -> Vec<Tensor<3>> {
         let x = self.embeddings.forward(pixels);
-        let own = x.dims()[1];
-        let mut x = with_extra(x, own, method.tokens(Tower::Vision, 0));
+        let count = x.dims()[1];
+        let mut x = with_extra(x, count, method.tokens(Tower::Vision, 0));
         if let Some(norm) = &self.pre_layrnorm {
             x = norm.forward(x);
         }
@@ -122,7 +122,7 @@ impl VisionTower {
         let mut keep = |count: usize, x: &Tensor<3>| {
             for (state, after) in states.iter_mut().zip(after) {
                 if *after == count {
-                    *state = Some(first(x.clone(), own));
+                    *state = Some(first(x.clone(), count));
                 }
             }
         };
@@ -130,7 +130,7 @@ impl VisionTower {
         let last = after.iter().copied().max().unwrap_or(0);
         for (index, layer) in self.encoder.layers.iter().enumerate().take(last) {
             if index > 0 {
-                x = with_extra(x, own, method.tokens(Tower::Vision, index));
+                x = with_extra(x, count, method.tokens(Tower::Vision, index));
             }
             x = layer.forward(x, false, method.layer(Tower::Vision, index));
             keep(index + 1, &x);
@@ -139,16 +139,16 @@ impl VisionTower {
     }
 }
 
-/// The first `own` tokens of `[batch, tokens, width]`.
-fn first(x: Tensor<3>, own: usize) -> Tensor<3> {
-    match x.dims()[1] == own {
+/// The first `count` tokens of `[batch, tokens, width]`.
+fn first(x: Tensor<3>, count: usize) -> Tensor<3> {
+    match x.dims()[1] == count {
         true => x,
-        false => x.narrow(1, 0, own),
+        false => x.narrow(1, 0, count),
     }
 }
 
-/// Tokens `[batch, tokens, width]` with `extra` `[count, width]`, if there are any, after the first `own`.
-fn with_extra(x: Tensor<3>, own: usize, extra: Option<Tensor<2>>) -> Tensor<3> {
+/// Tokens `[batch, tokens, width]` with `extra` `[extra tokens, width]`, if there are any, after the first `count`.
+fn with_extra(x: Tensor<3>, count: usize, extra: Option<Tensor<2>>) -> Tensor<3> {
     let Some(extra) = extra else {
         return x;
     };
@@ -156,16 +156,15 @@ fn with_extra(x: Tensor<3>, own: usize, extra: Option<Tensor<2>>) -> Tensor<3> {
     let extra = extra
         .unsqueeze::<3>()
         .expand([batch as i64, -1, width as i64]);
-    Tensor::cat(vec![first(x, own), extra], 1)
+    Tensor::cat(vec![first(x, count), extra], 1)
 }
 
-/// Embeddings of a map's places, `[from * from, width]`, resized bicubically to `[to * to, width]`.
+/// Position embeddings of a map, `[from * from, width]`, resized bicubically to `[to * to, width]`.
 pub(crate) fn resize_positions(positions: Tensor<2>, from: usize, to: usize) -> Tensor<2> {
     if from == to {
         return positions;
     }
-    // Resizing is linear, so that it is one product with a constant matrix, which autodiff can follow when the tower is
-    // trained.
+    // Resizing is linear, so it is one product with a constant matrix. Autodiff can follow that when the tower is trained.
     let matrix = TensorData::new(bicubic_matrix_2d(from, to), [to * to, from * from]);
     let matrix = Tensor::<2>::from_data(matrix, &positions.device()).cast(positions.dtype());
     matrix.matmul(positions)

@@ -35,13 +35,13 @@ pub struct ClipSegConfig {
     pub logit_scale_init_value: f64,
     /// Scales every initial weight.
     pub initializer_factor: f64,
-    /// Epsilon of the decoder's layer norms, where it is not the vision tower's.
+    /// Epsilon of the decoder's layer norms, if it is not the vision tower's.
     #[serde(skip)]
     pub decoder_layer_norm_eps: Option<f64>,
-    /// The taps under profile `paper`, where they are others.
+    /// The taps under profile `paper`, if they differ.
     #[serde(skip)]
     pub published_taps: Option<Vec<usize>>,
-    /// Whether the base has no decoder of its own: in training it starts from each run's own seed.
+    /// Whether the base has no decoder of its own. Training then initialises the decoder from the run's seed.
     #[serde(skip)]
     pub fresh_decoder: bool,
 }
@@ -135,7 +135,7 @@ impl ClipSegConfig {
             && kind != "clipseg"
         {
             return Err(format!(
-                "`model_type` is \"{kind}\"; what can be read is \"clipseg\", \"san\", \"clip\" (for a SAN) and \"cris\""
+                "`model_type` is \"{kind}\"; use \"clipseg\", \"san\", \"clip\" (for a SAN) and \"cris\""
             ));
         }
         merge_older_towers(object);
@@ -145,7 +145,7 @@ impl ClipSegConfig {
         Ok(config)
     }
 
-    /// Says what keeps a model from being built from this configuration.
+    /// Returns the reason why no model can be built from this configuration.
     pub(crate) fn validate(&self) -> std::result::Result<(), String> {
         let positive = [
             ("vision_config.hidden_size", self.vision_config.hidden_size),
@@ -250,8 +250,8 @@ impl ClipSegConfig {
         }
     }
 
-    /// What a CLIPSeg without a `preprocessor_config.json` takes: images of its own size, normalised with ImageNet's mean and
-    /// standard deviation (a BiomedCLIP: with CLIP's).
+    /// The preprocessing of a CLIPSeg without a `preprocessor_config.json`: images of its own size, normalised with
+    /// ImageNet's mean and standard deviation (a BiomedCLIP: with CLIP's).
     pub fn preprocessing(&self) -> Preprocessing {
         let size = self.vision_config.image_size;
         if self.vision_config.timm {
@@ -261,7 +261,7 @@ impl ClipSegConfig {
         }
     }
 
-    /// The `config.json` that Transformers reads back.
+    /// The `config.json` as Transformers reads it.
     ///
     /// # Errors
     /// If the configuration cannot be serialised.

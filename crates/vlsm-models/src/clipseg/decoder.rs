@@ -38,7 +38,7 @@ impl Decoder {
             width,
             heads: config.decoder_num_attention_heads,
             hidden: config.decoder_intermediate_size,
-            // Whatever the configuration says: Transformers overwrites it so.
+            // Transformers overwrites the configured activation with ReLU.
             activation: Activation::Relu,
             epsilon: config
                 .decoder_layer_norm_eps
@@ -57,10 +57,10 @@ impl Decoder {
         }
     }
 
-    /// Tapped states, shallowest first, each `[batch, 1 + grid * grid, vision width]`, in the decoder's width: what it can
-    /// do with an image without knowing the prompt.
+    /// Tapped states, shallowest first, each `[batch, 1 + grid * grid, vision width]`, reduced to the decoder's width. This
+    /// part of the decoder does not depend on the prompt.
     pub fn reduce(&self, tapped: Vec<Tensor<3>>) -> Vec<Tensor<3>> {
-        // `reduces` stand deepest first.
+        // `reduces` is ordered from deepest to shallowest.
         let pairs = tapped.into_iter().zip(self.reduces.iter().rev());
         pairs.map(|(state, reduce)| reduce.forward(state)).collect()
     }

@@ -1,4 +1,4 @@
-//! A CLIPSeg from the files of a base.
+//! Loads a CLIPSeg from a base's files.
 
 use burn::tensor::Device;
 

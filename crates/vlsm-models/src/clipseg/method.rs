@@ -1,10 +1,10 @@
-//! What methods know of a CLIPSeg.
+//! What methods need to know about a CLIPSeg.
 
 use super::ClipSegConfig;
 use crate::methods::{BaseShape, Part, Profile};
 
 impl ClipSegConfig {
-    /// The tapped layers under a profile: those of the published code where these are others, or the configuration's.
+    /// The tapped layers under a profile: those of the published code if they differ, else the configuration's.
     pub fn taps(&self, profile: Profile) -> &[usize] {
         match (profile, &self.published_taps) {
             (Profile::Paper, Some(taps)) => taps,
@@ -12,7 +12,7 @@ impl ClipSegConfig {
         }
     }
 
-    /// The shape that methods adapt to.
+    /// The shape for methods.
     pub fn shape(&self, profile: Profile) -> BaseShape {
         let taps = self.taps(profile).to_vec();
         let layers = taps.iter().max().map_or(0, |last| last + 1);

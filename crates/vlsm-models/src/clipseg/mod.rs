@@ -34,8 +34,8 @@ pub struct Clip {
     pub vision_model: VisionTower,
     /// The pooled text state to the shared embedding, no bias.
     pub text_projection: Linear,
-    // For CLIP's own use (image embeddings and their comparison with text); kept so that a base
-    // is written back whole.
+    // Used only by CLIP itself (image embeddings and their comparison with text); kept so that a
+    // written base is complete.
     visual_projection: Linear,
     logit_scale: Param<Tensor<1>>,
 }
@@ -47,7 +47,7 @@ pub struct ClipSeg {
     pub clip: Clip,
     /// The decoder.
     pub decoder: Decoder,
-    /// What it was made by.
+    /// Its configuration.
     #[module(skip)]
     pub config: ClipSegConfig,
 }

@@ -30,7 +30,7 @@ impl ClipSegModel {
     /// A CLIPSeg with fresh adapters, initialised by `seed`.
     ///
     /// # Errors
-    /// If the method does not go with the base.
+    /// If the method does not fit the base.
     pub fn new(clipseg: &ClipSeg, method: MethodConfig, seed: u64) -> Result<Self> {
         let mut clipseg = clipseg.clone();
         clipseg.config.extract_layers = clipseg.config.taps(method.profile()).to_vec();
@@ -41,7 +41,8 @@ impl ClipSegModel {
             let decoder = random_decoder(&clipseg.config, seed);
             clipseg = weights::import(clipseg, decoder, |name| name.starts_with("decoder.")).0;
         }
-        // The layers after the last tap are never run: two of twelve, a tenth of a base's memory.
+        // Layers after the last tap are never run. They are two of twelve and take a tenth of a
+        // base's memory.
         clipseg
             .clip
             .vision_model
@@ -78,7 +79,7 @@ impl SegmentationModel for ClipSegModel {
         (!touched).then(|| vec![shape; config.extract_layers.len()])
     }
 
-    /// The tapped layers: profiles of one base may tap others.
+    /// The tapped layers, which can differ between profiles of one base.
     fn wanted_vision_states(&self) -> String {
         format!("{:?}", self.clipseg.config.extract_layers)
     }

@@ -21,7 +21,7 @@ pub enum Tower {
 pub enum Part {
     /// The vision tower, with its projection where the logits depend on it.
     Vision {
-        /// The transformer layer, from 0; `None` for embeddings and whatever else is outside of layers.
+        /// The transformer layer, from 0; `None` for embeddings and everything else outside the layers.
         layer: Option<usize>,
     },
     /// The text tower and its projection.
@@ -29,7 +29,7 @@ pub enum Part {
         /// The transformer layer, from 0; `None` for embeddings, the final norm and the projection.
         layer: Option<usize>,
     },
-    /// What makes masks of the towers' states: CLIPSeg's decoder, SAN's side network, CRIS's neck, decoder and projector.
+    /// What turns the towers' states into masks: CLIPSeg's decoder, SAN's side network, CRIS's neck, decoder and projector.
     Decoder,
     /// Parameters that no gradient reaches: the logits do not depend on them, or they are running statistics.
     Untrained,
@@ -43,7 +43,7 @@ impl Part {
     }
 }
 
-/// What a method changes in training. States of what it leaves alone are those of the base and can be kept.
+/// What a method changes in training. The states of an unchanged part are the base's and can be cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Touches {
     /// Something that the vision tower's states depend on.
@@ -65,10 +65,10 @@ pub struct LayerAdapters<'a> {
     pub lora: Option<&'a LoraLayer>,
 }
 
-/// A method at work in a model. Each hook is called at one point of every model and does nothing by default, so a method
+/// A method applied to a model. Each hook is called at one point of every model and does nothing by default, so a method
 /// implements only what it changes.
 pub trait Adaptation: Debug {
-    /// What the method changes in training. Must cover whatever the other hooks do.
+    /// What the method changes in training. Must cover everything that the other hooks change.
     fn touches(&self) -> Touches {
         Touches::default()
     }
@@ -80,10 +80,10 @@ pub trait Adaptation: Debug {
 
     /// Extra tokens `[count, width]` that enter a layer of a tower, the same for each image or prompt.
     ///
-    /// For layer 0 they join the input, in the text tower between the start token and the words, before positions are
-    /// added (CoOp, Zhou et al. 2022); in the vision tower after the patches, behind position embeddings and before CLIP's
-    /// norm (MaPLe, Khattak et al. 2023). For a deeper layer they replace the extra tokens that come out of the layer
-    /// before it (VPT-deep, Jia et al. 2022). The tower drops them from every state that it returns.
+    /// For layer 0 they join the input, in the text tower between the start token and the words, before positions are added
+    /// (CoOp, Zhou et al. 2022); in the vision tower after the patches, after position embeddings are added and before CLIP's
+    /// norm (MaPLe, Khattak et al. 2023). For a deeper layer they replace the extra tokens that come out of the layer before
+    /// it (VPT-deep, Jia et al. 2022). The tower drops them from every state that it returns.
     fn tokens(&self, _tower: Tower, _layer: usize) -> Option<Tensor<2>> {
         None
     }
@@ -111,13 +111,13 @@ pub trait Adaptation: Debug {
     }
 }
 
-/// Number of extra tokens in a text, which the context has to hold besides the prompt.
+/// Number of extra tokens in a text. They use context length in addition to the prompt.
 pub(crate) fn extra_tokens(method: &dyn Adaptation) -> usize {
     let tokens = method.tokens(Tower::Text, 0);
     tokens.map_or(0, |tokens| tokens.dims()[0])
 }
 
-/// A base as it is: no hook does anything and nothing is trained.
+/// An unchanged base: no hook does anything and nothing is trained.
 #[derive(Module, Debug, Default)]
 pub struct Unadapted;
 

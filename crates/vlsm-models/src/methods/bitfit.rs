@@ -8,15 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::{Adaptation, BaseShape, Method, Part, Profile, Touches, Towers, error};
 use crate::error::Result;
 
-/// Method `bitfit`: the biases of the towers' layers are trained, those of attention, MLP and layer norms; everything else is
-/// frozen.
+/// Method `bitfit`: the biases of the towers' layers (attention, MLP and layer norms) are trained; everything else is frozen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BitFitConfig {
     /// The towers whose biases are trained: `v` (vision), `l` (text) or `vl`. `lc` and `vlc` are errors, since the text
     /// embedding has no bias. Default `"vl"`.
     pub towers: Towers,
-    /// Whose arithmetic: `paper` is the published code's, `default` the corrected one. Default `"default"`.
+    /// Which arithmetic is used: `paper` reproduces the published code, `default` fixes its faults. Default `"default"`.
     pub profile: Profile,
     /// Whether the decoder is trained along with the biases. Default false.
     pub train_decoder: bool,
@@ -67,7 +66,7 @@ impl Method for BitFitConfig {
     }
 }
 
-/// Trained biases. Has no parameters besides those of the base.
+/// Trained biases. Adds no parameters to the base.
 #[derive(Module, Debug)]
 pub struct TrainedBiases {
     #[module(skip)]

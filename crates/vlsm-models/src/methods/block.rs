@@ -22,7 +22,7 @@ pub enum Connection {
     Parallel,
 }
 
-/// The keys that say how blocks compute and start.
+/// The keys that set the form and the initialisation of blocks.
 pub(super) struct BlockForm {
     pub(super) profile: Profile,
     pub(super) connection: Connection,
@@ -43,7 +43,7 @@ impl BlockForm {
     /// How blocks are run.
     ///
     /// # Errors
-    /// If the published code has no such block in profile `paper`, or the scale is no number other than 0.
+    /// If the profile is `paper` and the published code has no such block, or if the scale is 0 or not finite.
     pub(super) fn config(&self) -> Result<AdapterConfig> {
         let departures = [
             ("connection", self.connection != Connection::Sequential),
@@ -91,7 +91,7 @@ impl AdapterBlock {
         }
     }
 
-    /// The block on the conditional embedding, where the placement has one. It reads the embedding and adds to it.
+    /// The block on the conditional embedding, if the placement includes it. It reads the embedding and adds to it.
     pub(super) fn conditional(
         placement: &Placement<'_>,
         base: &BaseShape,
@@ -121,9 +121,9 @@ impl AdapterBlock {
         }
     }
 
-    /// What a shallow block on a text state adds to the conditional embedding: its whole output, own
-    /// residual included, as published; in the `default` profile its change alone, so that it starts
-    /// as the identity there too.
+    /// What a shallow block on a text state adds to the conditional embedding. In profile `paper` this is the block's
+    /// whole output with its residual, as published. In `default` it is the change alone, so that the block starts as
+    /// the identity here too.
     pub(super) fn contribution(&self, x: Tensor<2>) -> Tensor<2> {
         let mut config = self.config;
         if !config.rectified {
@@ -139,7 +139,7 @@ impl AdapterBlock {
         vlsm_kernels::adapter_block(x, weights, config).reshape(shape)
     }
 
-    /// The block as a part of a sublayer.
+    /// The block as the sublayer kernels take it.
     pub(crate) fn kernel(&self) -> Adapter<Dispatch> {
         Adapter::Block {
             weights: kernel_weights::mlp_weights(&self.fc1, &self.fc2),

@@ -13,7 +13,7 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DecoderConfig {
-    /// Whose arithmetic: `paper` is the published code's, `default` the corrected one. Default `"default"`.
+    /// Which arithmetic is used: `paper` reproduces the published code, `default` fixes its faults. Default `"default"`.
     pub profile: Profile,
     /// CRIS: what batch normalisation uses in training, `batch` or `running` statistics. Default `"running"`, in profile
     /// `paper` `"batch"`.
@@ -60,7 +60,7 @@ impl Method for DecoderConfig {
     }
 }
 
-/// A trained decoder. Has no parameters of its own.
+/// A trained decoder. Adds no parameters to the base.
 #[derive(Module, Debug)]
 pub struct TrainedDecoder;
 

@@ -40,13 +40,13 @@ pub struct DenseConfig {
     /// Hidden units of the block on the text embedding, with `c` in `towers`. Default 256, as published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cond_bottleneck: Option<usize>,
-    /// Whose arithmetic: `paper` is the published code's, `default` the corrected one. Default `"default"`.
+    /// Which arithmetic is used: `paper` reproduces the published code, `default` fixes its faults. Default `"default"`.
     pub profile: Profile,
     /// The layers that have adapters, counted from 0. Default: all layers that the decoder sees (profile `default`) or all
     /// but the last of them (`paper`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<usize>>,
-    /// The same in the text tower. Default: the layers of the vision tower, or all where that is no transformer.
+    /// The same in the text tower. Default: the layers of the vision tower, or all layers if that is not a transformer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_layers: Option<Vec<usize>>,
     /// The sublayers that have blocks: `both`, `attention` or `mlp`. Default `"both"`.
@@ -54,14 +54,14 @@ pub struct DenseConfig {
     /// What a block reads and adds to: `sequential` (the sublayer's output) or `parallel` (it reads what the sublayer
     /// reads, He et al. 2022). Default `"sequential"`.
     pub connection: Connection,
-    /// Activation between the two layers of a block: `relu`, `gelu`, `gelu_new` (by tanh) or `quick_gelu`. Default
+    /// Activation between the two layers of a block: `relu`, `gelu`, `gelu_new` (tanh approximation) or `quick_gelu`. Default
     /// `"relu"`.
     pub activation: Activation,
     /// How blocks start: `zero` (they change nothing), `near-zero` or `random`. Default `"zero"`, in profile `paper`
     /// `"random"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<AdapterInit>,
-    /// What a block's change is multiplied by. Default 1.
+    /// Factor on a block's change. Default 1.
     pub scale: f64,
     /// Whether the decoder is trained along with the adapters. Default false.
     pub train_decoder: bool,
@@ -109,7 +109,7 @@ impl DenseConfig {
         }
     }
 
-    /// The layers that have blocks and how wide these are.
+    /// The layers that have blocks, and the width of each block.
     ///
     /// # Errors
     /// If the base has no such layers.

@@ -12,7 +12,7 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FullConfig {
-    /// Whose arithmetic: `paper` is the published code's, `default` the corrected one. Default `"default"`.
+    /// Which arithmetic is used: `paper` reproduces the published code, `default` fixes its faults. Default `"default"`.
     pub profile: Profile,
     /// CRIS: what batch normalisation uses in training, `batch` or `running` statistics. Default `"running"`, in profile
     /// `paper` `"batch"`.
@@ -59,7 +59,7 @@ impl Method for FullConfig {
     }
 }
 
-/// A network that is trained as a whole. Has no parameters besides those of the base.
+/// A network that is trained as a whole. Adds no parameters to the base.
 #[derive(Module, Debug)]
 pub struct TrainedNetwork;
 

@@ -1,4 +1,4 @@
-//! How adapters start, from a seed, the same on every machine.
+//! Initialisation of adapters from a seed, the same on every machine.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +12,20 @@ use serde::{Deserialize, Serialize};
 use crate::init::{fan_in, torch_default};
 use crate::weights::{self, for_each_parameter};
 
-/// How adapters start.
+/// How adapters are initialised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdapterInit {
     /// The last layer is zero, the first as PyTorch's linear layers: an adapter changes nothing at first.
     Zero,
-    /// Matrices from N(0, 0.01^2) cut at two deviations, biases zero (Houlsby et al. 2019).
+    /// Matrices from N(0, 0.01^2) truncated at two standard deviations; biases are zero (Houlsby et al. 2019).
     NearZero,
     /// Both layers as PyTorch's linear layers.
     Random,
 }
 
-/// Adapters with their first values. `is_last` tells the last layer of an adapter, by its name.
+/// Adapters with their initial values. `is_last` takes a layer's name and returns whether it is the last layer of an
+/// adapter.
 pub(super) fn initialise<M: Module>(
     adapters: M,
     init: AdapterInit,
@@ -55,7 +56,7 @@ pub(super) fn initialise<M: Module>(
     })
 }
 
-/// N(0, 0.01^2), cut at two deviations.
+/// Draws from N(0, 0.01^2), truncated at two standard deviations.
 fn near_zero(count: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let mut draw = || loop {
         let value: f32 = StandardNormal.sample(rng);

@@ -7,7 +7,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
-/// A key of a method that is wrong.
+/// An invalid key of a method.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyError {
     /// The key.
@@ -16,7 +16,7 @@ pub struct KeyError {
 }
 
 impl KeyError {
-    /// A value that is wrong.
+    /// An invalid value.
     pub(super) fn value(key: &str, message: &str) -> Self {
         Self {
             key: key.to_owned(),
@@ -24,11 +24,12 @@ impl KeyError {
         }
     }
 
-    /// A key that `kind` has not, whose keys are `known`; the kinds `with` it have it.
+    /// A key that `kind` does not have. `known` are the keys of `kind`; `with` are the kinds that
+    /// have the key.
     pub(super) fn foreign(key: &str, kind: &str, with: &[&str], known: &[&str]) -> Self {
         let message = if with.is_empty() {
             format!(
-                " is no key of a method; kind \"{kind}\" has `{}`",
+                " is not a key of any method; kind \"{kind}\" has `{}`",
                 known.join("`, `")
             )
         } else {
@@ -58,7 +59,7 @@ impl Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
-/// The keys of a section, read off its `Deserialize`.
+/// The keys of a section, taken from its `Deserialize`.
 pub(super) fn of<T: DeserializeOwned>() -> &'static [&'static str] {
     struct Fields<'a>(&'a mut &'static [&'static str]);
     impl<'de> Deserializer<'de> for Fields<'_> {
@@ -88,7 +89,7 @@ pub(super) fn of<T: DeserializeOwned>() -> &'static [&'static str] {
     fields
 }
 
-/// A section of its keys and values.
+/// Reads a section from its keys and values.
 pub(super) fn read<T: DeserializeOwned>(keys: Map<String, Value>) -> Result<T, KeyError> {
     serde_path_to_error::deserialize(Value::Object(keys))
         .map_err(|error| KeyError::value(&error.path().to_string(), &error.inner().to_string()))

@@ -20,17 +20,17 @@ use crate::tensor_file::HostTensor;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Projection {
-    /// The attention's, to queries.
+    /// The attention's query projection.
     Query,
-    /// The attention's, to keys.
+    /// The attention's key projection.
     Key,
-    /// The attention's, to values.
+    /// The attention's value projection.
     Value,
-    /// The attention's, of the mixed values.
+    /// The attention's output projection.
     Output,
-    /// The MLP's first.
+    /// The MLP's first layer.
     Fc1,
-    /// The MLP's second.
+    /// The MLP's second layer.
     Fc2,
 }
 
@@ -47,7 +47,7 @@ impl Projection {
         }
     }
 
-    /// The matrix's own name in files.
+    /// The last part of the matrix's name in files.
     fn name(self) -> &'static str {
         let path = self.path();
         path.rsplit('.').next().unwrap_or(path)
@@ -69,21 +69,23 @@ pub struct LoraConfig {
     /// Hidden units of the block on the text embedding, with `c` in `towers`. Default 256.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cond_bottleneck: Option<usize>,
-    /// Whose arithmetic: `paper` is the published code's, `default` the corrected one. Default `"default"`.
+    /// Which arithmetic is used: `paper` reproduces the published code, `default` fixes its faults. Default
+    /// `"default"`.
     pub profile: Profile,
     /// The layers whose matrices are changed, counted from 0. Default: all layers that the decoder sees (profile
     /// `default`) or all but the last of them (`paper`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<usize>>,
-    /// The same in the text tower. Default: the layers of the vision tower, or all where that is no transformer.
+    /// The same in the text tower. Default: the layers of the vision tower, or all layers if that is not a transformer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_layers: Option<Vec<usize>>,
     /// How changes start: `zero`, `near-zero` or `random`. Default `"zero"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<AdapterInit>,
-    /// What a change is multiplied by: alpha over rank. Default 1.
+    /// Factor on a change, alpha over rank. Default 1.
     pub scale: f64,
-    /// The matrices that are changed: of `query`, `key`, `value`, `output`, `fc1`, `fc2`. Default `["query", "value"]`.
+    /// The matrices that are changed, any of `query`, `key`, `value`, `output`, `fc1`, `fc2`.
+    /// Default `["query", "value"]`.
     pub projections: Vec<Projection>,
     /// Whether the decoder is trained along with the adapters. Default false.
     pub train_decoder: bool,
@@ -119,7 +121,7 @@ impl LoraConfig {
         }
     }
 
-    /// The layers whose matrices are changed and the ranks there.
+    /// The layers whose matrices are changed, and the rank in each.
     ///
     /// # Errors
     /// If the base has no such layers.
@@ -137,7 +139,7 @@ impl LoraConfig {
         seed: u64,
         device: &Device,
     ) -> Result<LoraAdapters> {
-        // The published code has no LoRA: what departs from its blocks is not refused in profile `paper`.
+        // The published code has no LoRA, so profile `paper` puts no limits on the form of the block.
         let block = BlockForm {
             profile: Profile::Default,
             connection: Connection::Sequential,
@@ -218,7 +220,7 @@ impl Method for LoraConfig {
     }
 }
 
-/// Adds `scale * b a` to a matrix; whether the shapes fit.
+/// Adds `scale * b a` to a matrix. Returns whether the shapes fit.
 fn add_product(a: &HostTensor, b: &HostTensor, scale: f32, matrix: &mut HostTensor) -> bool {
     let (rank, inputs, outputs) = (a.shape[0], a.shape[1], b.shape[0]);
     if b.shape[1] != rank || matrix.shape != [outputs, inputs] {
@@ -266,8 +268,8 @@ impl LowRank {
 
     /// A matrix `[input, output]` with the change.
     ///
-    /// The changed matrix replaces the frozen one in all that follows: its products cost what they did, and the
-    /// gradient at it is what the gradients at `a` and `b` are made of.
+    /// The changed matrix replaces the frozen one. Products with it cost the same as before, and the gradients of `a`
+    /// and `b` are computed from its gradient.
     pub(crate) fn change(&self, weight: Tensor<2>) -> Tensor<2> {
         let change = self.a.weight.val().matmul(self.b.weight.val());
         weight + change * self.scale
@@ -338,7 +340,7 @@ pub struct LoraAdapters {
     text_layers: Vec<usize>,
     #[module(skip)]
     train_decoder: bool,
-    /// Whether the changes are in the towers' matrices already.
+    /// Whether the changes have already been added to the towers' matrices.
     #[module(skip)]
     merged: bool,
 }

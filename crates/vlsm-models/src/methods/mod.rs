@@ -1,8 +1,8 @@
-//! Fine-tuning methods: what of a model is trained, and how.
+//! Fine-tuning methods: which parameters of a model are trained, and how.
 //!
 //! A method is one file here: its section of a recipe (`…Config`, with [`Method`]), the parameters that it adds, and its
-//! hooks ([`Adaptation`]). To add one, write the file and add its line to the table at the end of this module. Methods know
-//! a base by its [`BaseShape`] alone, so a method works on every architecture that has what it needs.
+//! hooks ([`Adaptation`]). To add one, write the file and add its line to the table at the end of this module. A method sees
+//! only a base's [`BaseShape`], so it works on every architecture with the parts that it needs.
 
 mod adaptation;
 mod bitfit;
@@ -53,7 +53,7 @@ use crate::tensor_file::HostTensor;
 /// Tensors by their names in files.
 pub type Tensors = BTreeMap<String, HostTensor>;
 
-/// Whose arithmetic: that of the published code, faults included, or what is right.
+/// Which arithmetic is used: that of the published code with its faults, or the corrected one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
@@ -65,7 +65,7 @@ pub enum Profile {
 
 /// A method's section of a recipe.
 pub trait Method: Debug {
-    /// Whose arithmetic.
+    /// Which arithmetic is used.
     fn profile(&self) -> Profile;
 
     /// The method in words, such as `dense adapters (vlc)`.
@@ -86,12 +86,12 @@ pub trait Method: Debug {
         false
     }
 
-    /// Adds to a base's `tensors` what `trained` tensors change of them, and takes these out of `trained`, so that the base
-    /// then computes what it did with them. What remains in `trained` are parameters of the base, or adapters that are no
-    /// part of a base.
+    /// Adds the changes in `trained` to a base's `tensors` and removes them from `trained`. The base then computes the same
+    /// as with the changes. Tensors that remain in `trained` are parameters of the base, or adapters that cannot be part of a
+    /// base.
     ///
     /// # Errors
-    /// If a tensor is missing or does not fit. `trained` and `tensors` are then of no more use.
+    /// If a tensor is missing or does not fit. `trained` and `tensors` must then be discarded.
     fn fold(
         &self,
         _base: &BaseShape,
@@ -120,7 +120,7 @@ impl MethodConfig {
     /// Reads a method's keys and values, as in a recipe's `[method]`. Without `kind` it is "dense".
     ///
     /// # Errors
-    /// If a key is not one of the kind's, or its value is wrong; names the key.
+    /// If a key is not one of the kind's, or its value is wrong; the error names the key.
     pub fn read(mut keys: Map<String, Value>) -> std::result::Result<Self, KeyError> {
         let kind = match keys.remove("kind") {
             None => "dense".to_owned(),
@@ -138,7 +138,7 @@ impl MethodConfig {
         }
     }
 
-    /// The kinds that have a key besides `kind` itself.
+    /// The kinds that have a key; none for `kind` itself.
     pub fn kinds_with(key: &str) -> Vec<&'static str> {
         let kinds = Self::KINDS.into_iter();
         let has = |kind: &&str| Self::keys_of(kind).is_some_and(|keys| keys.contains(&key));
@@ -155,12 +155,12 @@ impl MethodConfig {
         keys
     }
 
-    /// Nothing trained.
+    /// The method that trains nothing.
     pub fn zero_shot() -> Self {
         ZeroShotConfig::default().into()
     }
 
-    /// Whose arithmetic.
+    /// Which arithmetic is used.
     pub fn profile(&self) -> Profile {
         self.section().profile()
     }
@@ -188,7 +188,7 @@ impl MethodConfig {
     /// See [`Method::fold`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Method::fold`].
     pub fn fold(
         &self,
         base: &BaseShape,
@@ -198,8 +198,7 @@ impl MethodConfig {
         self.section().fold(base, trained, tensors)
     }
 
-    /// The keys that say how the method is set up, with their values: the bottleneck, and what is set to something else
-    /// than by default.
+    /// The bottleneck and all keys that differ from their defaults, with their values.
     pub fn form(&self) -> Vec<(String, String)> {
         let fields = |method: &Self| match serde_json::to_value(method) {
             Ok(Value::Object(fields)) => fields,
@@ -239,18 +238,17 @@ impl<'de> Deserialize<'de> for MethodConfig {
     }
 }
 
-/// The enums over all methods, from a table of them: kind, section of a recipe, parameters.
+/// The enums over all methods, generated from a table: kind, section of a recipe, parameters.
 macro_rules! methods {
     ($($(#[$doc:meta])* $kind:literal => $name:ident($config:ident, $parameters:ident),)*) => {
-        /// A method: what is trained, and how. In a recipe `kind` says which of these it is; its other keys are those of
-        /// the kind alone.
+        /// A method: what is trained, and how. In a recipe, `kind` selects it; the other keys must be keys of that kind.
         #[derive(Debug, Clone, PartialEq, Serialize)]
         #[serde(tag = "kind")]
         pub enum MethodConfig {
             $($(#[$doc])* #[serde(rename = $kind)] $name($config),)*
         }
 
-        /// A method at work: the parameters that it adds to a model, and its hooks.
+        /// A method applied to a base: the parameters that it adds to a model, and its hooks.
         #[derive(Module, Debug)]
         #[allow(clippy::large_enum_variant)]
         pub enum Adapters {

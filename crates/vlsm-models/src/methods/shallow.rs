@@ -28,7 +28,8 @@ pub struct ShallowConfig {
     /// Hidden units of the block on the text embedding, with `c` in `towers`. Default 256, as published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cond_bottleneck: Option<usize>,
-    /// Whose arithmetic: `paper` is the published code's, `default` the corrected one. Default `"default"`.
+    /// Which arithmetic is used: `paper` reproduces the published code, `default` fixes its faults. Default
+    /// `"default"`.
     pub profile: Profile,
     /// The tapped vision states that have adapters, by their numbers in the base's configuration (CLIPSeg's
     /// `extract_layers`, the states that SAN fuses). Default: all of them.
@@ -37,14 +38,14 @@ pub struct ShallowConfig {
     /// The text layers whose states are added to the text embedding, counted from 0. Default: as in the vision tower.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_layers: Option<Vec<usize>>,
-    /// Activation between the two layers of a block: `relu`, `gelu`, `gelu_new` (by tanh) or `quick_gelu`. Default
-    /// `"relu"`.
+    /// Activation between the two layers of a block: `relu`, `gelu`, `gelu_new` (tanh approximation) or `quick_gelu`.
+    /// Default `"relu"`.
     pub activation: Activation,
     /// How blocks start: `zero` (they change nothing), `near-zero` or `random`. Default `"zero"`, in profile `paper`
     /// `"random"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<AdapterInit>,
-    /// What a block's change is multiplied by. Default 1.
+    /// Factor on a block's change. Default 1.
     pub scale: f64,
     /// Whether the decoder is trained along with the adapters. Default false.
     pub train_decoder: bool,
@@ -90,7 +91,7 @@ impl ShallowConfig {
         }
     }
 
-    /// The taps that have blocks and how wide these are.
+    /// The taps that have blocks, and the width of each block.
     ///
     /// # Errors
     /// If the base has no such taps.
@@ -191,7 +192,7 @@ impl Adaptation for ShallowAdapters {
     }
 
     fn tap(&self, tap: usize, state: Tensor<3>) -> Tensor<3> {
-        let index = self.taps.iter().position(|own| *own == tap);
+        let index = self.taps.iter().position(|adapted| *adapted == tap);
         match index.and_then(|index| self.vision_extract_adapters.get(index)) {
             Some(block) => block.forward(state),
             None => state,

@@ -1,9 +1,9 @@
-//! What a method needs to know of a base.
+//! What a method needs to know about a base.
 
 /// A tower of transformer layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TowerShape {
-    /// What the names of its parameters start with in the base, such as `clip.text_model.`.
+    /// Prefix of its parameter names in the base, such as `clip.text_model.`.
     pub prefix: &'static str,
     /// Width of a token.
     pub width: usize,
@@ -20,7 +20,7 @@ pub struct TowerShape {
 pub struct BaseShape {
     /// The architecture's name, for messages.
     pub name: &'static str,
-    /// The vision tower, or what it is where it has no transformer layers (`a ResNet`).
+    /// The vision tower. If it has no transformer layers, a phrase for messages, such as `a ResNet`.
     pub vision: Result<TowerShape, &'static str>,
     /// The text tower.
     pub text: TowerShape,

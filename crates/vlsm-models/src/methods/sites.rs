@@ -52,7 +52,7 @@ impl Towers {
     /// The vision tower of a base, if it is among them.
     ///
     /// # Errors
-    /// If it is, but has no transformer layers.
+    /// If the vision tower is among them but has no transformer layers.
     pub(super) fn vision_of(self, base: &BaseShape) -> Result<Option<&TowerShape>> {
         if !self.vision() {
             return Ok(None);
@@ -110,7 +110,7 @@ pub(super) struct Placement<'a> {
     pub(super) cond_bottleneck: Option<usize>,
 }
 
-/// Width of the block on the conditional embedding, where the recipe does not say.
+/// Width of the block on the conditional embedding if the recipe does not set it.
 pub(super) const COND_BOTTLENECK: usize = 256;
 
 impl Placement<'_> {
@@ -187,14 +187,14 @@ impl Placement<'_> {
             sites.vision = tower_sites("", layers, self.layers.is_some(), self.bottleneck)?;
         }
         if towers.text() {
-            let own = self.layers.is_some() || self.text_layers.is_some();
+            let from_recipe = self.layers.is_some() || self.text_layers.is_some();
             let layers = self.text_layers.unwrap_or(layers);
             let bottleneck = self.text_bottleneck.unwrap_or(self.bottleneck);
-            sites.text = tower_sites("text_", layers, own, bottleneck)?;
+            sites.text = tower_sites("text_", layers, from_recipe, bottleneck)?;
             let depth = base.text.layers;
             if let Some((layer, _)) = sites.text.iter().find(|(layer, _)| *layer >= depth) {
                 return error(format!(
-                    "text adapters are wanted in layer {layer}, but the text tower has {depth} layers; use `towers = \
+                    "text adapters would be in layer {layer}, but the text tower has {depth} layers; use `towers = \
                      \"v\"` or other `text_layers`"
                 ));
             }
@@ -203,11 +203,12 @@ impl Placement<'_> {
     }
 }
 
-/// The sites of a tower, whose keys start with `prefix`. `own` says that the layers are the recipe's and not the base's.
+/// The sites of a tower, whose keys start with `prefix`. `from_recipe` is true if the recipe names the layers, false if they
+/// are the base's.
 fn tower_sites(
     prefix: &str,
     layers: &[usize],
-    own: bool,
+    from_recipe: bool,
     bottleneck: &Bottleneck,
 ) -> Result<Vec<(usize, usize)>> {
     if layers.is_empty() {
@@ -216,7 +217,7 @@ fn tower_sites(
         ));
     }
     // A base may tap its layers in any order.
-    if own && !layers.is_sorted_by(|a, b| a < b) {
+    if from_recipe && !layers.is_sorted_by(|a, b| a < b) {
         return error(format!(
             "`{prefix}layers` must be ascending, each layer once"
         ));

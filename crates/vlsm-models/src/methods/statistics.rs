@@ -9,14 +9,14 @@ use crate::error::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Statistics {
-    /// The batch's own statistics, which move the running ones; and dropout is on. As published.
+    /// The batch's statistics, which also update the running ones. Dropout is on. As published.
     Batch,
-    /// The base's running statistics, which stay as they are; without dropout.
+    /// The base's running statistics, which are not changed. Dropout is off.
     Running,
 }
 
 impl Statistics {
-    /// What a recipe says, or the default of its profile.
+    /// The recipe's value, or the default of its profile.
     pub(super) fn or_default(statistics: Option<Self>, profile: Profile) -> Self {
         statistics.unwrap_or(match profile {
             Profile::Paper => Self::Batch,
@@ -29,7 +29,7 @@ impl Statistics {
 pub(super) fn expect_batch_norm(statistics: Option<Statistics>, base: &BaseShape) -> Result<()> {
     if statistics.is_some() && !base.batch_norm {
         return error(format!(
-            "`statistics` is for models with batch normalisation (CRIS), which {} has not; leave it out",
+            "`statistics` is for models with batch normalisation (CRIS), and {} has none; leave it out",
             base.name
         ));
     }

@@ -1,4 +1,4 @@
-//! The base as it is.
+//! The unchanged base.
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,8 @@ use crate::error::Result;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ZeroShotConfig {
-    /// Whose arithmetic: `paper` is the published code's, `default` the corrected one. Default `"default"`.
+    /// Which arithmetic is used: `paper` reproduces the published code, `default` fixes its faults. Default
+    /// `"default"`.
     pub profile: Profile,
 }
 

@@ -1,4 +1,4 @@
-//! Adapters over an engine's base.
+//! Adapters on an engine's base.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,14 +24,14 @@ struct Loaded {
 /// Where a tower's states come from: adapters with equal towers have equal states.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Tower {
-    /// The base's tower; adapters may want other parts of its states.
+    /// The base's tower; adapters may need different states of it.
     Base { wanted: String },
     /// A tower that the adapter of this id changes.
     Adapter(u64),
 }
 
 impl Adapter {
-    /// A model over a base. `image_size` is the side of its input, in pixels, where a caller names no other.
+    /// A model on a base. `image_size` is the side of its input, in pixels, unless a caller names another.
     pub(super) fn new(model: Model, base: Arc<BaseIdentity>, image_size: usize) -> Self {
         // Unique in the process, so that a handle given to another engine never meets another adapter's states.
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -60,7 +60,7 @@ impl Adapter {
         &self.0.model
     }
 
-    /// Side of the square input that the adapter was trained at, in pixels; the base's where its file does not say.
+    /// Side of the square input that the adapter was trained at, in pixels; the base's if its file does not name one.
     pub fn image_size(&self) -> usize {
         self.0.image_size
     }

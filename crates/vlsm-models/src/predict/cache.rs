@@ -1,4 +1,4 @@
-//! A cache of states that is bounded by their bytes.
+//! A cache of states with a bound on their bytes.
 
 use std::hash::Hash;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use crate::contract::HiddenStates;
 use crate::error::{ModelError, Result};
 
-/// HiddenStates by key. Values that have not been used for long are dropped when the cache is full. Threads that ask for the same
-/// missing value at once wait for one of them to compute it.
+/// Hidden states by key. Values that have not been used for a long time are dropped when the cache is full. Threads that ask
+/// for the same missing value at once wait for one of them to compute it.
 pub(super) struct StatesCache<K>(Cache<K, HiddenStates, Bytes, DefaultHashBuilder>);
 
 #[derive(Clone)]
@@ -30,7 +30,7 @@ impl<K: Hash + Eq + Clone> StatesCache<K> {
     /// An empty cache for at most `bytes` bytes of values.
     ///
     /// # Errors
-    /// If the cache cannot be made so large.
+    /// If a cache of that size cannot be created.
     pub(super) fn new(bytes: u64) -> Result<Self> {
         // One shard: each shard has its own bound, and a value of megabytes may be larger than a small share.
         let options = OptionsBuilder::new()
@@ -43,7 +43,7 @@ impl<K: Hash + Eq + Clone> StatesCache<K> {
         Ok(Self(Cache::with_options(options, Bytes, hash, lifecycle)))
     }
 
-    /// The value of a key, if it is there.
+    /// The value of a key, if it is cached.
     pub(super) fn get(&self, key: &K) -> Option<HiddenStates> {
         self.0.get(key)
     }
@@ -62,14 +62,14 @@ impl<K: Hash + Eq + Clone> StatesCache<K> {
         key: &K,
         compute: impl FnOnce() -> Result<HiddenStates>,
     ) -> Result<HiddenStates> {
-        // A thread of rayon's that waits may have taken this very task from within the computation that it would wait
-        // for, so that neither would ever end. It computes the value a second time.
+        // A rayon thread may have stolen this task while it was inside the computation that it would wait for. Waiting would
+        // then be a deadlock, so the thread computes the value a second time.
         let patience = rayon::current_thread_index().map(|_| Duration::ZERO);
         match self.0.get_value_or_guard(key, patience) {
             GuardResult::Value(states) => Ok(states),
             GuardResult::Guard(guard) => {
                 let states = compute()?;
-                // Only fails if the key was removed meanwhile; then it stays removed.
+                // Fails only if the key was removed in the meantime; then it stays removed.
                 guard.insert(states.clone()).ok();
                 Ok(states)
             }
@@ -91,7 +91,7 @@ impl<K: Hash + Eq + Clone> StatesCache<K> {
         let mut found: Vec<Option<HiddenStates>> = vec![None; keys.len()];
         let mut missing = Vec::new();
         for (index, key) in keys.iter().enumerate() {
-            // Without waiting: a thread that waits while it holds guards could wait for a thread that waits for it.
+            // No waiting here: a thread that waits while it holds guards could deadlock with another one.
             match self.0.get_value_or_guard(key, Some(Duration::ZERO)) {
                 GuardResult::Value(states) => found[index] = Some(states),
                 GuardResult::Guard(guard) => missing.push((index, guard)),
@@ -106,11 +106,11 @@ impl<K: Hash + Eq + Clone> StatesCache<K> {
                 found[index] = Some(states);
             }
         }
-        // What is left is being computed by other threads, or is the same key a second time.
+        // The remaining keys are being computed by other threads, or occur a second time.
         let compute_one = |index: usize| {
             let states = compute(&[index])?;
             states.into_iter().next().ok_or_else(|| {
-                ModelError::Engine("a computation of one value gave none; this is a bug".into())
+                ModelError::Engine("a computation of one value returned none; this is a bug".into())
             })
         };
         let all = keys.iter().zip(found).enumerate();
@@ -126,7 +126,7 @@ impl<K: Hash + Eq + Clone> StatesCache<K> {
         self.0.retain(|key, _| keep(key));
     }
 
-    /// Bytes of the values that are there.
+    /// Bytes of the cached values.
     pub(super) fn bytes(&self) -> u64 {
         self.0.weight()
     }

@@ -4,12 +4,12 @@ use burn::tensor::Device;
 
 use crate::error::{ModelError, Result};
 
-/// The device of a name: `cpu`, or, in builds with the feature of that name, `vulkan`, `metal`,
+/// The device with a name: `cpu`, or, in builds with the feature of that name, `vulkan`, `metal`,
 /// `webgpu`, `cuda` or `rocm`.
 ///
 /// # Errors
 /// If the name is none of these or the build lacks the feature.
-// A build with all backends leaves nothing to the arm that refuses them.
+// In a build with all backends, the arm that refuses them is unreachable.
 #[allow(unreachable_patterns)]
 pub fn device(name: &str) -> Result<Device> {
     match name {

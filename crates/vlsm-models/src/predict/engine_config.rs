@@ -1,17 +1,17 @@
-//! What an engine is set to and what it has done.
+//! Settings and statistics of an engine.
 
 /// Sizes of an [`Engine`](super::Engine)'s caches and passes.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Bytes of vision states and features that are kept. An image takes about 5 MB with CLIPSeg at 352 pixels, 12 MB with
-    /// SAN at 640.
+    /// Maximum size of the cache of vision states and features, in bytes. An image takes about 5 MB with CLIPSeg at 352
+    /// pixels, 12 MB with SAN at 640.
     pub vision_cache: u64,
-    /// Bytes of text states that are kept. A prompt takes 2 kB with CLIPSeg, 160 kB with CRIS.
+    /// Maximum size of the cache of text states, in bytes. A prompt takes 2 kB with CLIPSeg, 160 kB with CRIS.
     pub text_cache: u64,
-    /// Images of one pass of the vision tower. With 1 an image's states do not depend on the images that came with it, not
+    /// Images per pass of the vision tower. With 1, an image's states do not depend on the other images of a request, not
     /// even in their last bits. An accelerator needs more for its full speed.
     pub vision_batch: usize,
-    /// Prompts of one pass of the decoder.
+    /// Prompts per pass of the decoder.
     pub decoder_batch: usize,
 }
 
@@ -26,7 +26,7 @@ impl Default for EngineConfig {
     }
 }
 
-/// What an engine has computed so far, and what it keeps.
+/// What an engine has computed and cached so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineStats {
     /// Images that went through a vision tower.

@@ -1,4 +1,4 @@
-//! Images as an engine keeps them.
+//! Encoded images of an engine.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::error::Result;
 use crate::files::BaseIdentity;
 use crate::preprocess::check_image;
 
-/// An image that an [`Engine`](super::Engine) has encoded for one of its adapters. All adapters over the same base can be
-/// asked about it. Clones share the data.
+/// An image that an [`Engine`](super::Engine) has encoded for one of its adapters. It can be used with all adapters on the
+/// same base. Clones share the data.
 #[derive(Debug, Clone)]
 pub struct EncodedImage {
     pub(super) input: InputImage,
-    /// The adapter that `features` are of.
+    /// Id of the adapter that `features` belong to.
     pub(super) adapter: u64,
-    /// What that adapter's decoder takes of the image.
+    /// That adapter's decoder input for the image.
     pub(super) features: HiddenStates,
     pub(super) base: Arc<BaseIdentity>,
 }

@@ -1,4 +1,4 @@
-//! From the logits of classes to labels of whole images.
+//! From class logits to label maps.
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -11,8 +11,8 @@ use crate::weights::to_host;
 
 /// Labels of a batch of images, each at its width and height: for each pixel the most likely class.
 ///
-/// `features` has a row for each image, `text` one for each of [`ClassList::targets`], in their order. The decoder answers
-/// one class for all images, then the next, so that no more than one class's logits are kept.
+/// `features` has a row for each image, `text` one for each of [`ClassList::targets`], in their order. The decoder runs on
+/// all images for one class after another, so that only one class's logits are in memory.
 ///
 /// # Errors
 /// If `features` or `text` are not the model's.

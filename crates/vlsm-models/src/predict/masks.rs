@@ -38,8 +38,8 @@ impl Prediction {
     }
 }
 
-/// Logits `[prompts, side, side]` of prompts about images: row `i` of `text`, which is what the decoder takes of a prompt,
-/// is asked about row `images[i]` of `features`.
+/// Logits `[prompts, side, side]` of prompts about images: row `i` of `text`, the decoder's input for a prompt, is decoded
+/// with row `images[i]` of `features`.
 ///
 /// # Errors
 /// If `features` or `text` are not the model's.
@@ -71,7 +71,7 @@ pub fn threshold(logits: Tensor<3>) -> Vec<Mask> {
         .collect()
 }
 
-/// Logits `[prompts, side, side]` about one image of a width and height as predictions.
+/// Converts logits `[prompts, side, side]` for one image of a width and height to predictions.
 pub(super) fn predictions(
     logits: Tensor<3>,
     prompts: &[&str],

@@ -1,7 +1,7 @@
 //! Prediction: from images and prompts to masks and labels.
 //!
-//! [`Engine`] serves many requests and keeps what they share. The functions below it ([`logits`], [`masks()`],
-//! [`label_images`], [`PromptEncoder`]) keep nothing of images; passes over a data set use them.
+//! [`Engine`] serves many requests and caches the states that they share. The lower-level API ([`logits`], [`masks()`],
+//! [`label_images`], [`PromptEncoder`]) caches nothing about images; it is meant for passes over a data set.
 
 mod adapter;
 mod cache;

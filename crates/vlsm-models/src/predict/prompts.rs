@@ -1,4 +1,4 @@
-//! From prompts to what the decoder takes of them.
+//! From prompts to the decoder's input.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,10 +11,10 @@ use crate::contract::{HiddenStates, SegmentationModel, concatenate, select};
 use crate::error::Result;
 use crate::tokenizer::Tokenizer;
 
-/// Bytes of states of prompts that are kept: those of some 3,000 prompts of CRIS, of 60,000 and more of CLIPSeg.
+/// Maximum size of the cache of prompt states, in bytes: about 3,000 prompts with CRIS, over 60,000 with CLIPSeg.
 const KEPT_BYTES: u64 = 512 << 20;
 
-/// The text tower's states of recent prompts, for models that leave the text tower as it is. Clones share them.
+/// The text tower's states of recent prompts, for models that leave the text tower unchanged. Clones share them.
 #[derive(Clone)]
 pub struct PromptStates(Arc<StatesCache<String>>);
 
@@ -28,7 +28,7 @@ impl PromptStates {
     /// An empty store for a model; `None` if training changes the states.
     ///
     /// # Errors
-    /// If the store cannot be made.
+    /// If the store cannot be created.
     pub fn for_model<M: SegmentationModel>(model: &M) -> Result<Option<Self>> {
         let new = || Ok(Self(Arc::new(StatesCache::new(KEPT_BYTES)?)));
         model.frozen_text().then(new).transpose()
@@ -39,15 +39,15 @@ impl PromptStates {
 pub struct PromptEncoder<'a> {
     tokenizer: &'a Tokenizer,
     states: Option<PromptStates>,
-    /// What the decoder takes of recent prompts, a row each, if the model does not change.
+    /// The decoder's input for recent prompts, one row each, if the model does not change.
     embeddings: Option<StatesCache<String>>,
 }
 
 impl<'a> PromptEncoder<'a> {
-    /// For a model that does not change while the encoder is in use.
+    /// An encoder for a model that does not change while the encoder is in use.
     ///
     /// # Errors
-    /// If the store for prompts cannot be made.
+    /// If the store for prompts cannot be created.
     pub fn frozen(tokenizer: &'a Tokenizer) -> Result<Self> {
         Ok(Self {
             tokenizer,
@@ -56,7 +56,7 @@ impl<'a> PromptEncoder<'a> {
         })
     }
 
-    /// For a model in training.
+    /// An encoder for a model in training.
     pub fn training(tokenizer: &'a Tokenizer) -> Self {
         Self {
             tokenizer,
@@ -70,7 +70,7 @@ impl<'a> PromptEncoder<'a> {
         Self { states, ..self }
     }
 
-    /// What the decoder takes of prompts, a row for each.
+    /// The decoder's input for prompts, one row each.
     ///
     /// # Errors
     /// If the tokenizer does not belong to the model.
@@ -102,8 +102,8 @@ impl<'a> PromptEncoder<'a> {
                 None => new.push(prompt),
             }
         }
-        // A frozen tower's states of a prompt do not depend on the other prompts of a pass; those of a trained one may in
-        // their last bits, so that it encodes prompts one by one, as `condition_text` does.
+        // A frozen tower's states of a prompt do not depend on the other prompts of a pass. Those of a trained tower can in
+        // their last bits, so it encodes prompts one by one, as `condition_text` does.
         let passes: Vec<&[&str]> = if model.frozen_text() {
             new.chunks(new.len().max(1)).collect()
         } else {
