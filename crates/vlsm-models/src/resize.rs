@@ -13,7 +13,7 @@ pub(crate) enum Filter {
     Bicubic,
 }
 
-/// Where the pixels of the result lie on the input.
+/// Positions of the result's pixels on the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Corners {
     /// Outer edges of the outer pixels on each other (PyTorch's `align_corners=False`).
@@ -25,7 +25,7 @@ pub(crate) enum Corners {
 /// Maps `[batch, channels, height, width]` to `[batch, channels, to[0], to[1]]`.
 pub(crate) fn resize(x: Tensor<4>, to: [usize; 2], filter: Filter, corners: Corners) -> Tensor<4> {
     let device = x.device();
-    // Along the last axis, which then trades places with the one before it; twice.
+    // Resize along the last axis, then swap the last two axes; twice.
     let along = |x: Tensor<4>, to: usize| {
         let [batch, channels, rows, from] = x.dims();
         let weights = TensorData::new(matrix(from, to, filter, corners), [to, from]);

@@ -115,7 +115,7 @@ fn vision_tokens_enter_their_layers_and_no_state() {
     let x = run(x, 2);
     assert_eq!(off(states[3].clone(), x.narrow(1, 0, 10)), 0.0);
 
-    // CLIP's norm sees them too: they are not what they would be behind it.
+    // CLIP's norm sees them too: they differ from extra tokens added after it.
     let tower = vision(false).init(&Device::flex());
     let prompts = |scale: f32| Prompts::new(Tower::Vision, [(0, first.clone() * scale)]);
     let state = |method: &dyn Adaptation| tower.forward(pixels.clone(), &[1], method).remove(0);

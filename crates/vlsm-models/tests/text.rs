@@ -183,7 +183,7 @@ fn torchscript_archives_are_read_exactly() {
 }
 
 #[test]
-fn an_object_with_tensors_inside_is_an_error_that_names_the_mend() {
+fn an_object_with_tensors_inside_is_an_error_that_names_the_fix() {
     let error = read(&data("object_with_tensor.ckpt")).unwrap_err();
     assert!(
         matches!(error, TensorFileError::PythonObject { .. }),

@@ -49,7 +49,7 @@ impl ResNetConfig {
     }
 }
 
-/// Pixels of the input for one place of the deepest map, along each side.
+/// Input pixels per pixel of the deepest map, along each side.
 pub(super) const STRIDE: usize = 32;
 
 /// A CRIS: CLIP's towers, neck, decoder and projector.
@@ -75,7 +75,7 @@ pub struct CrisConfig {
     pub dropout: f64,
     /// Side of the square input, in pixels.
     pub image_size: usize,
-    /// The most tokens a prompt can have: 17 in CRIS, all of CLIP's 77 in the VLSM papers.
+    /// Maximum number of tokens of a prompt: 17 in CRIS, all of CLIP's 77 in the VLSM papers.
     pub context_length: usize,
 }
 
@@ -166,7 +166,7 @@ impl CrisConfig {
         Ok(value)
     }
 
-    /// Says what keeps a model from being built from this configuration.
+    /// Returns the reason why no model can be built from this configuration.
     pub(super) fn validate(&self) -> std::result::Result<(), String> {
         let (vision, text) = (&self.vision_config, &self.text_config);
         let positive = [
@@ -248,7 +248,7 @@ impl CrisConfig {
         [c3, c4, self.projection_dim]
     }
 
-    /// For inputs of a side, the shapes `[channels, places]` of the maps C3, C4 and C5.
+    /// For inputs of a side, the shapes `[channels, pixels]` of the maps C3, C4 and C5.
     pub(super) fn state_shapes(&self, image_size: usize) -> [[usize; 2]; 3] {
         let [c3, c4, c5] = self.taps();
         let place = |stride: usize| (image_size / stride).pow(2);

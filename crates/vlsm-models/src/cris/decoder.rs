@@ -1,4 +1,4 @@
-//! The decoder: places of the map attend to each other and to the words.
+//! The decoder: pixels of the map attend to each other and to the words.
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -85,7 +85,7 @@ impl Decoder {
 }
 
 impl DecoderLayer {
-    /// Places `[batch, places, width]` to the same shape; `keys` are the words with their positions.
+    /// Pixels `[batch, pixels, width]` to the same shape; `keys` are the words with their positions.
     fn forward(
         &self,
         x: Tensor<3>,
@@ -116,7 +116,7 @@ impl DecoderLayer {
     }
 }
 
-/// Sines and cosines of a place (Vaswani et al. 2017), interleaved, into `row`.
+/// Sines and cosines of a position (Vaswani et al. 2017), interleaved, into `row`.
 fn waves(row: &mut [f32], place: usize) {
     let width = row.len();
     for (pair, values) in row.chunks_mut(2).enumerate() {

@@ -1,4 +1,4 @@
-//! A CRIS from the files of a base.
+//! Loads a CRIS from a base's files.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What methods know of a CRIS.
+//! What methods need to know about a CRIS.
 
 use super::{CrisConfig, is_statistic};
 use crate::methods::{BaseShape, Part};

@@ -101,7 +101,7 @@ pub struct Cris {
     fresh: bool,
 }
 
-/// What is kept of a batch of images: the neck's maps before the text comes in.
+/// Features of a batch of images: the neck's maps before the text is added.
 #[derive(Debug, Clone)]
 pub struct ImageFeatures {
     /// From C3, `[batch, fpn_out[0], side / 16, side / 16]`.
@@ -129,7 +129,7 @@ impl ImageFeatures {
     }
 }
 
-/// What is kept of a batch of prompts.
+/// Features of a batch of prompts.
 #[derive(Debug, Clone)]
 pub struct TextFeatures {
     /// The normalised last state of each token, `[prompts, tokens, text width]`.
@@ -320,7 +320,7 @@ impl Cris {
         tokens.expect_at_most(self.config.context_length)
     }
 
-    /// The most tokens that a prompt can have besides a method's extra tokens.
+    /// Maximum number of tokens of a prompt, without a method's extra tokens.
     pub(crate) fn context_length(&self, method: &dyn Adaptation) -> usize {
         let positions = self.config.text_config.max_position_embeddings;
         let most = positions.saturating_sub(extra_tokens(method));

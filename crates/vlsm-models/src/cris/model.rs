@@ -102,8 +102,9 @@ impl SegmentationModel for CrisModel {
         tokens.expect_at_most(self.context_length())
     }
 
-    /// Words, for each token 1 where pixels attend to it and else 0, and the pooled state; as many tokens as a prompt can have, so
-    /// that sums over them do not depend on the prompts beside it. Then the tapped states that the adapters read.
+    /// Words, for each token 1 where pixels attend to it and else 0, and the pooled state; as many tokens as a prompt can
+    /// have, so that sums over them do not depend on the other prompts of the batch. Then the tapped states that the adapters
+    /// read.
     fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
         let (profile, method) = (self.method.profile(), self.hooks());
         let (text, tapped) = self.cris.encode_text(tokens, profile, method);

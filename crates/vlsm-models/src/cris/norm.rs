@@ -109,7 +109,7 @@ pub(super) fn normalised(
 }
 
 /// The published `conv_layer`: convolution, normalisation, and (without parameters) ReLU; a tuple, since its parameters are
-/// named by places of a sequence.
+/// named by their positions in a sequence.
 pub(super) type ConvLayer = (Conv2d, BatchNorm);
 
 /// Makes a [`ConvLayer`] of stride 1; parameters are initialised when first used.

@@ -57,7 +57,7 @@ impl Projector {
             .reshape([batch, 1, 1, 1]);
 
         // A convolution to one channel, with another kernel for each image: what each of the kernel's taps makes of every
-        // pixel is one product, and the convolution is their sum, each shifted to its place.
+        // pixel is one product, and the convolution is their sum, each shifted to its position.
         let pad = KERNEL / 2;
         let products = kernel
             .matmul(x.reshape([batch, channels, rows * columns]))

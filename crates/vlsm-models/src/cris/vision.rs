@@ -63,7 +63,7 @@ impl Bottleneck {
     }
 }
 
-/// CLIP's attention pool as CRIS uses it: every place is a query, so that the map stays one, and there is no mean token;
+/// CLIP's attention pool as CRIS uses it: every pixel is a query, so that the map stays one, and there is no mean token;
 /// `connect`, which CLIP does not have, is a residual around it.
 #[derive(Module, Debug)]
 pub struct AttentionPool {

@@ -89,7 +89,7 @@ impl Default for SanConfig {
     }
 }
 
-/// A fusion that takes place.
+/// A fusion that has an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fusion {
     /// Which of the fusion layers does it.
@@ -131,7 +131,7 @@ impl SanConfig {
         Ok(config)
     }
 
-    /// Says what keeps a model from being built from this configuration.
+    /// Returns the reason why no model can be built from this configuration.
     fn validate(&self) -> std::result::Result<(), String> {
         let (text, vision, side) = (&self.text_config, &self.vision_config, &self.side_config);
         let positive = [
@@ -192,17 +192,17 @@ impl SanConfig {
                 self.recognition_layer
             ));
         }
-        for (place, [clip, block]) in self.fusion.iter().enumerate() {
+        for (index, [clip, block]) in self.fusion.iter().enumerate() {
             if *clip > self.recognition_layer || *block > side.num_hidden_layers {
                 return Err(format!(
-                    "`fusion[{place}]` is [{clip}, {block}], but CLIP has {} layers before the recognition branch and the side network {} blocks",
+                    "`fusion[{index}]` is [{clip}, {block}], but CLIP has {} layers before the recognition branch and the side network {} blocks",
                     self.recognition_layer, side.num_hidden_layers
                 ));
             }
-            let before = &self.fusion[..place];
+            let before = &self.fusion[..index];
             if before.iter().any(|[c, b]| c == clip || b == block) {
                 return Err(format!(
-                    "`fusion[{place}]` is [{clip}, {block}], of which another pair has one already"
+                    "`fusion[{index}]` is [{clip}, {block}], of which another pair has one already"
                 ));
             }
         }
@@ -222,8 +222,8 @@ impl SanConfig {
         Ok(value)
     }
 
-    /// The fusions that take place. Profile `paper` reads each pair backwards, as VLSM-Adapter's code does; pairs that then
-    /// name a block that there is not are without effect.
+    /// The fusions that have an effect. Profile `paper` reads each pair backwards, as VLSM-Adapter's code does; pairs that
+    /// then name a block that there is not are without effect.
     pub(super) fn fusions(&self, profile: Profile) -> Vec<Fusion> {
         let pairs = self.fusion.iter().enumerate();
         let fusions = pairs.map(|(layer, [clip, block])| match profile {

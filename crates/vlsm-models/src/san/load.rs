@@ -1,4 +1,4 @@
-//! A SAN from the files of a base.
+//! Loads a SAN from a base's files.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What methods know of a SAN.
+//! What methods need to know about a SAN.
 
 use super::{San, SanConfig};
 use crate::methods::{BaseShape, Part, Profile};

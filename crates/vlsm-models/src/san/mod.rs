@@ -20,13 +20,12 @@
 //!   SAN's map.
 //!
 //! Both take the prompt's embedding as it comes out of CLIP, with neither normalisation nor temperature, and the mean over
-//! channels of its product with a mask's. In both CLIP is frozen, so that its states of an image need computing but once.
+//! channels of its product with a mask's. In both CLIP is frozen, so its states of an image are computed only once.
 //!
 //! # Trained parameters
 //! The published 8.4 million are the side network (8,219,058) and CLIP's position embeddings of the vision tower (151,296),
-//! which SAN trains too; SAN itself adds the background's embedding (512). In VLSM-Adapter's code the position embeddings
-//! lie under `no_grad`, as do the text tower's parameters, which it forgets to freeze, and 7,115,968 parameters have a
-//! gradient.
+//! which SAN trains too; SAN itself adds the background's embedding (512). In VLSM-Adapter's code the position embeddings are
+//! under `no_grad`, as do the text tower's parameters, which it forgets to freeze, and 7,115,968 parameters have a gradient.
 
 mod config;
 mod init;
@@ -93,7 +92,7 @@ pub struct San {
     fresh: bool,
 }
 
-/// What is kept of a batch of images: masks and what CLIP says of them.
+/// Features of a batch of images: masks and CLIP's embeddings of them.
 #[derive(Debug, Clone)]
 pub struct SanFeatures {
     /// What masks are products of: the queries' embeddings, `[batch, queries, embedding]`.

@@ -28,7 +28,7 @@ impl SanModel {
     /// network that is trained and was not in the base's files.
     ///
     /// # Errors
-    /// If the method does not fit the base, or trains something besides the side network in profile `paper`.
+    /// If the method does not fit the base, or trains more than the side network in profile `paper`.
     pub fn new(san: &San, method: MethodConfig, seed: u64) -> Result<Self> {
         let profile = method.profile();
         let published = matches!(method, MethodConfig::Decoder(_) | MethodConfig::ZeroShot(_));

@@ -25,7 +25,7 @@ const IN_BLOCK: [(&str, &str); 4] = [
 const IN_FUSION: [(&str, &str); 2] = [("input_proj.0.", "norm."), ("input_proj.1.", "projection.")];
 
 /// Tensors of a file in the names and layouts of [`San`](super::San): of SAN's released checkpoints, of VLSM-Adapter's, or of
-/// a CLIP in OpenAI's or Transformers' names. What is not known keeps its name.
+/// a CLIP in OpenAI's or Transformers' names. Unknown tensors keep their names.
 pub fn from_file(tensors: Tensors, config: &SanConfig) -> Tensors {
     let unwrapped = unwrapped(tensors);
     let fusion_layers = fusion_layers(&unwrapped);
@@ -193,8 +193,8 @@ fn flat(mut tensor: HostTensor) -> HostTensor {
 }
 
 /// Tensors of the side network and the background's embedding, named as in [`San`](super::San), in the names and layouts of
-/// SAN's checkpoints; in profile `paper` the fusion layers have the numbers of VLSM-Adapter's. What is not known keeps its
-/// name.
+/// SAN's checkpoints; in profile `paper` the fusion layers have the numbers of VLSM-Adapter's. Unknown tensors keep their
+/// names.
 pub fn to_file(tensors: Tensors, config: &SanConfig, profile: Profile) -> Tensors {
     let mut published = Tensors::new();
     // Queries, keys and values of a block come one after another: keys, queries, values, by their names.
@@ -283,7 +283,7 @@ fn side_to_file(
     }
 }
 
-/// A linear layer's weights as those of a convolution of one place.
+/// A linear layer's weights as those of a 1x1 convolution.
 fn convolution(mut tensor: HostTensor) -> HostTensor {
     if tensor.shape.len() == 2 {
         tensor.shape.extend([1, 1]);

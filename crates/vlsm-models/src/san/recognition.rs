@@ -1,4 +1,4 @@
-//! The recognition branch: what CLIP says of each mask.
+//! The recognition branch: CLIP's embedding of each mask.
 
 use burn::tensor::Tensor;
 

@@ -104,8 +104,8 @@ pub enum TensorFileError {
         /// How many values came with it.
         values: usize,
     },
-    /// The file cannot be written. What stood under its name before still does.
-    #[error("weights file `{}` cannot be written: {source}; {}", path.display(), write_mend(source))]
+    /// The file cannot be written. An older file of that name is unchanged.
+    #[error("weights file `{}` cannot be written: {source}; {}", path.display(), write_fix(source))]
     Write {
         /// The file.
         path: PathBuf,
@@ -114,7 +114,7 @@ pub enum TensorFileError {
     },
 }
 
-fn write_mend(error: &io::Error) -> &'static str {
+fn write_fix(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "free some space on that disk, or write to another one"

@@ -186,8 +186,8 @@ pub fn write_safetensors(
 
 /// Writes tensors and text entries as a safetensors file.
 ///
-/// The same content gives the same bytes: tensors and entries stand sorted by name. The file appears under its name only
-/// when it is complete and on the disk; a failed write leaves what was there before.
+/// The same content gives the same bytes: tensors and entries are sorted by name. The file appears under its name only when
+/// it is complete and on the disk; a failed write leaves what was there before.
 ///
 /// # Errors
 /// A tensor whose shape does not fit its values, and any failure to write (a full disk, a missing folder).

@@ -31,9 +31,9 @@ fn evaluation_as_published() {
     let cris = tracked(reference.cris.clone());
     let pass = Mode::Evaluation;
     let states = cris.vision_states(reference.pixels(), pass);
-    for (place, state) in states.iter().enumerate() {
-        let off = off(to_host(state.clone()), &expected[&format!("taps.{place}")]);
-        assert!(off < 1e-4, "tap {place}: {off}");
+    for (tap, state) in states.iter().enumerate() {
+        let off = off(to_host(state.clone()), &expected[&format!("taps.{tap}")]);
+        assert!(off < 1e-4, "tap {tap}: {off}");
     }
     let text = reference.text(&cris, "masked_ids", Profile::Default);
     assert!(off(to_host(text.state.clone()), &expected["state"]) < 1e-4);
@@ -128,7 +128,7 @@ fn a_frozen_vision_tower_stays_as_it_is() {
     let states = |cris: &Cris| cris.vision_states(reference.pixels(), Mode::Evaluation);
     assert_eq!(host(states(&reference.cris)), host(states(&moved)));
 
-    // One place and one image: no variance. The text's normalisation stays with the running statistics.
+    // One pixel and one image: no variance. The text's normalisation stays with the running statistics.
     let training = TrainingPass::new(1);
     let pass = Mode::Training(&training);
     let text = reference.text(&moved, "masked_ids", Profile::Default);
