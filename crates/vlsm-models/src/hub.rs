@@ -2,7 +2,7 @@
 //!
 //! The cache is the hub's ordinary one, shared with Python: `$HF_HUB_CACHE`, else `$HF_HOME/hub`, else
 //! `$XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`; in it
-//! `models--{org}--{name}/{refs,snapshots,blobs}`. What is there is used without a request.
+//! `models--{org}--{name}/{refs,snapshots,blobs}`. Cached files are used without a request.
 
 use std::env;
 use std::fs;
@@ -27,7 +27,7 @@ const LAYOUTS: [(&str, [&str; 2]); 2] = [
         ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"],
     ),
 ];
-/// Files that are fetched where the repository has them.
+/// Files that are fetched if the repository has them.
 const OPTIONAL: [&str; 6] = [
     "tokenizer.json",
     "vocab.json",
@@ -36,10 +36,10 @@ const OPTIONAL: [&str; 6] = [
     "special_tokens_map.json",
     "preprocessor_config.json",
 ];
-/// The revision meant when none is given.
+/// The default revision.
 const DEFAULT_REVISION: &str = "main";
 
-/// Where a base's name points.
+/// What a base's name refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A folder in the format of Transformers or open_clip, or a file of weights.
@@ -132,7 +132,7 @@ pub enum HubError {
     },
 }
 
-/// Where and how the hub is reached: the environment's say, gathered so that it can be given in tests.
+/// Where and how the hub is reached. The environment's settings are collected here so that tests can set them.
 #[derive(Debug, Clone)]
 struct Hub {
     cache: PathBuf,
@@ -142,7 +142,7 @@ struct Hub {
 }
 
 /// Where a base's name points: to a folder that exists, else a hub name (`org/name`, `org/name@revision`), else the
-/// path of a folder that is not there.
+/// path of a folder that does not exist.
 #[must_use]
 pub fn parse_source(name: &str) -> Source {
     let folder = || Source::Folder(PathBuf::from(name));

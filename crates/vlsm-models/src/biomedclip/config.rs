@@ -8,7 +8,7 @@ use crate::clip::config::{BertConfig, TextConfig, VisionConfig};
 use crate::clipseg::ClipSegConfig;
 use crate::preprocess::{Preprocessing, shortest};
 
-/// The vision tower that is known, by timm's name.
+/// The supported vision tower, by timm's name.
 const VIT: &str = "vit_base_patch16_224";
 /// The text tower, by its name on the hub.
 const BERT: &str = "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract";
@@ -75,7 +75,7 @@ fn context_length() -> usize {
     256
 }
 
-/// What of Transformers' `BertConfig` matters, with PubMedBERT's values.
+/// The fields of Transformers' `BertConfig` that are used, with PubMedBERT's values.
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
 struct Bert {

@@ -5,9 +5,9 @@
 //! its names of parameters. CLIPSeg's decoder is in the same file as the towers, as `decoder.*`, its configuration in
 //! `model_cfg.decoder_cfg`. Without them, as in BiomedCLIP itself, the decoder is random.
 //!
-//! The published code taps the layers after those that CLIPSeg's configuration names (4, 7 and 10
-//! instead of 3, 6 and 9, counted from 0), since it adds one for the embeddings, which are not in its list of states.
-//! Profile `paper` does so. And it leaves BERT's dropout on in training; that is not done here.
+//! The published code taps the layers after those that CLIPSeg's configuration names (4, 7 and 10 instead of 3, 6 and 9,
+//! counted from 0), since it adds one for the embeddings, which are not in its list of states. Profile `paper` does so. It
+//! also leaves BERT's dropout on in training, unlike this crate.
 
 mod config;
 pub mod names;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::tensor_file::HostTensor;
 
-/// Beginnings of names in open_clip and here.
+/// Prefixes of names in open_clip and here.
 const PARTS: [(&str, &str); 15] = [
     (
         "visual.trunk.cls_token",
@@ -82,7 +82,7 @@ fn layer(own: &str) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-/// The name here of a name in open_clip; one that is not known stays as it is.
+/// The name here of a name in open_clip; unknown names are unchanged.
 fn own(name: &str) -> String {
     let known = PARTS.iter().find(|(part, _)| name.starts_with(part));
     let Some((part, here)) = known else {

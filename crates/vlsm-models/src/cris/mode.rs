@@ -13,7 +13,7 @@ use crate::weights::with_tracking;
 /// The share of a batch's statistics in the running ones: PyTorch's `momentum`, which is one minus that of other libraries.
 const MOMENTUM: f64 = 0.1;
 
-/// Which way a part of the network is run.
+/// How a part of the network is run.
 ///
 /// It does not follow from what is trained: a frozen part may see training batches, and the papers train a part whose
 /// normalisations they leave in evaluation (see [`Cris`](super::Cris)).
@@ -21,14 +21,14 @@ const MOMENTUM: f64 = 0.1;
 pub enum Mode<'a> {
     /// Running statistics, no dropout.
     Evaluation,
-    /// The batch's own statistics, which are noted, and dropout.
+    /// The batch's statistics, which are recorded, and dropout.
     Training(&'a TrainingPass),
 }
 
-/// What a training pass needs and notes: where dropout's numbers come from, and the statistics of its batch.
+/// State of a training pass: the random numbers of dropout, and the recorded statistics of its batch.
 ///
-/// Statistics move nothing while the pass is made, so that passes may run side by side and the network stays as it is;
-/// [`update_statistics`] moves them, in an order that the caller decides.
+/// A pass does not change the running statistics, so passes can run in parallel on one network. [`update_statistics`] updates
+/// them, in an order that the caller decides.
 #[derive(Debug)]
 pub struct TrainingPass {
     random: Mutex<ChaCha8Rng>,
@@ -44,14 +44,14 @@ impl TrainingPass {
         }
     }
 
-    /// Notes a batch's statistic `[channels]` for the running one of an id.
+    /// Records a batch's statistic `[channels]` for the running one of an id.
     pub(super) fn note(&self, id: ParamId, statistic: Tensor<1>) {
         let statistic = statistic.detach().inner();
         locked(&self.seen).entry(id).or_default().push(statistic);
     }
 }
 
-/// A lock that another thread's panic has not made useless: what it guards is whole at any moment.
+/// Locks even after another thread's panic: the guarded value is valid at all times.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

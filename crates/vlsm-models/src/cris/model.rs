@@ -16,7 +16,7 @@ use crate::methods::{Adaptation, Adapters, MethodConfig, Statistics, merged};
 /// A CRIS with the adapters of a method. Names of the base's parameters start with `cris.`.
 ///
 /// With [`Statistics::Batch`] a training step normalises by the batch's own statistics, which then move the running ones, and
-/// drops out, as the published programs do; a CLIP that is not trained is left in evaluation. With [`Statistics::Running`]
+/// drops out, as the published programs do; a CLIP that is not trained stays in evaluation mode. With [`Statistics::Running`]
 /// training runs as evaluation does. Scales and shifts of normalisations are trained in both.
 #[derive(Module, Debug)]
 pub struct CrisModel {
@@ -24,7 +24,7 @@ pub struct CrisModel {
     adapters: Adapters,
     #[module(skip)]
     method: MethodConfig,
-    /// That of a training step under way.
+    /// The mode of the current training step.
     #[module(skip)]
     step: Option<Arc<TrainingPass>>,
 }
@@ -205,7 +205,7 @@ impl SegmentationModel for CrisModel {
     }
 }
 
-/// A map `[batch, channels, side, side]` as a state `[batch, channels, side * side]`, of which it is nothing but another view.
+/// A map `[batch, channels, side, side]` as a state `[batch, channels, side * side]`, a view of the same values.
 fn flat(map: Tensor<4>) -> Tensor<3> {
     let [batch, channels, rows, columns] = map.dims();
     map.reshape([batch, channels, rows * columns])

@@ -16,8 +16,8 @@ pub(super) fn double(x: Tensor<4>) -> Tensor<4> {
     resize(x, [2 * height, 2 * width], Filter::Bilinear, Corners::Edges)
 }
 
-/// A 3x3 convolution that sees where it is: two channels of coordinates, column and row from -1 to 1, come after the
-/// map's own (Liu et al. 2018).
+/// A 3x3 convolution with position information: two channels of coordinates, column and row from -1 to 1, come after
+/// the map's own (Liu et al. 2018).
 #[derive(Module, Debug)]
 pub struct CoordConv {
     conv1: ConvLayer,
@@ -84,7 +84,7 @@ impl Neck {
         }
     }
 
-    /// What the neck can do with the maps C3, C4 and C5 without knowing the prompt.
+    /// The part of the neck that does not depend on the prompt, on the maps C3, C4 and C5.
     pub(super) fn project(&self, [c3, c4, c5]: [Tensor<4>; 3], mode: Mode<'_>) -> ImageFeatures {
         ImageFeatures {
             low: halve(forward_layer(&self.f3_v_proj, c3, mode)),

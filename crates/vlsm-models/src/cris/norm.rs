@@ -39,8 +39,8 @@ impl BatchNorm {
 
     /// `[batch, channels, ...]` to the same shape.
     ///
-    /// A batch with one value a channel has no variance. PyTorch refuses it in training; here it is normalised by the
-    /// running statistics, and does not move them.
+    /// A batch with one value a channel has no variance. PyTorch refuses it in training; here it is normalised by the running
+    /// statistics, and does not update them.
     pub fn forward<const D: usize>(&self, x: Tensor<D>, mode: Mode<'_>) -> Tensor<D> {
         let mut per_channel = [1; D];
         per_channel[1] = x.dims()[1];
@@ -85,8 +85,7 @@ pub(super) fn convolution(
         .init(device)
 }
 
-/// A [`convolution`] and the normalisation of what it gives, `[batch, in, height, width]` to
-/// `[batch, out, height, width]`.
+/// A [`convolution`] and the normalisation of its output, `[batch, in, height, width]` to `[batch, out, height, width]`.
 ///
 /// Running statistics are folded into the weights, which saves passes over maps and gives the same gradients.
 pub(super) fn normalised(

@@ -1,4 +1,4 @@
-//! A short name for a set of weights, by which an adapter knows its base.
+//! A short identifier of a set of weights, by which an adapter recognises its base.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// A fingerprint of nothing yet.
+    /// An empty fingerprint.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -39,13 +39,13 @@ const WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{
 
 /// A token string to id table, ids counted from 0.
 type Vocabulary = HashMap<String, u32>;
-/// Pairs of symbols to merge, the most urgent first.
+/// Pairs of symbols to merge, in order of priority.
 type Merges = Vec<(String, String)>;
 
 /// What can go wrong with a tokenizer.
 #[derive(Debug, Error)]
 pub enum TokenizerError {
-    /// A tokenizer file is there but cannot be read.
+    /// A tokenizer file exists but cannot be read.
     #[error("tokenizer file `{}` cannot be read: {source}; check its permissions or fetch it again", path.display())]
     Read {
         /// The file.
@@ -53,7 +53,7 @@ pub enum TokenizerError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// A tokenizer file does not hold what its name promises.
+    /// A tokenizer file does not have the content that its name implies.
     #[error("tokenizer file `{}` is malformed: {reason}; fetch the model's tokenizer files again, or remove them to use CLIP's own vocabulary", path.display())]
     Malformed {
         /// The file.
@@ -64,9 +64,9 @@ pub enum TokenizerError {
     /// Only one of `vocab.json` and `merges.txt` exists.
     #[error("tokenizer file `{}` is missing next to `{}`; fetch it too, or remove both to use CLIP's own vocabulary", missing.display(), present.display())]
     Incomplete {
-        /// The file that is not there.
+        /// The missing file.
         missing: PathBuf,
-        /// The file that is.
+        /// The existing file.
         present: PathBuf,
     },
     /// The vocabulary has no start or end token, so it is not CLIP's kind.
@@ -165,8 +165,8 @@ impl Tokenizer {
         self
     }
 
-    /// Encodes a text: start token, the text's tokens, end token; at most `context_length` ids, not padded. A longer text
-    /// is cut, its last id being the end token still.
+    /// Encodes a text: start token, the text's tokens, end token; at most `context_length` ids, not padded. A longer text is
+    /// cut; its last id is still the end token.
     ///
     /// # Errors
     /// A folder's own `tokenizer.json` may describe something that fails on a text; CLIP's tokenizer takes any text.
@@ -225,7 +225,7 @@ impl Tokenizer {
             reason,
         };
         let mut inner = Pipeline::from_bytes(content).map_err(|e| malformed(e.to_string()))?;
-        // Cutting and padding are the caller's business, whatever the file says.
+        // The caller cuts and pads, so the file's settings for both are ignored.
         inner.with_padding(None);
         inner
             .with_truncation(None)
@@ -293,7 +293,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     })
 }
 
-/// Reads `merges.txt`: a version line, then two symbols a line, the most urgent first.
+/// Reads `merges.txt`: a version line, then two symbols a line, in order of priority.
 fn parse_merges(text: &str, vocabulary: &Vocabulary) -> Result<Merges, String> {
     let mut merges = Vec::new();
     for (number, line) in text.lines().enumerate() {

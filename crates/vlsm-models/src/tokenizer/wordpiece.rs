@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// What opens and what closes a sequence.
+/// The tokens that open and close a sequence.
 pub(super) const ENDS: [&str; 2] = ["[CLS]", "[SEP]"];
 
 /// The special tokens, in BERT's order.
