@@ -35,7 +35,7 @@ struct Vision {
     timm_model_kwargs: Vit,
 }
 
-/// What timm's function takes besides the name, with the values that stand for [`VIT`].
+/// Arguments of timm's function other than the name, with the values of [`VIT`].
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
 struct Vit {
