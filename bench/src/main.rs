@@ -49,6 +49,9 @@ struct Args {
     /// Recompute activations in the backward pass.
     #[arg(long)]
     recompute: bool,
+    /// Device: cpu, or what this build has.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// Measured steps, after one warm-up step.
     #[arg(long, default_value_t = 3)]
     steps: usize,
@@ -77,7 +80,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
     let texts = std::fs::read_to_string(&args.texts)?;
     let texts: Vec<&str> = texts.lines().collect();
-    let base = Base::load(&args.base.to_string_lossy(), &device("cpu")?)?;
+    let base = Base::load(&args.base.to_string_lossy(), &device(&args.device)?)?;
     vlsm_alloc::release_freed_memory();
     let (Network::ClipSeg(clipseg) | Network::BiomedClip(clipseg)) = &base.network else {
         return Err("only CLIPSeg and BiomedCLIPSeg bases can be measured".into());

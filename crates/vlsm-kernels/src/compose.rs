@@ -1,6 +1,6 @@
 //! The operations composed of Burn's operations, for backends without kernels and for tensors that are not f32.
 
-use burn::backend::tensor::{BoolTensor, FloatTensor};
+use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, TensorData};
 
@@ -96,22 +96,26 @@ pub fn attention_weights<B: Kernels>(
     let query = B::float_mul_scalar(query, scale.into());
     let scores = B::float_matmul(query, B::float_transpose(key));
     let scores = if causal {
-        let hidden = later_tokens::<B>(tokens, &scores);
-        B::float_mask_fill(scores, hidden, f32::NEG_INFINITY.into())
+        let mask = causal_mask::<B>(tokens, &scores);
+        B::float_add(scores, mask)
     } else {
         scores
     };
     B::softmax_last(scores)
 }
 
-/// For each query a mask of the keys after it, in the shape of `scores`.
-fn later_tokens<B: Backend>(tokens: usize, scores: &FloatTensor<B>) -> BoolTensor<B> {
-    let mask: Vec<bool> = (0..tokens * tokens)
-        .map(|index| index % tokens > index / tokens)
+/// What is added to `scores` so that a query sees no key after it, `[1, 1, tokens, tokens]`: 0 or minus infinity.
+///
+/// Not a tensor of booleans, since their element type on GPUs depends on the device.
+fn causal_mask<B: Backend>(tokens: usize, scores: &FloatTensor<B>) -> FloatTensor<B> {
+    let mask: Vec<f32> = (0..tokens * tokens)
+        .map(|index| match index % tokens > index / tokens {
+            true => f32::NEG_INFINITY,
+            false => 0.0,
+        })
         .collect();
-    let mask = TensorData::new(mask, [1, 1, tokens, tokens]);
-    let mask = B::bool_from_data(mask, &scores.device());
-    B::bool_expand(mask, Shape::from(scores.shape().dims::<4>().to_vec()))
+    let mask = TensorData::new(mask, [1, 1, tokens, tokens]).convert_dtype(scores.dtype());
+    B::float_from_data(mask, &scores.device())
 }
 
 /// Attention weights times the values.
