@@ -1,4 +1,4 @@
-//! Checkpoints: all that a run needs to continue as if it had not been stopped.
+//! Checkpoints: everything a run needs to continue as if it had not been stopped.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use vlsm_models::tensor_file::{self, HostTensor};
 use crate::error::{Result, TrainError};
 use crate::schedule::Schedule;
 
-/// The state of a run, apart from its tensors.
+/// The state of a run without its tensors.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Progress {
     /// Optimiser steps taken.
@@ -18,17 +18,17 @@ pub struct Progress {
     pub epoch: usize,
     /// Samples of the current epoch already used.
     pub position: usize,
-    /// Sum of the losses of the current epoch, each times its samples.
+    /// Sum over the current epoch's steps of the loss times the number of samples.
     pub loss_sum: f64,
     /// The schedule.
     pub schedule: Schedule,
     /// The best validation Dice so far.
     pub best_dice: Option<f64>,
-    /// The epoch it came from, from 1.
+    /// The epoch that reached it, from 1; 0 if there is none.
     pub best_epoch: usize,
     /// The Dice that early stopping compares with.
     pub patience_dice: Option<f64>,
-    /// Epochs without a better one.
+    /// Epochs since then without a better one.
     pub bad_epochs: usize,
     /// Bytes of `metrics.jsonl` that belong to this state.
     pub metrics_bytes: u64,
@@ -51,7 +51,7 @@ pub struct Checkpoint {
     pub parameters: BTreeMap<String, HostTensor>,
     /// The optimiser's moments.
     pub moments: BTreeMap<String, HostTensor>,
-    /// Steps the moments are over.
+    /// Number of steps that the moments are from.
     pub moment_steps: usize,
 }
 
@@ -63,7 +63,7 @@ impl Checkpoint {
     /// Writes the checkpoint as one file, whole or not at all.
     ///
     /// # Errors
-    /// If it cannot be written; an older one stays.
+    /// If it cannot be written; an older checkpoint is then kept.
     pub fn write(self, path: &Path) -> Result<()> {
         let mut tensors = self.moments;
         for (name, tensor) in self.parameters {
@@ -92,9 +92,11 @@ impl Checkpoint {
             message,
         };
         let field = |name: &str| {
-            file.metadata
-                .get(name)
-                .ok_or_else(|| wrong(format!("metadata `{name}` is missing; not a checkpoint")))
+            file.metadata.get(name).ok_or_else(|| {
+                wrong(format!(
+                    "metadata `{name}` is missing; this is not a checkpoint of vlsm"
+                ))
+            })
         };
         let progress = serde_json::from_str(field(PROGRESS)?)
             .map_err(|error| wrong(format!("metadata `{PROGRESS}`: {error}")))?;

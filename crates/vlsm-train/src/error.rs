@@ -1,4 +1,4 @@
-//! What can go wrong with a run.
+//! Errors of recipes, runs, evaluations and studies.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ pub enum TrainError {
     /// A recipe that cannot be run.
     #[error("recipe `{}`: {message}", path.display())]
     Recipe {
-        /// The recipe, or what else was read.
+        /// The recipe's file.
         path: PathBuf,
         /// The key and the fix.
         message: String,
@@ -54,13 +54,13 @@ pub enum TrainError {
     },
     /// A loss that is not a number.
     #[error(
-        "loss is {loss} at step {step} (epoch {epoch}); the last good checkpoint is kept. Lower `optim.lr` (now {lr}) \
-         or `optim.clip`, and look for faults in the data with `vlsm data check`"
+        "loss is {loss} at step {step} (epoch {epoch}); the last good checkpoint is kept; lower `optim.lr` (now {lr}) \
+         or `optim.clip`, and look for problems in the data with `vlsm data check`"
     )]
     Diverged {
         /// The loss.
         loss: f64,
-        /// The step it came up in, from 1.
+        /// The step in which it occurred, from 1.
         step: usize,
         /// Its epoch, from 1.
         epoch: usize,
@@ -73,19 +73,19 @@ pub enum TrainError {
     /// A recipe that TOML cannot hold.
     #[error("cannot write the recipe as TOML: {0}")]
     RecipeText(String),
-    /// Features that cannot be kept as asked for.
+    /// The feature cache cannot do what the recipe asks for.
     #[error("feature cache: {0}")]
     Cache(String),
-    /// The system gives no threads.
+    /// The system refused to start threads.
     #[error("cannot start the threads of `trainer.data_parallel`: {0}; set it to 1")]
     Threads(String),
-    /// Data.
+    /// An error in the data set.
     #[error(transparent)]
     Data(#[from] vlsm_data::DataError),
-    /// A fault of a file or an image.
+    /// An image or file that cannot be read, decoded or written.
     #[error(transparent)]
     Image(#[from] vlsm_image::ImageError),
-    /// Models.
+    /// An error of the base, the method or an adapter file.
     #[error(transparent)]
     Model(#[from] vlsm_models::ModelError),
 }

@@ -26,7 +26,8 @@
 //! # }
 //! ```
 //!
-//! An [`Observer`] in place of `&mut ()` follows the training and may stop it. The loop knows models by [`SegmentationModel`](vlsm_models::SegmentationModel) alone.
+//! Pass an [`Observer`] instead of `&mut ()` to follow the training and to stop it. The loop only uses the trait
+//! [`SegmentationModel`](vlsm_models::SegmentationModel), so it works with every architecture.
 
 pub mod checkpoint;
 pub mod demo;

@@ -26,13 +26,13 @@ impl Default for LossConfig {
     }
 }
 
-/// The loss of logits `[batch, side, side]` against `target` of the same shape (0 or 1), a scalar
-/// `[1]`. Pixels where `valid` is 0 count in neither term.
+/// The loss `[1]` of logits `[batch, side, side]` compared with `target`, of the same shape (0 or
+/// 1). Pixels where `valid` is 0 count in neither term.
 ///
 /// Dice is `1 - (2 sum(p t) + s) / (sum(p) + sum(t) + s)` per sample, averaged over the batch, of
-/// the probabilities `p`. Cross entropy is averaged over pixels: profile `default` takes it of the
-/// logits; profile `paper` takes the *probabilities* for logits, as the published code does, which
-/// puts a floor of `ln 2` under every background pixel.
+/// the probabilities `p`. Cross entropy is averaged over pixels. Profile `default` computes it from
+/// the logits. Profile `paper` passes the *probabilities* as logits, as the published code does, so
+/// that the loss of a background pixel is never below `ln 2`.
 pub fn dice_ce(
     logits: Tensor<3>,
     target: Tensor<3>,
@@ -41,8 +41,8 @@ pub fn dice_ce(
     weights: LossConfig,
 ) -> Tensor<1> {
     let [batch, height, width] = logits.dims();
-    // Sums run over one sample at a time: their order, and so their last bits, do not depend on
-    // the number of threads.
+    // Sums run over one sample at a time, so that their order, and with it their last bits, does
+    // not depend on the number of threads.
     let per_sample = |x: Tensor<3>| x.reshape([batch, height * width]).sum_dim(1);
     let keep = |x: Tensor<3>| match &valid {
         Some(valid) => x * valid.clone(),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn terms_have_their_weights() {
+    fn terms_are_weighted() {
         let logits = Tensor::<3>::zeros([1, 2, 2], &Device::flex());
         let target = Tensor::from_floats([[[1.0, 1.0], [0.0, 0.0]]], &Device::flex());
         let weights = LossConfig {

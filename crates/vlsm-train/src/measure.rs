@@ -1,4 +1,4 @@
-//! What a trained model scores: the best epoch's parameters, measured after the training.
+//! The scores of a trained model: the best epoch's parameters are evaluated after the training.
 
 use vlsm_data::Split;
 use vlsm_models::{AdapterFile, Model, SegmentationModel};
@@ -9,8 +9,8 @@ use crate::evaluate::{SemanticMetrics, evaluate_semantic};
 use crate::observer::Observer;
 use crate::setup::Setup;
 
-/// The best epoch's parameters and what they score on a split. The recipe's evaluation prompts are
-/// the first set.
+/// The model with the best epoch's parameters, and its scores on a split. The recipe's evaluation
+/// prompts are the first set.
 pub(crate) struct Measured {
     pub(crate) model: Model,
     pub(crate) split: Split,
@@ -47,7 +47,7 @@ pub(crate) fn measure(
     })
 }
 
-/// The metrics of whole-image labels on the test split, if masks are of class ids whose names tell them apart.
+/// The metrics of whole-image labels on the test split, if the masks hold class ids and the class names are distinct.
 pub(crate) fn label_test_images(
     setup: &Setup<'_>,
     model: &Model,

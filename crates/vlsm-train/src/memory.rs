@@ -1,7 +1,7 @@
-//! The process's own memory.
+//! Memory of this process.
 
-/// The greatest resident memory of this process so far, in bytes; `None` where the system does not
-/// tell (anything but Linux).
+/// Peak resident memory of this process, in bytes; `None` where the system does not report it
+/// (anything but Linux).
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

@@ -7,14 +7,14 @@ use std::time::Duration;
 use serde::Serialize;
 use vlsm_data::Split;
 
-/// Hears what a training does and may stop it.
+/// Is notified of what a training does and may stop it.
 ///
 /// Every method has a default that does nothing, so an observer implements what it needs; `()` observes nothing. Methods are
 /// called on the thread that trains.
 ///
-/// Where a method returns [`ControlFlow::Break`], the training writes a checkpoint and ends with
-/// [`TrainError::Stopped`](crate::TrainError::Stopped); a stop during an evaluation takes effect at its end. Resuming it gives the same numbers, bit for bit, as if it had not been
-/// stopped.
+/// If a method returns [`ControlFlow::Break`], the training writes a checkpoint and ends with
+/// [`TrainError::Stopped`](crate::TrainError::Stopped); a stop during an evaluation takes effect at its end. A resumed training
+/// gives the same numbers, bit for bit, as one that was not stopped.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -35,7 +35,7 @@ use vlsm_data::Split;
 /// }
 /// ```
 pub trait Observer {
-    /// A training starts or is resumed. It takes at most `steps` optimiser steps, those before a checkpoint included.
+    /// A training starts or is resumed. It has at most `steps` optimiser steps, including those before the checkpoint.
     fn start(&mut self, steps: usize) {
         let _ = steps;
     }
@@ -46,8 +46,8 @@ pub trait Observer {
         ControlFlow::Continue(())
     }
 
-    /// Of an evaluation on a split, `done` of `total` samples are done: validation after an epoch, or the measurement after
-    /// the training.
+    /// `done` of `total` samples of a split are evaluated, in the validation after an epoch or in the evaluation after the
+    /// training.
     fn evaluation(&mut self, split: Split, done: usize, total: usize) -> ControlFlow<()> {
         let _ = (split, done, total);
         ControlFlow::Continue(())
@@ -64,7 +64,7 @@ pub trait Observer {
         let _ = path;
     }
 
-    /// News for the user in one line, such as what a study trains next. Warnings go to the log ([`tracing`]).
+    /// A message for the user in one line, such as what a study trains next. Warnings go to the log ([`tracing`]).
     fn message(&mut self, text: &str) {
         let _ = text;
     }
@@ -85,7 +85,7 @@ pub struct StepMetrics {
     pub grad_norm: f64,
 }
 
-/// What an observer is given after a step.
+/// Report to an observer after a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepReport {
     /// The step's line in `metrics.jsonl`.
@@ -100,7 +100,7 @@ pub struct StepReport {
     pub training: Duration,
 }
 
-/// An epoch's line in `metrics.jsonl`. Values of the validation split are `None` where nothing is validated.
+/// An epoch's line in `metrics.jsonl`. Values of the validation split are `None` if nothing is validated.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct EpochMetrics {
     /// The epoch, from 1.

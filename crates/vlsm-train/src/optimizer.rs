@@ -14,11 +14,11 @@ use vlsm_models::weights::{self, FlatGradient, Gradients, to_host};
 
 use crate::recipe::OptimConfig;
 
-/// AdamW (Loshchilov and Hutter 2019), PyTorch's rule, and, where the recipe says so, Muon (Jordan et al. 2024) for the
+/// AdamW (Loshchilov and Hutter 2019) with PyTorch's update rule and, with `optim.muon`, Muon (Jordan et al. 2024) for the
 /// matrices of transformer layers and adapters. Moments are kept by parameter name so that they can be saved and restored.
 pub struct Optimizer {
     adamw: AdamW,
-    /// The first and the second of each parameter.
+    /// First and second moment of each parameter.
     moments: BTreeMap<String, [Tensor<1>; 2]>,
     muon: Option<Muon>,
     velocities: BTreeMap<String, Tensor<1>>,
@@ -30,7 +30,7 @@ const MOMENTUM: f32 = 0.95;
 impl Optimizer {
     /// An optimizer before its first step.
     pub fn new(config: &OptimConfig) -> Self {
-        // The momentum is kept here, where it can be saved; Muon is given the result.
+        // The momentum is kept in `velocities`, so that it can be saved; Muon gets the result.
         let none = MomentumConfig {
             momentum: 0.0,
             dampening: 0.0,
@@ -54,7 +54,7 @@ impl Optimizer {
         }
     }
 
-    /// One step; parameters without a gradient do not change. Values are changed in place where nothing else refers to them.
+    /// One step; parameters without a gradient do not change. Values are changed in place if nothing else refers to them.
     pub fn step<M: Module>(&mut self, model: M, mut gradients: Gradients, lr: f64) -> M {
         self.adamw.lr = lr;
         self.adamw.step += 1;
@@ -74,7 +74,7 @@ impl Optimizer {
                     }
                     value
                 });
-                // Each matrix is too small to be split among cores.
+                // Each matrix is too small to be split among cores, so matrices run in parallel.
                 let stepped = matrices.into_par_iter().map(|(name, shape, value, ahead)| {
                     let (value, ahead) = (value.reshape(shape), ahead.reshape::<2, _>(shape));
                     let (value, _) = muon.step(lr, value, ahead, None);
@@ -101,7 +101,7 @@ impl Optimizer {
         })
     }
 
-    /// Nesterov's momentum, as Muon takes it.
+    /// The gradient with Nesterov momentum, as Muon uses it.
     fn look_ahead(&mut self, name: &str, gradient: Tensor<1>) -> Tensor<1> {
         let velocity = match self.velocities.remove(name) {
             Some(velocity) => velocity * MOMENTUM + gradient.clone(),
@@ -170,7 +170,7 @@ pub fn global_norm(gradients: &Gradients) -> f64 {
 }
 
 fn sum_of_squares(x: &Tensor<1>) -> f64 {
-    // Pieces small enough that each is summed by one thread, in one order.
+    // Each piece is small enough to be summed by one thread, so in a fixed order.
     const PIECE: usize = 1 << 20;
     x.clone()
         .split(PIECE, 0)

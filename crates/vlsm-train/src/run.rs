@@ -25,9 +25,9 @@ use crate::setup::Setup;
 use crate::summary::RunSummary;
 use crate::trainer::{Throughput, Trainer};
 
-/// Trains as a recipe says, on the data set that its `[data]` section names, into the folder `path`. With `resume`, a run that
-/// is already there is continued from its last checkpoint. `observer` hears of every step and may stop the training; `&mut ()`
-/// ignores it all.
+/// Trains a recipe on the data set of its `[data]` section and writes the run to the folder `path`. With `resume`, continues an
+/// existing run from its last checkpoint. `observer` is notified of every step and may stop the training; pass `&mut ()` if that
+/// is not needed.
 ///
 /// # Errors
 /// If the recipe is not valid, the folder holds another run, a file cannot be read or written, the loss is no longer a number,
@@ -47,11 +47,11 @@ pub fn train(
     train_on(recipe, &dataset, path, resume, observer)
 }
 
-/// As [`train`], on a data set that is already open or was built in memory. The recipe's `[data]` section then says how samples
+/// Like [`train`], on a data set that is already open or was built in memory. The recipe's `[data]` section then says how samples
 /// are used (prompts, order, workers), but not where they come from.
 ///
 /// # Errors
-/// As [`train`].
+/// Like [`train`].
 pub fn train_on(
     recipe: &Recipe,
     dataset: &Dataset,
@@ -69,7 +69,7 @@ pub fn train_on(
     dataset.require(Split::Train)?;
     if recipe.trainer.validate && dataset.val.is_empty() {
         tracing::warn!(
-            "no validation split: the last state is kept, and nothing ends the training early"
+            "no validation split: the parameters of the last epoch are kept, and there is no early stopping"
         );
     }
     let folder = RunFolder { path: path.into() };
@@ -90,13 +90,13 @@ pub fn train_on(
     let fitted = Fitted {
         progress,
         throughput,
-        // Only a part of the time of a resumed training is known.
+        // For a resumed training, the time of the earlier part is not known.
         seconds: (!resumed).then(|| started.elapsed().as_secs_f64()),
     };
     finish(&prepared, &setup, model, &fitted, observer)
 }
 
-/// Refuses what can be seen to be wrong before anything is read but the folder's recipe.
+/// Refuses what is wrong before the base and the data set are read.
 fn check(recipe: &Recipe, path: &Path, resume: bool) -> Result<()> {
     let folder = RunFolder { path: path.into() };
     recipe.validate().map_err(|message| TrainError::Recipe {
@@ -106,16 +106,17 @@ fn check(recipe: &Recipe, path: &Path, resume: bool) -> Result<()> {
     if matches!(recipe.method.config, MethodConfig::ZeroShot(_)) {
         return Err(TrainError::Run {
             path: path.into(),
-            message: "`method.kind` is \"zero-shot\", which trains nothing; measure the base with \
+            message:
+                "`method.kind` is \"zero-shot\", which trains nothing; evaluate the base with \
                       `vlsm eval --base ...`, or choose another method"
-                .into(),
+                    .into(),
         });
     }
     folder.expect_run_of(recipe, resume)
 }
 
-/// Whether a data set is meant to have a validation split, so that an empty one is an error: there
-/// is an annotation file for it, or a share or a list of the images is set aside.
+/// Whether a data set should have a validation split, so that an empty one is an error: it has an
+/// annotation file, a fraction or a list for it.
 fn has_validation(recipe: &Recipe, dataset: &Dataset) -> bool {
     let data = &recipe.data.config;
     match dataset.format {
@@ -127,9 +128,9 @@ fn has_validation(recipe: &Recipe, dataset: &Dataset) -> bool {
     }
 }
 
-/// What a run takes from its recipe and its base.
+/// What a run needs from its recipe and its base.
 struct Prepared {
-    /// The recipe, with the method of the adapter file where it starts from one.
+    /// The recipe. If it starts from an adapter file, with that file's method.
     recipe: Recipe,
     folder: RunFolder,
     base: BaseIdentity,
@@ -153,8 +154,8 @@ impl Prepared {
             return Err(TrainError::Run {
                 path: folder.path,
                 message:
-                    "`trainer.data_parallel` must be 1 with `method.statistics = \"batch\"`: a batch has \
-                          one mean"
+                    "`trainer.data_parallel` must be 1 with `method.statistics = \"batch\"`, since batch \
+                          norm needs the whole batch; set it to 1, or `method.statistics` to \"running\""
                         .into(),
             });
         }
@@ -171,7 +172,7 @@ impl Prepared {
         Ok((prepared, model.for_training()))
     }
 
-    /// Makes the folder and writes the recipe as run.
+    /// Creates the folder and writes the recipe as run.
     fn write_recipe(&self) -> Result<()> {
         let checkpoints = self.folder.path.join("checkpoint");
         std::fs::create_dir_all(checkpoints).map_err(|source| TrainError::Write {
@@ -195,7 +196,7 @@ impl Prepared {
     }
 }
 
-/// The model at its start. Where the recipe starts from an adapter file, the file's method replaces the recipe's.
+/// The model before the first step. If the recipe starts from an adapter file, the file's method replaces the recipe's.
 fn start(recipe: &mut Recipe, base: &Base, observer: &mut dyn Observer) -> Result<Model> {
     let Some(path) = &recipe.method.init_from else {
         let (method, seed) = (recipe.method.config.clone(), recipe.trainer.seed);
@@ -213,14 +214,14 @@ fn start(recipe: &mut Recipe, base: &Base, observer: &mut dyn Observer) -> Resul
     Ok(Model::with_adapter(base, adapter)?)
 }
 
-/// What is known of a training when its last step is done.
+/// State and timing of a training after its last step.
 struct Fitted {
     progress: Progress,
     throughput: Throughput,
     seconds: Option<f64>,
 }
 
-/// Measures the best epoch's parameters, and writes the summary and the report.
+/// Evaluates the best epoch's parameters, and writes the summary and the report.
 fn finish(
     prepared: &Prepared,
     setup: &Setup<'_>,
@@ -241,7 +242,7 @@ fn finish(
     let mut summary = summarise(prepared, fitted, tested.as_ref(), semantic);
     summary.write(&prepared.folder.summary())?;
 
-    // The run is complete: a failure of its report must not undo it.
+    // The run is complete, so a failure of its report is only a warning.
     let measured = match untested {
         Some(model) if test && !setup.dataset.val.is_empty() => {
             measure(setup, model, Split::Val, observer).map(Some)
@@ -252,7 +253,7 @@ fn finish(
         Ok(path) => summary.report = Some(path),
         Err(error @ TrainError::Stopped) => return Err(error),
         Err(error) => {
-            tracing::warn!("the run is complete, but its report is not written: {error}");
+            tracing::warn!("the run is complete, but its report could not be written: {error}");
         }
     }
     Ok(summary)

@@ -1,4 +1,4 @@
-//! The files of a run.
+//! The layout of a run's folder.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -19,7 +19,7 @@ impl RunFolder {
     pub fn recipe(&self) -> PathBuf {
         self.path.join("recipe.toml")
     }
-    /// One JSON object per line: one a step, one an epoch.
+    /// JSON lines, one per step and one per epoch.
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
     }
@@ -73,14 +73,14 @@ impl RunFolder {
                     .into(),
             );
         }
-        // A run may be made longer; any other change would make it another run.
+        // A run may be extended; any other change would make it a different run.
         let mut changed = recipe.changes_since(&Recipe::read(&path, &[])?)?;
         changed.retain(|key| key != "trainer.epochs" && key != "trainer.max_steps");
         if changed.is_empty() {
             Ok(())
         } else {
             error(format!(
-                "was made by a recipe with other values of `{}`; resume with that recipe ({}), or choose another folder with \
+                "was made with other values of `{}`; resume with that recipe ({}), or choose another folder with \
                  `--out`",
                 changed.join("`, `"),
                 path.display()
@@ -88,8 +88,8 @@ impl RunFolder {
         }
     }
 
-    /// Opens `metrics.jsonl` for writing after its first `bytes` bytes; what follows them was
-    /// written after the checkpoint and will be written again.
+    /// Opens `metrics.jsonl` for writing after its first `bytes` bytes. Later bytes were written after
+    /// the checkpoint and will be written again, so they are cut off.
     ///
     /// # Errors
     /// If the file cannot be written or is shorter than that.
@@ -114,7 +114,7 @@ impl RunFolder {
                 path,
                 message: format!(
                     "has {length} bytes, but the checkpoint expects {bytes}; it was cut or \
-                     replaced. Start again in another folder"
+                     replaced; start again in another folder"
                 ),
             }),
             Ok((file, _)) => Ok(file),

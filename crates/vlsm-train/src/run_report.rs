@@ -12,7 +12,7 @@ use crate::report::{
 use crate::setup::Setup;
 use crate::summary::RunSummary;
 
-/// Writes the report of a training into its folder; gives its path.
+/// Writes the report of a training to its folder and returns its path.
 pub(crate) fn write_report(
     setup: &Setup<'_>,
     summary: &RunSummary,
@@ -37,8 +37,8 @@ pub(crate) fn write_report(
     }
     report.facts.push(("Trained".into(), trained));
     if let (Some(rate), Some(epoch)) = (summary.images_per_second, summary.seconds_per_epoch) {
-        let pace = format!("{rate:.2} images/s, {epoch:.1} s an epoch");
-        report.facts.push(("Pace".into(), pace));
+        let speed = format!("{rate:.2} images/s, {epoch:.1} s per epoch");
+        report.facts.push(("Speed".into(), speed));
     }
     let mut run = ReportRun {
         name,
@@ -85,11 +85,11 @@ fn lead(setup: &Setup<'_>, summary: &RunSummary, measured: Option<&Measured>) ->
         Some((measured.split, set, measured.evaluation.for_prompt_set(set)))
     });
     let Some((split, set, metrics)) = headline else {
-        return format!("Trained for {training}; nothing was tested.");
+        return format!("Trained for {training}; not evaluated.");
     };
     let of = match split {
         Split::Test => "test samples",
-        Split::Val => "validation samples, for want of a test split,",
+        Split::Val => "validation samples (there is no test split)",
         Split::Train => "training samples",
     };
     format!(

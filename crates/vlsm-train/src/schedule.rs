@@ -7,7 +7,7 @@ use crate::recipe::{OptimConfig, ScheduleKind};
 /// The learning rate over a run. Its whole state can be saved and restored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Plateau: what the learning rate has been multiplied by so far.
+    /// Plateau: current factor on the learning rate.
     factor: f64,
     /// Plateau: the best validation loss so far.
     best: Option<f64>,
@@ -26,7 +26,7 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// The learning rate of a step, counted from 0, of `total` steps.
+    /// The learning rate of step `step` of `total`, counted from 0.
     pub fn lr(&self, config: &OptimConfig, step: usize, total: usize) -> f64 {
         let warmup = config.warmup_steps;
         if step < warmup {
@@ -44,8 +44,8 @@ impl Schedule {
         }
     }
 
-    /// Takes an epoch's validation loss into account. As PyTorch's `ReduceLROnPlateau`: the rate
-    /// falls when the loss was not below `(1 - 1e-4)` of its best for more than `patience` epochs.
+    /// Updates the state with an epoch's validation loss, as PyTorch's `ReduceLROnPlateau`: the rate is
+    /// lowered if the loss was not below `1 - 1e-4` times the best loss for more than `patience` epochs.
     pub fn end_of_epoch(&mut self, config: &OptimConfig, validation_loss: f64) {
         if config.schedule != ScheduleKind::Plateau {
             return;
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn cosine_falls_from_full_to_least() {
+    fn cosine_falls_from_lr_to_min_lr() {
         let schedule = Schedule::default();
         let config = config(ScheduleKind::Cosine);
         assert_eq!(schedule.lr(&config, 4, 14), 1.0);

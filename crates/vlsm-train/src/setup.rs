@@ -1,4 +1,4 @@
-//! What a run works with.
+//! What a run works with: recipe, data and base.
 
 use vlsm_data::{Dataset, Sample, Split};
 use vlsm_models::{BaseIdentity, Preprocessing, Tokenizer};
@@ -8,7 +8,7 @@ use crate::feature_cache::FeatureCache;
 use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
 
-/// What a run works with, apart from the model.
+/// What a run works with, without the model.
 pub struct Setup<'a> {
     /// The recipe.
     pub recipe: &'a Recipe,
@@ -20,7 +20,7 @@ pub struct Setup<'a> {
     pub preprocessing: &'a Preprocessing,
     /// The base that the trained parameters belong to.
     pub base: &'a BaseIdentity,
-    /// Features of training and validation images, where they are kept.
+    /// Cache of the features of training and validation images, if there is one.
     pub features: Option<&'a FeatureCache>,
     /// Where results go.
     pub folder: &'a RunFolder,
@@ -32,7 +32,7 @@ impl Setup<'_> {
         self.recipe.data.limited(self.dataset.split(split))
     }
 
-    /// How the run evaluates, in validation as in the test.
+    /// The settings of the run's evaluations, for validation and test alike.
     pub(crate) fn eval_config(&self) -> EvalConfig<'_> {
         EvalConfig::new(
             self.recipe,

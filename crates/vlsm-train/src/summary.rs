@@ -24,9 +24,9 @@ pub struct RunSummary {
     pub best_val_dice: Option<f64>,
     /// Metrics on the test split of the best epoch's parameters.
     pub test: Option<Metrics>,
-    /// The prompts they are under.
+    /// The name of the prompts that they were computed under.
     pub test_prompt: Option<String>,
-    /// Of masks of class ids, the metrics of whole-image labels on the test split.
+    /// Metrics of whole-image labels on the test split, if the masks hold class ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub semantic: Option<SemanticMetrics>,
     /// Number of trained parameters.
@@ -35,18 +35,18 @@ pub struct RunSummary {
     pub total_parameters: usize,
     /// Mean seconds of an epoch, validation included, over the whole epochs of this process.
     pub seconds_per_epoch: Option<f64>,
-    /// Seconds of each of them; the first takes longer where features are cached.
+    /// Seconds of each of these epochs. With the feature cache, the first takes longer.
     pub epoch_seconds: Vec<f64>,
-    /// Training images a second, validation left out.
+    /// Training images per second, without validation.
     pub images_per_second: Option<f64>,
-    /// Share of the training time in which a step waited for its images to be read and decoded.
+    /// Share of the training time in which steps waited for images to be read and decoded.
     pub waiting_share: Option<f64>,
-    /// Greatest resident memory of this process in bytes, where the system reports it (Linux).
+    /// Peak resident memory of this process in bytes, where the system reports it (Linux).
     pub peak_memory_bytes: Option<u64>,
     /// The metrics of every test sample under every prompt set, the recipe's first; none if nothing was tested.
     #[serde(skip)]
     pub rows: Vec<SampleScores>,
-    /// Seconds that training took, unless a part of it was in another process.
+    /// Seconds that training took; not known if part of it ran in another process.
     pub seconds: Option<f64>,
     /// The report, unless it could not be written.
     #[serde(skip)]

@@ -4,16 +4,16 @@ use burn::tensor::{Device, Tensor, TensorData};
 use vlsm_data::{Example, Sample};
 use vlsm_image::Mask;
 
-/// Masks as the loss takes them.
+/// Masks in the form that the loss needs.
 pub struct Targets {
     /// `[batch, side, side]`, 0 or 1.
     pub target: Tensor<3>,
-    /// `[batch, side, side]`, 0 where a pixel does not count; `None` if all do.
+    /// `[batch, side, side]`, 0 where a pixel is ignored; `None` if none is.
     pub valid: Option<Tensor<3>>,
 }
 
-/// For each distinct image of examples the first example that shows it, and for each example the index of its image
-/// among them. `samples` are what the examples are of.
+/// The first example of each distinct image, and for each example the index of its image among them. The examples refer to
+/// `samples` by index.
 pub fn distinct_images<'a>(
     examples: &'a [Example],
     samples: &[Sample],

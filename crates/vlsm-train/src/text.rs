@@ -24,8 +24,8 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// Lines of cells as a table, two spaces between columns: the first `left` columns aligned to the left, the others to the right.
-/// The first line, usually the header, says how many columns there are.
+/// Lines of cells as a table with two spaces between columns. The first `left` columns are aligned left, the others right. The
+/// number of columns is that of the first line, usually the header.
 pub fn columns(lines: &[Vec<String>], left: usize) -> String {
     let count = lines.first().map_or(0, Vec::len);
     let widths: Vec<usize> = (0..count)

@@ -1,4 +1,4 @@
-//! What a base scores without training.
+//! Evaluation of a base without training.
 
 use vlsm_data::{Dataset, Split};
 use vlsm_models::{Base, MethodConfig, Model};

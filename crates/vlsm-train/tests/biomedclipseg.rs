@@ -1,8 +1,8 @@
-//! BiomedCLIPSeg against timm, open_clip and Transformers (`scripts/reference/make_biomedclipseg.py`): logits and gradients in
+//! BiomedCLIPSeg compared with timm, open_clip and Transformers (`scripts/reference/make_biomedclipseg.py`): logits and gradients in
 //! f64 of a small model with random weights, with and without dense adapters.
 //!
-//! `VLSM_BIOMEDCLIPSEG=FOLDER cargo test -p vlsm-train --test biomedclipseg` holds the full size to what the script wrote
-//! with `--full`.
+//! `VLSM_BIOMEDCLIPSEG=FOLDER cargo test -p vlsm-train --test biomedclipseg` compares the full size with the
+//! script's output with `--full`.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
 
@@ -42,7 +42,7 @@ fn logits(model: &Model, batch: &TensorFile) -> Tensor<3> {
         .unwrap()
 }
 
-/// The distance between values and what is expected, and the latter's norm about `centre`.
+/// The distance between values and expected values, and the norm of the expected values about `centre`.
 fn distance(found: &[f32], expected: &[f32], centre: f64) -> (f64, f64) {
     assert_eq!(found.len(), expected.len());
     let pairs = found.iter().zip(expected);
@@ -51,8 +51,8 @@ fn distance(found: &[f32], expected: &[f32], centre: f64) -> (f64, f64) {
     (off.sqrt(), norm.sum::<f64>().sqrt())
 }
 
-/// Holds logits and gradients to those of a file under a prefix; gives the worst distances, relative to the logits' spread
-/// and to each gradient's norm.
+/// Compares logits and gradients with those of a file under a prefix. Returns the largest distances, relative to the logits'
+/// spread and to each gradient's norm.
 fn check(model: Model, batch: &TensorFile, prefix: &str, some: bool) -> (f64, f64) {
     let model = model.for_training();
     let found = logits(&model, batch);
@@ -94,7 +94,7 @@ fn check(model: Model, batch: &TensorFile, prefix: &str, some: bool) -> (f64, f6
         assert_eq!(gradient.shape, expected.shape, "{name}");
         let (off, norm) = distance(&gradient.data, &expected.data, 0.0);
         // Rounding grows through the layers of the small model, whose weights are large. The gradient of a key's bias is
-        // zero but for it.
+        // only rounding error.
         if norm > 1e-9 * largest {
             assert!(
                 off < 1e-3 * norm + 1e-7 * largest,
@@ -119,7 +119,7 @@ fn method_with(keys: serde_json::Value) -> MethodConfig {
 }
 
 #[test]
-fn logits_and_gradients_are_the_reference_ones() {
+fn logits_and_gradients_agree_with_the_reference() {
     let base = load(&tiny());
     let batch = tensor_file::read(&tiny().join("expected.safetensors")).unwrap();
     // `paper` taps the layers after those that the configuration names, as published.
@@ -130,7 +130,7 @@ fn logits_and_gradients_are_the_reference_ones() {
 }
 
 #[test]
-fn dense_adapters_are_the_reference_ones() {
+fn dense_adapters_agree_with_the_reference() {
     let base = load(&tiny());
     let batch = tensor_file::read(&tiny().join("expected.safetensors")).unwrap();
     let adapter = AdapterFile::read(&tiny().join("dense_vlc.init.safetensors")).unwrap();
@@ -140,7 +140,7 @@ fn dense_adapters_are_the_reference_ones() {
 }
 
 #[test]
-fn full_size_agrees_where_a_folder_is_given() {
+fn full_size_agrees_if_a_folder_is_given() {
     let Some(folder) = std::env::var_os("VLSM_BIOMEDCLIPSEG").map(PathBuf::from) else {
         println!("VLSM_BIOMEDCLIPSEG is not set: nothing is checked at full size");
         return;
@@ -155,7 +155,7 @@ fn full_size_agrees_where_a_folder_is_given() {
 
 /// Ids of Transformers' `BertTokenizerFast`; a prompt's do not change with how far it is padded.
 #[test]
-fn word_pieces_are_the_reference_ones() {
+fn word_pieces_agree_with_the_reference() {
     let base = load(&tiny());
     let batch = tensor_file::read(&tiny().join("expected.safetensors")).unwrap();
     let ids = &batch.ints["input_ids"];
@@ -173,7 +173,7 @@ fn word_pieces_are_the_reference_ones() {
     }
 }
 
-/// What is kept of a prompt is the same whatever it was encoded with.
+/// A prompt's states are the same, whichever prompts it was encoded with.
 #[test]
 fn prompts_do_not_depend_on_their_neighbours() {
     let base = load(&tiny());
@@ -188,9 +188,9 @@ fn prompts_do_not_depend_on_their_neighbours() {
     }
 }
 
-/// What is read is written back, names, shapes and bits.
+/// Weights are written back as they were read: names, shapes and bits.
 #[test]
-fn weights_survive_the_module() {
+fn weights_are_written_as_they_were_read() {
     let read = tensor_file::read(&tiny().join("open_clip_model.safetensors")).unwrap();
     let base = load(&tiny());
     let written = to_file(weights::export(&base.network, |_| true));
@@ -253,7 +253,7 @@ fn decoders_are_random_or_taken_from_another_base() {
     assert_eq!(clipseg.config.published_taps, Some(vec![4, 7, 10]));
 }
 
-/// Adapters of the `default` profile start as the identity; those that do not fit say so.
+/// Adapters of profile `default` start as the identity; adapters that the model cannot have are refused.
 #[test]
 fn adapters_start_as_on_clipseg() {
     let base = load(&tiny());
@@ -270,7 +270,7 @@ fn adapters_start_as_on_clipseg() {
 }
 
 #[test]
-fn what_is_no_biomedclip_says_why() {
+fn errors_say_why_a_folder_is_no_biomedclip() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     for name in ["open_clip_config.json", "open_clip_model.safetensors"] {
@@ -296,8 +296,8 @@ fn what_is_no_biomedclip_says_why() {
     );
 }
 
-/// MedVLSM's checkpoints hold the towers as `biomedclip`, next to the decoder. What is read is the decoder; the towers say
-/// which base it goes with.
+/// MedVLSM's checkpoints hold the towers as `biomedclip`, next to the decoder. Only the decoder is loaded; the towers identify its
+/// base.
 #[test]
 fn published_checkpoints_are_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -335,7 +335,7 @@ fn published_checkpoints_are_read() {
     for (name, tensor) in &decoder {
         assert_eq!(own[&format!("clipseg.{name}")], *tensor);
     }
-    // Towers that were trained too are another base's.
+    // Towers that were trained as well belong to another base.
     let mut moved = towers.clone();
     moved.get_mut("logit_scale").unwrap().data[0] += 1.0;
     let error = Model::with_adapter(&base, with(&moved)).unwrap_err();

@@ -1,4 +1,4 @@
-//! Observers: what they hear, and that a training they stop and that is resumed ends as if it had not been stopped.
+//! Observers: the events they get, and that a stopped and resumed training ends like an uninterrupted one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -12,7 +12,7 @@ use vlsm_train::{
     EpochMetrics, Observer, Recipe, RunFolder, RunSummary, StepReport, TrainError, train, train_on,
 };
 
-/// Two epochs of three steps on phantoms that are drawn, with a base that is built in.
+/// Two epochs of three steps on drawn phantoms, with the builtin base.
 fn recipe() -> Recipe {
     let mut recipe = vlsm_train::demo::recipe(DecoderConfig::default().into());
     let data = &mut recipe.data.config;
@@ -30,7 +30,7 @@ fn recipe() -> Recipe {
     recipe
 }
 
-/// What an observer can stop a training at.
+/// Events at which an observer can stop a training.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Event {
     Step(usize),
@@ -38,7 +38,7 @@ enum Event {
     Epoch(usize),
 }
 
-/// Writes down what it hears, and stops the training at an event.
+/// Records the events, and stops the training at one of them.
 #[derive(Default)]
 struct Notebook {
     stop: Option<Event>,
@@ -152,7 +152,7 @@ fn a_training_that_an_observer_stops_can_be_resumed() {
 
 /// The last epoch, which `max_steps` cuts short, is validated after its checkpoint is written.
 #[test]
-fn a_finished_run_that_is_resumed_stays_as_it_is() {
+fn resuming_a_finished_run_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut recipe = recipe();
     recipe.trainer.max_steps = Some(5);

@@ -3,13 +3,12 @@
 //!
 //! Fixtures are looked for in `shared/fixtures` next to the repository, else in `fixtures` in it.
 //!
-//! What is held is what the numbers can bear. The model `tiny` is ill-conditioned: run once more in
-//! PyTorch, the published arithmetic of `dense_v` is off these numbers by 1.6e-3 of a gradient's
-//! norm (`shallow_vlc`: 5e-3), by 5e-5 in the last losses and by 0.25 in the logits after ten steps;
-//! in f64 by 6e-3, 9e-5 and 0.21. (`tiny_refined`: 6e-4, 1e-5 and 0.006.) The first logits of `shallow_vl` are
-//! 2.2e-4 from those in f64, from which ours are 1.2e-4 on one processor and less on another. So the first two losses are held
-//! to 1e-5 everywhere, the first logits to 1e-4 or, where it is more, twice PyTorch's own distance from f64, and all else to a few
-//! times PyTorch's own distance.
+//! Tolerances follow from the conditioning of the models. `tiny` is ill-conditioned: a second run of the published arithmetic of
+//! `dense_v` in PyTorch differs from these numbers by 1.6e-3 of a gradient's norm (`shallow_vlc`: 5e-3), by 5e-5 in the last losses
+//! and by 0.25 in the logits after ten steps; in f64 by 6e-3, 9e-5 and 0.21. (`tiny_refined`: 6e-4, 1e-5 and 0.006.) The first
+//! logits of `shallow_vl` differ from those in f64 by 2.2e-4; ours differ from f64 by 1.2e-4 on one processor and less on another.
+//! The tolerance is therefore 1e-5 for the first two losses, the larger of 1e-4 and twice PyTorch's own distance from f64 for the
+//! first logits, and a few times PyTorch's own distance for everything else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -27,7 +26,7 @@ use vlsm_train::loss::{LossConfig, dice_ce};
 use vlsm_train::optimizer::{Optimizer, clip, global_norm};
 use vlsm_train::recipe::OptimConfig;
 
-/// The models there are fixtures for.
+/// The models that have fixtures.
 fn models() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let shared = root.join("../../../shared/fixtures/clipseg");
@@ -153,7 +152,7 @@ impl Fixture {
                     let expected = &expected[&format!("grad.{parameter}")];
                     assert_eq!(gradient.shape, expected.shape, "{name}: {parameter}");
                     let (distance, norm) = distance(&gradient.data, &expected.data);
-                    // The key biases' gradients are zero but for rounding.
+                    // The gradients of key biases are only rounding errors.
                     assert!(
                         distance <= tolerance.gradient * norm + 1e-8,
                         "{name}: gradient of {parameter} is off by {distance} of {norm}"
@@ -178,11 +177,11 @@ impl Fixture {
     }
 }
 
-/// How near to the published numbers ours must be.
+/// Tolerances for the distance from the published numbers.
 struct Tolerance {
     /// Of a gradient, relative to its norm.
     gradient: f64,
-    /// Of the losses after the first two, which are held to 1e-5.
+    /// Of the losses after the first two, whose tolerance is 1e-5.
     late_loss: f64,
     /// Of parameters after ten steps, relative to their norm.
     parameters: f64,

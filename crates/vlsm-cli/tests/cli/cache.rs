@@ -15,7 +15,7 @@ const RESULTS: [&str; 3] = [
     "adapter_last.safetensors",
 ];
 
-/// Trains and gives what was said on standard error.
+/// Trains and returns the text of standard error.
 fn train(shop: &Workshop, run: &str, set: &[&str]) -> String {
     let output = shop.run(&train_args(run, set));
     let said = String::from_utf8(output.stderr).unwrap();
@@ -45,7 +45,7 @@ fn files(shop: &Workshop) -> Vec<PathBuf> {
 }
 
 #[test]
-fn results_with_and_without_are_the_same_to_the_bit() {
+fn results_with_and_without_the_cache_are_equal_bit_for_bit() {
     let shop = Workshop::new();
     let methods: [&[&str]; 4] = [
         &[SHALLOW],
@@ -63,10 +63,10 @@ fn results_with_and_without_are_the_same_to_the_bit() {
         assert!(!said.contains("feature cache"), "{said}");
         let said = train(&shop, &with, method);
         // Methods share the features.
-        let there = if index == 0 { 0 } else { IMAGES };
+        let stored = if index == 0 { 0 } else { IMAGES };
         assert!(said.contains("feature cache: 30 images"), "{said}");
         assert!(
-            said.contains(&format!("{there} of them already stored")),
+            said.contains(&format!("{stored} of them already stored")),
             "{said}"
         );
         assert_same(&shop, &without, &with);
@@ -75,7 +75,7 @@ fn results_with_and_without_are_the_same_to_the_bit() {
 }
 
 #[test]
-fn half_precision_is_close_and_the_same_whether_stored_or_not() {
+fn half_precision_is_close_and_does_not_depend_on_storage() {
     let shop = Workshop::new();
     train(&shop, "exact", &[SHALLOW]);
     let half = [SHALLOW, "cache.dtype=f16"];
@@ -135,7 +135,7 @@ fn damaged_files_are_written_again() {
 }
 
 #[test]
-fn a_changed_image_and_another_base_have_features_of_their_own() {
+fn a_changed_image_and_another_base_have_separate_features() {
     let shop = Workshop::new();
     train(&shop, "before", &[SHALLOW]);
     let other = shop.read("data/images/train1.png");
@@ -144,7 +144,7 @@ fn a_changed_image_and_another_base_have_features_of_their_own() {
     train(&shop, "without", &[SHALLOW, "cache.features=off"]);
     assert_same(&shop, "with", "without");
     assert!(shop.read("before/metrics.jsonl") != shop.read("with/metrics.jsonl"));
-    // The image has the bytes of one that was there.
+    // The image now equals one that is already stored.
     assert_eq!(files(&shop).len(), IMAGES);
 
     shop.make_base("base2", 2);
@@ -159,7 +159,7 @@ fn a_changed_image_and_another_base_have_features_of_their_own() {
 }
 
 #[test]
-fn runs_side_by_side_fill_one_cache() {
+fn parallel_runs_share_one_cache() {
     let shop = Workshop::new();
     let runs = ["a", "b", "c"];
     let mut children = runs.map(|run| {
@@ -182,7 +182,7 @@ fn runs_side_by_side_fill_one_cache() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_used_is_no_reason_to_stop() {
+fn an_unusable_cache_folder_does_not_stop_a_run() {
     let shop = Workshop::new();
     train(&shop, "without", &[SHALLOW, "cache.features=off"]);
     let said = train(
@@ -198,7 +198,7 @@ fn a_folder_that_cannot_be_used_is_no_reason_to_stop() {
 }
 
 #[test]
-fn features_that_change_are_not_kept() {
+fn features_that_training_changes_are_not_cached() {
     let shop = Workshop::new();
     let few = ["trainer.max_steps=13"];
     for method in ["method.kind=dense", "method.kind=full"] {
@@ -214,7 +214,7 @@ fn features_that_change_are_not_kept() {
     assert!(!shop.path("on").exists());
     let error = shop.fails(&train_args("on", &[SHALLOW, "model.image_size=33"]));
     assert!(error.contains("patch size"), "{error}");
-    // One epoch uses nothing twice, unless it is insisted on.
+    // A single epoch reuses no feature, so nothing is cached unless the recipe insists.
     let one = [SHALLOW, "trainer.epochs=1"];
     assert!(!train(&shop, "one", &one).contains("feature cache"));
     assert!(!shop.path("cache").exists());
@@ -245,7 +245,7 @@ fn features_that_change_are_not_kept() {
 }
 
 #[test]
-fn drawings_are_kept_too() {
+fn features_of_drawn_images_are_cached_too() {
     let shop = Workshop::new();
     let drawn = [
         SHALLOW,

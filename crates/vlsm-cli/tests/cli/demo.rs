@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::snapshots::{assert_snapshot, without_numbers};
 use crate::support::Workshop;
 
-/// The number before `±` or in the first of some columns of the line that starts with a name.
+/// The first number of the line that starts with `name`.
 fn cell(text: &str, name: &str) -> f64 {
     let line = text
         .lines()
@@ -34,7 +34,7 @@ fn the_quick_demo_trains_and_resumes() {
 }
 
 #[test]
-fn a_generated_data_set_scores_as_the_drawings_do() {
+fn a_generated_data_set_scores_like_the_drawings() {
     let shop = Workshop::new();
     shop.ok(&[
         "data", "generate", "street", "-o", "street", "--train", "0", "--val", "0", "--test", "3",
@@ -56,7 +56,7 @@ fn a_generated_data_set_scores_as_the_drawings_do() {
 }
 
 #[test]
-fn what_is_not_built_in_is_named() {
+fn errors_for_unknown_builtins_name_the_known_ones() {
     let shop = Workshop::new();
     let error = shop.fails(&["model", "info", "builtin:huge"]);
     assert!(error.contains("builtin:tiny"), "{error}");
@@ -74,7 +74,7 @@ fn what_is_not_built_in_is_named() {
     assert!(error.contains("data.generate.side"), "{error}");
 }
 
-/// Scenes never seen; its README has the scores on more of them.
+/// On scenes that it was not trained on; its README has scores on more of them.
 #[test]
 fn the_builtin_base_follows_its_prompts() {
     let shop = Workshop::new();

@@ -9,7 +9,7 @@ fn json(text: &str) -> Value {
 }
 
 #[test]
-fn a_run_scores_what_its_summary_says() {
+fn eval_of_a_run_equals_its_summary() {
     let shop = Workshop::new();
     shop.ok(&train_args("run", &["trainer.epochs=2"]));
     let summary = shop.json("run/summary.json");
@@ -43,7 +43,7 @@ fn a_run_scores_what_its_summary_says() {
 }
 
 #[test]
-fn several_prompts_come_from_one_call() {
+fn one_call_evaluates_several_prompts() {
     let shop = Workshop::new();
     let arguments = [
         "eval", "--base", "base", "--data", "data", "--split", "val", "--limit", "4",
@@ -99,7 +99,7 @@ fn several_prompts_come_from_one_call() {
 }
 
 #[test]
-fn a_text_serves_data_without_prompts() {
+fn a_text_prompt_works_for_data_without_prompts() {
     let shop = Workshop::new();
     std::fs::remove_dir_all(shop.path("data/anns")).unwrap();
     let arguments = ["eval", "--base", "base", "--data", "data", "--json"];
@@ -112,7 +112,7 @@ fn a_text_serves_data_without_prompts() {
 }
 
 #[test]
-fn masks_of_two_prompts_never_mix() {
+fn prompts_with_the_same_mask_folder_are_refused() {
     let shop = Workshop::new();
     let arguments = [
         "eval", "--base", "base", "--data", "data", "--masks", "masks",

@@ -1,4 +1,4 @@
-//! Bad input: the command fails, names the file, and leaves nothing half-written.
+//! Bad input: the command fails, names the file, and leaves no partly written file.
 
 use std::process::Command;
 
@@ -8,8 +8,8 @@ use vlsm::models::tensor_file::{read, write_safetensors};
 
 use crate::support::{Workshop, train_args};
 
-/// Training and evaluation fail and name `file`; a check finds it.
-fn found(shop: &Workshop, file: &str) {
+/// Checks that training fails and names `file`, and that `vlsm data check` reports it.
+fn expect_reported(shop: &Workshop, file: &str) {
     let train = train_args("run", &["trainer.epochs=1"]);
     let error = shop.fails(&train);
     assert!(error.contains(file), "train: {error}");
@@ -27,51 +27,51 @@ fn check_finds(shop: &Workshop, file: &str) {
 }
 
 #[test]
-fn a_truncated_image() {
+fn a_truncated_image_is_reported() {
     let shop = Workshop::new();
     let image = shop.read("data/images/train5.png");
     shop.write("data/images/train5.png", &image[..image.len() / 2]);
-    found(&shop, "train5.png");
+    expect_reported(&shop, "train5.png");
 }
 
 #[test]
-fn an_image_that_is_none() {
+fn a_file_that_is_no_image_is_reported() {
     let shop = Workshop::new();
     shop.write("data/images/val2.png", "not an image");
-    found(&shop, "val2.png");
+    expect_reported(&shop, "val2.png");
 }
 
 #[test]
-fn a_mask_of_another_size() {
+fn a_mask_of_another_size_is_reported() {
     let shop = Workshop::new();
     let mask = Mask::new(8, 4, vec![1; 32]).unwrap();
     write_png_mask(&shop.path("data/masks/train3.png"), &mask).unwrap();
-    found(&shop, "train3.png");
+    expect_reported(&shop, "train3.png");
     let error = shop.fails(&train_args("other", &[]));
     assert!(error.contains("8x4") && error.contains("44x36"), "{error}");
 }
 
 #[test]
-fn an_annotation_that_names_a_missing_file() {
+fn a_missing_file_of_an_annotation_is_reported() {
     let shop = Workshop::new();
     std::fs::remove_file(shop.path("data/masks/test1.png")).unwrap();
-    found(&shop, "test1.png");
+    expect_reported(&shop, "test1.png");
     let error = shop.fails(&["eval", "--base", "base", "--data", "data"]);
     assert!(error.contains("test1.png"), "{error}");
 }
 
 #[test]
-fn malformed_annotations() {
+fn malformed_annotations_are_reported() {
     let shop = Workshop::new();
     let whole = shop.read("data/anns/val.json");
     shop.write("data/anns/val.json", &whole[..whole.len() / 2]);
-    found(&shop, "val.json");
+    expect_reported(&shop, "val.json");
     shop.write("data/anns/val.json", b"[{\"img_name\": \"\xff\"}]");
-    found(&shop, "val.json");
+    expect_reported(&shop, "val.json");
 }
 
 #[test]
-fn an_empty_split() {
+fn an_empty_split_is_an_error() {
     let shop = Workshop::new();
     shop.write("data/anns/train.json", "[]");
     let error = shop.fails(&train_args("run", &[]));
@@ -83,7 +83,7 @@ fn an_empty_split() {
 }
 
 #[test]
-fn a_prompt_that_samples_lack() {
+fn a_missing_prompt_is_an_error() {
     let shop = Workshop::new();
     let error = shop.fails(&["eval", "--base", "base", "--data", "data", "--prompt", "p9"]);
     assert!(error.contains("p9") && error.contains("test0"), "{error}");
@@ -94,7 +94,7 @@ fn a_prompt_that_samples_lack() {
 }
 
 #[test]
-fn malformed_weights() {
+fn malformed_weights_are_reported() {
     let shop = Workshop::new();
     let eval = ["eval", "--base", "base", "--data", "data"];
     shop.write("adapter.safetensors", "{}");
@@ -122,7 +122,7 @@ fn malformed_weights() {
 }
 
 #[test]
-fn an_unknown_key_names_the_nearest() {
+fn the_error_for_an_unknown_key_names_a_similar_key() {
     let shop = Workshop::new();
     let set = ["train", "recipe.toml", "--set"];
     let error = shop.fails(&[&set[..], &["trainer.batchsize=2"]].concat());
@@ -137,7 +137,7 @@ fn an_unknown_key_names_the_nearest() {
 }
 
 #[test]
-fn a_loss_that_is_no_number() {
+fn a_loss_that_is_not_a_number_stops_the_training() {
     let shop = Workshop::new();
     let train = ["train", "recipe.toml", "--out", "run", "--set"];
     let error = shop.fails(&[&train[..], &["optim.lr=1e30"]].concat());
@@ -150,7 +150,7 @@ fn a_loss_that_is_no_number() {
 }
 
 #[test]
-fn the_last_good_checkpoint_outlives_a_divergence() {
+fn the_last_good_checkpoint_is_kept_when_the_loss_diverges() {
     let shop = Workshop::new();
     let train = train_args("run", &["trainer.epochs=1"]);
     shop.ok(&train);
@@ -172,7 +172,7 @@ fn the_last_good_checkpoint_outlives_a_divergence() {
 }
 
 #[test]
-fn check_reports_as_json_and_passes_what_is_good() {
+fn check_reports_as_json_and_accepts_a_good_data_set() {
     let shop = Workshop::new();
     let check = ["data", "check", "data", "--json"];
     let report: Value = serde_json::from_str(&shop.ok(&check)).unwrap();
@@ -199,7 +199,7 @@ fn check_reports_as_json_and_passes_what_is_good() {
     assert!(String::from_utf8(gone.stdout).unwrap().contains("nowhere"));
 }
 
-/// Runs the program where no file can grow beyond some KiB, as on a disk that fills up.
+/// Runs the program with a file size limit of some KiB, to simulate a full disk.
 #[cfg(unix)]
 fn on_a_small_disk(shop: &Workshop, kib: usize, arguments: &[&str]) -> String {
     // `ulimit -f` counts blocks of 512 bytes in POSIX shells, of 1024 in some.
@@ -217,7 +217,7 @@ fn on_a_small_disk(shop: &Workshop, kib: usize, arguments: &[&str]) -> String {
 
 #[cfg(unix)]
 #[test]
-fn a_disk_that_fills_up() {
+fn a_full_disk_leaves_no_partly_written_file() {
     let shop = Workshop::new();
     let init = ["model", "init", "--config", "config.json", "-o", "big"];
     let error = on_a_small_disk(&shop, 16, &init);

@@ -8,7 +8,7 @@ use vlsm::{Error, Segmenter};
 use crate::support::{SIZE, Workshop, train_args};
 
 #[test]
-fn an_image_is_set_once_and_asked_often() {
+fn an_image_is_encoded_once_for_many_prompts() {
     let shop = Workshop::new();
     let base = shop.path("base");
     let segmenter = Segmenter::from_pretrained(base.to_str().unwrap()).unwrap();
@@ -62,7 +62,7 @@ fn segmenters_over_one_base_share_images() {
 }
 
 #[test]
-fn an_adapter_brings_its_input_size_and_takes_it_along() {
+fn an_adapter_determines_the_input_size() {
     let shop = Workshop::new();
     let base = shop.path("base");
     let plain = Segmenter::from_pretrained(base.to_str().unwrap()).unwrap();

@@ -121,14 +121,14 @@ fn a_checkpoint_of_the_published_code_is_imported_and_exported() {
     let init = read(&fixture.join("dense_v.init.safetensors")).unwrap();
     assert_eq!(bare.tensors, init.tensors);
 
-    // Neither a base of other widths nor, once imported, another base of the same.
+    // A base of other widths is refused and, after the import, also another base of the same widths.
     let error = shop.fails(&[&import[..4], &["wrong.safetensors", "--base", "base"]].concat());
     assert!(error.contains("v_attn_adapters.0.fc1.weight"), "{error}");
     assert!(!shop.path("wrong.safetensors").exists());
 }
 
 #[test]
-fn an_adapter_goes_on_its_own_base_alone() {
+fn an_adapter_of_another_base_is_refused() {
     let shop = Workshop::new();
     shop.make_base("other", 2);
     shop.ok(&train_args(
@@ -159,7 +159,7 @@ fn an_adapter_goes_on_its_own_base_alone() {
 }
 
 #[test]
-fn init_depends_on_the_seed_alone_and_overwrites_nothing() {
+fn init_depends_only_on_the_seed_and_overwrites_nothing() {
     let shop = Workshop::new();
     shop.make_base("same", 1);
     shop.make_base("other", 2);
@@ -216,9 +216,9 @@ fn info_counts_every_parameter() {
     }
 }
 
-/// A base in open_clip's format: made, described, trained by the published taps, merged, and asked again.
+/// A base in open_clip's format is created, described, trained with the published taps, merged, and used for prediction.
 #[test]
-fn a_biomedclipseg_goes_through_all_commands() {
+fn all_commands_work_with_a_biomedclipseg() {
     let shop = Workshop::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = root.join("../../fixtures/biomedclipseg/tiny/open_clip_config.json");

@@ -28,8 +28,8 @@ const CRIS: &str = r#"{
     "vision_config": {"layers": [1, 1, 1, 1], "width": 4, "image_size": 64, "heads": 2}
 }"#;
 
-/// Creates a base, trains its decoder with some more settings, stops and resumes, evaluates it, predicts with it, and merges
-/// it; gives the output of `vlsm model info`.
+/// Creates a base, trains its decoder with the given settings, stops and resumes, evaluates, predicts and merges. Returns the
+/// output of `vlsm model info`.
 fn goes_through_all_commands(shop: &Workshop, config: &str, method: &[&str]) -> Value {
     shop.write("other.json", config);
     shop.ok(&["model", "init", "--config", "other.json", "-o", "other"]);
@@ -69,7 +69,7 @@ fn goes_through_all_commands(shop: &Workshop, config: &str, method: &[&str]) -> 
     let adapter = "run/adapter.safetensors";
     let trained = json(&["model", "info", adapter]);
     let summary = shop.json("run/summary.json");
-    // Running statistics are in the file too, where they are moved.
+    // If running statistics are updated, the file holds them too.
     let [saved, trained] = [
         &trained["total_parameters"],
         &summary["trainable_parameters"],
@@ -101,7 +101,7 @@ fn goes_through_all_commands(shop: &Workshop, config: &str, method: &[&str]) -> 
     info
 }
 
-/// Trains adapters on the base `other` by a method, stops and resumes; gives the adapter file.
+/// Trains adapters on the base `other` with a method, stops and resumes. Returns the adapter file.
 fn adapters_train_and_resume(shop: &Workshop, run: &str, method: &[&str]) -> String {
     let set = [&["model.base=other", "trainer.epochs=2"], method].concat();
     let halted = format!("{run}_halted");
@@ -152,7 +152,7 @@ fn lora_is_merged(shop: &Workshop, towers: &str) {
 }
 
 #[test]
-fn a_san_goes_through_all_commands() {
+fn all_commands_work_with_a_san() {
     let shop = Workshop::new();
     let info = goes_through_all_commands(&shop, SAN, &[]);
     lora_is_merged(&shop, "method.towers=vl");
@@ -184,7 +184,7 @@ fn a_san_goes_through_all_commands() {
 }
 
 #[test]
-fn a_cris_goes_through_all_commands() {
+fn all_commands_work_with_a_cris() {
     let shop = Workshop::new();
     let info = goes_through_all_commands(&shop, CRIS, &[]);
     lora_is_merged(&shop, "method.towers=l");
@@ -197,7 +197,7 @@ fn a_cris_goes_through_all_commands() {
         &["model.base=other", "trainer.max_steps=1"],
     ));
 
-    // A file alone tells what it is, by its names and shapes; but for the decoder's heads, of which there are 8.
+    // A single file is recognised by its names and shapes, except for the number of the decoder's heads, which is taken to be 8.
     let file = read(&shop.path("other/model.safetensors")).unwrap();
     write_safetensors(
         &shop.path("alone.safetensors"),
@@ -213,9 +213,9 @@ fn a_cris_goes_through_all_commands() {
     assert_eq!(alone["parameters"], info["parameters"]);
 }
 
-/// With the statistics of batches, which move the running ones; with dropout, from the step's number.
+/// Batch statistics update the running ones; dropout depends on the step's number.
 #[test]
-fn a_cris_takes_the_statistics_of_batches() {
+fn a_cris_trains_with_batch_statistics() {
     let shop = Workshop::new();
     let batch = "method.statistics=batch";
     goes_through_all_commands(&shop, CRIS, &[batch]);

@@ -5,7 +5,7 @@ use vlsm::image::{RgbImage, read_image, read_mask, write_png_rgb};
 use crate::support::{SIZE, Workshop, train_args};
 
 #[test]
-fn three_files_of_the_images_own_size_for_each_prompt() {
+fn each_prompt_gives_three_files_at_the_images_own_size() {
     let shop = Workshop::new();
     let arguments = [
         "predict",
@@ -40,7 +40,7 @@ fn three_files_of_the_images_own_size_for_each_prompt() {
 }
 
 #[test]
-fn the_mask_is_what_eval_scores() {
+fn predict_writes_the_mask_that_eval_scores() {
     let shop = Workshop::new();
     shop.ok(&train_args("run", &["trainer.epochs=2"]));
     shop.ok(&["eval", "run", "--prompt", "p1", "--masks", "masks"]);
@@ -61,7 +61,7 @@ fn the_mask_is_what_eval_scores() {
 }
 
 #[test]
-fn any_size_and_clashing_names() {
+fn images_of_any_size_and_equal_names_are_handled() {
     let shop = Workshop::new();
     for (folder, size) in [("a", (70, 20)), ("b", (1, 3))] {
         std::fs::create_dir_all(shop.path(folder)).unwrap();
@@ -86,7 +86,7 @@ fn any_size_and_clashing_names() {
 }
 
 #[test]
-fn a_bad_image_does_not_keep_others_from_being_done() {
+fn a_bad_image_does_not_stop_the_others() {
     let shop = Workshop::new();
     shop.write("cut.png", &shop.read("data/images/test0.png")[..200]);
     let images = ["cut.png", "gone.png", "data/images/test1.png"];

@@ -86,7 +86,7 @@ fn a_broken_download_is_reported_and_leaves_nothing() {
 }
 
 #[test]
-fn names_and_instructions() {
+fn names_and_instructions_are_printed() {
     let shop = Workshop::new();
     let list = shop.ok(&["data", "prepare"]);
     assert_eq!(shop.ok(&["data", "prepare", "--list"]), list);
@@ -114,7 +114,7 @@ fn names_and_instructions() {
         printed.contains("TestDataset/ETIS-LaribPolypDB/masks/*.png"),
         "{printed}"
     );
-    // A name alone is a question, but half of an order is a mistake.
+    // A name alone prints instructions, but --from without --out is an error.
     for order in [
         &["etis", "--from", "x"][..],
         &["etis", "-o", "y"],

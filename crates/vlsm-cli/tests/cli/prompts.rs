@@ -22,7 +22,7 @@ const PROMPTS: [&str; 5] = ["data", "prompts", "data", "--class", "disc"];
 #[test]
 fn a_folder_becomes_annotations_and_trains() {
     let shop = folder();
-    // A picture of which every word is known: two red squares, of 8 x 8 and 20 x 20 of 44 x 36 pixels.
+    // A picture whose every prompt word is known: two red squares, of 8 x 8 and 20 x 20 of 44 x 36 pixels.
     let inside = |at: usize| {
         let (x, y) = (at % 44, at / 44);
         (x < 8 && y < 8) || ((24..44).contains(&x) && y >= 16)
@@ -100,7 +100,7 @@ fn a_folder_becomes_annotations_and_trains() {
 }
 
 #[test]
-fn annotations_that_are_there_are_kept_unless_forced() {
+fn existing_annotations_are_kept_unless_forced() {
     let shop = Workshop::new();
     let before = shop.read("data/anns/val.json");
     let error = shop.fails(&PROMPTS);

@@ -1,4 +1,4 @@
-//! The recipes that ship.
+//! The recipes in this repository.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use vlsm::models::{Profile, Towers};
 use vlsm_train::Recipe;
 
 #[test]
-fn all_can_be_read_and_say_what_their_name_says() {
+fn recipes_can_be_read_and_match_their_names() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -16,7 +16,7 @@ fn all_can_be_read_and_say_what_their_name_says() {
         }
         let recipe = Recipe::read(&path, &[]).unwrap();
         let name = path.file_stem().unwrap().to_str().unwrap();
-        // The rest is about the paper's settings.
+        // The checks below are for the paper's settings.
         if !name.starts_with("clipseg_") {
             continue;
         }

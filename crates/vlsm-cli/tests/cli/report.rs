@@ -1,4 +1,4 @@
-//! The pages that `vlsm train` and `vlsm eval` write.
+//! The reports that `vlsm train` and `vlsm eval` write.
 
 use crate::support::{Workshop, train_args};
 
@@ -22,7 +22,7 @@ fn shows_cases(page: &str) {
 }
 
 #[test]
-fn a_training_leaves_a_page() {
+fn a_training_writes_a_report() {
     let shop = Workshop::new();
     let printed = shop.ok(&train_args("run", &["trainer.epochs=2"]));
     assert!(printed.contains("run/report.html"), "{printed}");
@@ -46,7 +46,7 @@ fn a_training_leaves_a_page() {
             "{prompt}"
         );
     }
-    // The data set does not say what its prompts owe to the masks.
+    // The data set does not say which prompts were read from the masks.
     assert!(page.contains("p6<sup>") && !page.contains("p1<sup>"));
     for curve in ["Loss", "Validation Dice", "Learning rate"] {
         assert!(
@@ -66,7 +66,7 @@ fn a_training_leaves_a_page() {
 }
 
 #[test]
-fn without_a_test_split_the_page_shows_the_validation_split() {
+fn without_a_test_split_the_report_shows_the_validation_split() {
     let shop = Workshop::new();
     std::fs::remove_file(shop.path("data/anns/test.json")).unwrap();
     shop.ok(&train_args("run", &["trainer.epochs=2"]));
@@ -77,7 +77,7 @@ fn without_a_test_split_the_page_shows_the_validation_split() {
 }
 
 #[test]
-fn without_a_test_the_page_has_curves_and_facts() {
+fn without_a_test_the_report_has_curves_and_facts() {
     let shop = Workshop::new();
     shop.ok(&train_args(
         "run",
@@ -89,9 +89,9 @@ fn without_a_test_the_page_has_curves_and_facts() {
 }
 
 #[test]
-fn a_run_outlives_its_report() {
+fn a_run_is_complete_even_if_its_report_fails() {
     let shop = Workshop::new();
-    // A folder where the page should go.
+    // A folder with the name of the report.
     shop.write("run/report.html/x", "");
     let output = shop.run(&train_args("run", &["trainer.epochs=2"]));
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -105,7 +105,7 @@ fn a_run_outlives_its_report() {
 }
 
 #[test]
-fn an_evaluation_writes_the_page_it_is_asked_for() {
+fn eval_writes_the_report_to_the_given_file() {
     let shop = Workshop::new();
     let arguments = ["eval", "--base", "base", "--data", "data", "--json"];
     shop.ok(&arguments);

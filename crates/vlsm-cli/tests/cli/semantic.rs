@@ -9,7 +9,7 @@ use vlsm_synth::Domain;
 use crate::snapshots::{assert_snapshot, without_numbers};
 use crate::support::{Workshop, train_args};
 
-/// The classes of the streets: ids 0 to 3; 4 is what is none of them, 11 does not count.
+/// The classes of the streets have the ids 0 to 3; 4 is the background, 11 is ignored.
 const NAMES: [&str; 4] = ["road", "sky", "car", "sign"];
 const IGNORE: u8 = 11;
 /// Images of each split.
@@ -108,7 +108,7 @@ const EVAL: [&str; 8] = [
 ];
 
 #[test]
-fn iou_is_of_the_labels_that_are_written() {
+fn iou_is_computed_from_the_written_labels() {
     let shop = Workshop::new();
     make_streets(&shop);
     let files = ["--masks", "ids", "--csv", "new/pixels.csv", "--json"];
@@ -180,12 +180,12 @@ fn without_a_threshold_every_pixel_gets_a_class() {
     let four = [&EVAL[..], &["--json"]].concat();
     let result: Value = serde_json::from_str(&shop.ok(&four)).unwrap();
     assert_eq!(result["background"], 0.0);
-    // Nothing is predicted to be none.
+    // No pixel is predicted to have no class.
     assert!((0..5).all(|id| result["confusion"][id][5] == 0));
 }
 
 #[test]
-fn a_run_has_the_miou_in_its_summary_and_on_its_page() {
+fn a_run_has_the_miou_in_its_summary_and_report() {
     let shop = Workshop::new();
     make_streets(&shop);
     let trained = shop.ok(&train_args(
@@ -206,7 +206,7 @@ fn a_run_has_the_miou_in_its_summary_and_on_its_page() {
 
 /// At the model's own size nothing is resized, so that labels follow from the probabilities.
 #[test]
-fn labels_are_the_likeliest_of_the_masks() {
+fn labels_are_the_most_likely_masks() {
     let shop = Workshop::new();
     let segmenter = Segmenter::from_pretrained(shop.path("base").to_str().unwrap()).unwrap();
     let picture = read_image(&shop.path("data/images/test0.png")).unwrap();
@@ -233,7 +233,7 @@ fn labels_are_the_likeliest_of_the_masks() {
             let ahead = answers
                 .iter()
                 .filter(|one| best.1 - one.probability[pixel] < 1e-5);
-            // Rounding may decide between equals.
+            // Rounding may decide between equal probabilities.
             if !at_rim && ahead.count() == 1 {
                 assert_eq!(*label, expected, "pixel {pixel}");
             }

@@ -84,7 +84,7 @@ fn a_killed_and_shared_study_gives_the_same_results() {
     let summary = shop.path(second).join("summary.json");
     let in_the_second = || shop.lines(&metrics) >= 4;
     let remove = || std::fs::remove_dir_all(shop.path("cut")).unwrap();
-    // A poll that comes late finds the second run complete.
+    // If the poll is late, the second run is already complete.
     for attempt in 0.. {
         shop.kill_when(&run, in_the_second, remove);
         if !summary.exists() {
@@ -144,7 +144,7 @@ fn a_killed_and_shared_study_gives_the_same_results() {
 }
 
 #[test]
-fn another_study_is_kept_out_of_its_folder() {
+fn runs_of_a_changed_study_are_refused() {
     let shop = workshop();
     let one = [
         "study",
@@ -173,7 +173,7 @@ fn another_study_is_kept_out_of_its_folder() {
 }
 
 #[test]
-fn what_fails_or_is_taken_does_not_stop_the_others() {
+fn failed_and_locked_runs_do_not_stop_the_others() {
     let shop = workshop();
     let run = [
         "study",
@@ -208,7 +208,7 @@ fn what_fails_or_is_taken_does_not_stop_the_others() {
 }
 
 #[test]
-fn faults_of_the_file_are_named() {
+fn errors_in_the_file_name_the_key() {
     let shop = workshop();
     shop.write("bad.toml", STUDY.replace("data.root", "data.rot"));
     let error = shop.fails(&["study", "bad.toml", "--dry-run"]);
@@ -246,9 +246,9 @@ fn a_pooled_run_is_evaluated_by_data_set() {
     assert_eq!(one["samples"], 5);
 }
 
-/// The studies that ship.
+/// The studies in this repository.
 #[test]
-fn those_that_ship_can_be_read() {
+fn studies_in_this_repository_can_be_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../studies");
     let cells = |name: &str, profile: Profile| {
         let study = Study::read(&folder.join(format!("{name}.toml")), &[]).unwrap();

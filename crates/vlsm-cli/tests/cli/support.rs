@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use vlsm::image::{Mask, RgbImage, write_png_mask, write_png_rgb};
 
-/// A CLIPSeg with CLIP's vocabulary that takes a step in milliseconds.
+/// A CLIPSeg with CLIP's vocabulary, small enough for steps of milliseconds.
 pub(crate) const CONFIG: &str = r#"{
     "model_type": "clipseg", "projection_dim": 16, "reduce_dim": 16, "extract_layers": [0, 1, 2],
     "decoder_num_attention_heads": 2, "decoder_intermediate_size": 32,
@@ -24,7 +24,7 @@ pub(crate) const SIZE: (usize, usize) = (44, 36);
 /// Samples of the splits.
 pub(crate) const SPLITS: [(&str, usize); 3] = [("train", 24), ("val", 6), ("test", 5)];
 
-/// The arguments of a training by `recipe.toml` in the folder `run`, with settings.
+/// The arguments of a training of `recipe.toml` in the folder `run`, with overrides.
 pub(crate) fn train_args<'a>(run: &'a str, set: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec!["train", "recipe.toml", "--out", run];
     arguments.extend(set.iter().flat_map(|setting| ["--set", setting]));
@@ -127,7 +127,7 @@ impl Workshop {
         self.command(arguments).output().unwrap()
     }
 
-    /// Runs the program, which must succeed, and gives what it prints.
+    /// Runs the program, which must succeed, and returns its output.
     pub(crate) fn ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(
@@ -138,15 +138,15 @@ impl Workshop {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs the program with `--json`, which must succeed, and gives what it prints.
+    /// Runs the program with `--json`, which must succeed, and returns its output.
     pub(crate) fn ok_json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.ok(&[arguments, &["--json"]].concat())).unwrap()
     }
 
-    /// Starts the program and kills it as soon as `ready`, which must come before its end.
+    /// Starts the program and kills it as soon as `ready` returns true, before the program ends.
     ///
-    /// A loaded machine may let the program end before this process sees that it is time; then
-    /// `reset` removes what the program wrote, and all is done again.
+    /// On a loaded machine the program may end before this process notices; `reset` then removes
+    /// what the program wrote, and the program is started again.
     pub(crate) fn kill_when(&self, arguments: &[&str], ready: impl Fn() -> bool, reset: impl Fn()) {
         for _ in 0..20 {
             let mut child = self.command(arguments);
@@ -163,7 +163,7 @@ impl Workshop {
         panic!("{arguments:?} always ended before it could be killed");
     }
 
-    /// Runs the program, which must fail with exit code 1 and an error, and gives what it says.
+    /// Runs the program, which must fail with exit code 1 and an error, and returns the error.
     pub(crate) fn fails(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let error = String::from_utf8(output.stderr).unwrap();
@@ -271,9 +271,9 @@ fn disc(noise: &mut Noise) -> (RgbImage, Mask) {
     )
 }
 
-/// Kills a process as soon as `ready`; false if it ended by itself.
+/// Kills a process as soon as `ready` returns true. Returns false if the process ended by itself.
 fn killed(child: &mut Child, ready: &impl Fn() -> bool) -> bool {
-    // Long enough for any machine: only a program that hangs is stopped by it.
+    // Long enough for any machine; only a hanging program reaches it.
     let limit = Instant::now() + Duration::from_secs(900);
     while !ready() {
         if child.try_wait().unwrap().is_some() {
@@ -305,8 +305,8 @@ fn files(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-/// CLIPSegs with reference outputs of the published code: those of a folder next to the repository,
-/// else the committed one.
+/// Folders of CLIPSegs with reference outputs of the published code: those next to the repository if
+/// there are any, else the committed one.
 pub(crate) fn fixtures() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let shared = root.join("../shared/fixtures/clipseg");

@@ -18,7 +18,7 @@ fn number(line: &Value, key: &str) -> f64 {
 }
 
 #[test]
-fn a_run_learns_and_leaves_its_files() {
+fn a_run_learns_and_writes_its_files() {
     let shop = Workshop::new();
     let longer = [&TRAIN[..], &["--set", "trainer.epochs=10"]].concat();
     let printed = shop.ok(&longer);
@@ -77,7 +77,7 @@ fn a_run_learns_and_leaves_its_files() {
 }
 
 #[test]
-fn two_runs_are_the_same_to_the_bit() {
+fn two_runs_are_equal_bit_for_bit() {
     let shop = Workshop::new();
     for kind in ["dense", "shallow", "lora", "decoder"] {
         let kind = format!("method.kind={kind}");
@@ -102,7 +102,7 @@ fn killed_and_resumed(set: &[&str]) {
     shop.ok(&train_args("whole", set));
 
     let arguments = train_args("run", set);
-    // An epoch has 12 steps and a line of its own.
+    // An epoch has 12 lines for its steps and one for itself.
     let in_the_second_epoch = || shop.lines("run/metrics.jsonl") >= 18;
     let remove = || std::fs::remove_dir_all(shop.path("run")).unwrap();
     shop.kill_when(&arguments, in_the_second_epoch, remove);
@@ -128,27 +128,27 @@ fn killed_and_resumed(set: &[&str]) {
 }
 
 #[test]
-fn killed_in_an_epoch_and_resumed_from_its_start() {
+fn a_killed_run_resumes_from_the_start_of_its_epoch() {
     killed_and_resumed(&["trainer.checkpoint_every=0"]);
 }
 
 #[test]
-fn killed_in_an_epoch_and_resumed_within_it() {
+fn a_killed_run_resumes_within_its_epoch() {
     killed_and_resumed(&["trainer.checkpoint_every=2"]);
 }
 
 #[test]
-fn killed_and_resumed_with_muon() {
+fn a_killed_run_with_muon_resumes() {
     killed_and_resumed(&["method.kind=full", "optim.muon=true"]);
 }
 
 #[test]
-fn killed_and_resumed_from_cached_features() {
+fn a_killed_run_with_cached_features_resumes() {
     killed_and_resumed(&["method.kind=shallow", "cache.dtype=f16"]);
 }
 
 #[test]
-fn stops_after_max_steps_and_goes_on_when_given_more() {
+fn a_run_stops_after_max_steps_and_continues_with_more() {
     let shop = Workshop::new();
     shop.ok(&[&TRAIN[..], &["--set", "trainer.max_steps=5"]].concat());
     let steps = |run: &str| {
@@ -169,9 +169,9 @@ fn stops_after_max_steps_and_goes_on_when_given_more() {
     );
 }
 
-/// An epoch that `max_steps` cut short leaves no trace in a run that is then made longer.
+/// An epoch that `max_steps` cut short leaves no trace in a run that is then extended.
 #[test]
-fn made_longer_is_as_never_stopped() {
+fn an_extended_run_equals_an_uninterrupted_one() {
     let shop = Workshop::new();
     let steps = |run: &str, steps: &str, more: &[&str]| {
         let set = format!("trainer.max_steps={steps}");
@@ -188,7 +188,7 @@ fn made_longer_is_as_never_stopped() {
 }
 
 #[test]
-fn starts_from_an_adapter_file() {
+fn a_run_starts_from_an_adapter_file() {
     let shop = Workshop::new();
     let (dense, short) = ("method.kind=dense", "trainer.max_steps=3");
     shop.ok(&train_args("run", &[dense, short]));
@@ -214,7 +214,7 @@ fn starts_from_an_adapter_file() {
 }
 
 #[test]
-fn a_folder_with_another_run_is_left_alone() {
+fn a_folder_with_another_run_is_not_changed() {
     let shop = Workshop::new();
     let short = [&TRAIN[..], &["--set", "trainer.max_steps=1"]].concat();
     shop.ok(&short);
@@ -242,7 +242,7 @@ fn without_a_validation_split_the_last_state_is_kept() {
     shop.ok(&TRAIN);
     let (best, last) = ("run/adapter.safetensors", "run/adapter_last.safetensors");
     assert_eq!(shop.read(best), shop.read(last));
-    // A file without samples is a mistake, not a wish.
+    // A file without samples is an error, unlike a missing file.
     shop.write("data/anns/val.json", "[]");
     let error = shop.fails(&train_args("other", &[]));
     assert!(error.contains("anns/val.json"), "{error}");

@@ -1,4 +1,4 @@
-//! Samples in batches of images.
+//! Batches of samples, bounded by their number of images.
 
 use std::iter::Peekable;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use vlsm_data::{Example, Loader, LoaderConfig, Request, Sample};
 use super::EvalConfig;
 use crate::error::Result;
 
-/// Samples that share a few images.
+/// Samples of a few images.
 #[derive(Default)]
 pub(super) struct ImageBatch {
     /// The samples.
     pub(super) examples: Vec<Example>,
-    /// For each example the index of its image.
+    /// For each example, the index of its image.
     pub(super) images: Vec<usize>,
-    /// For each image the index of the first example of it.
+    /// For each image, the index of its first example.
     first: Vec<usize>,
 }
 
 impl ImageBatch {
-    /// An example of each image.
+    /// One example per image.
     pub(super) fn distinct(&self) -> Vec<&Example> {
         self.first
             .iter()
@@ -29,7 +29,7 @@ impl ImageBatch {
     }
 }
 
-/// Samples in their order, as many at a time as share a number of images. Samples of one image follow each other.
+/// Iterates over samples in their order, in batches of at most `images` images. Samples of one image must follow each other.
 pub(super) struct ImageBatches<'a> {
     loader: Peekable<Loader>,
     samples: &'a [Sample],

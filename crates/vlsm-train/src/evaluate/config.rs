@@ -10,7 +10,7 @@ use crate::feature_cache::FeatureCache;
 use crate::loss::LossConfig;
 use crate::recipe::Recipe;
 
-/// What an evaluation needs besides the model and the samples. [`new`](Self::new) is the one way to make it.
+/// Settings of an evaluation, without the model and the samples. Made by [`new`](Self::new).
 #[derive(Clone, Copy)]
 pub struct EvalConfig<'a> {
     /// The model's vocabulary.
@@ -19,22 +19,22 @@ pub struct EvalConfig<'a> {
     pub(crate) preprocessing: &'a Preprocessing,
     /// Weights of the loss's terms.
     pub(crate) loss: LossConfig,
-    /// Images of one pass of the vision tower, and prompts of one pass of the decoder; at least 1.
+    /// Number of images per pass of the vision tower, and of prompts per pass of the decoder; at least 1.
     pub(crate) batch_size: usize,
     /// Decoding threads.
     pub(crate) workers: usize,
-    /// Class id that does not count.
+    /// Class id of pixels that are left out.
     pub(crate) ignore: Option<u8>,
     /// Folder for the predicted masks.
     pub(crate) masks: Option<&'a Path>,
-    /// Features of the images, where they are kept.
+    /// Cache of the images' features, if there is one.
     pub(crate) features: Option<&'a FeatureCache>,
-    /// Text states of prompts, where they are kept.
+    /// Cache of the prompts' text states, if there is one.
     pub(crate) prompt_states: Option<&'a PromptStates>,
 }
 
 impl<'a> EvalConfig<'a> {
-    /// How a recipe evaluates on its data set, for a model with this vocabulary and input.
+    /// The settings of a recipe on its data set, for a model with this tokenizer and preprocessing.
     pub fn new(
         recipe: &Recipe,
         dataset: &Dataset,
@@ -63,7 +63,7 @@ impl<'a> EvalConfig<'a> {
         }
     }
 
-    /// Uses what training keeps: features of images and text states of prompts.
+    /// Uses the caches of a training: features of images and text states of prompts.
     pub(crate) fn with_kept(
         self,
         features: Option<&'a FeatureCache>,

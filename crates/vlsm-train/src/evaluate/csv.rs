@@ -34,7 +34,7 @@ pub(crate) fn record(row: &SampleScores) -> [String; 8] {
     ]
 }
 
-/// A line as it is read.
+/// A line of the file.
 #[derive(Deserialize)]
 struct Line {
     sample: String,
@@ -85,14 +85,14 @@ pub fn write_scores(path: &Path, rows: &[SampleScores]) -> Result<()> {
     write_table(path, &COLUMNS, rows.iter().map(record))
 }
 
-/// Reads what [`write_scores`] wrote; numbers are the same to the bit.
+/// Reads a file of [`write_scores`]; numbers are equal bit for bit.
 ///
 /// # Errors
 /// If the file cannot be read or is not such a table.
 pub fn read_scores(path: &Path) -> Result<Vec<SampleScores>> {
     let wrong = |error: csv::Error| TrainError::Run {
         path: path.into(),
-        message: format!("{error}; delete the file, and it is measured again"),
+        message: format!("{error}; delete the file, so that it is written again"),
     };
     let mut table = csv::Reader::from_path(path).map_err(wrong)?;
     let lines = table.deserialize::<Line>();
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_scores_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scores.csv");
         let row = |sample: &str, dice| SampleScores {

@@ -1,4 +1,4 @@
-//! Names of files for predictions.
+//! File names of predictions.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use vlsm_data::Sample;
 
 use crate::error::{Result, TrainError};
 
-/// Makes the folder that a predicted mask goes into.
+/// Creates the folder that a predicted mask will be written to.
 pub(crate) fn make_parent(path: &Path) -> Result<()> {
     let Some(folder) = path.parent() else {
         return Ok(());
@@ -18,7 +18,7 @@ pub(crate) fn make_parent(path: &Path) -> Result<()> {
     })
 }
 
-/// A name for each sample's predicted mask, with a number where two would be the same.
+/// A file name for each sample's predicted mask, with a number where two would be equal.
 pub(crate) fn file_names(samples: &[Sample]) -> Vec<String> {
     let mut taken = HashSet::new();
     samples
@@ -27,7 +27,7 @@ pub(crate) fn file_names(samples: &[Sample]) -> Vec<String> {
             let stem = file_name(&sample.name);
             let mut name = stem.clone();
             let mut number = 1;
-            // Some file systems do not tell upper from lower case.
+            // Some file systems ignore case.
             while !taken.insert(name.to_lowercase()) {
                 number += 1;
                 name = format!("{stem}-{number}");

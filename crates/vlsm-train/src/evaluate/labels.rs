@@ -16,20 +16,20 @@ use crate::feature_cache::encode_images;
 /// A model's labels for the images of a split, compared with the true ones.
 #[derive(Debug, Clone)]
 pub struct SemanticEvaluation {
-    /// The classes that were asked for.
+    /// The classes that were prompted.
     pub classes: ClassList,
-    /// The pixels of all images, by true and predicted id. Ids without a name are the background's.
+    /// Pixel counts of all images, by true and predicted id. Ids without a name count as background.
     pub confusion: Confusion,
-    /// The pixels of each image.
+    /// Pixel counts of each image.
     pub images: Vec<ImagePixels>,
 }
 
-/// The pixels of an image.
+/// Pixel counts of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImagePixels {
     /// The image's name.
     pub sample: String,
-    /// The pixels of each id, of as many as [`ClassList::ids`].
+    /// Pixel counts by id, [`ClassList::ids`] of them.
     pub classes: Vec<ClassPixels>,
 }
 
@@ -44,11 +44,11 @@ pub struct SemanticMetrics {
     pub mean_accuracy: f64,
     /// See [`Confusion::pixel_accuracy`].
     pub pixel_accuracy: f64,
-    /// Pixels that count.
+    /// Number of pixels that are not ignored.
     pub pixels: u64,
     /// The background threshold, a probability; 0 if there was none.
     pub background: f32,
-    /// Each class, and the background where there is one, by id.
+    /// The classes, and the background if there is one, in the order of their ids.
     pub classes: Vec<ClassMetrics>,
 }
 
@@ -63,7 +63,7 @@ pub struct ClassMetrics {
     pub iou: Option<f64>,
     /// See [`ClassPixels::accuracy`].
     pub accuracy: Option<f64>,
-    /// The pixels.
+    /// Pixel counts.
     #[serde(flatten)]
     pub pixels: ClassPixels,
 }
@@ -97,12 +97,13 @@ impl SemanticEvaluation {
     }
 }
 
-/// Labels the images of samples, which are [`Dataset::labelled`](vlsm_data::Dataset::labelled), and compares the labels with
-/// the true ones at their own size. An image goes through the vision tower once, a class name through the text tower once.
-/// In [`EvalConfig::masks`] the labels are written as ids, `SAMPLE.png`. `progress` gets the number of images done.
+/// Labels the images of samples and compares the labels with the true ones at their own size. The samples are those of
+/// [`Dataset::labelled`](vlsm_data::Dataset::labelled). Each image goes through the vision tower once, each class name through the
+/// text tower once. Predicted ids are written to the folder [`EvalConfig::masks`], if set, as `SAMPLE.png`. `progress` is called
+/// with the number of images done.
 ///
 /// # Errors
-/// If a file cannot be read or written, or a sample is not of a whole image's labels.
+/// If a file cannot be read or written, or a sample has no class ids.
 pub fn evaluate_semantic<M: SegmentationModel>(
     model: &M,
     samples: &[Sample],
@@ -139,7 +140,7 @@ pub fn evaluate_semantic<M: SegmentationModel>(
             config.preprocessing,
             config.features,
         )?;
-        let sizes: Vec<(usize, usize)> = truths.iter().map(|one| (one.width, one.height)).collect();
+        let sizes: Vec<(usize, usize)> = truths.iter().map(|map| (map.width, map.height)).collect();
         let text = encoder.encode(model, &class_names)?;
         let labels = label_images(model, &features, &sizes, classes, &text)?;
         let counted: Vec<Result<Confusion>> = labels

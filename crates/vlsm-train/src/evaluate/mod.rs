@@ -1,8 +1,8 @@
-//! Evaluation: metrics per image, at the masks' own size ([`evaluate`]), and of whole images' labels
+//! Evaluation: metrics per image at the masks' own size ([`evaluate`]), and metrics of whole-image labels
 //! ([`evaluate_semantic`]).
 //!
-//! A pass over a data set needs each image once, so it uses the functions below [`Engine`](vlsm_models::predict::Engine),
-//! without the engine's caches.
+//! A pass over a data set needs each image once. It therefore does not use the caches of
+//! [`Engine`](vlsm_models::predict::Engine), but the functions that the engine is built on.
 
 mod batches;
 mod config;
@@ -35,8 +35,8 @@ use crate::feature_cache::encode_images;
 use crate::loss::dice_ce;
 use crate::targets::Targets;
 
-/// Evaluates a model on samples under prompt sets. An image is decoded and encoded once, whatever the number of its samples
-/// and prompts. `progress` gets the number of samples done.
+/// Evaluates a model on samples under prompt sets. Each image is decoded and encoded once, however many samples and prompts it
+/// has. `progress` is called with the number of samples done.
 ///
 /// # Errors
 /// If a file cannot be read or written.
@@ -164,7 +164,8 @@ impl<M: SegmentationModel> Pass<'_, M> {
                 .mask_id()
                 .as_ref()
                 .into(),
-            message: "the mask at its own size was not kept".into(),
+            message: "the loader did not keep the mask at its own size; report this as a bug"
+                .into(),
         })
     }
 }

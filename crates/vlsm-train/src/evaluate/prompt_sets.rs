@@ -1,4 +1,4 @@
-//! Prompts to evaluate under.
+//! The prompts of an evaluation.
 
 use vlsm_data::{DataConfig, PromptChoice, Sample};
 
@@ -8,7 +8,7 @@ use crate::error::Result;
 /// A prompt for every sample, under a name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PromptSet {
-    /// The name, as results carry it: `p1`, say, or the text itself.
+    /// The name in the results: a prompt name such as `p1`, or the text itself.
     pub name: String,
     /// The prompt of each sample, in their order.
     pub prompts: Vec<String>,
@@ -27,8 +27,8 @@ impl PromptSet {
         })
     }
 
-    /// The evaluation prompts of a recipe and, after them, a set for every other name that all
-    /// the samples have a prompt for.
+    /// The evaluation prompts of a recipe, followed by a set for each other prompt name that all
+    /// samples have.
     ///
     /// # Errors
     /// If a sample has no prompt for the recipe's choice.
@@ -54,7 +54,7 @@ impl PromptSet {
         file_name(&self.name)
     }
 
-    /// The evaluation prompts of a recipe: `data.eval_prompt`, or each sample's richest.
+    /// The evaluation prompts of a recipe: `data.eval_prompt`, or each sample's most detailed prompt.
     ///
     /// # Errors
     /// If a sample has no such prompt.

@@ -1,4 +1,4 @@
-//! Scores of samples, and what they add up to.
+//! Scores of samples, and their means.
 
 use serde::Serialize;
 use vlsm_data::Summary;
@@ -8,7 +8,7 @@ use vlsm_data::Summary;
 pub struct SampleScores {
     /// The sample.
     pub sample: String,
-    /// The sample's group ([`Sample::group`]), a class say; empty if there is none.
+    /// The sample's group ([`Sample::group`]), such as a class; empty if there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub group: String,
     /// The prompt set.
@@ -36,7 +36,7 @@ pub struct Metrics {
     pub iou: MeanStd,
     /// 95th percentile of the Hausdorff distance, in pixels.
     pub hd95: MeanStd,
-    /// Samples with exactly one side empty, whose `hd95` is the image's diagonal.
+    /// Number of samples where exactly one of prediction and ground truth is empty, so that `hd95` is the image's diagonal.
     pub one_empty: usize,
 }
 
@@ -45,7 +45,7 @@ pub struct Metrics {
 pub struct MeanStd {
     /// Mean.
     pub mean: f64,
-    /// Standard deviation, of n - 1; 0 for one value.
+    /// Standard deviation with denominator n - 1; 0 for one value.
     pub std: f64,
 }
 
@@ -72,7 +72,7 @@ impl Metrics {
 /// The result of an evaluation.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
-    /// Every sample under every prompt set: all sets of a sample, then the next sample's.
+    /// The scores of every sample under every prompt set, with all sets of one sample in a row.
     pub rows: Vec<SampleScores>,
     /// The loss, averaged over rows.
     pub loss: f64,

@@ -1,12 +1,12 @@
-//! The cache of frozen features: what a vision tower in which nothing is trained makes of an image is computed once and
-//! kept on the disk, for the epochs to come and for other runs.
+//! The cache of frozen features. If nothing in the vision tower is trained, its states for an image are computed once and kept
+//! on disk, for later epochs and for other runs.
 //!
-//! A file for each image, named by a digest of the image's bytes, in a folder named by a digest of everything else that the
-//! values depend on. With one file for all images, parallel runs would need a lock and an index, which a kill could break;
-//! like this a file appears whole by a rename, whichever process makes it, and a partly filled cache is already useful.
+//! Each image has a file, named by a digest of the image's bytes, in a folder named by a digest of everything else that the
+//! values depend on. A single file for all images would need a lock and an index, which a killed process could corrupt. Separate
+//! files are complete once they are renamed, whichever process writes them, and a partly filled cache is already useful.
 //!
-//! Files are read, not memory-mapped: the images of a batch share one tensor, so their values are copied once in any
-//! case, and reading is that copy, from the system's page cache once they are there.
+//! Files are read, not memory-mapped. The images of a batch share one tensor, so their values are copied once in any case, and
+//! reading is that copy.
 
 mod store;
 
@@ -30,8 +30,8 @@ use crate::recipe::{CacheConfig, CacheDtype, CacheMode, Recipe};
 use crate::text::bytes;
 use store::Store;
 
-/// Part of the key of every file: raise it when decoding of images or the layout of the files changes. All other
-/// arithmetic is part of the key through its result on a [`probe`].
+/// Part of the key. Raise it when the decoding of images or the layout of the files changes. All other arithmetic enters the
+/// key through its result on a [`probe`].
 const VERSION: u8 = 1;
 
 /// The states of one image: its slice of each of a batch's tensors.
@@ -52,11 +52,11 @@ pub struct FeatureCache {
 }
 
 impl FeatureCache {
-    /// The cache that a recipe asks for, if the model's vision tower is frozen and the images recur. `observer` hears how large
-    /// it is; the reason why there is none is logged.
+    /// The cache that a recipe asks for, if the model's vision tower is frozen and images are used more than once. Reports its
+    /// size to `observer`; if there is no cache, the reason is logged.
     ///
     /// # Errors
-    /// If the recipe insists on a cache that the method or the data does not allow, or an image cannot be read.
+    /// If `cache.features` is `on` but the method or the data rules a cache out, or an image cannot be read.
     pub fn open<M: SegmentationModel>(
         model: &M,
         recipe: &Recipe,
@@ -71,11 +71,11 @@ impl FeatureCache {
         }
         let changing = |what: &str| match config.features {
             CacheMode::On => Err(TrainError::Cache(format!(
-                "`cache.features` is \"on\", but {what}, so that no features are used twice; set it to \"auto\" or \"off\""
+                "`cache.features` is \"on\", but {what}, so no features can be reused; set it to \"auto\" or \"off\""
             ))),
             CacheMode::Auto | CacheMode::Off => Ok(None),
         };
-        // What follows takes the size for a possible one.
+        // The code below assumes a supported size.
         model.output_size(preprocessing.image_size)?;
         let Some(shapes) = model.frozen_vision(preprocessing.image_size) else {
             return changing("`method.kind` trains parameters within the vision tower");
@@ -109,13 +109,13 @@ impl FeatureCache {
         Ok(of_use.then_some(cache))
     }
 
-    /// Stores features in a folder of that name, if there is room; gives a note of what is there and to come, or the
-    /// reason why not.
+    /// Stores features in the folder `name` if there is enough disk space. Returns a summary of what is stored, or the reason why
+    /// nothing can be stored.
     fn attach(&mut self, config: &CacheConfig, name: &str) -> std::result::Result<String, String> {
-        const OTHER: &str = "name another folder by `cache.dir`";
+        const OTHER: &str = "choose another folder with `cache.dir`";
         let root = match &config.dir {
             Some(dir) => dir.clone(),
-            None => default_folder().ok_or(format!("there is no home folder; {OTHER}"))?,
+            None => default_folder().ok_or(format!("this user has no home folder; {OTHER}"))?,
         };
         let store = Store {
             folder: root.join(name),
@@ -126,38 +126,38 @@ impl FeatureCache {
                 .map(|shape| shape.iter().product::<usize>())
                 .sum(),
         };
-        let place = root.display();
-        let unusable = |error: io::Error| format!("`{place}`: {error}; {OTHER}");
-        let there = store.open().map_err(unusable)?;
+        let path = root.display();
+        let unusable = |error: io::Error| format!("`{path}`: {error}; {OTHER}");
+        let present = store.open().map_err(unusable)?;
         let images: HashSet<u128> = self.digests.values().copied().collect();
-        let missing = images.difference(&there).count();
+        let missing = images.difference(&present).count();
         let [all, more] = [images.len(), missing].map(|count| count as u64 * store.file_size());
         let used = usage(&root).map_err(unusable)?.bytes;
         let free = fs4::available_space(&root).map_err(unusable)?;
         let most = (config.max_gb * 1e9) as u64;
-        let needs = format!("{missing} images would take {}", bytes(more));
+        let needs = format!("{missing} images need {}", bytes(more));
         if more > free {
             let free = bytes(free);
             return Err(format!(
-                "{needs}, but {free} are free for `{place}`; free disk space or {OTHER}"
+                "{needs}, but only {free} are free in `{path}`; free disk space, or {OTHER}"
             ));
         }
         if used + more > most {
             let (most, used) = (bytes(most), bytes(used));
             return Err(format!(
-                "{needs}, but of the {most} that `cache.max_gb` allows, {used} are taken in `{place}`; raise it, halve the \
-                 need by `cache.dtype = \"f16\"`, or delete what is there by `vlsm cache clear`"
+                "{needs}, but {used} of the {most} that `cache.max_gb` allows are used in `{path}`; raise `cache.max_gb`, halve \
+                 the size with `cache.dtype = \"f16\"`, or delete the stored features with `vlsm cache clear`"
             ));
         }
         self.store = Some(store);
         let (count, dtype) = (images.len(), self.dtype.name());
-        let (size, there) = (bytes(all), count - missing);
+        let (size, stored) = (bytes(all), count - missing);
         Ok(format!(
-            "{count} images, {size} as {dtype}, {there} of them already stored, in `{place}`"
+            "{count} images, {size} as {dtype}, {stored} of them already stored, in `{path}`"
         ))
     }
 
-    /// The name of a folder for all that the values depend on other than the image's bytes.
+    /// The folder's name: a digest of everything that the values depend on except the image's bytes.
     fn name<M: SegmentationModel>(
         &self,
         model: &M,
@@ -175,8 +175,8 @@ impl FeatureCache {
             base.fingerprint, self.shapes
         );
         hash.update(text.as_bytes());
-        // What other kernels, another processor or another number of threads change shows here. A GPU may choose other
-        // kernels in each process, so that nothing would ever be found again.
+        // The probe's states differ if other kernels, another processor or another number of threads change the values. A GPU
+        // may choose other kernels in each process, so a digest of its states would never be found again.
         if device == "cpu" {
             let probe = self.preprocessing.tensor(&[&probe()], &model.device())?;
             let mut values = Vec::new();
@@ -185,15 +185,15 @@ impl FeatureCache {
             }
             hash.update(&values);
         } else {
-            // What is tapped may depend on it.
+            // The tapped layers may depend on it.
             hash.update(format!("{:?}", model.method().profile()).as_bytes());
         }
         let dtype = self.dtype.name();
         Ok(format!("{image_size}-{dtype}-{:032x}", hash.digest128()))
     }
 
-    /// The vision states of samples' images, each `[images, tokens, width]`: read where they are there, else computed
-    /// and stored.
+    /// The vision states of samples' images, each `[images, tokens, width]`. Reads the stored ones, computes and stores the
+    /// others.
     ///
     /// # Errors
     /// If an image cannot be read or a value is too large for [`CacheDtype::F16`].
@@ -237,7 +237,7 @@ impl FeatureCache {
         model: &M,
         missing: Vec<(&Sample, Row<'_>)>,
     ) -> Result<()> {
-        // The digest is of the very bytes that are decoded, whatever becomes of the file meanwhile.
+        // The digest is computed from the bytes that are decoded, even if the file changes meanwhile.
         let read = missing
             .par_iter()
             .map(|(sample, _)| Ok(sample.source.image_and_digest()?));
@@ -246,9 +246,9 @@ impl FeatureCache {
         let states = model.vision_states(self.preprocessing.tensor(&images, &model.device())?);
         let states: Vec<Vec<f32>> = states.into_iter().map(to_host).collect();
         let work = missing.into_par_iter().zip(&read).enumerate();
-        work.try_for_each(|(place, ((sample, mut row), (_, digest)))| {
+        work.try_for_each(|(index, ((sample, mut row), (_, digest)))| {
             for (values, states) in row.iter_mut().zip(&states) {
-                values.copy_from_slice(&states[place * values.len()..][..values.len()]);
+                values.copy_from_slice(&states[index * values.len()..][..values.len()]);
                 self.dtype.round(values);
                 if self.dtype == CacheDtype::F16 && values.iter().any(|value| value.is_infinite()) {
                     return Err(TrainError::Cache(format!(
@@ -287,7 +287,7 @@ impl FeatureCache {
     }
 }
 
-/// Features of the images that examples show, from a cache where there is one.
+/// Features of the examples' images, from the cache if there is one.
 ///
 /// # Errors
 /// If an image cannot be read.
@@ -299,12 +299,15 @@ pub(crate) fn encode_images<M: SegmentationModel>(
     cache: Option<&FeatureCache>,
 ) -> Result<HiddenStates> {
     if let Some(cache) = cache {
-        let images: Vec<&Sample> = images.iter().map(|one| &samples[one.sample]).collect();
+        let images: Vec<&Sample> = images
+            .iter()
+            .map(|example| &samples[example.sample])
+            .collect();
         return Ok(model.features(cache.states(model, &images)?)?);
     }
     let images: Vec<&RgbImage> = images
         .iter()
-        .filter_map(|one| one.image.as_deref())
+        .filter_map(|example| example.image.as_deref())
         .collect();
     Ok(model.encode_image(preprocessing.tensor(&images, &model.device())?)?)
 }
@@ -321,7 +324,7 @@ fn digests<'a>(samples: impl Iterator<Item = &'a Sample>) -> Result<HashMap<Stri
     digests.collect()
 }
 
-/// A picture of noise, resized in both directions before it is encoded.
+/// A noise image whose width and height both have to be resized.
 fn probe() -> RgbImage {
     let (width, height) = (97, 61);
     let level = |index: u32| (index.wrapping_mul(2_654_435_761) >> 24) as u8;

@@ -1,4 +1,4 @@
-//! The files of the feature cache: one for each image, in folders of images whose values came about in the same way.
+//! The files of the feature cache: one per image, in folders of images whose values were computed in the same way.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -12,14 +12,14 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::recipe::CacheDtype;
 
-/// How a file starts; a digest of the values follows, then the values, little-endian.
+/// First bytes of a file. A digest of the values follows, then the values, little-endian.
 const MAGIC: &[u8; 8] = b"vlsmfeat";
 const HEADER: usize = MAGIC.len() + size_of::<u128>();
 
-/// How the names of files end.
+/// Suffix of file names.
 const SUFFIX: &str = ".features";
 
-/// A temporary file this old was left by a process that was killed.
+/// A temporary file older than this was left by a killed process.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl CacheDtype {
@@ -39,7 +39,7 @@ impl CacheDtype {
         }
     }
 
-    /// Brings values to what reading them back would give.
+    /// Rounds values to those that reading them back would give.
     pub(super) fn round(self, values: &mut [f32]) {
         if self == Self::F16 {
             half(values).convert_to_f32_slice(values);
@@ -54,7 +54,7 @@ impl CacheDtype {
         }
     }
 
-    /// Fills `values` from as many bytes as they take.
+    /// Fills `values` from their bytes.
     fn read(self, bytes: &[u8], values: &mut [f32]) {
         match self {
             Self::F32 => {
@@ -78,14 +78,14 @@ fn half(values: &[f32]) -> Vec<f16> {
     half
 }
 
-/// A folder of files of one length.
+/// A folder of files of equal length.
 #[derive(Debug)]
 pub(super) struct Store {
     /// The folder.
     pub(super) folder: PathBuf,
     /// How values are stored.
     pub(super) dtype: CacheDtype,
-    /// Number of values of an image.
+    /// Number of values per image.
     pub(super) values: usize,
 }
 
@@ -99,12 +99,12 @@ impl Store {
         self.folder.join(format!("{digest:032x}{SUFFIX}"))
     }
 
-    /// Digests of the images that have files; makes the folder and removes what killed processes left in it.
+    /// Digests of the images that have files. Creates the folder and removes temporary files of killed processes.
     pub(super) fn open(&self) -> io::Result<HashSet<u128>> {
         std::fs::create_dir_all(&self.folder)?;
         let mut present = HashSet::new();
         for path in entries(&self.folder)? {
-            // It may be gone by now.
+            // Another process may have deleted it.
             let Ok(metadata) = std::fs::metadata(&path) else {
                 continue;
             };
@@ -126,8 +126,8 @@ impl Store {
         Ok(present)
     }
 
-    /// Fills `row`, whose parts are as many values as an image has, from the image's file. False if there is none, or
-    /// if anything is wrong with it: then it must be made again.
+    /// Fills `row`, whose parts together hold the values of one image, from the image's file. Returns false if the file is missing
+    /// or damaged; it must then be written again.
     pub(super) fn read(&self, digest: u128, row: &mut [&mut [f32]]) -> bool {
         let Ok(bytes) = std::fs::read(self.path(digest)) else {
             return false;
@@ -146,8 +146,8 @@ impl Store {
         true
     }
 
-    /// Writes the file of an image, whole or not at all. It is not waited for until it is on the disk: if it never gets
-    /// there, [`read`](Self::read) sees it.
+    /// Writes an image's file, whole or not at all. Does not wait until it is on the disk: [`read`](Self::read) detects a file that
+    /// was lost.
     pub(super) fn write(&self, digest: u128, row: &[&mut [f32]]) -> io::Result<()> {
         let mut values = Vec::with_capacity(self.values * self.dtype.size());
         for part in row {
@@ -162,7 +162,7 @@ impl Store {
     }
 }
 
-/// What precedes a file's values.
+/// The bytes before a file's values.
 fn header(values: &[u8]) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     let (magic, digest) = header.split_at_mut(MAGIC.len());
@@ -171,27 +171,27 @@ fn header(values: &[u8]) -> [u8; HEADER] {
     header
 }
 
-/// The folder that features are kept in if a recipe names none: `features` in `$VLSM_CACHE`, else in `vlsm` in the
+/// The folder of features if the recipe sets none: `features` in `$VLSM_CACHE`, else in `vlsm` in the
 /// user's cache folder; `None` if there is no home folder.
 pub fn default_folder() -> Option<PathBuf> {
-    let own = std::env::var_os("VLSM_CACHE").filter(|path| !path.is_empty());
-    let cache = match own {
+    let variable = std::env::var_os("VLSM_CACHE").filter(|path| !path.is_empty());
+    let cache = match variable {
         Some(path) => PathBuf::from(path),
         None => dirs::cache_dir()?.join("vlsm"),
     };
     Some(cache.join("features"))
 }
 
-/// What a folder of features holds.
+/// The size of a folder of features.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Number of images.
     pub images: usize,
-    /// Bytes of their files, and of what killed processes left.
+    /// Bytes of their files and of temporary files that killed processes left.
     pub bytes: u64,
 }
 
-/// What a folder of features holds; nothing if it is not there.
+/// The size of a folder of features; zero if the folder does not exist.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -205,7 +205,8 @@ pub fn usage(folder: &Path) -> io::Result<Usage> {
     Ok(usage)
 }
 
-/// Deletes the features in a folder, and nothing else; returns what there was. A run that uses them computes them again.
+/// Deletes the features in a folder, and nothing else. Returns the size of what was deleted. A run that needs them computes them
+/// again.
 ///
 /// # Errors
 /// If the folder cannot be read or a file cannot be deleted.
@@ -213,7 +214,7 @@ pub fn clear(folder: &Path) -> io::Result<Usage> {
     let usage = usage(folder)?;
     for_each_file(folder, |path| std::fs::remove_file(path))?;
     for set in entries(folder)? {
-        // A folder that is not empty holds new files, or files that are not the cache's.
+        // A folder that is not empty holds new files, or files of other programs.
         let _ = std::fs::remove_dir(set);
     }
     Ok(usage)
@@ -228,7 +229,7 @@ fn for_each_file(root: &Path, mut act: impl FnMut(&Path) -> io::Result<()>) -> i
         for path in entries(&set)? {
             if is(&path, SUFFIX) || is(&path, PART_SUFFIX) {
                 match act(&path) {
-                    // Another process was faster.
+                    // Another process has already deleted it.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     other => other?,
                 }
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn written_features_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let (first, second) = ([0.1, -7e4], [1e-9]);
         for dtype in [CacheDtype::F32, CacheDtype::F16] {
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_left_is_removed_in_time() {
+    fn old_temporary_files_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path(), CacheDtype::F32);
         store.write(1, &[&mut [1.0, 2.0, 3.0]]).unwrap();

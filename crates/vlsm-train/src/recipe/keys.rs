@@ -1,4 +1,4 @@
-//! The keys of recipes as TOML: which there are, and how one is set or found.
+//! The keys of recipes as TOML: listing, setting and finding them.
 
 use std::path::PathBuf;
 
@@ -51,14 +51,14 @@ pub(crate) fn expect_known(table: &toml::Table) -> std::result::Result<(), Strin
     }
 }
 
-/// The recipe of a table, or the path of what is wrong in it and why.
+/// The recipe of a table, or the path of the wrong value and the reason.
 pub(super) fn read(table: toml::Table) -> std::result::Result<Recipe, (String, String)> {
     serde_path_to_error::deserialize(toml::Value::Table(table))
         .map_err(|error| (error.path().to_string(), error.inner().message().to_owned()))
 }
 
-/// The key of a section that is wrong, and why. Of a section that is read as a whole an error's path names none: it is the one
-/// that cannot be read alone.
+/// The wrong key of a section, and the reason. For a section with flattened fields serde reports no key, so each key is read
+/// alone to find the one that fails.
 pub(super) fn within(table: &toml::Table, section: &str) -> Option<(String, String)> {
     let keys = table.get(section)?.as_table()?;
     keys.iter().find_map(|(key, value)| {
@@ -115,9 +115,9 @@ pub(crate) fn set(table: &mut toml::Table, text: &str) -> std::result::Result<()
 /// The error for a key that is not among the known ones.
 pub(crate) fn unknown(key: &str, known: &[impl AsRef<str>]) -> String {
     let likeness = |known: &str| {
-        // The right key without its section is as near as can be.
-        let own = known.rsplit('.').next() == Some(key);
-        strsim::jaro_winkler(key, known) + f64::from(u8::from(own))
+        // A key that only lacks its section is the best match.
+        let same_key = known.rsplit('.').next() == Some(key);
+        strsim::jaro_winkler(key, known) + f64::from(u8::from(same_key))
     };
     let nearest = known
         .iter()

@@ -16,8 +16,8 @@ pub(super) fn add_every_key(table: &mut Table) {
     }
 }
 
-/// Drops the keys that other kinds have but the section's kind has not, except those that `keep`: what one recipe sets for
-/// several kinds is for those that have the key.
+/// Drops the keys that the section's kind does not have but other kinds do, unless `keep` returns true. A recipe for several kinds
+/// can so set keys that only some of them have.
 pub(crate) fn drop_foreign_keys(table: &mut Table, keep: impl Fn(&str) -> bool) {
     let Some(method) = section(table) else {
         return;
@@ -30,7 +30,7 @@ pub(crate) fn drop_foreign_keys(table: &mut Table, keep: impl Fn(&str) -> bool) 
     });
 }
 
-/// Drops what a file sets for its kind of method where `overrides` (`key=value`) choose another kind.
+/// If `overrides` (`key=value`) choose another kind of method, drops the file's keys that this kind does not have.
 pub(super) fn follow_kind(table: &mut Table, overrides: &[String]) {
     let keys = overrides.iter().filter_map(|text| text.split_once('='));
     let set: Vec<&str> = keys.map(|(key, _)| key.trim()).collect();

@@ -20,7 +20,7 @@ pub use sections::{
     ScheduleKind, TrainerConfig,
 };
 
-/// A recipe. Every key has a default but `model.base` and `data.root` (or `data.pool`).
+/// A recipe. Every key has a default, except `model.base` and `data.root` (or `data.pool`).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recipe {
@@ -42,10 +42,10 @@ pub struct Recipe {
 
 impl Recipe {
     /// Reads a recipe and applies overrides of the form `key=value`, such as `optim.lr=3e-4`.
-    /// A value that is not TOML is taken as a string.
+    /// A value that is not valid TOML is read as a string.
     ///
     /// # Errors
-    /// If the file is not a recipe: the key and, for an unknown one, the nearest known are named.
+    /// If the file is not a recipe. The error names the key and, if it is unknown, the most similar known key.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|source| TrainError::Read {
             path: path.into(),
@@ -57,7 +57,7 @@ impl Recipe {
         })
     }
 
-    /// Parses a recipe, as [`read`](Self::read) does.
+    /// Parses a recipe like [`read`](Self::read).
     ///
     /// # Errors
     /// A message that names the key.
@@ -72,10 +72,10 @@ impl Recipe {
         Self::from_table(table)
     }
 
-    /// The recipe of a table, as [`parse`](Self::parse) makes one of a text.
+    /// The recipe of a table, checked like that of [`parse`](Self::parse).
     ///
     /// # Errors
-    /// As there.
+    /// A message that names the key.
     pub(crate) fn from_table(table: toml::Table) -> std::result::Result<Self, String> {
         expect_known(&table)?;
         method::check(&table)?;
@@ -99,8 +99,8 @@ impl Recipe {
         toml::Table::try_from(self).map_err(|error| TrainError::RecipeText(error.to_string()))
     }
 
-    /// The keys that make this recipe another run than that of `existing`, the recipe in a run's folder: all that differ but
-    /// those that leave every number as it is.
+    /// The keys in which this recipe differs from `existing`, the recipe in a run's folder. Keys that do not affect any number are
+    /// left out.
     pub(crate) fn changes_since(&self, existing: &Self) -> Result<Vec<String>> {
         let mut free = vec![
             "trainer.device",

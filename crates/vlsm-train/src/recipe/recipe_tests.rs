@@ -53,7 +53,7 @@ fn one_data_set_or_a_pool() {
 }
 
 #[test]
-fn unknown_keys_name_the_nearest() {
+fn errors_for_unknown_keys_name_the_most_similar_key() {
     for (key, nearest) in [
         ("optim.learning_rate=1", "optim."),
         ("trainer.batchsize=1", "`trainer.batch_size`"),
@@ -122,9 +122,9 @@ fn keys_of_another_kind_name_the_kinds_that_have_them() {
     }
 }
 
-/// What a file sets for its kind of method is not for another one that an override chooses.
+/// If an override chooses another kind, the file's keys that this kind does not have are dropped.
 #[test]
-fn another_kind_leaves_the_keys_of_the_files_kind() {
+fn overriding_the_kind_drops_keys_that_it_does_not_have() {
     let text = format!("{LEAST}[method]\nbottleneck = 3\nconnection = \"parallel\"\n");
     let recipe = parse(&text, &["method.kind=lora"]).unwrap();
     let lora = LoraConfig {

@@ -1,4 +1,4 @@
-//! What a recipe's values must be.
+//! Checks of a recipe's values.
 
 use super::Recipe;
 
@@ -6,8 +6,8 @@ use super::Recipe;
 const GREATEST: u64 = i64::MAX as u64;
 
 impl Recipe {
-    /// Checks the values that need no file to be checked, as [`parse`](Self::parse) does. A recipe built in code is checked when
-    /// it is trained.
+    /// Checks the values that can be checked without reading a file. [`parse`](Self::parse) calls this; a recipe built in code is
+    /// checked when it is trained.
     ///
     /// # Errors
     /// A message that names the key and the fix.

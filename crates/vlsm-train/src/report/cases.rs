@@ -1,4 +1,4 @@
-//! Samples that a report shows: the best, the median and the worst.
+//! The samples that a report shows: the best, the median and the worst.
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ impl fmt::Display for CaseKind {
 pub struct Case {
     /// Why it is shown.
     pub kind: CaseKind,
-    /// The run whose Dice that is.
+    /// The run whose Dice decided.
     pub of: String,
     /// The sample's name.
     pub sample: String,
@@ -49,24 +49,24 @@ pub struct Case {
     pub image: RgbImage,
     /// The true mask.
     pub truth: Mask,
-    /// What runs predict.
+    /// The predictions of the runs.
     pub predictions: Vec<CasePrediction>,
 }
 
-/// What a run predicts.
+/// The prediction of a run.
 #[derive(Debug, Clone)]
 pub struct CasePrediction {
     /// The run's name.
     pub run: String,
-    /// The predicted mask, of the true one's size.
+    /// The predicted mask, at the size of the true one.
     pub mask: Mask,
     /// Its Dice.
     pub dice: f64,
 }
 
 /// The samples with the best, the median and the worst Dice of a run under its first prompt set,
-/// with image and true mask but without predictions. Of few samples none is taken
-/// twice. `ignore` is [`Dataset::ignore`](vlsm_data::Dataset).
+/// with image and true mask but without predictions. No sample is picked twice, even if there are
+/// few. `ignore` is [`Dataset::ignore`](vlsm_data::Dataset).
 ///
 /// # Errors
 /// If a file cannot be read, or the run's rows are not of these samples.
@@ -95,12 +95,12 @@ pub fn pick_cases(run: &ReportRun, samples: &[Sample], ignore: Option<u8>) -> Re
     cases.collect()
 }
 
-/// The rows of the first prompt set with the best, the median and the worst Dice; none twice.
+/// The rows with the best, the median and the worst Dice under the first prompt set, none twice.
 fn picks(rows: &[SampleScores]) -> Vec<(CaseKind, &SampleScores)> {
     let headline = rows.first().map_or("", |row| row.set.as_str());
     let mut rows: Vec<&SampleScores> = rows.iter().filter(|row| row.set == headline).collect();
     rows.sort_by(|a, b| a.dice.total_cmp(&b.dice));
-    let places = match rows.len() {
+    let picks = match rows.len() {
         0 => return Vec::new(),
         1 => vec![(CaseKind::Best, 0)],
         2 => vec![(CaseKind::Best, 1), (CaseKind::Worst, 0)],
@@ -110,11 +110,11 @@ fn picks(rows: &[SampleScores]) -> Vec<(CaseKind, &SampleScores)> {
             (CaseKind::Worst, 0),
         ],
     };
-    let pick = |(kind, place): (CaseKind, usize)| (kind, rows[place]);
-    places.into_iter().map(pick).collect()
+    let pick = |(kind, index): (CaseKind, usize)| (kind, rows[index]);
+    picks.into_iter().map(pick).collect()
 }
 
-/// Adds what a model predicts for the cases, under the run's name. `model` is one for inference.
+/// Adds a model's predictions for the cases under the run's name. `model` must be in inference mode.
 ///
 /// # Errors
 /// If the tokenizer does not belong to the model.

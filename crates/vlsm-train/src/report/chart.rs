@@ -1,4 +1,4 @@
-//! Charts, as SVG inside the page whose colours are the page's.
+//! Charts as inline SVG in the page's colours.
 
 use std::error::Error;
 
@@ -11,22 +11,22 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::error::{Result, TrainError};
 use crate::text::thousands;
 
-/// Units of a chart to a pixel of the page: plotters draws at whole units only.
+/// Chart units per pixel of the page, since plotters only draws at whole units.
 const SCALE: u32 = 4;
 /// Width and height of a chart of curves, in pixels.
 const CURVES: (u32, u32) = (340, 205);
 /// Width of a chart of rows, in pixels.
 const ROWS_WIDTH: u32 = 720;
-/// A longer row label is cut.
+/// Maximum length of a row label, in characters; longer ones are cut.
 const LONGEST_LABEL: usize = 28;
-/// A row shows at most this many images, evenly taken from all.
+/// Maximum number of dots in a row, picked evenly from all values.
 const MOST_DOTS: usize = 500;
 
-/// The colours that a chart is drawn in, and the variables of the page that take their place.
+/// The colours that a chart is drawn in. They are then replaced by variables of the page's style sheet.
 const INK: RGBColor = RGBColor(0x1c, 0x1e, 0x21);
 const MUTED: RGBColor = RGBColor(0x5d, 0x64, 0x6c);
 const RULE: RGBColor = RGBColor(0xd9, 0xdc, 0xe0);
-/// One for each run; more than these start again from the first.
+/// One for each run; with more runs they repeat.
 const SERIES: [RGBColor; SERIES_COLOURS] = [
     RGBColor(0x00, 0x00, 0x01),
     RGBColor(0x00, 0x00, 0x02),
@@ -49,7 +49,7 @@ pub(super) struct Curve<'a> {
     pub(super) colour: usize,
     /// Thin and pale, drawn under the others.
     pub(super) faint: bool,
-    /// By rising x.
+    /// Sorted by x.
     pub(super) points: &'a [(f64, f64)],
 }
 
@@ -85,7 +85,7 @@ pub(super) fn curves(label: &str, curves: &[Curve<'_>]) -> Result<Markup> {
             } else {
                 colour.stroke_width(2 * SCALE)
             };
-            // A single epoch has no line.
+            // Dots, because a single epoch has no line.
             let dots = if curve.faint || curve.points.len() > 40 {
                 0
             } else {
@@ -98,14 +98,14 @@ pub(super) fn curves(label: &str, curves: &[Curve<'_>]) -> Result<Markup> {
     })
 }
 
-/// A row for each run with a dot for each of its values, their quartiles and their median. Values
-/// are from 0 to 1.
+/// One row per run, with a dot for each value, the quartiles and the median. Values are from 0 to
+/// 1.
 pub(super) fn strips(label: &str, rows: &[(String, Vec<f64>)]) -> Result<Markup> {
     let names: Vec<String> = rows.iter().map(|(name, _)| name.clone()).collect();
     row_chart(label, &names, 54, (0.0, 1.0), |chart| {
-        for (place, (_, values)) in rows.iter().enumerate() {
-            let colour = SERIES[place % SERIES_COLOURS];
-            let middle = rows.len() as f64 - place as f64 - 0.5;
+        for (index, (_, values)) in rows.iter().enumerate() {
+            let colour = SERIES[index % SERIES_COLOURS];
+            let middle = rows.len() as f64 - index as f64 - 0.5;
             let mut sorted = values.clone();
             sorted.sort_by(f64::total_cmp);
             let span = [0.25, 0.75].map(|share| quantile(&sorted, share));
@@ -115,11 +115,11 @@ pub(super) fn strips(label: &str, rows: &[(String, Vec<f64>)]) -> Result<Markup>
             )])?;
             let shown = sorted.len().min(MOST_DOTS);
             chart.draw_series((0..shown).map(|dot| {
-                // The golden ratio spreads neighbours apart, always in the same way.
+                // Multiples of the golden ratio separate neighbours, and are the same every time.
                 let spread = (dot as f64 * 0.618_034).fract() - 0.5;
                 let value = sorted[dot * sorted.len() / shown];
-                let place = (value, middle + 0.56 * spread);
-                Circle::new(place, 3 * SCALE, colour.mix(0.55).filled())
+                let centre = (value, middle + 0.56 * spread);
+                Circle::new(centre, 3 * SCALE, colour.mix(0.55).filled())
             }))?;
             let median = quantile(&sorted, 0.5);
             chart.draw_series([PathElement::new(
@@ -131,8 +131,8 @@ pub(super) fn strips(label: &str, rows: &[(String, Vec<f64>)]) -> Result<Markup>
     })
 }
 
-/// A row for each name with a dot for each run that has a value there. Values are from 0 to 1; the
-/// chart shows the tenths that they are in.
+/// One row per name, with a dot for each run that has a value for it. Values are from 0 to 1; the
+/// axis is limited to the tenths that contain them.
 pub(super) fn dots(label: &str, rows: &[(String, Vec<Option<f64>>)]) -> Result<Markup> {
     let names: Vec<String> = rows.iter().map(|(name, _)| name.clone()).collect();
     let values = || {
@@ -145,17 +145,17 @@ pub(super) fn dots(label: &str, rows: &[(String, Vec<Option<f64>>)]) -> Result<M
     let high = (10.0 * values().fold(0.0, f64::max)).ceil().max(low + 2.0);
     let (low, high) = (low / 10.0, high / 10.0);
     row_chart(label, &names, 26, (low, high), |chart| {
-        for (place, (_, values)) in rows.iter().enumerate() {
-            let middle = rows.len() as f64 - place as f64 - 0.5;
+        for (index, (_, values)) in rows.iter().enumerate() {
+            let middle = rows.len() as f64 - index as f64 - 0.5;
             let ends = [(low, middle), (high, middle)];
             let line = PathElement::new(ends, RULE.stroke_width(SCALE));
             chart.draw_series([line])?;
             for (run, value) in values.iter().enumerate() {
                 let style = SERIES[run % SERIES_COLOURS].filled();
-                // Runs that are equal stay to be seen.
+                // Runs are offset, so that equal values do not hide each other.
                 let above = (values.len() as f64 - 1.0) / 2.0 - run as f64;
-                let place = middle + 0.5 * above / values.len() as f64;
-                let dot = |value: f64| Circle::new((value, place), 4 * SCALE, style);
+                let y = middle + 0.5 * above / values.len() as f64;
+                let dot = |value: f64| Circle::new((value, y), 4 * SCALE, style);
                 chart.draw_series(value.map(dot))?;
             }
         }
@@ -163,8 +163,8 @@ pub(super) fn dots(label: &str, rows: &[(String, Vec<Option<f64>>)]) -> Result<M
     })
 }
 
-/// A chart over a range with a named row for each of `names`, the first on top: row `i` of `n` is
-/// centred at y = n - i - 0.5.
+/// A chart over a range with a row for each of `names`, the first on top. Row `i` of `n` is centred
+/// at y = n - i - 0.5.
 fn row_chart(
     label: &str,
     names: &[String],
@@ -180,8 +180,8 @@ fn row_chart(
     let size = (ROWS_WIDTH, TOP + AXIS + row_height * names.len() as u32);
     svg(label, size, |root| {
         let style = text(13, INK).pos(Pos::new(HPos::Right, VPos::Center));
-        for (place, name) in names.iter().enumerate() {
-            let y = TOP + row_height * place as u32 + row_height / 2;
+        for (index, name) in names.iter().enumerate() {
+            let y = TOP + row_height * index as u32 + row_height / 2;
             let at = (((left - 14) * SCALE) as i32, (y * SCALE) as i32);
             root.draw(&Text::new(name.clone(), at, style.clone()))?;
         }
@@ -207,7 +207,7 @@ fn row_chart(
     })
 }
 
-/// Draws a chart of `size` pixels and puts the page's colours in place of those it is drawn in.
+/// Draws a chart of `width` x `height` pixels and replaces its colours by the page's.
 fn svg(
     label: &str,
     (width, height): (u32, u32),
@@ -222,7 +222,7 @@ fn svg(
     drawn.map_err(|error| TrainError::Report {
         message: format!("the chart \"{label}\" cannot be drawn: {error}"),
     })?;
-    // The page has an element of its own around it, which has a label and no fixed size.
+    // The outer element is replaced by one with a label and without a fixed size.
     let inner = text.split_once('>').map_or("", |(_, rest)| rest);
     let mut inner = inner.replace("</svg>", "").replace(" opacity=\"1\"", "");
     for (colour, variable) in [(INK, "ink"), (MUTED, "muted"), (RULE, "rule")] {
@@ -242,12 +242,12 @@ fn hex(RGBColor(red, green, blue): RGBColor) -> String {
 
 /// Text of a size in pixels.
 fn text(size: u32, colour: RGBColor) -> TextStyle<'static> {
-    // Plotters divides the size by this before it writes it.
+    // Plotters divides the size by 1.24 before it writes it.
     let size = f64::from(size * SCALE) * 1.24;
     ("sans-serif", size).into_font().color(&colour)
 }
 
-/// The least and the greatest value with a margin, a share of the range; never empty.
+/// The range of the values, extended by `margin` times its length at both ends; never empty.
 fn range(values: impl Iterator<Item = f64>, margin: f64) -> (f64, f64) {
     let wider = |(low, high): (f64, f64), value: f64| (low.min(value), high.max(value));
     let (low, high) = values
@@ -257,7 +257,7 @@ fn range(values: impl Iterator<Item = f64>, margin: f64) -> (f64, f64) {
         return (0.0, 1.0);
     }
     let span = high - low;
-    // One value, or rounding errors of one.
+    // A single value, or values that only differ by rounding errors.
     if span <= high.abs() * 1e-6 {
         let half = if high == 0.0 { 0.5 } else { high.abs() / 2.0 };
         return (low - half, high + half);
@@ -270,27 +270,27 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else {
         return 0.0;
     };
-    let place = share * last as f64;
-    let low = sorted[place as usize];
-    let high = sorted[(place as usize + 1).min(last)];
-    low + (high - low) * place.fract()
+    let position = share * last as f64;
+    let low = sorted[position as usize];
+    let high = sorted[(position as usize + 1).min(last)];
+    low + (high - low) * position.fract()
 }
 
-/// A number at an axis that spans so much: `0.25`, `5e-4`.
+/// The label of a value on an axis of length `span`: `0.25`, `5e-4`.
 fn number(value: f64, span: f64) -> String {
-    // Ticks are sums, and the one at zero may miss it.
+    // Ticks are sums, so the one at zero may be off by a rounding error.
     if value.abs() < 1e-6 * span {
         return "0".into();
     }
     if value.abs() < 0.0095 {
         return format!("{value:.1e}").replace(".0e", "e");
     }
-    // A place beyond that of the span, since ticks come at 1, 2 or 5 of it.
-    let places = (1.0 - span.log10().floor()).clamp(0.0, 9.0) as usize;
-    format!("{value:.places$}")
+    // One digit more than the span has, since ticks are at 1, 2 or 5 times a power of ten.
+    let digits = (1.0 - span.log10().floor()).clamp(0.0, 9.0) as usize;
+    format!("{value:.digits$}")
 }
 
-/// A label that leaves room for the chart.
+/// A label, cut so that it leaves space for the chart.
 fn cut(label: &str) -> String {
     if label.chars().count() <= LONGEST_LABEL {
         return label.to_owned();

@@ -1,4 +1,4 @@
-//! How a training went, from its `metrics.jsonl`.
+//! The curves of a training, read from its `metrics.jsonl`.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use serde::Deserialize;
 
 use crate::error::{Result, TrainError};
 
-/// A curve has no more points than this; a longer one is averaged over stretches of equal length.
+/// Maximum number of points of a curve; a longer one is averaged over stretches of equal length.
 const MOST_POINTS: usize = 300;
 
-/// How a training went: values by optimiser step.
+/// The curves of a training: points of optimiser step and value.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Curves {
     /// The loss of each step.
@@ -39,7 +39,7 @@ impl Curves {
     /// Reads a run's `metrics.jsonl`.
     ///
     /// # Errors
-    /// If the file cannot be read, or a line is not one that a training writes.
+    /// If the file cannot be read, or a line is malformed.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|source| TrainError::Read {
             path: path.into(),
@@ -50,8 +50,8 @@ impl Curves {
             let line: Line = serde_json::from_str(line).map_err(|error| TrainError::Run {
                 path: path.into(),
                 message: format!(
-                    "line {} is not one that a training writes: {error}; resume the run, which \
-                     rewrites the lines after its checkpoint, or start it in another folder",
+                    "line {} is malformed: {error}; resume the run, which rewrites the lines after \
+                     its checkpoint, or start it in another folder",
                     number + 1
                 ),
             })?;
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_and_epochs_are_told_apart() {
+    fn lines_of_steps_and_of_epochs_are_distinguished() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         let text = r#"{"step":1,"loss":2.0,"lr":0.1,"grad_norm":1.0}

@@ -1,4 +1,4 @@
-//! A recipe in words.
+//! A recipe as facts for a reader.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use vlsm_data::Dataset;
 use crate::recipe::Recipe;
 use crate::text::thousands;
 
-/// A heading of what was done to which data set: `Dense adapters (vlc) on kvasir_polyp`.
+/// A heading of method and data set, such as `Dense adapters (vlc) on kvasir_polyp`.
 pub fn title(what: &str, root: &Path) -> String {
     let mut letters = what.chars();
     let first = letters
@@ -19,8 +19,8 @@ pub fn title(what: &str, root: &Path) -> String {
     format!("{first}{rest} on {}", data.to_string_lossy())
 }
 
-/// What a report says about a recipe: names and values. `base` is the base's name and `image_size`
-/// the side of the input.
+/// A recipe as names and values for a report. `base` is the base's name and `image_size` the side of
+/// the input, in pixels.
 pub fn recipe_facts(
     recipe: &Recipe,
     dataset: &Dataset,

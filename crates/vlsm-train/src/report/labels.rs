@@ -7,7 +7,7 @@ use super::{Report, ReportRun};
 use crate::evaluate::SemanticMetrics;
 use crate::text::thousands;
 
-/// IoU of every class and its mean, of the runs that have labelled whole images.
+/// IoU of each class and the mean IoU, for the runs that labelled whole images.
 pub(super) fn labels(report: &Report) -> Markup {
     let runs: Vec<(&ReportRun, &SemanticMetrics)> = report
         .runs
@@ -45,8 +45,8 @@ pub(super) fn labels(report: &Report) -> Markup {
                                 th scope="row" { (class.name) }
                                 td { (thousands(class.pixels.truth as usize)) }
                                 @for (_, metrics) in &runs {
-                                    @let same = metrics.classes.iter().find(|one| one.id == class.id);
-                                    td { (number(same.and_then(|one| one.iou))) }
+                                    @let same = metrics.classes.iter().find(|other| other.id == class.id);
+                                    td { (number(same.and_then(|class| class.iou))) }
                                 }
                             }
                         }
@@ -57,10 +57,10 @@ pub(super) fn labels(report: &Report) -> Markup {
                 }
             }
             p.note {
-                "Over " (first.images) " images: all classes are asked of an image and each pixel gets the likeliest; "
-                "IoU is taken from the pixels of all images together. Ignored pixels count nowhere."
+                "Over " (first.images) " images. All class names are prompted for each image, and each pixel gets the most likely "
+                "class. IoU is computed from the pixels of all images together, without ignored pixels."
                 @if first.background > 0.0 {
-                    " A pixel where no class is above a probability of " (first.background) " is none of them."
+                    " Pixels where no class has a probability above " (first.background) " get no class."
                 }
             }
         },

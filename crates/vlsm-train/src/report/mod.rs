@@ -1,8 +1,8 @@
-//! The report of one or several runs: one HTML file with its pictures and charts inside, that
-//! needs neither a network nor scripts.
+//! The report of one or several runs: one HTML file that contains its pictures and charts and needs
+//! neither a network nor scripts.
 //!
-//! A [`Report`] is filled by the caller: [`pick_cases`] and [`predict_cases`] get the
-//! pictures, [`Curves::read`] a run's `metrics.jsonl`, [`recipe_facts`] what a recipe says.
+//! The caller fills a [`Report`]. [`pick_cases`] and [`predict_cases`] make the pictures,
+//! [`Curves::read`] reads a run's `metrics.jsonl`, and [`recipe_facts`] describes a recipe.
 //!
 //! ```no_run
 //! # use vlsm_data::Sample;
@@ -58,7 +58,7 @@ pub use facts::{recipe_facts, title};
 pub(crate) use page::shell;
 pub(crate) use sections::section;
 
-/// What a report shows. What is empty is left out.
+/// The content of a report. Empty parts are left out.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The heading.
@@ -71,13 +71,13 @@ pub struct Report {
     pub runs: Vec<ReportRun>,
     /// Samples with their pictures.
     pub cases: Vec<Case>,
-    /// What of the prompts was read from the true masks, by prompt name; see [`oracle`].
+    /// The parts of the prompts that were read from the true masks, by prompt name; see [`oracle`].
     pub oracle: Option<BTreeMap<String, Vec<String>>>,
     /// Further notes, a paragraph each.
     pub notes: Vec<String>,
 }
 
-/// What a report shows of a run.
+/// A run in a report.
 #[derive(Debug, Clone, Default)]
 pub struct ReportRun {
     /// A short name, unique in the report: `dense`, `zero-shot`.
@@ -88,12 +88,12 @@ pub struct ReportRun {
     pub total: usize,
     /// Seconds of the training, validation included.
     pub seconds: Option<f64>,
-    /// Greatest resident memory in bytes.
+    /// Peak resident memory, in bytes.
     pub peak_memory: Option<u64>,
-    /// How the training went.
+    /// The curves of the training.
     pub curves: Option<Curves>,
-    /// Every sample under every prompt set, as an evaluation gives them. The first set is the one
-    /// that the headline numbers are under.
+    /// The scores of every sample under every prompt set, in the order of an evaluation. The headline
+    /// numbers are those of the first set.
     pub rows: Vec<SampleScores>,
     /// Metrics of whole-image labels.
     pub semantic: Option<SemanticMetrics>,
@@ -122,7 +122,7 @@ impl ReportRun {
     fn sets(&self) -> Vec<&str> {
         let mut sets: Vec<&str> = Vec::new();
         for row in &self.rows {
-            // All sets of a sample come before those of the next.
+            // All sets of a sample precede those of the next.
             if sets.contains(&row.set.as_str()) {
                 break;
             }
@@ -142,8 +142,8 @@ impl ReportRun {
     }
 }
 
-/// What of each prompt name some sample's prompt owes to its true mask; `None` where no sample
-/// says anything.
+/// For each prompt name, the parts that were read from the true mask in some sample; `None` if no
+/// sample states any.
 pub fn oracle(samples: &[Sample]) -> Option<BTreeMap<String, Vec<String>>> {
     let mut all: Option<BTreeMap<String, Vec<String>>> = None;
     for (name, parts) in samples.iter().flat_map(|sample| &sample.oracle).flatten() {

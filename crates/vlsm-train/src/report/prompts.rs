@@ -1,4 +1,4 @@
-//! The section about prompts, and the marks of those that were read from the ground-truth mask.
+//! The section on prompts, and the marks of prompts that were read from the ground-truth mask.
 
 use maud::{Markup, html};
 
@@ -8,7 +8,7 @@ use super::{Report, ReportRun};
 use crate::error::Result;
 use crate::evaluate::Metrics;
 
-/// Dice under every prompt set, where some run has several.
+/// Dice under every prompt set, if some run has several.
 pub(super) fn prompts(report: &Report) -> Result<Markup> {
     if report.runs.iter().all(|run| run.sets().len() < 2) {
         return Ok(html! {});
@@ -34,7 +34,9 @@ pub(super) fn prompts(report: &Report) -> Result<Markup> {
         .iter()
         .zip(&metrics)
         .map(|(set, metrics)| {
-            let dice = metrics.iter().map(|one| Some(one.as_ref()?.dice.mean));
+            let dice = metrics
+                .iter()
+                .map(|metrics| Some(metrics.as_ref()?.dice.mean));
             let mark = match suspect(report, set) {
                 true => " †",
                 false if parts(report, set).is_empty() => "",
@@ -50,14 +52,14 @@ pub(super) fn prompts(report: &Report) -> Result<Markup> {
             figure.wide {
                 (legend(report))
                 div.scroll { (chart) }
-                figcaption { "Mean Dice of the same model under other prompts for the same samples." }
+                figcaption { "Mean Dice of the same model on the same samples with different prompts." }
             }
             div.scroll {
                 table {
                     thead {
                         tr {
                             th { "prompt" }
-                            th.text { "as in the first sample" }
+                            th.text { "example (first sample)" }
                             @if report.oracle.is_some() { th.text { "read from the mask" } }
                             @for run in &report.runs {
                                 th { @if report.runs.len() > 1 { (run.name) } @else { "Dice" } }
@@ -89,7 +91,7 @@ fn number_of(set: &str) -> Option<u32> {
     set.strip_prefix('p')?.parse().ok()
 }
 
-/// The prompt of the first sample, where the set's name is not the prompt itself.
+/// The prompt of the first sample, if it differs from the set's name.
 fn example<'a>(report: &'a Report, set: &'a str) -> &'a str {
     let mut runs = report.runs.iter();
     match runs.find_map(|run| run.of_set(set).next()) {
@@ -99,8 +101,8 @@ fn example<'a>(report: &'a Report, set: &'a str) -> &'a str {
     }
 }
 
-/// What of a set's prompts was read from the mask, as far as the data set says. A set of several
-/// names, `p6,p5`, owes what each of them does.
+/// The parts of a set's prompts that were read from the mask, according to the data set. For a set
+/// of several names, such as `p6,p5`, the parts of all of them.
 fn parts<'a>(report: &'a Report, set: &str) -> Vec<&'a str> {
     let mut parts: Vec<&str> = Vec::new();
     for name in set.split(',') {
@@ -114,8 +116,8 @@ fn parts<'a>(report: &'a Report, set: &str) -> Vec<&'a str> {
     parts
 }
 
-/// Whether a set's prompts are likely to owe something to the mask where the data set says nothing:
-/// those beyond p1 do in the published data sets.
+/// Whether a set's prompts were probably read from the mask although the data set does not say so. In
+/// the published data sets this holds for those beyond p1.
 fn suspect(report: &Report, set: &str) -> bool {
     let beyond = |name: &str| number_of(name).is_some_and(|number| number > 1);
     report.oracle.is_none() && set.split(',').any(beyond)
@@ -132,7 +134,7 @@ pub(super) fn mark(report: &Report, set: &str) -> Markup {
     }
 }
 
-/// What the marks mean, where there are any.
+/// The explanation of the marks, if there are any.
 pub(super) fn footnote(report: &Report) -> Option<Markup> {
     let sets = || report.runs.iter().flat_map(ReportRun::sets);
     if sets().any(|set| !parts(report, set).is_empty()) {

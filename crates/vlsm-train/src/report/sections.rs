@@ -16,7 +16,7 @@ pub(crate) fn section(title: &str, content: Markup) -> Markup {
     html! { section { h2 { (title) } (content) } }
 }
 
-/// Which colour is whose, where there is more than one run.
+/// The colours of the runs, if there are several.
 pub(super) fn legend(report: &Report) -> Markup {
     let names: Vec<&str> = report.runs.iter().map(|run| run.name.as_str()).collect();
     html! { @if names.len() > 1 { (key(&names)) } }
@@ -111,7 +111,7 @@ pub(super) fn results(report: &Report) -> Markup {
     )
 }
 
-/// A cell with the mean Dice, and its spread where the page is wide enough.
+/// A cell with the mean Dice, and with its standard deviation if there are fewer than three runs.
 pub(super) fn dice(report: &Report, metrics: Option<&Metrics>) -> Markup {
     html! {
         td {
@@ -128,7 +128,7 @@ pub(super) fn dice(report: &Report, metrics: Option<&Metrics>) -> Markup {
     }
 }
 
-/// Dice by the samples' groups, which are classes or kinds of prompts, where there are several.
+/// Dice by group of samples (classes or kinds of prompts), if there are several.
 pub(super) fn groups(report: &Report) -> Markup {
     let mut groups: Vec<&str> = Vec::new();
     for row in report.runs.iter().flat_map(ReportRun::headline) {
@@ -161,7 +161,7 @@ pub(super) fn groups(report: &Report) -> Markup {
                                 th scope="row" { @if group.is_empty() { "–" } @else { (group) } }
                                 td { (metrics(&report.runs[0], group).samples) }
                                 @for metrics in report.runs.iter().map(|run| metrics(run, group)) {
-                                    (dice(report, Some(&metrics).filter(|one| one.samples > 0)))
+                                    (dice(report, Some(&metrics).filter(|metrics| metrics.samples > 0)))
                                 }
                             }
                         }
@@ -192,15 +192,15 @@ pub(super) fn distribution(report: &Report) -> Result<Markup> {
             figure.wide {
                 div.scroll { (chart) }
                 figcaption {
-                    "A dot is a sample. The band spans the middle half of them, the line in it is "
-                    "the median."
+                    "Each dot is a sample. The band covers the middle half of the samples; the line in it "
+                    "is the median."
                 }
             }
         },
     ))
 }
 
-/// How the trainings went.
+/// The curves of the trainings.
 pub(super) fn training(report: &Report) -> Result<Markup> {
     let trained: Vec<(usize, &Curves)> = report
         .runs
@@ -307,7 +307,7 @@ pub(super) fn cost(report: &Report) -> Markup {
     )
 }
 
-/// Seconds as a clock that a reader takes in at a glance.
+/// A duration in seconds, minutes or hours.
 fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
@@ -330,7 +330,7 @@ pub(super) fn facts(report: &Report) -> Markup {
     )
 }
 
-/// What a reader must know.
+/// Notes that a reader must know.
 pub(super) fn notes(report: &Report) -> Markup {
     let footnote = prompts::footnote(report);
     html! {

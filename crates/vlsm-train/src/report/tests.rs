@@ -75,9 +75,9 @@ fn report(names: &[&str]) -> Report {
     }
 }
 
-/// Every address in the page is data inside it, and nothing of what a user writes is markup.
+/// Every address in the page is inline data, and text of the user is never markup.
 #[test]
-fn the_page_stands_alone_and_is_escaped() {
+fn the_page_is_self_contained_and_escaped() {
     let page = report(&["dense", "<u>"]).html().unwrap();
     assert!(page.starts_with("<!DOCTYPE html>"));
     for outside in ["http://", "https://", "<script", "<link", "@import", "url("] {
@@ -151,7 +151,7 @@ fn prompts_from_the_mask_are_marked() {
 }
 
 #[test]
-fn what_samples_owe_to_masks_is_gathered() {
+fn oracle_parts_of_all_samples_are_gathered() {
     let sample = |oracle: Option<&str>| Sample {
         group: String::new(),
         name: "a".into(),
@@ -178,7 +178,7 @@ fn what_samples_owe_to_masks_is_gathered() {
 }
 
 #[test]
-fn groups_have_a_table_where_there_are_several() {
+fn several_groups_have_a_table() {
     let mut report = report(&["dense"]);
     assert!(!report.html().unwrap().contains("Dice by group"));
     for row in &mut report.runs[0].rows {
@@ -195,7 +195,7 @@ fn groups_have_a_table_where_there_are_several() {
 }
 
 #[test]
-fn labels_of_whole_images_have_a_section_of_their_own() {
+fn whole_image_labels_have_their_own_section() {
     let class = |id: u8, name: &str, both: u64| {
         let pixels = ClassPixels {
             truth: 4000,

@@ -10,7 +10,7 @@ pub(super) struct Line<'a> {
     pub(super) data: &'a str,
     pub(super) test: &'a str,
     pub(super) prompt: &'a str,
-    /// The prompt set that the recipes evaluate under; empty where nothing is done yet.
+    /// The prompt set that the recipes evaluate under; empty if no run is done yet.
     pub(super) headline: String,
 }
 
@@ -30,9 +30,9 @@ pub(super) fn lines<'a>(results: &'a Results<'a>) -> Vec<Line<'a>> {
     prompts.dedup();
     let one_prompt = prompts.iter().all(|prompt| *prompt == prompts[0]);
     for cell in &study.cells {
-        let own = std::slice::from_ref(&cell.data);
+        let single = std::slice::from_ref(&cell.data);
         let pooled = !cell.members.is_empty();
-        for test in if pooled { &cell.members } else { own } {
+        for test in if pooled { &cell.members } else { single } {
             let known = |line: &Line<'_>| {
                 (line.data, line.test, line.prompt) == (&*cell.data, &**test, &*cell.prompt)
             };
@@ -50,7 +50,7 @@ pub(super) fn lines<'a>(results: &'a Results<'a>) -> Vec<Line<'a>> {
                 (&run.cell.data, &run.cell.prompt) == (&cell.data, &cell.prompt)
             };
             let mut runs = results.runs.iter().filter(of_line);
-            let first = runs.find_map(|run| run.rows.iter().find(|(of, _)| of == test));
+            let first = runs.find_map(|run| run.rows.iter().find(|(data, _)| data == test));
             lines.push(Line {
                 label,
                 data: &cell.data,
@@ -60,7 +60,7 @@ pub(super) fn lines<'a>(results: &'a Results<'a>) -> Vec<Line<'a>> {
             });
         }
     }
-    // All prompts of a data set follow each other.
+    // Lines of one data set are grouped together.
     let position = |line: &Line<'_>| {
         let of_data = study.data.iter().position(|entry| entry.name == line.data);
         let of_test = study.cells.iter().find(|cell| cell.data == line.data);
@@ -98,7 +98,7 @@ pub(super) fn columns<'a>(results: &'a Results<'a>) -> Vec<Column<'a>> {
     columns
 }
 
-/// A column's name: what differs between columns.
+/// A column's name: only the parts that differ between columns.
 fn label(study: &Study, model: &Entry, method: &Entry) -> String {
     match (study.models.len(), study.methods.len()) {
         (1, _) => method.title.clone(),

@@ -1,4 +1,4 @@
-//! A study's file, and its cells.
+//! Reading a study's file, and making its cells.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::evaluate::file_name;
 use crate::recipe::{self, Recipe};
 use crate::run_folder::RunFolder;
 
-/// What can go wrong here: a message that names the key.
+/// A value, or a message that names the key.
 type Parsed<T> = std::result::Result<T, String>;
 
 /// The keys of the file itself.
@@ -24,7 +24,7 @@ const KEYS: [&str; 7] = [
 /// The axes that have entries, outermost first.
 const AXES: [&str; 3] = ["data", "model", "method"];
 
-/// The file. Everything but the recipe keys of its entries.
+/// The file. Entries stay tables, since they hold keys of a recipe.
 #[derive(Deserialize)]
 struct File {
     out: Option<PathBuf>,
@@ -41,10 +41,10 @@ struct File {
     data: Vec<Table>,
 }
 
-/// An entry of an axis: a name and what it sets in the recipe.
+/// An entry of an axis: a name, and the recipe keys that it sets.
 struct Part {
     entry: Entry,
-    /// The models that a method is for; all where it does not say.
+    /// The models that a method is restricted to; `None` for all.
     models: Option<Vec<String>>,
     keys: Table,
 }
@@ -54,7 +54,7 @@ impl Study {
     /// (`recipe.trainer.epochs=2`), or of an entry by its name (`data.kvasir.data.root=PATH`).
     ///
     /// # Errors
-    /// If the file is not a study: the entry and the key are named and, for an unknown key, the nearest known one.
+    /// If the file is not a study. The error names the entry, the key and, for an unknown key, the most similar known one.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|source| TrainError::Read {
             path: path.into(),
@@ -69,7 +69,7 @@ impl Study {
         })
     }
 
-    /// Parses a study of a name, as [`read`](Self::read) does.
+    /// Parses a study with the given name like [`read`](Self::read).
     ///
     /// # Errors
     /// A message that names the key.
@@ -82,8 +82,10 @@ impl Study {
         }
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(match recipe::expect_known(&wrapped(&table, key)) {
-                // A recipe's section where the shared recipe is meant.
-                Ok(()) => format!("`{key}` is a recipe's; write it below `[recipe]`"),
+                // A section of a recipe that belongs in the shared recipe.
+                Ok(()) => format!(
+                    "`{key}` is a key of recipes; write it as `recipe.{key}`, in the section `[recipe]`"
+                ),
                 Err(_) => recipe::unknown(key, &KEYS),
             });
         }
@@ -92,7 +94,9 @@ impl Study {
         distinct("seeds", &file.seeds)?;
         distinct("prompts", &file.prompts)?;
         if file.seeds.is_empty() {
-            return Err("`seeds` is empty; name one, such as `seeds = [41, 42, 43]`".into());
+            return Err(
+                "`seeds` is empty; give at least one, such as `seeds = [41, 42, 43]`".into(),
+            );
         }
         expect_recipe("[recipe]", &file.recipe, &file)?;
         let [data, models, methods] = [
@@ -105,10 +109,10 @@ impl Study {
         for method in &methods {
             for name in method.models.iter().flatten() {
                 if !models.iter().any(|model| model.entry.name == *name) {
-                    let names: Vec<&str> = models.iter().map(|one| &*one.entry.name).collect();
+                    let names: Vec<&str> = models.iter().map(|model| &*model.entry.name).collect();
                     let message = recipe::unknown(name, &names);
-                    let own = &method.entry.name;
-                    return Err(format!("[[method]] {own}: `models`: {message}"));
+                    let method = &method.entry.name;
+                    return Err(format!("[[method]] {method}: `models`: {message}"));
                 }
             }
         }
@@ -138,13 +142,13 @@ impl Study {
         Ok(study)
     }
 
-    /// Tables never mix arithmetics.
+    /// Refuses a study of both profiles, since their scores must not be in one table.
     fn expect_one_profile(&self) -> Parsed<()> {
         let profile = |cell: &Cell| cell.recipe.method.config.profile();
         let find = |wanted| self.cells.iter().find(|cell| profile(cell) == wanted);
         match (find(Profile::Paper), find(Profile::Default)) {
             (Some(paper), Some(default)) => Err(format!(
-                "`{}` is of profile `paper` and `{}` of `default`, which are never put into one table; set \
+                "`{}` has profile `paper` and `{}` has `default`, whose scores must not be in one table; set \
                  `method.profile` in `[recipe]`, or make two studies",
                 paper.label(),
                 default.label()
@@ -163,7 +167,7 @@ fn wrapped(table: &Table, key: &str) -> Table {
         .collect()
 }
 
-/// Applies one `key=value`. Entries are reached by their names.
+/// Applies one `key=value`. Entries are addressed by their names.
 fn set(table: &mut Table, text: &str) -> Parsed<()> {
     let mut words = text.splitn(3, '.');
     let (Some(axis), Some(name), Some(rest)) = (words.next(), words.next(), words.next()) else {
@@ -181,34 +185,34 @@ fn set(table: &mut Table, text: &str) -> Parsed<()> {
     match entries.find(of_name) {
         Some(entry) => recipe::set(entry, rest),
         None => Err(format!(
-            "--set {text}: there is no [[{axis}]] of the name `{name}`"
+            "--set {text}: there is no [[{axis}]] named `{name}`"
         )),
     }
 }
 
-/// Refuses a list with one value twice.
+/// Refuses a list that has a value twice.
 fn distinct<T: PartialEq + std::fmt::Display>(key: &str, values: &[T]) -> Parsed<()> {
-    for (place, value) in values.iter().enumerate() {
-        if values[..place].contains(value) {
-            return Err(format!("`{key}` names {value} twice"));
+    for (index, value) in values.iter().enumerate() {
+        if values[..index].contains(value) {
+            return Err(format!("`{key}` has {value} twice; remove one of them"));
         }
     }
     Ok(())
 }
 
 /// Refuses unknown recipe keys, and those that the study sets itself.
-fn expect_recipe(place: &str, keys: &Table, file: &File) -> Parsed<()> {
-    let own = |message: &str| Err(format!("{place}: {message}"));
-    recipe::expect_known(keys).map_err(|message| format!("{place}: {message}"))?;
+fn expect_recipe(location: &str, keys: &Table, file: &File) -> Parsed<()> {
+    let error = |message: &str| Err(format!("{location}: {message}"));
+    recipe::expect_known(keys).map_err(|message| format!("{location}: {message}"))?;
     let has = |section: &str, key: &str| {
         let section = keys.get(section).and_then(Value::as_table);
         section.is_some_and(|section| section.contains_key(key))
     };
     if has("trainer", "seed") {
-        return own("`trainer.seed` is set by the study's `seeds`");
+        return error("`trainer.seed` is set by the study's `seeds`; remove it");
     }
     if has("data", "prompt") && !file.prompts.is_empty() {
-        return own("`data.prompt` is set by the study's `prompts`; leave one of them out");
+        return error("`data.prompt` is set by the study's `prompts`; remove one of them");
     }
     Ok(())
 }
@@ -216,15 +220,17 @@ fn expect_recipe(place: &str, keys: &Table, file: &File) -> Parsed<()> {
 /// The entries of an axis.
 fn parts(axis: &str, tables: &[Table], file: &File) -> Parsed<Vec<Part>> {
     let mut parts: Vec<Part> = Vec::with_capacity(tables.len());
-    for (place, table) in tables.iter().enumerate() {
-        let number = format!("[[{axis}]] {}", place + 1);
+    for (index, table) in tables.iter().enumerate() {
+        let number = format!("[[{axis}]] {}", index + 1);
         let part = part(axis, &number, table.clone(), file)?;
         let name = part.entry.name.to_lowercase();
         if parts
             .iter()
-            .any(|one| one.entry.name.to_lowercase() == name)
+            .any(|other| other.entry.name.to_lowercase() == name)
         {
-            return Err(format!("{number}: the name `{name}` is taken"));
+            return Err(format!(
+                "{number}: the name `{name}` is taken; choose another"
+            ));
         }
         parts.push(part);
     }
@@ -257,8 +263,8 @@ fn part(axis: &str, number: &str, mut keys: Table, file: &File) -> Parsed<Part> 
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     if name.is_empty() || !name.chars().all(plain) {
         return Err(format!(
-            "{number}: the name `{name}` becomes that of a folder; make it of letters, digits, `_` and `-`, and give other \
-             words as `title`"
+            "{number}: the name `{name}` is also a folder's name; use only letters, digits, `_` and `-`, and put other \
+             words into `title`"
         ));
     }
     expect_recipe(&format!("[[{axis}]] {name}"), &keys, file)?;
@@ -270,41 +276,41 @@ fn part(axis: &str, number: &str, mut keys: Table, file: &File) -> Parsed<Part> 
 }
 
 /// Replaces the values that `over` sets.
-fn lay_over(table: &mut Table, over: &Table) {
+fn merge_over(table: &mut Table, over: &Table) {
     for (key, value) in over {
         match (table.get_mut(key), value) {
-            (Some(Value::Table(there)), Value::Table(value)) => lay_over(there, value),
+            (Some(Value::Table(table)), Value::Table(value)) => merge_over(table, value),
             _ => drop(table.insert(key.clone(), value.clone())),
         }
     }
 }
 
-/// As [`lay_over`] for recipes, where `data.pool` and `data.root` replace each other.
-fn lay_recipe_over(there: &mut Table, over: &Table) {
+/// Like [`merge_over`], for recipes: `data.pool` and `data.root` replace each other.
+fn merge_recipe_over(table: &mut Table, over: &Table) {
     let sets = |key: &str| {
         let data = over.get("data").and_then(Value::as_table);
         data.is_some_and(|data| data.contains_key(key))
     };
     for (key, other) in recipe::EITHER {
-        let data = there.get_mut("data").and_then(Value::as_table_mut);
+        let data = table.get_mut("data").and_then(Value::as_table_mut);
         if let Some(data) = data.filter(|_| sets(key) && !sets(other)) {
             data.remove(other);
         }
     }
-    lay_over(there, over);
+    merge_over(table, over);
 }
 
 /// All prompts and seeds of a data set, a model and a method.
 fn grid(file: &File, out: &Path, parts: [&Part; 3]) -> Parsed<Vec<Cell>> {
     let [data, model, method] = parts.map(|part| part.entry.name.clone());
-    let place = format!("{data}/{model}/{method}");
-    let in_cell = |message: String| format!("{place}: {message}");
+    let label = format!("{data}/{model}/{method}");
+    let in_cell = |message: String| format!("{label}: {message}");
     let mut shared = file.recipe.clone();
-    // What the data set says has the last word: epochs, say, for a small one.
+    // The data set's keys override all others, such as more epochs for a small data set.
     for part in [parts[1], parts[2], parts[0]] {
-        lay_recipe_over(&mut shared, &part.keys);
+        merge_recipe_over(&mut shared, &part.keys);
     }
-    // Shared keys of a method are for the kinds that have them; an entry's own are for its kind.
+    // Shared keys of `[recipe.method]` apply to the kinds that have them; keys of an entry must be those of its kind.
     let own = parts[2].keys.get("method").and_then(Value::as_table);
     recipe::drop_foreign_keys(&mut shared, |key| {
         own.is_some_and(|own| own.contains_key(key))
@@ -312,7 +318,7 @@ fn grid(file: &File, out: &Path, parts: [&Part; 3]) -> Parsed<Vec<Cell>> {
     let recipe = Recipe::from_table(shared).map_err(in_cell)?;
     if !recipe.trainer.test {
         return Err(in_cell(
-            "`trainer.test` is false, but the results of a study are those of the test split"
+            "`trainer.test` is false, but a study reports results on the test split; remove it"
                 .into(),
         ));
     }
@@ -344,7 +350,7 @@ fn grid(file: &File, out: &Path, parts: [&Part; 3]) -> Parsed<Vec<Cell>> {
             path.extend(seed.map(|seed| format!("seed{seed}")));
             if cells.iter().any(|cell| cell.folder.path == path) {
                 return Err(format!(
-                    "`prompts`: `{prompt}` and another would both go into `{}`; word one of them differently",
+                    "`prompts`: `{prompt}` and another prompt would both use the folder `{}`; reword one of them",
                     path.display()
                 ));
             }

@@ -80,7 +80,7 @@ fn cells_are_the_grid() {
     assert_eq!(study.cells[8].members, ["kvasir_polyp", "endoscopy"]);
 }
 
-/// A prompt that is trained with is evaluated under, unless the file says otherwise.
+/// A named training prompt is also the evaluation prompt, unless the file says otherwise.
 #[test]
 fn prompts_are_those_of_training_and_evaluation() {
     let evaluated = |overrides: &[&str]| {
@@ -95,7 +95,7 @@ fn prompts_are_those_of_training_and_evaluation() {
     assert_eq!(set, [Some("p6".into()), Some("p6".into())]);
 }
 
-/// Keys of a method in the shared recipe are for the kinds that have them; in an entry they must be the kind's own.
+/// Method keys of the shared recipe apply to the kinds that have them. An entry may only have keys of its kind.
 #[test]
 fn shared_keys_are_for_the_methods_that_have_them() {
     let lora = "method.kind = \"lora\"";
@@ -122,7 +122,7 @@ fn shared_keys_are_for_the_methods_that_have_them() {
 }
 
 #[test]
-fn overrides_reach_every_part() {
+fn overrides_can_change_every_part() {
     let study = parse(
         STUDY,
         &[
@@ -143,7 +143,7 @@ fn overrides_reach_every_part() {
 }
 
 #[test]
-fn faults_name_the_place_and_the_mend() {
+fn errors_name_the_entry_and_the_fix() {
     for (from, to, named) in [
         ("seeds", "seed", vec!["`seed`", "`seeds`"]),
         ("[recipe.optim]", "[optim]", vec!["`optim`", "[recipe]"]),

@@ -25,7 +25,7 @@ pub struct Sheet {
     pub title: String,
     /// The names of the columns.
     pub header: Vec<String>,
-    /// How many columns, the first ones, are words; the others are numbers.
+    /// Number of leading columns that hold words; the others hold numbers.
     pub words: usize,
     /// The rows. A row whose first cell is empty belongs to the one above it.
     pub rows: Vec<Vec<SheetCell>>,
@@ -70,7 +70,7 @@ impl Document {
         Ok(())
     }
 
-    /// For a terminal. What is bold elsewhere has a `*` before it.
+    /// As plain text for a terminal. Bold cells have a `*` before them.
     pub fn text(&self) -> String {
         let sheet =
             |sheet: &Sheet| format!("\n{}\n\n{}{}\n", sheet.title, sheet.text(), sheet.note);

@@ -39,7 +39,7 @@ impl Sheet {
     }
 }
 
-/// A text with what is special in LaTeX escaped.
+/// A text with LaTeX's special characters escaped.
 fn latex(text: &str) -> String {
     let letter = |letter: char| match letter {
         '&' | '%' | '$' | '#' | '_' | '{' | '}' => format!("\\{letter}"),

@@ -1,8 +1,8 @@
 //! Studies: a grid of models, methods, data sets, training prompts and seeds from one file, and its tables.
 //!
-//! A [`Study`] is read from a file and consists of [`Cell`]s, each an ordinary run in its own folder. [`Study::plan`] gives their
-//! states, [`Study::run`] trains those that are open, [`Study::results`] gathers those that are done, and
-//! [`Study::write_results`] makes the tables.
+//! A [`Study`] is read from a file and consists of [`Cell`]s, each an ordinary run in its own folder. [`Study::plan`] returns their
+//! states, [`Study::run`] completes those that are not done, [`Study::results`] gathers the finished ones, and
+//! [`Study::write_results`] writes the tables.
 //!
 //! ```
 //! use vlsm_train::Study;
@@ -73,20 +73,20 @@ pub struct Study {
     pub data: Vec<Entry>,
     /// The bases.
     pub models: Vec<Entry>,
-    /// What is trained of them.
+    /// The methods.
     pub methods: Vec<Entry>,
     /// The seeds.
     pub seeds: Vec<u64>,
-    /// The runs, in the order in which they are taken.
+    /// The runs, in the order in which they are trained.
     pub cells: Vec<Cell>,
 }
 
 /// One of the models, methods or data sets of a study.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The name, as folders and the CSV carry it.
+    /// The name in folders and CSV files.
     pub name: String,
-    /// The words for it in tables.
+    /// The name in tables.
     pub title: String,
 }
 
@@ -95,24 +95,24 @@ pub struct Entry {
 pub struct Cell {
     /// The data set's name.
     pub data: String,
-    /// The model's.
+    /// The model's name.
     pub model: String,
-    /// The method's.
+    /// The method's name.
     pub method: String,
-    /// The training prompt, as a recipe has it.
+    /// The training prompt, as written in a recipe.
     pub prompt: String,
-    /// The seed; `None` where nothing is trained.
+    /// The seed; `None` if nothing is trained.
     pub seed: Option<u64>,
-    /// The names of the data sets where several are pooled.
+    /// The names of the pooled data sets; empty if there is one data set.
     pub members: Vec<String>,
-    /// All that determines the run.
+    /// The run's recipe.
     pub recipe: Recipe,
     /// Its folder.
     pub folder: RunFolder,
 }
 
 impl Cell {
-    /// `kvasir/clipseg/dense/random/seed41`.
+    /// The cell's name, such as `kvasir/clipseg/dense/random/seed41`.
     pub fn label(&self) -> String {
         let mut label = [&*self.data, &self.model, &self.method, &self.prompt].join("/");
         if let Some(seed) = self.seed {

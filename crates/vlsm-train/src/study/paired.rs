@@ -21,7 +21,7 @@ pub(super) struct Pair {
     columns: [usize; 2],
     /// Samples that both were measured on.
     samples: usize,
-    /// For each metric the mean difference and the test.
+    /// For each metric, the mean difference and the test.
     pub(super) metrics: Vec<(f64, Option<Wilcoxon>)>,
 }
 
@@ -31,14 +31,14 @@ impl<'a> Tables<'a> {
     /// Every pair of columns in every line.
     pub(super) fn test(&self) -> Vec<Pair> {
         let mut pairs = Vec::new();
-        for (place, line) in self.lines.iter().enumerate() {
+        for (index, line) in self.lines.iter().enumerate() {
             let samples = self.columns.iter();
             let samples: Vec<_> = samples.map(|column| self.by_sample(line, column)).collect();
             let found = samples.iter().map(|all| all.iter().copied().collect());
             let found: Vec<HashMap<&str, [f64; 3]>> = found.collect();
-            for (a, own) in samples.iter().enumerate() {
+            for (a, first) in samples.iter().enumerate() {
                 for (b, found) in found.iter().enumerate().skip(a + 1) {
-                    let shared = own.iter().filter_map(|(name, values)| {
+                    let shared = first.iter().filter_map(|(name, values)| {
                         let others = found.get(name)?;
                         Some([0, 1, 2].map(|metric| values[metric] - others[metric]))
                     });
@@ -51,7 +51,7 @@ impl<'a> Tables<'a> {
                         (Summary::of(values.iter().copied()).mean, wilcoxon(&values))
                     });
                     pairs.push(Pair {
-                        line: place,
+                        line: index,
                         columns: [a, b],
                         samples: differences.len(),
                         metrics: metrics.collect(),
@@ -85,7 +85,7 @@ impl<'a> Tables<'a> {
         order.into_iter().filter_map(mean).collect()
     }
 
-    /// The tests; `None` where there is nothing to compare.
+    /// The table of tests; `None` if there is nothing to compare.
     pub(super) fn tests(&self) -> Option<Sheet> {
         if self.pairs.is_empty() {
             return None;
@@ -95,9 +95,9 @@ impl<'a> Tables<'a> {
             header: ["data", "first", "second", "n"].map(String::from).to_vec(),
             words: 3,
             note: format!(
-                "Differences, first less second, of the means over n samples, and p-values of Wilcoxon's signed-rank test over \
-                 samples (each the mean over seeds; two-sided) after Holm's correction for the {} pairs of a metric; below \
-                 {SIGNIFICANT} they are bold.",
+                "Differences of the means over n samples, first minus second, and p-values of Wilcoxon's two-sided signed-rank \
+                 test over samples (each the mean over seeds), with Holm's correction for the {} pairs of a metric; those \
+                 below {SIGNIFICANT} are bold.",
                 self.pairs.len()
             ),
             ..Sheet::default()
@@ -108,7 +108,7 @@ impl<'a> Tables<'a> {
                 .extend([format!("Δ{}", metric.name), "p".into()]);
         }
         let mut above = None;
-        for (place, pair) in self.pairs.iter().enumerate() {
+        for (index, pair) in self.pairs.iter().enumerate() {
             let label = match above.replace(pair.line) == Some(pair.line) {
                 true => "",
                 false => &*self.lines[pair.line].label,
@@ -124,8 +124,8 @@ impl<'a> Tables<'a> {
             {
                 row.push(format!("{difference:+.*}", metric.digits).into());
                 row.push(SheetCell {
-                    text: p_value(p[place]),
-                    bold: p[place] < SIGNIFICANT,
+                    text: p_value(p[index]),
+                    bold: p[index] < SIGNIFICANT,
                 });
             }
             sheet.rows.push(row);
@@ -133,7 +133,7 @@ impl<'a> Tables<'a> {
         Some(sheet)
     }
 
-    /// Writes every test with all its digits.
+    /// Writes all tests to a CSV file, in full precision.
     pub(super) fn write_tests(&self, path: &Path) -> Result<()> {
         let header = [
             "data",
@@ -153,7 +153,7 @@ impl<'a> Tables<'a> {
             let Column { model, method, .. } = &self.columns[column];
             format!("{model}/{method}")
         };
-        let records = self.pairs.iter().enumerate().flat_map(|(place, pair)| {
+        let records = self.pairs.iter().enumerate().flat_map(|(index, pair)| {
             let line = &self.lines[pair.line];
             TESTED.iter().enumerate().map(move |(at, metric)| {
                 let (difference, test) = &pair.metrics[at];
@@ -172,7 +172,7 @@ impl<'a> Tables<'a> {
                     difference.to_string(),
                     text(test.map(|test| test.statistic)),
                     text(test.map(|test| test.p)),
-                    self.corrected[at][place].to_string(),
+                    self.corrected[at][index].to_string(),
                 ]
             })
         });

@@ -1,4 +1,4 @@
-//! The states of a study's cells, and how long the rest will take.
+//! The states of a study's cells, and an estimate of the time left.
 
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
@@ -17,11 +17,11 @@ pub enum State {
     Done,
     /// A process is working on it.
     Running,
-    /// Begun and left; it will be resumed.
+    /// Started but not finished; it will be resumed.
     Begun,
-    /// Not begun.
+    /// Not started.
     Open,
-    /// Its folder holds a run of a recipe that differs in these keys.
+    /// Its folder holds a run whose recipe differs in these keys.
     Changed(Vec<String>),
 }
 
@@ -30,7 +30,7 @@ pub enum State {
 pub struct Plan<'a> {
     /// Every cell, in the order of the study.
     pub cells: Vec<(&'a Cell, State)>,
-    /// For each cell the seconds that training it takes, where a cell of the same data set, model and method has been trained.
+    /// For each cell, the expected seconds of training, if a cell of the same data set, model and method has been trained.
     seconds: Vec<Option<f64>>,
 }
 
@@ -39,7 +39,7 @@ pub struct Plan<'a> {
 pub(super) struct Summary {
     /// Number of trained parameters.
     pub(super) trainable_parameters: usize,
-    /// Seconds of the training, where they are known.
+    /// Seconds of the training, if they are known.
     seconds: Option<f64>,
 }
 
@@ -49,7 +49,7 @@ impl Cell {
         self.folder.path.join("study.lock")
     }
 
-    /// The cell's state, not counting processes that work on it.
+    /// The cell's state on disk, whether or not a process works on it.
     pub(super) fn left_as(&self) -> Result<State> {
         let recipe = self.folder.recipe();
         if !recipe.exists() {
@@ -86,7 +86,7 @@ impl Cell {
         serde_json::from_slice(&text).ok()
     }
 
-    /// Whether another cell takes as long: it differs in prompt and seed alone.
+    /// Whether another cell should take as long, since it only differs in prompt and seed.
     fn is_like(&self, other: &Self) -> bool {
         let kind = |cell: &Self| [cell.data.clone(), cell.model.clone(), cell.method.clone()];
         kind(self) == kind(other)
@@ -97,7 +97,7 @@ impl Study {
     /// The state of every cell.
     ///
     /// # Errors
-    /// If files cannot be read, or a cell's folder holds what another recipe made: all such cells are named, with the keys.
+    /// If files cannot be read, or folders of cells hold runs of other recipes. The error names all such cells with the keys.
     pub fn plan(&self) -> Result<Plan<'_>> {
         let states = self.cells.iter().map(|cell| Ok((cell, cell.state()?)));
         let cells = states.collect::<Result<Vec<_>>>()?;
@@ -114,8 +114,8 @@ impl Study {
             return Err(TrainError::Study {
                 path: self.out.clone(),
                 message: format!(
-                    "holds runs whose recipes differ from the study's:{}\nput these keys back as they were (each \
-                     run's recipe.toml has them), choose another `out`, or delete the folders of these runs",
+                    "holds runs whose recipes differ from the study's:{}\nrestore the values of these keys (they are in \
+                     each run's recipe.toml), choose another `out`, or delete the folders of these runs",
                     changed.concat()
                 ),
             });
@@ -139,11 +139,14 @@ impl Study {
 impl Plan<'_> {
     /// Number of cells in a state.
     pub fn count(&self, state: &State) -> usize {
-        self.cells.iter().filter(|(_, one)| one == state).count()
+        self.cells
+            .iter()
+            .filter(|(_, other)| other == state)
+            .count()
     }
 
-    /// The time to train the cells that are not done, and the number of cells without an estimate: none of their kind (data
-    /// set, model and method) has been trained without interruption yet. A cell that was begun counts as a whole.
+    /// The time to train the cells that are not done, and the number of cells without an estimate. A cell has an estimate once
+    /// another one with its data set, model and method has been trained without interruption. An unfinished cell counts in full.
     pub fn estimate(&self) -> (Duration, usize) {
         let mut known = 0.0;
         let mut unknown = 0;
@@ -173,7 +176,7 @@ impl Plan<'_> {
             }
             (true, _) => {
                 format!(
-                    "no estimate yet for {unknown} runs; it comes with the first finished run of their kind"
+                    "no estimate yet for {unknown} runs; it needs a finished run of the same data set, model and method"
                 )
             }
             (false, _) => format!(

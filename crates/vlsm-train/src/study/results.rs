@@ -28,7 +28,7 @@ pub struct ScoredRun<'a> {
     pub cell: &'a Cell,
     /// Number of trained parameters.
     pub trained: usize,
-    /// Every test sample under every prompt set, the recipe's first, each with the name of its data set.
+    /// The scores of every test sample under every prompt set, with the name of its data set. The recipe's set comes first.
     pub rows: Vec<(String, SampleScores)>,
 }
 
@@ -56,8 +56,8 @@ impl Study {
         })
     }
 
-    /// Gathers the scores of the finished runs into `results.csv` and makes `tests.csv`, `table.md`, `table.tex` and `table.html`
-    /// of them, all in the study's folder.
+    /// Writes the scores of the finished runs to `results.csv`, the tests to `tests.csv`, and the tables to `table.md`, `table.tex`
+    /// and `table.html`, all in the study's folder.
     ///
     /// # Errors
     /// As [`results`](Self::results), or if a file cannot be written.
@@ -73,7 +73,7 @@ impl Study {
             file.lock()?;
             Ok(file)
         };
-        // Of several processes, the last to write has read all that the others completed.
+        // With the lock, the last of several processes reads everything that the others completed.
         let _lock = lock().map_err(|source| TrainError::Write {
             path: path.clone(),
             source,
@@ -88,7 +88,7 @@ impl Study {
     }
 }
 
-/// A row of a run and the name of the data set that it is of; without the prefix that pooling gives to names.
+/// A row of a run and the name of its data set. Removes the prefix that pooling adds to names.
 fn of_member(cell: &Cell, mut row: SampleScores) -> (String, SampleScores) {
     if cell.members.is_empty() {
         return (cell.data.clone(), row);

@@ -1,4 +1,4 @@
-//! The runs of a study, one after the other.
+//! Training of a study's runs, one after the other.
 
 use std::fs::{File, TryLockError};
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::observer::Observer;
 use crate::run::train;
 use crate::zero_shot::zero_shot;
 
-/// A process that only looks at a cell's state keeps it locked for less than this.
+/// A process that only reads a cell's state holds its lock for less than this.
 const LOOK: Duration = Duration::from_millis(20);
-/// Looks in a row that are waited for.
+/// Number of attempts to take a lock.
 const LOOKS: usize = 5;
 
 /// A cell that could not be completed.
@@ -29,8 +29,8 @@ pub struct Failure {
 }
 
 impl Study {
-    /// Completes every cell that is not done: cells that were begun are resumed, cells that another process works on are left to it.
-    /// A cell that fails does not stop the others. `observer` hears of the study's progress and of every training.
+    /// Completes every cell that is not done. Unfinished cells are resumed; cells that another process works on are skipped. A cell
+    /// that fails does not stop the others. `observer` is notified of the study's progress and of every training.
     ///
     /// # Errors
     /// As [`plan`](Self::plan), before anything is run, or if the observer stops a training.
@@ -67,7 +67,7 @@ impl Cell {
         let Some(_lock) = self.take()? else {
             return Ok(false);
         };
-        // Others may have completed it since, or begun and left it.
+        // Another process may have completed or started it since.
         let state = self.left_as()?;
         match &state {
             State::Done => return Ok(true),
@@ -75,7 +75,7 @@ impl Cell {
                 return Err(TrainError::Study {
                     path: self.folder.path.clone(),
                     message: format!(
-                        "another process has begun this run with other values of `{}`; one folder is for one study",
+                        "another process has started this run with other values of `{}`; use another `out` for each study",
                         keys.join("`, `")
                     ),
                 });
@@ -107,8 +107,7 @@ impl Cell {
         Ok(true)
     }
 
-    /// Locks the cell until the file is closed, at the latest when the process ends; `None` if another process has locked
-    /// it.
+    /// Locks the cell until the returned file is closed. Returns `None` if another process has locked it.
     fn take(&self) -> Result<Option<File>> {
         let path = self.lock();
         let take = || {

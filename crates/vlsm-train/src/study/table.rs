@@ -1,4 +1,4 @@
-//! The tables of a study: scores, the influence of prompts, and tests.
+//! The tables of a study: scores, scores by prompt, and tests.
 
 use vlsm_data::Summary;
 
@@ -10,16 +10,16 @@ use super::wilcoxon::holm;
 use crate::evaluate::SampleScores;
 use crate::text::thousands;
 
-/// The prompt set that says no more than the class, as published.
+/// The published prompt set with the class name only.
 const CLASS: &str = "p1";
 
-/// A metric as tables have it.
+/// A metric in the tables.
 pub(super) struct Metric {
     pub(super) name: &'static str,
     pub(super) column: &'static str,
     pub(super) value: fn(&SampleScores) -> f64,
     pub(super) digits: usize,
-    /// Whether more is better; `None` where neither is.
+    /// Whether more is better; `None` if neither more nor less is.
     pub(super) more: Option<bool>,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Tables<'a> {
         tables
     }
 
-    /// The finished runs of a place in the tables.
+    /// The finished runs of a line and a column.
     pub(super) fn runs(
         &self,
         line: &Line<'_>,
@@ -152,7 +152,7 @@ impl<'a> Tables<'a> {
         let mut sheets = vec![self.scores("Scores", |line| &line.headline)];
         let class = |line: &Line<'_>| line.headline != CLASS;
         if self.lines.iter().any(class) && self.sets().contains(&CLASS) {
-            sheets.push(self.scores("Scores under the class word alone (p1)", |_| CLASS));
+            sheets.push(self.scores("Scores under the class name alone (p1)", |_| CLASS));
         }
         sheets.extend(self.prompts());
         sheets.extend(self.tests());
@@ -181,8 +181,8 @@ impl<'a> Tables<'a> {
             if !set.is_empty() && !sets.contains(&set) {
                 sets.push(set);
             }
-            for (place, metric) in [DSC, IOU, HD95, ONE_EMPTY].iter().enumerate() {
-                let label = if place == 0 { &*line.label } else { "" };
+            for (index, metric) in [DSC, IOU, HD95, ONE_EMPTY].iter().enumerate() {
+                let label = if index == 0 { &*line.label } else { "" };
                 let mut row = vec![label.into(), metric.name.into()];
                 row.extend(self.values(line, set, metric));
                 sheet.rows.push(row);
@@ -211,7 +211,7 @@ impl<'a> Tables<'a> {
         sheet
     }
 
-    /// All prompt sets of the results: the class alone first, then the one that the recipes evaluate under.
+    /// All prompt sets of the results: the class name first, then the set that the recipes evaluate under.
     fn sets(&self) -> Vec<&str> {
         let mut sets: Vec<&str> = Vec::new();
         for run in &self.results.runs {
@@ -234,7 +234,7 @@ impl<'a> Tables<'a> {
         sets
     }
 
-    /// The Dice of every model and method by the prompt at test time; `None` where there is one prompt only.
+    /// The Dice of every model and method by the prompt at test time; `None` if there is only one prompt.
     fn prompts(&self) -> Option<Sheet> {
         let sets = self.sets();
         if sets.len() < 2 {
@@ -245,8 +245,8 @@ impl<'a> Tables<'a> {
             header: vec!["data".into(), "method".into()],
             words: 2,
             note: "Mean and standard deviation over seeds, in percent; the best prompt of each row is bold. p0 is the empty \
-                   prompt and p1 the class word alone, which is what a user can say of a new image; where richer prompts were \
-                   written from the true masks, they tell the model what it is to find."
+                   prompt. p1 is the class name alone, all that a user knows about a new image. Richer prompts that were written \
+                   from the ground-truth masks describe the object to the model."
                 .into(),
             ..Sheet::default()
         };
@@ -292,11 +292,11 @@ pub(super) fn rows<'a>(
 ) -> impl Iterator<Item = &'a SampleScores> + Clone {
     let (test, set) = (test.to_owned(), set.to_owned());
     let rows = run.rows.iter();
-    rows.filter(move |(of, row)| *of == test && row.set == set)
+    rows.filter(move |(data, row)| *data == test && row.set == set)
         .map(|(_, row)| row)
 }
 
-/// Mean ± standard deviation of values, and how many of those planned there are, where some are missing.
+/// Mean ± standard deviation of values. If fewer than `planned` are known, followed by both counts.
 fn mean_and_spread(values: &[f64], planned: usize, digits: usize) -> String {
     if values.is_empty() {
         return "-".into();

@@ -1,4 +1,4 @@
-//! Tests of tables, on scores worked out by hand.
+//! Tests of tables, on scores computed by hand.
 
 use super::*;
 use crate::study::{Cell, Study};

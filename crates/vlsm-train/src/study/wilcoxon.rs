@@ -7,16 +7,16 @@ pub struct Wilcoxon {
     pub pairs: usize,
     /// The smaller of the rank sums of positive and of negative differences.
     pub statistic: f64,
-    /// The chance of a statistic as small if the differences were symmetric about 0.
+    /// The probability of a statistic as small as this if the differences are symmetric about 0.
     pub p: f64,
 }
 
-/// Most pairs that the exact distribution is taken for.
+/// Maximum number of pairs for the exact distribution.
 const EXACT: usize = 50;
 
-/// Tests paired differences. Zeros are left out; equal sizes share their mean rank. Up to 50 pairs without equal sizes have the
-/// exact distribution, others the normal approximation with correction for ties and none for continuity, as scipy's `wilcoxon`.
-/// `None` where no pair differs.
+/// Tests paired differences, as scipy's `wilcoxon`. Zeros are left out; ties share their mean rank. The exact distribution is used
+/// for up to 50 pairs without ties, otherwise the normal approximation with correction for ties and none for continuity. `None` if
+/// no pair differs.
 pub fn wilcoxon(differences: &[f64]) -> Option<Wilcoxon> {
     let mut sorted: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
     sorted.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
@@ -48,9 +48,9 @@ pub fn wilcoxon(differences: &[f64]) -> Option<Wilcoxon> {
     })
 }
 
-/// Twice the chance that a random subset of 1, 2, ..., `n` sums up to no more than `statistic`.
+/// Twice the probability that a random subset of 1, 2, ..., `n` has a sum of at most `statistic`.
 fn exact(n: usize, statistic: usize) -> f64 {
-    // Subsets by their sum: whole numbers below 2^50, which doubles hold exactly.
+    // Number of subsets by their sum. The counts are at most 2^50, which doubles represent exactly.
     let mut subsets = vec![0.0; statistic + 1];
     subsets[0] = 1.0;
     for rank in 1..=n {
@@ -62,8 +62,7 @@ fn exact(n: usize, statistic: usize) -> f64 {
     (2.0 * count / 2f64.powi(n as i32)).min(1.0)
 }
 
-/// Holm's step-down correction: the p-values, each multiplied by the number of hypotheses not yet rejected before it, in their
-/// order.
+/// Holm's step-down correction: each p-value times the number of hypotheses not yet rejected before it, in the order given.
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));

@@ -25,7 +25,7 @@ use crate::observer::{EpochMetrics, Observer, StepReport};
 use crate::optimizer::Optimizer;
 use crate::setup::Setup;
 
-/// How long a training takes.
+/// Timing of a training.
 #[derive(Debug, Clone, Default)]
 pub struct Throughput {
     /// Seconds of each whole epoch that this process ran, validation included.
@@ -34,14 +34,14 @@ pub struct Throughput {
     pub images: usize,
     /// The time that they took, validation excluded.
     pub training: Duration,
-    /// The part of it in which a step waited for its images to be read and decoded.
+    /// The part of that time in which steps waited for images to be read and decoded.
     pub waiting: Duration,
 }
 
 /// A model in training.
 pub struct Trainer<'a, M> {
     setup: &'a Setup<'a>,
-    /// `None` within a step, which changes parameters in place and must hold the only reference to them.
+    /// `None` during a step. The step changes parameters in place, so it must hold the only reference to them.
     model: Option<M>,
     optimizer: Optimizer,
     progress: Progress,
@@ -56,8 +56,8 @@ pub struct Trainer<'a, M> {
 }
 
 impl<'a, M: SegmentationModel> Trainer<'a, M> {
-    /// A training from its start, or, with `resume`, from the run's last checkpoint if there is
-    /// one. `model` has its trained parameters tracked for gradients.
+    /// Starts a training. With `resume`, continues from the run's last checkpoint if there is one.
+    /// Gradients must be tracked for the trained parameters of `model`.
     ///
     /// # Errors
     /// If a split is empty, a prompt is missing, or the run's files cannot be read or written.
@@ -76,15 +76,15 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         let path = setup.folder.checkpoint();
         if resume && path.is_file() {
             let mut checkpoint = Checkpoint::read(&path)?;
-            let (restored, misfits) =
+            let (restored, mismatch) =
                 weights::import(model.clone(), checkpoint.parameters, |name| {
                     model.saves(name)
                 });
             model = restored;
-            if !misfits.is_empty() {
+            if !mismatch.is_empty() {
                 return Err(TrainError::Run {
                     path,
-                    message: format!("does not fit the recipe's model: {}", misfits.describe()),
+                    message: format!("does not match the recipe's model: {}", mismatch.describe()),
                 });
             }
             optimizer.restore(
@@ -111,10 +111,10 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         })
     }
 
-    /// Trains to the end of the recipe: its epochs, its steps, or early stopping.
+    /// Trains until the recipe's epochs or steps are done, or early stopping ends the training.
     ///
-    /// Leaves `adapter.safetensors` (the best epoch by validation Dice, or the last state where
-    /// nothing is validated) and `adapter_last.safetensors`.
+    /// Writes `adapter.safetensors` (the best epoch by validation Dice, or the last state if nothing
+    /// is validated) and `adapter_last.safetensors`.
     ///
     /// # Errors
     /// If the loss is no longer a number, a file cannot be read or written, or `observer` stops the training.
@@ -147,19 +147,19 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         }
         match self.model {
             Some(model) => Ok((model, self.progress, self.throughput)),
-            None => unreachable!("a step gives the model back"),
+            None => unreachable!("a step returns the model"),
         }
     }
 
     fn model(&self) -> &M {
         match &self.model {
             Some(model) => model,
-            None => unreachable!("a step gives the model back"),
+            None => unreachable!("a step returns the model"),
         }
     }
 
-    /// The rest of the current epoch, as far as `total` steps allow, and its validation; `Break` if the observer stops the
-    /// training, with a checkpoint to resume from.
+    /// Runs the rest of the current epoch, up to `total` steps, and validates. Returns `Break` if the observer stops the training;
+    /// a checkpoint is then written.
     fn run_epoch(
         &mut self,
         total: usize,
@@ -201,8 +201,8 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         drop(loader);
         let complete = self.progress.position >= self.train.len();
         if !complete {
-            // Stopped by `max_steps`: what follows is not part of the state, so that a run with
-            // more steps continues from here as if it had not stopped.
+            // Stopped by `max_steps`. The checkpoint is written before the validation, so that a run
+            // with more steps continues as if it had not stopped.
             self.save_checkpoint(observer)?;
         }
         let Some(metrics) = self.validate(complete, total, observer)? else {
@@ -221,8 +221,8 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         Ok(observer.epoch(&metrics))
     }
 
-    /// The samples of the current epoch that are still to come, in the epoch's order, each with
-    /// its prompt. Order and prompts depend on the seed and the epoch alone.
+    /// The remaining samples of the current epoch in the epoch's order, each with its prompt. Order
+    /// and prompts depend only on the seed and the epoch.
     fn loader(&mut self) -> Result<Loader> {
         let recipe = self.setup.recipe;
         if let Cow::Owned(samples) = self.setup.dataset.train_in_epoch(self.progress.epoch) {
@@ -257,7 +257,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         ))
     }
 
-    /// Validates, and keeps the parameters if they are the best; `None` if the observer stops the training meanwhile.
+    /// Validates, and saves the parameters if they are the best. Returns `None` if the observer stops the training meanwhile.
     fn validate(
         &mut self,
         complete: bool,
@@ -357,7 +357,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     }
 
     fn save_checkpoint(&self, observer: &mut dyn Observer) -> Result<()> {
-        // What the checkpoint counts on must be on the disk before it is.
+        // The checkpoint refers to these lines, so they must be on disk before it.
         self.metrics
             .sync_data()
             .map_err(|source| TrainError::Write {

@@ -1,4 +1,4 @@
-//! One optimiser step: the loss of its batches, the gradients, and the parameters' change.
+//! One optimiser step: the loss of its batches, the gradients, and the update of the parameters.
 
 use vlsm_data::{Example, Sample};
 use vlsm_models::SegmentationModel;
@@ -85,8 +85,8 @@ impl<M: SegmentationModel> Trainer<'_, M> {
         Ok((loss, sum))
     }
 
-    /// The number of examples, the loss and the gradients of each part of a batch. Parts are computed in parallel,
-    /// each with its own threads: a small model's operations are too short to be split among cores one by one.
+    /// The number of examples, the loss and the gradients of each part of a batch. Parts run in parallel, each with its own
+    /// threads, because the operations of a small model are too short to be split among cores.
     fn parts(
         &self,
         batch: &[Example],
@@ -105,7 +105,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
             let work = parts.zip(encoders).zip(&self.pools);
             let started: Vec<_> = work
                 .map(|((part, encoder), pool)| {
-                    // Each part has leaves of its own, so that the tapes stay separate.
+                    // Each part has its own leaves, so that the tapes stay separate.
                     let model = weights::update(self.model().clone(), |_, value| value);
                     let work = move || gradients(setup, &model, samples, part, encoder);
                     (part.len(), scope.spawn(|| pool.install(work)))
@@ -123,7 +123,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
     }
 }
 
-/// The loss of a part of a batch and its gradients; `samples` are what its examples are of.
+/// The loss of a part of a batch and its gradients. The examples refer to `samples` by index.
 fn gradients<M: SegmentationModel>(
     setup: &Setup<'_>,
     model: &M,
@@ -131,7 +131,7 @@ fn gradients<M: SegmentationModel>(
     part: &[Example],
     encoder: &PromptEncoder<'_>,
 ) -> Result<(f64, Gradients)> {
-    let prompts: Vec<&str> = part.iter().map(|one| one.prompt.as_str()).collect();
+    let prompts: Vec<&str> = part.iter().map(|example| example.prompt.as_str()).collect();
     let text = encoder.encode(model, &prompts)?;
     let (images, indices) = distinct_images(part, samples);
     let mut features = encode_images(model, &images, samples, setup.preprocessing, setup.features)?;
@@ -150,7 +150,7 @@ fn gradients<M: SegmentationModel>(
     Ok((value, gradients))
 }
 
-/// A thread pool for each part of a batch; none where a batch is not split.
+/// A thread pool for each part of a batch; none if batches are not split.
 pub(super) fn pools(parts: usize) -> Result<Vec<rayon::ThreadPool>> {
     if parts == 1 {
         return Ok(Vec::new());

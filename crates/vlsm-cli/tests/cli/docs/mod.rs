@@ -24,8 +24,8 @@ fn documents() -> Vec<(String, String)> {
     paths.into_iter().map(read).collect()
 }
 
-/// The words of a command with stand-ins for what a reader would have, and the arguments that make
-/// it short; none if it is listed as one that cannot run here.
+/// The words of a command, with stand-ins for a reader's files and with arguments that make it short;
+/// `None` if it is listed as one that cannot run here.
 fn prepared(command: &DocCommand) -> Option<Vec<String>> {
     let line = command.words.join(" ");
     if NOT_RUN.iter().any(|(start, _)| line.starts_with(start)) {
@@ -48,7 +48,7 @@ fn prepared(command: &DocCommand) -> Option<Vec<String>> {
     Some(words)
 }
 
-/// Runs a command of a document; gives what went wrong.
+/// Runs a command of a document; returns an error message if it fails.
 fn run(sandbox: &Sandbox, command: &DocCommand) -> Result<(), String> {
     let Some(words) = prepared(command) else {
         return Ok(());

@@ -1,7 +1,7 @@
-//! What the commands of the documents run on, and which of them cannot run here.
+//! The files that commands of the documents run on, and the commands that cannot run here.
 //!
-//! A command runs as it is written, with [`STAND_INS`] in place of what a reader has, and with the
-//! arguments of [`EXTRA`] at its end.
+//! A command runs as it is written, except that [`STAND_INS`] replace a reader's files and [`EXTRA`]
+//! arguments are appended.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::support::{Workshop, train_args};
 /// A base on the hub; in the shipped recipes and studies it is replaced too.
 const HUB_BASE: &str = "CIDAS/clipseg-rd64-refined";
 
-/// Names in the documents and what stands in for them, replaced in this order.
+/// Names in the documents and their stand-ins, replaced in this order.
 pub(super) const STAND_INS: &[(&str, &str)] = &[
     (HUB_BASE, "base"),
     ("PATH/Dataset_BUSI_with_GT", "download/Dataset_BUSI_with_GT"),
@@ -102,7 +102,7 @@ impl Sandbox {
         self.folder.path()
     }
 
-    /// Removes what a command is to write, so that it does not stop at the output of another.
+    /// Removes the output of an earlier command, so that this one can write there.
     pub(super) fn remove_output(&self, arguments: &[String]) {
         if arguments.iter().any(|argument| argument == "--resume") {
             return;
@@ -150,7 +150,7 @@ name = "kvasir"
 data.root = "data"
 "#;
 
-/// Copies a folder with all that is in it.
+/// Copies a folder with its content.
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
