@@ -156,7 +156,7 @@ fn a_full_cache_changes_no_answer() {
             .unwrap();
         engine.stats().vision_bytes
     };
-    // Room for two of five images.
+    // Space for two of five images.
     let vision_cache = one * 5 / 2;
     let engine = engine(EngineConfig {
         vision_cache,
@@ -307,7 +307,7 @@ fn an_error_of_a_request_stays_with_it() {
 }
 
 #[test]
-fn a_removed_adapter_leaves_nothing_behind() {
+fn a_removed_adapter_frees_its_states() {
     let engine = engine(EngineConfig::default());
     let adapter = engine.zero_shot();
     let image = engine

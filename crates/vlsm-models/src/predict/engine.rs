@@ -13,8 +13,10 @@ use super::adapter::{Adapter, Tower};
 use super::cache::StatesCache;
 use super::engine_config::{EngineConfig, EngineStats};
 use super::image::{EncodedImage, InputImage};
+use super::keys::{TextKey, VisionKey, VisionStage, vision_keys};
 use super::masks::predictions;
 use super::prompts::text_states;
+use super::request::Request;
 use super::{Prediction, label_images, logits};
 use crate::adapter_file::AdapterFile;
 use crate::base::Base;
@@ -24,17 +26,6 @@ use crate::files::BaseIdentity;
 use crate::methods::MethodConfig;
 use crate::preprocess::Preprocessing;
 use crate::registry::Model;
-
-/// A request: prompts about an image, for an adapter.
-#[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// The image.
-    pub image: &'a EncodedImage,
-    /// The adapter, or [`Engine::zero_shot`].
-    pub adapter: &'a Adapter,
-    /// The prompts.
-    pub prompts: &'a [&'a str],
-}
 
 /// A base with any number of adapters, for use from many threads.
 ///
@@ -67,26 +58,6 @@ pub struct Engine {
     text: StatesCache<TextKey>,
     vision_passes: AtomicU64,
     text_passes: AtomicU64,
-}
-
-/// An image's states in a tower, or its features for an adapter.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct VisionKey {
-    image: u128,
-    side: usize,
-    of: VisionStage,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum VisionStage {
-    States(Tower),
-    Features { adapter: u64 },
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct TextKey {
-    tower: Tower,
-    prompt: String,
 }
 
 impl fmt::Debug for Engine {
@@ -329,7 +300,7 @@ impl Engine {
         let stage = VisionStage::Features {
             adapter: adapter.id(),
         };
-        let keys = keys(images, &stage);
+        let keys = vision_keys(images, &stage);
         self.vision
             .get_or_compute_all(&keys, images.len(), |missing| {
                 let images: Vec<&InputImage> = missing.iter().map(|index| images[*index]).collect();
@@ -348,7 +319,7 @@ impl Engine {
         adapter: &Adapter,
         images: &[&InputImage],
     ) -> Result<Vec<HiddenStates>> {
-        let keys = keys(images, &VisionStage::States(adapter.vision().clone()));
+        let keys = vision_keys(images, &VisionStage::States(adapter.vision().clone()));
         let (model, batch) = (adapter.model(), self.config.vision_batch);
         self.vision.get_or_compute_all(&keys, batch, |missing| {
             let pixels: Vec<&RgbImage> = missing
@@ -418,15 +389,6 @@ impl Engine {
             self.identity.name
         )))
     }
-}
-
-fn keys(images: &[&InputImage], stage: &VisionStage) -> Vec<VisionKey> {
-    let key = |image: &&InputImage| VisionKey {
-        image: image.digest,
-        side: image.pixels.width,
-        of: stage.clone(),
-    };
-    images.iter().map(key).collect()
 }
 
 fn bug() -> ModelError {
