@@ -20,7 +20,7 @@ pub enum SplitBy {
 /// called with the number of images done and their total, from any thread.
 ///
 /// # Errors
-/// [`PrepareError::Download`] with the missing files; an error if an image, mask or list cannot be read; a write error if
+/// [`PrepareError::Download`](crate::PrepareError::Download) with the missing files; an error if an image, mask or list cannot be read; a write error if
 /// `out` already exists or cannot be written; a size mismatch if a mask does not have the size of its image.
 pub fn prepare(
     set: &'static PublicSet,

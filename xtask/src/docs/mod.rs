@@ -21,7 +21,7 @@ pub(crate) fn write(root: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Reports whether the page differs from what [`write`] would write.
+/// Reports whether the page differs from what [`write()`] would write.
 pub(crate) fn check(root: &Path) -> Result<bool> {
     let current = files::read(root, PAGE)? == page(root)?;
     if !current {

@@ -199,7 +199,7 @@ fn key(field: &Field) -> String {
         .unwrap_or_default()
 }
 
-/// A doc comment without links: [`A`](b) and [`A`] become `A`.
+/// A doc comment without links: ``[`A`](b)`` and ``[`A`]`` become `A`.
 fn plain(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;

@@ -1,6 +1,6 @@
 //! BiomedCLIP (Zhang et al. 2023), and BiomedCLIPSeg (Poudel et al. 2023): its towers with CLIPSeg's decoder.
 //!
-//! It is a [`ClipSeg`](crate::clipseg::ClipSeg) whose vision tower is timm's ViT-B/16 and whose text tower is PubMedBERT, so
+//! It is a [`ClipSeg`] whose vision tower is timm's ViT-B/16 and whose text tower is PubMedBERT, so
 //! that adapters and everything else work on it as on a CLIPSeg. This module has open_clip's format: its configuration and
 //! its names of parameters. CLIPSeg's decoder is in the same file as the towers, as `decoder.*`, its configuration in
 //! `model_cfg.decoder_cfg`. Without them, as in BiomedCLIP itself, the decoder is random.

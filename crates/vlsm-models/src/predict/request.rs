@@ -8,7 +8,7 @@ use super::image::EncodedImage;
 pub struct Request<'a> {
     /// The image.
     pub image: &'a EncodedImage,
-    /// The adapter, or [`Engine::zero_shot`].
+    /// The adapter, or [`Engine::zero_shot`](super::Engine::zero_shot).
     pub adapter: &'a Adapter,
     /// The prompts.
     pub prompts: &'a [&'a str],

@@ -1,6 +1,6 @@
 //! CLIP's byte-level BPE tokenizer.
 //!
-//! The reference is the tokenizer published with CLIP (`clip/simple_tokenizer.py`): the text is cleaned (see [`clean`]),
+//! The reference is the tokenizer published with CLIP (`clip/simple_tokenizer.py`): the text is cleaned (see `clean.rs`),
 //! lowercased, split into words by a regular expression, and each word's UTF-8 bytes are merged by byte pair encoding
 //! with `</w>` marking the end of a word. The vocabulary comes from a model folder, or from the copy inside the crate
 //! `instant-clip-tokenizer`; either way the same code, Hugging Face's `tokenizers`, does the encoding.

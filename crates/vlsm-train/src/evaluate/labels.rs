@@ -99,7 +99,7 @@ impl SemanticEvaluation {
 
 /// Labels the images of samples and compares the labels with the true ones at their own size. The samples are those of
 /// [`Dataset::labelled`](vlsm_data::Dataset::labelled). Each image goes through the vision tower once, each class name through the
-/// text tower once. Predicted ids are written to the folder [`EvalConfig::masks`], if set, as `SAMPLE.png`. `progress` is called
+/// text tower once. Predicted ids are written to the folder `masks`, if set, as `SAMPLE.png`. `progress` is called
 /// with the number of images done.
 ///
 /// # Errors

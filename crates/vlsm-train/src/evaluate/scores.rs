@@ -8,7 +8,7 @@ use vlsm_data::Summary;
 pub struct SampleScores {
     /// The sample.
     pub sample: String,
-    /// The sample's group ([`Sample::group`]), such as a class; empty if there is none.
+    /// The sample's group ([`Sample::group`](vlsm_data::Sample::group)), such as a class; empty if there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub group: String,
     /// The prompt set.
