@@ -119,9 +119,9 @@ impl VisionTower {
             x = norm.forward(x);
         }
         let mut states = vec![None; after.len()];
-        let mut keep = |count: usize, x: &Tensor<3>| {
+        let mut keep = |layers: usize, x: &Tensor<3>| {
             for (state, after) in states.iter_mut().zip(after) {
-                if *after == count {
+                if *after == layers {
                     *state = Some(first(x.clone(), count));
                 }
             }
