@@ -279,7 +279,7 @@ fn methods_that_do_not_fit_say_why() {
         (
             "san",
             json!({ "kind": "decoder", "statistics": "batch" }),
-            "SAN has not",
+            "SAN has none",
         ),
     ] {
         let base = base(architecture);
