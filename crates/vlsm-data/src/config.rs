@@ -43,6 +43,11 @@ pub struct DataConfig {
     /// Default: `ROOT/classes.json`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<PathBuf>,
+    /// The subject (patient, specimen) of each image: a regular expression whose first group, or whole match, in an
+    /// image's stem is the subject, or a `.csv` file with the columns `image` and `group`, looked up as `prompts`. Splits
+    /// by fraction and folds never divide a subject. Default: each image is its own subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// How a data set that comes without splits is split.
     pub split: SplitConfig,
     /// How much of a generated data set there is; generated are the roots `builtin:scenes`, ....
@@ -112,6 +117,14 @@ pub struct SplitConfig {
     pub test: f64,
     /// Seed of the shuffle before the split.
     pub seed: u64,
+    /// Number of folds for cross-validation. Fold number `fold` is the test split, and `val` is a fraction of the other
+    /// images; `test` is not used. Splits that the data set comes with are merged first. Default: not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folds: Option<usize>,
+    /// The fold to test on, from 1. A study takes a list, such as `[1, 2, 3, 4, 5]`, and runs each fold. Default: not
+    /// set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fold: Option<usize>,
     /// Text file with one stem or file name per line, for training, looked up as `data.prompts`. If any of the three lists is
     /// given, fractions are ignored. Default: all images that the other two lists do not name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,6 +149,7 @@ impl Default for DataConfig {
             eval_prompt: None,
             prompts: None,
             classes: None,
+            group: None,
             split: SplitConfig::default(),
             generate: GenerateConfig::default(),
             limit: None,
@@ -151,6 +165,8 @@ impl Default for SplitConfig {
             val: 0.1,
             test: 0.1,
             seed: 42,
+            folds: None,
+            fold: None,
             train_list: None,
             val_list: None,
             test_list: None,
@@ -171,6 +187,44 @@ impl GenerateConfig {
             field: "data.generate.side",
             reason: format!("{} is out of range; use 64 to 2048 pixels", self.side),
         })
+    }
+}
+
+impl SplitConfig {
+    /// Whether any of the three lists is given.
+    pub(crate) fn has_lists(&self) -> bool {
+        [&self.train_list, &self.val_list, &self.test_list]
+            .into_iter()
+            .any(Option::is_some)
+    }
+
+    fn validate_folds(&self) -> Result<()> {
+        let config = |field, reason: String| Err(DataError::Config { field, reason });
+        match (self.folds, self.fold) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => config(
+                "data.split.folds",
+                "is not set, but `data.split.fold` is; set it to the number of folds".to_string(),
+            ),
+            (Some(folds), _) if folds < 2 => {
+                config("data.split.folds", format!("is {folds}; use at least 2"))
+            }
+            (Some(_), _) if self.has_lists() => config(
+                "data.split.folds",
+                "is set along with lists of the splits; remove one of them".to_string(),
+            ),
+            (Some(folds), None) => config(
+                "data.split.fold",
+                format!(
+                    "is not set, but `data.split.folds` is; set it to a fold from 1 to {folds}"
+                ),
+            ),
+            (Some(folds), Some(fold)) if !(1..=folds).contains(&fold) => config(
+                "data.split.fold",
+                format!("is {fold}; use a fold from 1 to {folds}"),
+            ),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -262,7 +316,8 @@ impl DataConfig {
                 );
             }
         }
-        if self.split.val + self.split.test >= 1.0 {
+        self.split.validate_folds()?;
+        if self.split.folds.is_none() && self.split.val + self.split.test >= 1.0 {
             return config(
                 "data.split.val",
                 "with `data.split.test` leaves nothing for training; lower one of them".to_string(),

@@ -81,6 +81,7 @@ pub(crate) fn pool(roots: &[PathBuf], names: &[String], sets: &[Dataset]) -> Res
 fn prefixed(name: &str, samples: &[Sample]) -> Vec<Sample> {
     let prefixed = |sample: &Sample| Sample {
         name: format!("{name}/{}", sample.name),
+        subject: format!("{name}/{}", sample.subject),
         group: if sample.group.is_empty() {
             name.to_owned()
         } else {

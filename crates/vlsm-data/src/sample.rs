@@ -31,6 +31,9 @@ pub struct Sample {
     pub source: Arc<dyn Source>,
     /// The part of the masks that the sample is about.
     pub target: Target,
+    /// The patient or specimen that the image shows, from `data.group`; by default the source's id. Samples of one subject
+    /// are not independent: splits keep them together, and tests count them once.
+    pub subject: String,
     /// A class or a kind of prompt. Scores are also reported for each group. May be empty.
     pub group: String,
     /// The prompts, by name.
@@ -41,11 +44,12 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// A sample for a source's first binary mask, without a group. The prompts may be empty if all samples use the same
+    /// A sample for a source's first binary mask, without a group; the image is its own subject. The prompts may be empty if all samples use the same
     /// text.
     pub fn new(name: impl Into<String>, source: Arc<dyn Source>, prompts: Prompts) -> Self {
         Self {
             name: name.into(),
+            subject: source.id().into_owned(),
             source,
             target: Target::Mask(0),
             group: String::new(),

@@ -1,6 +1,6 @@
-//! Splits items by fraction and seed, or by list files. Also used to prepare public data sets.
+//! Splits items by fraction and seed, by folds, or by list files. Also used to prepare public data sets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 use rand::{Rng, SeedableRng};
@@ -17,6 +17,82 @@ pub fn by_fraction<T>(mut items: Vec<T>, [val, test]: [f64; 2], seed: u64) -> [V
     let rest = items.split_off((test + val).min(items.len()));
     let val = items.split_off(test.min(items.len()));
     [rest, val, items]
+}
+
+/// Splits items as [`by_fraction`] does, but never divides a subject. Subjects are shuffled; the test split and then the
+/// validation split take subjects until they have their share of the items. If every item is its own subject, the result
+/// is that of [`by_fraction`].
+pub fn by_subject<T>(
+    items: Vec<T>,
+    subject: impl Fn(&T) -> String,
+    [val, test]: [f64; 2],
+    seed: u64,
+) -> [Vec<T>; 3] {
+    let count = items.len();
+    let mut subjects = VecDeque::from(shuffled_subjects(items, subject, seed));
+    let test = take(&mut subjects, share(test, count));
+    let val = take(&mut subjects, share(val, count));
+    [subjects.into_iter().flatten().collect(), val, test]
+}
+
+/// Splits items into `folds` folds of about the same size and tests on fold number `fold`, from 1. A fraction `val` of
+/// the other items validates, and the rest trains. No subject is divided.
+pub fn by_fold<T>(
+    items: Vec<T>,
+    subject: impl Fn(&T) -> String,
+    [folds, fold]: [usize; 2],
+    val: f64,
+    seed: u64,
+) -> [Vec<T>; 3] {
+    let mut sizes = vec![0; folds.max(1)];
+    let (mut test, mut rest) = (Vec::new(), VecDeque::new());
+    for items in shuffled_subjects(items, subject, seed) {
+        // The smallest fold, which of equal ones is the first: subjects of the same size go round.
+        let smallest = (0..sizes.len())
+            .min_by_key(|&fold| sizes[fold])
+            .unwrap_or(0);
+        sizes[smallest] += items.len();
+        if smallest + 1 == fold {
+            test.extend(items);
+        } else {
+            rest.push_back(items);
+        }
+    }
+    let count = rest.iter().map(Vec::len).sum();
+    let val = take(&mut rest, share(val, count));
+    [rest.into_iter().flatten().collect(), val, test]
+}
+
+/// The items of each subject. Subjects are shuffled with the seed.
+fn shuffled_subjects<T>(items: Vec<T>, subject: impl Fn(&T) -> String, seed: u64) -> Vec<Vec<T>> {
+    let mut indices = HashMap::new();
+    let mut subjects: Vec<Vec<T>> = Vec::new();
+    for item in items {
+        let index = *indices.entry(subject(&item)).or_insert_with(|| {
+            subjects.push(Vec::new());
+            subjects.len() - 1
+        });
+        subjects[index].push(item);
+    }
+    shuffle(&mut subjects, seed);
+    subjects
+}
+
+/// Takes subjects from the front until they have about `wanted` items: the next one is left if the number would be
+/// further from `wanted` with it than without. At least one subject is taken unless `wanted` is 0.
+fn take<T>(subjects: &mut VecDeque<Vec<T>>, wanted: usize) -> Vec<T> {
+    let mut taken: Vec<T> = Vec::new();
+    while taken.len() < wanted
+        && let Some(next) = subjects.pop_front()
+    {
+        let with = (taken.len() + next.len()).abs_diff(wanted);
+        if !taken.is_empty() && with > wanted - taken.len() {
+            subjects.push_front(next);
+            break;
+        }
+        taken.extend(next);
+    }
+    taken
 }
 
 /// Shuffles with the seed. Published results depend on the order, so it must never change.

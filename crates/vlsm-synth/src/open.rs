@@ -94,6 +94,7 @@ impl Drawn {
             .enumerate()
             .map(move |(index, referent)| Sample {
                 name: referent.name(&image, index, count),
+                subject: source.id().into_owned(),
                 source: Arc::clone(&source),
                 target: Target::Mask(index),
                 group: referent.group,

@@ -157,6 +157,7 @@ fn read_entry(
         name,
         image,
         mask,
+        subject: String::new(),
         group,
         prompts,
         oracle,

@@ -71,6 +71,7 @@ pub(crate) fn samples(
             for (id, name) in targets(classes, &pair.mask, &ids, faults) {
                 samples.push(Sample {
                     name: unique(format!("{}.{}", pair.name, file_name_of(name)), &mut taken),
+                    subject: pair.subject.clone(),
                     source: Arc::clone(&source),
                     target: Target::Class(id),
                     group: name.to_string(),
@@ -88,6 +89,7 @@ pub(crate) fn whole_images(pairs: &[Pair]) -> Vec<Sample> {
     let mut taken = HashSet::new();
     let sample = |pair: &Pair| Sample {
         name: unique(pair.name.clone(), &mut taken),
+        subject: pair.subject.clone(),
         source: source(pair),
         target: Target::Labels,
         group: String::new(),

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use vlsm_image::fs::image_files;
 use vlsm_image::read_json;
 
+use super::subjects::Subjects;
 use super::{Pair, splits};
 use crate::config::DataConfig;
 use crate::error::{DataError, Result};
@@ -20,20 +21,24 @@ const MASK_SUFFIXES: [&str; 4] = ["_mask", "_segmentation", "_seg", "_gt"];
 /// The pairs of the three splits; with `prompted`, also their prompts if there is a JSON file of prompts.
 pub(crate) fn list(
     config: &DataConfig,
+    subjects: &Subjects,
     prompted: bool,
     faults: &mut Vec<DataError>,
 ) -> [Vec<Pair>; 3] {
     let mut splits = if has_split_folders(config) {
-        Split::ALL.map(|split| {
+        let mut splits = Split::ALL.map(|split| {
             let folder = config.root.join(split.name());
             if folder.is_dir() {
                 pair_up(config, &folder, faults)
             } else {
                 Vec::new()
             }
-        })
+        });
+        subjects.assign(splits.iter_mut().flatten(), faults);
+        splits
     } else {
-        let pairs = pair_up(config, &config.root, faults);
+        let mut pairs = pair_up(config, &config.root, faults);
+        subjects.assign(pairs.iter_mut(), faults);
         splits::assign(config, pairs, faults)
     };
     if prompted {
@@ -78,6 +83,7 @@ fn pair_up(config: &DataConfig, folder: &Path, faults: &mut Vec<DataError>) -> V
                 name,
                 image,
                 mask,
+                subject: String::new(),
                 group: String::new(),
                 prompts: Prompts::new(),
                 oracle: None,
@@ -228,9 +234,7 @@ impl PromptFile {
             }
             known.insert(stem);
         }
-        let listed = config.split.train_list.is_some()
-            || config.split.val_list.is_some()
-            || config.split.test_list.is_some();
+        let listed = config.split.has_lists();
         if let (Some((stem, _)), false) = (self.by_stem.into_iter().next(), listed) {
             let reason = format!(
                 "`{}` has prompts for `{stem}`, but no image has that stem",

@@ -7,6 +7,7 @@ pub(crate) mod annotations;
 pub(crate) mod classes;
 pub(crate) mod folder;
 pub(crate) mod splits;
+pub(crate) mod subjects;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use crate::error::DataError;
 use crate::prompt::Prompts;
 use crate::sample::{Sample, Target};
 use crate::source::FilePair;
+use subjects::Subjects;
 
 /// An image and its mask, both known to exist.
 pub(crate) struct Pair {
@@ -26,6 +28,8 @@ pub(crate) struct Pair {
     pub(crate) name: String,
     pub(crate) image: PathBuf,
     pub(crate) mask: PathBuf,
+    /// As [`Sample::subject`].
+    pub(crate) subject: String,
     /// As [`Sample::group`].
     pub(crate) group: String,
     pub(crate) prompts: Prompts,
@@ -78,25 +82,40 @@ pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> Listing 
             classes: None,
         };
     }
-    match format {
-        Format::Annotations => Listing {
-            format,
-            splits: annotations::list(config, faults),
-            classes: None,
-        },
+    let subjects = match Subjects::read(config) {
+        Ok(subjects) => subjects,
+        Err(fault) => {
+            faults.push(fault);
+            Subjects::Images
+        }
+    };
+    let listing = match format {
+        Format::Annotations => {
+            let mut splits = annotations::list(config, faults);
+            subjects.assign(splits.iter_mut().flatten(), faults);
+            Listing {
+                format,
+                splits,
+                classes: None,
+            }
+        }
         Format::Classes => {
             let classes = classes::read_names(config).map_err(|e| faults.push(e)).ok();
             Listing {
                 format,
-                splits: folder::list(config, false, faults),
+                splits: folder::list(config, &subjects, false, faults),
                 classes,
             }
         }
         Format::Folder | Format::Auto | Format::Generated => Listing {
             format,
-            splits: folder::list(config, true, faults),
+            splits: folder::list(config, &subjects, true, faults),
             classes: None,
         },
+    };
+    Listing {
+        splits: splits::fold(config, listing.splits),
+        ..listing
     }
 }
 
@@ -105,6 +124,7 @@ pub(crate) fn binary_samples(pairs: Vec<Pair>) -> Vec<Sample> {
     let mut taken = HashSet::new();
     let sample = |pair: Pair| Sample {
         name: unique(pair.name, &mut taken),
+        subject: pair.subject,
         source: Arc::new(FilePair {
             image: pair.image,
             mask: pair.mask,

@@ -1,9 +1,9 @@
-//! Splits a folder that has no splits, by fraction and seed or by lists.
+//! Splits a folder that has no splits, by fraction and seed, by folds, or by lists.
 
 use super::Pair;
 use crate::config::DataConfig;
 use crate::error::DataError;
-use crate::splitting::{by_fraction, by_names};
+use crate::splitting::{by_fold, by_names, by_subject};
 
 /// Splits pairs, which are sorted by stem, into train, val and test.
 pub(crate) fn assign(
@@ -12,13 +12,25 @@ pub(crate) fn assign(
     faults: &mut Vec<DataError>,
 ) -> [Vec<Pair>; 3] {
     let split = &config.split;
-    if [&split.train_list, &split.val_list, &split.test_list]
-        .into_iter()
-        .all(Option::is_none)
-    {
-        return by_fraction(pairs, [split.val, split.test], split.seed);
+    if split.has_lists() {
+        return by_lists(config, pairs, faults);
     }
-    by_lists(config, pairs, faults)
+    // Without `data.group` every pair is its own subject, and the result is that of `by_fraction`.
+    let subject = |pair: &Pair| pair.subject.clone();
+    by_subject(pairs, subject, [split.val, split.test], split.seed)
+}
+
+/// Merges the splits and splits them again by folds, if the recipe asks for it.
+pub(crate) fn fold(config: &DataConfig, splits: [Vec<Pair>; 3]) -> [Vec<Pair>; 3] {
+    let split = &config.split;
+    let (Some(folds), Some(fold)) = (split.folds, split.fold) else {
+        return splits;
+    };
+    let mut pairs: Vec<Pair> = splits.into_iter().flatten().collect();
+    // The folds do not depend on the splits that there were.
+    pairs.sort_by(|a, b| (&a.image, &a.mask).cmp(&(&b.image, &b.mask)));
+    let subject = |pair: &Pair| pair.subject.clone();
+    by_fold(pairs, subject, [folds, fold], split.val, split.seed)
 }
 
 fn by_lists(config: &DataConfig, pairs: Vec<Pair>, faults: &mut Vec<DataError>) -> [Vec<Pair>; 3] {

@@ -10,6 +10,7 @@ use vlsm_image::{write_png_gray, write_png_mask, write_png_rgb};
 fn sample(root: &Path, image: usize, mask: &str, target: Target) -> Sample {
     Sample {
         name: format!("{image}"),
+        subject: String::new(),
         source: Arc::new(FilePair {
             image: root.join(format!("{image}.png")),
             mask: root.join(mask),

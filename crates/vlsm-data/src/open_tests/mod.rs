@@ -1,5 +1,6 @@
 mod annotations;
 mod classes;
+mod subjects;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -155,6 +155,7 @@ fn oracle_parts_of_all_samples_are_gathered() {
     let sample = |oracle: Option<&str>| Sample {
         group: String::new(),
         name: "a".into(),
+        subject: String::new(),
         source: Arc::new(FilePair {
             image: "a.png".into(),
             mask: "a.png".into(),

@@ -7,6 +7,7 @@ use toml::{Table, Value};
 use vlsm_data::{PromptChoice, pool_names};
 use vlsm_models::{MethodConfig, Profile};
 
+use super::folds::take_folds;
 use super::{Cell, Entry, Study};
 use crate::error::{Result, TrainError};
 use crate::evaluate::file_name;
@@ -300,7 +301,7 @@ fn merge_recipe_over(table: &mut Table, over: &Table) {
     merge_over(table, over);
 }
 
-/// All prompts and seeds of a data set, a model and a method.
+/// All prompts, folds and seeds of a data set, a model and a method.
 fn grid(file: &File, out: &Path, parts: [&Part; 3]) -> Parsed<Vec<Cell>> {
     let [data, model, method] = parts.map(|part| part.entry.name.clone());
     let label = format!("{data}/{model}/{method}");
@@ -315,6 +316,7 @@ fn grid(file: &File, out: &Path, parts: [&Part; 3]) -> Parsed<Vec<Cell>> {
     recipe::drop_foreign_keys(&mut shared, |key| {
         own.is_some_and(|own| own.contains_key(key))
     });
+    let folds = take_folds(&mut shared).map_err(in_cell)?;
     let recipe = Recipe::from_table(shared).map_err(in_cell)?;
     if !recipe.trainer.test {
         return Err(in_cell(
@@ -336,10 +338,14 @@ fn grid(file: &File, out: &Path, parts: [&Part; 3]) -> Parsed<Vec<Cell>> {
         file.seeds.iter().copied().map(Some).collect()
     };
     let mut cells: Vec<Cell> = Vec::new();
-    for prompt in &prompts {
+    for (prompt, fold) in prompts
+        .iter()
+        .flat_map(|prompt| folds.iter().map(move |fold| (prompt, *fold)))
+    {
         for seed in &seeds {
             let mut recipe = recipe.clone();
             let config = &mut recipe.data.config;
+            config.split.fold = fold.or(config.split.fold);
             config.prompt = prompt.clone();
             if config.eval_prompt.is_none() && *prompt != PromptChoice::Random {
                 config.eval_prompt = Some(prompt.clone());
@@ -347,6 +353,7 @@ fn grid(file: &File, out: &Path, parts: [&Part; 3]) -> Parsed<Vec<Cell>> {
             recipe.trainer.seed = seed.unwrap_or(recipe.trainer.seed);
             let mut path = out.join("runs").join(&data).join(&model).join(&method);
             path.push(file_name(&prompt.to_string()));
+            path.extend(fold.map(|fold| format!("fold{fold}")));
             path.extend(seed.map(|seed| format!("seed{seed}")));
             if cells.iter().any(|cell| cell.folder.path == path) {
                 return Err(format!(
@@ -359,6 +366,7 @@ fn grid(file: &File, out: &Path, parts: [&Part; 3]) -> Parsed<Vec<Cell>> {
                 model: model.clone(),
                 method: method.clone(),
                 prompt: prompt.to_string(),
+                fold,
                 seed: *seed,
                 members: members.clone(),
                 recipe,

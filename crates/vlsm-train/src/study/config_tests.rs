@@ -224,3 +224,53 @@ fn errors_name_the_entry_and_the_fix() {
     let error = parse("seeds = [1]", &[]).unwrap_err();
     assert!(error.contains("[[data]]"), "{error}");
 }
+
+#[test]
+fn a_list_of_folds_is_an_axis() {
+    let folds = [
+        "data.kvasir.data.split.folds=3",
+        "seeds=[41]",
+        "prompts=[\"p1\"]",
+    ];
+    let with = |fold: &str| {
+        let fold = format!("data.kvasir.data.split.fold={fold}");
+        parse(STUDY, &[&folds[..], &[&fold]].concat())
+    };
+    let study = with("[1, 2, 3]").unwrap();
+    let labels = study.cells.iter().take(6).map(Cell::label);
+    let expected = [
+        "kvasir/tiny/zero-shot/p1/fold1",
+        "kvasir/tiny/zero-shot/p1/fold2",
+        "kvasir/tiny/zero-shot/p1/fold3",
+        "kvasir/tiny/dense/p1/fold1/seed41",
+        "kvasir/tiny/dense/p1/fold2/seed41",
+        "kvasir/tiny/dense/p1/fold3/seed41",
+    ];
+    assert_eq!(labels.collect::<Vec<_>>(), expected);
+    let cell = &study.cells[5];
+    assert_eq!(cell.recipe.data.config.split.fold, Some(3));
+    let folder = Path::new("runs/first/runs/kvasir/tiny/dense/p1/fold3/seed41");
+    assert_eq!(cell.folder.path, folder);
+    // Other data sets have no folds, and a number is an ordinary key.
+    assert!(study.cells.iter().skip(9).all(|cell| cell.fold.is_none()));
+    let study = with("2").unwrap();
+    let cell = &study.cells[0];
+    assert_eq!(
+        (cell.fold, cell.recipe.data.config.split.fold),
+        (None, Some(2))
+    );
+    for (fold, reason) in [
+        ("[]", "is empty"),
+        ("[4]", "has 4; use folds from 1 to 3"),
+        ("[1, 1]", "has 1 twice"),
+        ("[\"a\"]", "not a list of numbers"),
+    ] {
+        let error = with(fold).unwrap_err();
+        assert!(
+            error.contains("data.split.fold") && error.contains(reason),
+            "{error}"
+        );
+    }
+    let error = parse(STUDY, &["data.kvasir.data.split.fold=[1]"]).unwrap_err();
+    assert!(error.contains("`data.split.folds` is not set"), "{error}");
+}

@@ -41,6 +41,7 @@
 mod axes;
 mod config;
 mod document;
+mod folds;
 mod html;
 mod latex;
 mod markdown;
@@ -101,6 +102,8 @@ pub struct Cell {
     pub method: String,
     /// The training prompt, as written in a recipe.
     pub prompt: String,
+    /// The fold that is tested on, from 1, if the study lists folds.
+    pub fold: Option<usize>,
     /// The seed; `None` if nothing is trained.
     pub seed: Option<u64>,
     /// The names of the pooled data sets; empty if there is one data set.
@@ -115,6 +118,9 @@ impl Cell {
     /// The cell's name, such as `kvasir/clipseg/dense/random/seed41`.
     pub fn label(&self) -> String {
         let mut label = [&*self.data, &self.model, &self.method, &self.prompt].join("/");
+        if let Some(fold) = self.fold {
+            label += &format!("/fold{fold}");
+        }
         if let Some(seed) = self.seed {
             label += &format!("/seed{seed}");
         }

@@ -112,6 +112,7 @@ impl Results<'_> {
             "model",
             "method",
             "train_prompt",
+            "fold",
             "seed",
         ];
         let header = [&own[..], &COLUMNS].concat();
@@ -119,12 +120,14 @@ impl Results<'_> {
             run.rows.iter().map(|(test, row)| {
                 let cell = run.cell;
                 let seed = cell.seed.map(|seed| seed.to_string()).unwrap_or_default();
+                let fold = cell.fold.map(|fold| fold.to_string()).unwrap_or_default();
                 let of_run = [
                     &cell.data,
                     test,
                     &cell.model,
                     &cell.method,
                     &cell.prompt,
+                    &fold,
                     &seed,
                 ];
                 let of_run = of_run.into_iter().cloned();

@@ -196,6 +196,10 @@ impl<'a> Tables<'a> {
         sheet.rows.push(trained);
         let seeds: Vec<String> = study.seeds.iter().map(u64::to_string).collect();
         let spread = match seeds.as_slice() {
+            _ if study.cells.iter().any(|cell| cell.fold.is_some()) => format!(
+                "Mean and standard deviation over folds and the seeds {} of the mean over the fold's samples",
+                seeds.join(", ")
+            ),
             [seed] => format!("Mean over the test samples, seed {seed}"),
             _ => format!(
                 "Mean and standard deviation over the seeds {} of the mean over the test samples",
