@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stderr)]
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use burn::module::Module;
@@ -32,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .eval_limit
         .unwrap_or(samples.len())
         .min(samples.len())];
-    let sets = PromptSet::every(&first.data.config, samples)?;
+    let sets = PromptSet::every(&first, samples)?;
 
     let mut report = Report {
         title: "Methods compared".into(),
@@ -45,7 +46,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Segmenter::from_pretrained(&recipe.model.base)?.with_adapter(folder.adapter())?;
         let (model, preprocessing) = (segmenter.model(), segmenter.preprocessing());
         let config = EvalConfig::new(recipe, &dataset, segmenter.tokenizer(), preprocessing);
-        let rows = evaluate(model, samples, &sets, &config, |_| {})?.rows;
+        let rows = evaluate(
+            model,
+            samples,
+            &sets,
+            &config,
+            |_| ControlFlow::Continue(()),
+        )?
+        .rows;
         let name = folder.path.file_name().unwrap_or_default();
         let run = ReportRun {
             name: name.to_string_lossy().into_owned(),

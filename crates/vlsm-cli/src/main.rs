@@ -4,6 +4,7 @@ mod commands;
 #[cfg(test)]
 mod help_tests;
 mod output;
+mod stop;
 mod terminal;
 
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ use vlsm_data::Split;
 use vlsm_train::{EpochMetrics, Observer, StepReport};
 
 use crate::output::note;
+use crate::stop;
 
 /// Prints the libraries' warnings to standard error, without time, level or target.
 pub(crate) fn show_warnings() {
@@ -18,6 +19,8 @@ pub(crate) fn show_warnings() {
         .with_target(false)
         .with_ansi(false)
         .with_writer(std::io::stderr)
+        // Otherwise a closed standard error would end the program with a panic.
+        .log_internal_errors(false)
         .init();
 }
 
@@ -100,7 +103,7 @@ impl Observer for Terminal {
             clock(left),
         ));
         self.bar.set_position(step);
-        ControlFlow::Continue(())
+        stop::flow()
     }
 
     fn evaluation(&mut self, split: Split, done: usize, total: usize) -> ControlFlow<()> {
@@ -109,7 +112,7 @@ impl Observer for Terminal {
             Split::Test | Split::Train => "testing",
         };
         self.bar.set_message(format!("{what} {done}/{total}"));
-        ControlFlow::Continue(())
+        stop::flow()
     }
 
     fn epoch(&mut self, metrics: &EpochMetrics) -> ControlFlow<()> {
@@ -123,7 +126,7 @@ impl Observer for Terminal {
             text += &format!(", Dice {dice:.4}");
         }
         self.print(&text);
-        ControlFlow::Continue(())
+        stop::flow()
     }
 
     fn message(&mut self, text: &str) {

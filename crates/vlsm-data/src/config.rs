@@ -29,8 +29,9 @@ pub struct DataConfig {
     /// The prompt for training: `p0`, `p1`, ... (that prompt of each sample), `random` (one of all but the first, drawn
     /// for each sample and epoch), or a text for all samples. Default: `"random"`.
     pub prompt: PromptChoice,
-    /// The prompt for validation and test, as `prompt`. Default: `prompt` if that is a text; else `p6`, or the richest
-    /// if there is no `p6`.
+    /// The prompt for validation and test, as `prompt`. It decides the best epoch, early stopping and the headline.
+    /// Default: `prompt`, unless that is `random`; then `p1`, the class name alone, which is all that a user knows of a
+    /// new image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_prompt: Option<PromptChoice>,
     /// Format `folder`: JSON file with the prompts of each image, by stem:
@@ -237,13 +238,13 @@ impl DataConfig {
         }
     }
 
-    /// The choice of prompt for validation and test. This is `eval_prompt` if set, else `prompt` if that is a text, else
+    /// The choice of prompt for validation and test. This is `eval_prompt` if set, else `prompt` unless that is random, else
     /// [`PromptChoice::default_eval`] for the sample's prompts.
     pub fn eval_choice(&self, prompts: &Prompts) -> PromptChoice {
         match (&self.eval_prompt, &self.prompt) {
             (Some(choice), _) => choice.clone(),
-            (None, PromptChoice::Text(text)) => PromptChoice::Text(text.clone()),
-            (None, _) => PromptChoice::default_eval(prompts),
+            (None, PromptChoice::Random) => PromptChoice::default_eval(prompts),
+            (None, choice) => choice.clone(),
         }
     }
 

@@ -190,16 +190,15 @@ impl PromptChoice {
         }
     }
 
-    /// The choice for evaluation if the recipe has none: `p6` if it exists, else the name with the longest text (the first
-    /// such name). Without prompts it is `p6`, which then gives an error.
+    /// The choice for evaluation if the recipe has none: `p1`, the class name, or the first name with a text if there is no
+    /// `p1`. Without prompts it is `p1`, which then gives an error.
     pub fn default_eval(prompts: &Prompts) -> Self {
-        if prompts.is_empty() || prompts.get("p6").is_some() {
-            return Self::Named("p6".to_string());
-        }
-        let length = |texts: &[String]| texts.first().map_or(0, |text| text.chars().count());
-        let longest = prompts.iter().map(|(name, texts)| (length(texts), name));
-        let longest = longest.reduce(|best, next| if next.0 > best.0 { next } else { best });
-        Self::Named(longest.map_or("p6", |(_, name)| name).to_string())
+        let says = |(_, texts): &(&str, &[String])| texts.iter().any(|text| !text.is_empty());
+        let name = match prompts.get("p1") {
+            Some(_) => "p1",
+            None => prompts.iter().find(says).map_or("p1", |(name, _)| name),
+        };
+        Self::Named(name.to_string())
     }
 }
 

@@ -130,14 +130,14 @@ fn evaluation_prompts_are_never_random() {
 }
 
 #[test]
-fn the_default_for_evaluation_is_p6_or_the_longest() {
+fn the_default_for_evaluation_is_p1_or_the_first_with_a_text() {
     assert_eq!(
         PromptChoice::default_eval(&polyp()),
         PromptChoice::Named("p1".into())
     );
-    let with_p6 = serde_json::from_str(r#"{"p6":"short","p9":"a much longer text"}"#).unwrap();
+    let without = serde_json::from_str(r#"{"p0":"","p6":"short","p9":"a longer text"}"#).unwrap();
     assert_eq!(
-        PromptChoice::default_eval(&with_p6),
+        PromptChoice::default_eval(&without),
         PromptChoice::Named("p6".into())
     );
     assert_eq!(

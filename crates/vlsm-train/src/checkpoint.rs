@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vlsm_models::tensor_file::{self, HostTensor};
 
 use crate::error::{Result, TrainError};
+use crate::identity::Identity;
 use crate::schedule::Schedule;
 
 /// The state of a run without its tensors.
@@ -32,8 +34,23 @@ pub struct Progress {
     pub bad_epochs: usize,
     /// Bytes of `metrics.jsonl` that belong to this state.
     pub metrics_bytes: u64,
-    /// Whether early stopping has ended the run.
-    pub stopped: bool,
+    /// Digest of these bytes (XXH3).
+    pub metrics_digest: u64,
+}
+
+/// How long a training took, over all processes that worked on it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Throughput {
+    /// Seconds of each epoch that was not interrupted, validation included.
+    pub epochs: Vec<f64>,
+    /// Images trained on.
+    pub images: usize,
+    /// The time that they took, validation excluded.
+    pub training: Duration,
+    /// The part of that time in which steps waited for images to be read and decoded.
+    pub waiting: Duration,
+    /// Seconds of everything, validation included.
+    pub seconds: f64,
 }
 
 impl Progress {
@@ -45,8 +62,12 @@ impl Progress {
 
 /// A checkpoint: the progress, the trained parameters and the optimiser's moments.
 pub struct Checkpoint {
+    /// What the run was begun on.
+    pub identity: Identity,
     /// The counters.
     pub progress: Progress,
+    /// Timing of the training so far.
+    pub throughput: Throughput,
     /// Trained parameters by their published names.
     pub parameters: BTreeMap<String, HostTensor>,
     /// The optimiser's moments.
@@ -55,7 +76,9 @@ pub struct Checkpoint {
     pub moment_steps: usize,
 }
 
+const IDENTITY: &str = "vlsm.identity";
 const PROGRESS: &str = "vlsm.progress";
+const THROUGHPUT: &str = "vlsm.throughput";
 const MOMENT_STEPS: &str = "vlsm.moment_steps";
 const PARAMETER: &str = "p.";
 
@@ -69,12 +92,16 @@ impl Checkpoint {
         for (name, tensor) in self.parameters {
             tensors.insert(format!("{PARAMETER}{name}"), tensor);
         }
-        let progress = serde_json::to_string(&self.progress);
-        let progress = progress.map_err(|error| TrainError::Write {
+        let failed = |error: serde_json::Error| TrainError::Write {
             path: path.into(),
             source: error.into(),
-        })?;
+        };
+        let identity = serde_json::to_string(&self.identity).map_err(failed)?;
+        let progress = serde_json::to_string(&self.progress).map_err(failed)?;
+        let throughput = serde_json::to_string(&self.throughput).map_err(failed)?;
         let metadata = BTreeMap::from([
+            (IDENTITY.to_owned(), identity),
+            (THROUGHPUT.to_owned(), throughput),
             (PROGRESS.to_owned(), progress),
             (MOMENT_STEPS.to_owned(), self.moment_steps.to_string()),
         ]);
@@ -98,8 +125,14 @@ impl Checkpoint {
                 ))
             })
         };
-        let progress = serde_json::from_str(field(PROGRESS)?)
-            .map_err(|error| wrong(format!("metadata `{PROGRESS}`: {error}")))?;
+        let malformed =
+            |name: &str, error: serde_json::Error| wrong(format!("metadata `{name}`: {error}"));
+        let identity =
+            serde_json::from_str(field(IDENTITY)?).map_err(|error| malformed(IDENTITY, error))?;
+        let progress =
+            serde_json::from_str(field(PROGRESS)?).map_err(|error| malformed(PROGRESS, error))?;
+        let throughput = serde_json::from_str(field(THROUGHPUT)?)
+            .map_err(|error| malformed(THROUGHPUT, error))?;
         let moment_steps = field(MOMENT_STEPS)?
             .parse()
             .map_err(|error| wrong(format!("metadata `{MOMENT_STEPS}`: {error}")))?;
@@ -112,7 +145,9 @@ impl Checkpoint {
             };
         }
         Ok(Self {
+            identity,
             progress,
+            throughput,
             parameters,
             moments,
             moment_steps,

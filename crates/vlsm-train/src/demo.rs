@@ -181,7 +181,7 @@ impl Demo {
                 name: name.into(),
                 trained: summary.trainable_parameters,
                 total: summary.total_parameters,
-                seconds: summary.seconds,
+                seconds: Some(summary.seconds),
                 peak_memory: summary.peak_memory_bytes,
                 curves: Some(Curves::read(&folder.metrics())?),
                 rows: summary.rows,

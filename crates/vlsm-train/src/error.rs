@@ -67,6 +67,11 @@ pub enum TrainError {
         /// The learning rate of the step.
         lr: f64,
     },
+    /// An error of the evaluation after the training.
+    #[error(
+        "the training is complete, but its evaluation failed: {0}; resume the run to evaluate it again"
+    )]
+    Measure(Box<TrainError>),
     /// An observer stopped the training.
     #[error("stopped; resume to continue from the last checkpoint")]
     Stopped,

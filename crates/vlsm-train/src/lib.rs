@@ -30,13 +30,16 @@
 //! [`SegmentationModel`](vlsm_models::SegmentationModel), so it works with every architecture.
 
 pub mod checkpoint;
+mod claim;
 pub mod demo;
 mod error;
 pub mod evaluate;
 pub mod feature_cache;
+mod identity;
 pub mod loss;
 mod measure;
 mod memory;
+mod metrics_file;
 mod observer;
 pub mod optimizer;
 pub mod recipe;
@@ -59,6 +62,7 @@ pub use evaluate::{
     evaluate, evaluate_semantic, read_scores, write_scores,
 };
 pub use feature_cache::FeatureCache;
+pub use identity::Identity;
 pub use memory::peak_memory;
 pub use observer::{EpochMetrics, Observer, StepMetrics, StepReport};
 pub use recipe::Recipe;

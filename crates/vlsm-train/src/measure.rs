@@ -3,7 +3,7 @@
 use vlsm_data::Split;
 use vlsm_models::{AdapterFile, Model, SegmentationModel};
 
-use crate::error::{Result, TrainError};
+use crate::error::Result;
 use crate::evaluate::{Evaluation, PromptSet, evaluate};
 use crate::evaluate::{SemanticMetrics, evaluate_semantic};
 use crate::observer::Observer;
@@ -31,15 +31,10 @@ pub(crate) fn measure(
     let samples = setup.samples(split);
     let best = AdapterFile::read(&setup.folder.adapter())?;
     let model = model.for_inference().load(best)?;
-    let sets = PromptSet::every(&setup.recipe.data.config, samples)?;
-    let mut stop = false;
+    let sets = PromptSet::every(setup.recipe, samples)?;
     let evaluation = evaluate(&model, samples, &sets, &setup.eval_config(), |done| {
-        let flow = observer.evaluation(split, done, samples.len());
-        stop |= flow.is_break();
+        observer.evaluation(split, done, samples.len())
     })?;
-    if stop {
-        return Err(TrainError::Stopped);
-    }
     Ok(Measured {
         model,
         split,
@@ -48,9 +43,13 @@ pub(crate) fn measure(
 }
 
 /// The metrics of whole-image labels on the test split, if the masks hold class ids and the class names are distinct.
+///
+/// # Errors
+/// As [`measure`].
 pub(crate) fn label_test_images(
     setup: &Setup<'_>,
     model: &Model,
+    observer: &mut dyn Observer,
 ) -> Result<Option<SemanticMetrics>> {
     let images = setup.dataset.labelled(Split::Test);
     if images.is_empty() {
@@ -64,6 +63,9 @@ pub(crate) fn label_test_images(
         }
     };
     let images = setup.recipe.data.limited(images);
-    let evaluation = evaluate_semantic(model, images, &classes, &setup.eval_config(), |_| {})?;
+    let config = setup.eval_config();
+    let evaluation = evaluate_semantic(model, images, &classes, &config, |done| {
+        observer.evaluation(Split::Test, done, images.len())
+    })?;
     Ok(Some(evaluation.metrics()))
 }

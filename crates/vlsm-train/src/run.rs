@@ -1,7 +1,7 @@
 //! From a recipe to a run's folder: prepare, fit, measure, summarise.
 
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Instant;
 
 use burn::module::Module;
 use vlsm_data::{Dataset, Format, Split};
@@ -11,19 +11,21 @@ use vlsm_models::{
     Tokenizer, device,
 };
 
-use crate::checkpoint::Progress;
+use crate::checkpoint::{Progress, Throughput};
+use crate::claim::Claim;
 use crate::error::{Result, TrainError};
 use crate::evaluate::SemanticMetrics;
 use crate::feature_cache::FeatureCache;
+use crate::identity::Identity;
 use crate::measure::{Measured, label_test_images, measure};
 use crate::memory::peak_memory;
-use crate::observer::Observer;
-use crate::recipe::Recipe;
+use crate::observer::{EpochMetrics, Observer, StepReport};
+use crate::recipe::{Recipe, ScheduleKind};
 use crate::run_folder::RunFolder;
 use crate::run_report::write_report;
 use crate::setup::Setup;
 use crate::summary::RunSummary;
-use crate::trainer::{Throughput, Trainer};
+use crate::trainer::Trainer;
 
 /// Trains a recipe on the data set of its `[data]` section and writes the run to the folder `path`. With `resume`, continues an
 /// existing run from its last checkpoint. `observer` is notified of every step and may stop the training; pass `&mut ()` if that
@@ -38,13 +40,25 @@ pub fn train(
     resume: bool,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
-    check(recipe, path, resume)?;
+    let recipe = recipe.with_absolute_paths();
+    check(&recipe, path)?;
+    let mut claim = claim(&recipe, path, resume)?;
+    train_from_files(&recipe, &mut claim, observer)
+}
+
+/// Like [`train`], in a folder that is already locked. A run in it is continued.
+pub(crate) fn train_from_files(
+    recipe: &Recipe,
+    claim: &mut Claim,
+    observer: &mut dyn Observer,
+) -> Result<RunSummary> {
+    check(recipe, &claim.folder().path)?;
     let dataset = vlsm_synth::open(&recipe.data.config)?;
     dataset.require(Split::Train)?;
     if recipe.trainer.validate && dataset.val.is_empty() && has_validation(recipe, &dataset) {
         dataset.require(Split::Val)?;
     }
-    train_on(recipe, &dataset, path, resume, observer)
+    train_claimed(recipe.clone(), &dataset, claim, observer)
 }
 
 /// Like [`train`], on a data set that is already open or was built in memory. The recipe's `[data]` section then says how samples
@@ -65,16 +79,33 @@ pub fn train_on(
         // The run's recipe.toml must say what the run was trained on.
         data.root = dataset.root.clone();
     }
-    check(&recipe, path, resume)?;
-    dataset.require(Split::Train)?;
-    if recipe.trainer.validate && dataset.val.is_empty() {
-        tracing::warn!(
-            "no validation split: the parameters of the last epoch are kept, and there is no early stopping"
-        );
-    }
+    check(&recipe, path)?;
+    let mut claim = claim(&recipe, path, resume)?;
+    train_claimed(recipe, dataset, &mut claim, observer)
+}
+
+/// Locks the folder, which must not hold another run.
+fn claim(recipe: &Recipe, path: &Path, resume: bool) -> Result<Claim> {
     let folder = RunFolder { path: path.into() };
-    let (prepared, model) = Prepared::new(recipe, folder, observer)?;
-    let started = Instant::now();
+    folder.expect_run_of(recipe, resume)?;
+    let claim = Claim::take(&folder)?.ok_or_else(|| TrainError::Run {
+        path: path.into(),
+        message: "another process is training this run; wait for it to end, or stop it".into(),
+    })?;
+    // Another process may have changed it since.
+    folder.expect_run_of(recipe, resume)?;
+    Ok(claim)
+}
+
+fn train_claimed(
+    recipe: Recipe,
+    dataset: &Dataset,
+    claim: &mut Claim,
+    observer: &mut dyn Observer,
+) -> Result<RunSummary> {
+    dataset.require(Split::Train)?;
+    warn(&recipe, dataset);
+    let (prepared, model) = Prepared::new(recipe, dataset, claim, observer)?;
     let features = FeatureCache::open(
         &model,
         &prepared.recipe,
@@ -83,21 +114,75 @@ pub fn train_on(
         &prepared.base,
         observer,
     )?;
-    prepared.write_recipe()?;
     let setup = prepared.setup(dataset, features.as_ref());
-    let resumed = resume && prepared.folder.checkpoint().is_file();
-    let (model, progress, throughput) = Trainer::new(&setup, model, resume)?.fit(observer)?;
+    let trainer = Trainer::new(&setup, model)?;
+    prepared.write_recipe()?;
+    let mut observer = Begin { claim, observer };
+    let (model, progress, throughput) = trainer.fit(&mut observer)?;
     let fitted = Fitted {
         progress,
         throughput,
-        // For a resumed training, the time of the earlier part is not known.
-        seconds: (!resumed).then(|| started.elapsed().as_secs_f64()),
     };
-    finish(&prepared, &setup, model, &fitted, observer)
+    finish(&prepared, &setup, model, &fitted, &mut observer)
+}
+
+/// Warns of settings that do not do what they seem to.
+fn warn(recipe: &Recipe, dataset: &Dataset) {
+    let (trainer, optim) = (&recipe.trainer, &recipe.optim);
+    let validates = trainer.validate && !dataset.val.is_empty();
+    if !validates {
+        let why = match trainer.validate {
+            true => "no validation split",
+            false => "`trainer.validate` is false",
+        };
+        let mut without = "the parameters of the last epoch are kept".to_owned();
+        if optim.schedule == ScheduleKind::Plateau {
+            without += ", the learning rate stays constant (`optim.schedule` is \"plateau\")";
+        }
+        if trainer.patience > 0 {
+            without += ", and there is no early stopping";
+        }
+        tracing::warn!("{why}: {without}");
+    }
+    let steps = trainer.steps(dataset.train.len());
+    if optim.warmup_steps >= steps {
+        tracing::warn!(
+            "the training has {steps} steps and `optim.warmup_steps` is {}, so the learning rate never reaches `optim.lr`",
+            optim.warmup_steps
+        );
+    }
+}
+
+/// Keeps the run's folder from the first step on.
+struct Begin<'a> {
+    claim: &'a mut Claim,
+    observer: &'a mut dyn Observer,
+}
+
+impl Observer for Begin<'_> {
+    fn start(&mut self, steps: usize) {
+        self.observer.start(steps);
+    }
+    fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        self.claim.begin();
+        self.observer.step(report)
+    }
+    fn evaluation(&mut self, split: Split, done: usize, total: usize) -> ControlFlow<()> {
+        self.observer.evaluation(split, done, total)
+    }
+    fn epoch(&mut self, metrics: &EpochMetrics) -> ControlFlow<()> {
+        self.observer.epoch(metrics)
+    }
+    fn checkpoint(&mut self, path: &Path) {
+        self.observer.checkpoint(path);
+    }
+    fn message(&mut self, text: &str) {
+        self.observer.message(text);
+    }
 }
 
 /// Refuses what is wrong before the base and the data set are read.
-fn check(recipe: &Recipe, path: &Path, resume: bool) -> Result<()> {
+fn check(recipe: &Recipe, path: &Path) -> Result<()> {
     let folder = RunFolder { path: path.into() };
     recipe.validate().map_err(|message| TrainError::Recipe {
         path: folder.recipe(),
@@ -112,7 +197,7 @@ fn check(recipe: &Recipe, path: &Path, resume: bool) -> Result<()> {
                     .into(),
         });
     }
-    folder.expect_run_of(recipe, resume)
+    Ok(())
 }
 
 /// Whether a data set should have a validation split, so that an empty one is an error: it has an
@@ -134,6 +219,9 @@ struct Prepared {
     recipe: Recipe,
     folder: RunFolder,
     base: BaseIdentity,
+    identity: Identity,
+    /// The base's commit on the hub.
+    revision: Option<String>,
     tokenizer: Tokenizer,
     preprocessing: Preprocessing,
     trained_parameters: usize,
@@ -144,12 +232,14 @@ impl Prepared {
     /// Loads the base and makes the model, ready for training.
     fn new(
         mut recipe: Recipe,
-        folder: RunFolder,
+        dataset: &Dataset,
+        claim: &Claim,
         observer: &mut dyn Observer,
     ) -> Result<(Self, Model)> {
+        let folder = claim.folder().clone();
         let device = device(&recipe.trainer.device)?;
         let base = Base::load(&recipe.model.base, &device)?;
-        let model = start(&mut recipe, &base, observer)?;
+        let model = start(&mut recipe, &base, &folder, observer)?;
         if model.uses_batch_statistics() && recipe.trainer.data_parallel > 1 {
             return Err(TrainError::Run {
                 path: folder.path,
@@ -159,9 +249,12 @@ impl Prepared {
                         .into(),
             });
         }
+        let preprocessing = recipe.model.preprocessing(&base.preprocessing);
         let prepared = Self {
             folder,
-            preprocessing: recipe.model.preprocessing(&base.preprocessing),
+            identity: Identity::new(&base.identity, &preprocessing, dataset),
+            revision: base.revision,
+            preprocessing,
             recipe,
             base: base.identity,
             tokenizer: base.tokenizer,
@@ -172,10 +265,9 @@ impl Prepared {
         Ok((prepared, model.for_training()))
     }
 
-    /// Creates the folder and writes the recipe as run.
+    /// Writes the recipe as run.
     fn write_recipe(&self) -> Result<()> {
-        let checkpoints = self.folder.path.join("checkpoint");
-        std::fs::create_dir_all(checkpoints).map_err(|source| TrainError::Write {
+        std::fs::create_dir_all(self.folder.checkpoints()).map_err(|source| TrainError::Write {
             path: self.folder.path.clone(),
             source,
         })?;
@@ -190,6 +282,7 @@ impl Prepared {
             tokenizer: &self.tokenizer,
             preprocessing: &self.preprocessing,
             base: &self.base,
+            identity: &self.identity,
             features,
             folder: &self.folder,
         }
@@ -197,8 +290,19 @@ impl Prepared {
 }
 
 /// The model before the first step. If the recipe starts from an adapter file, the file's method replaces the recipe's.
-fn start(recipe: &mut Recipe, base: &Base, observer: &mut dyn Observer) -> Result<Model> {
-    let Some(path) = &recipe.method.init_from else {
+fn start(
+    recipe: &mut Recipe,
+    base: &Base,
+    folder: &RunFolder,
+    observer: &mut dyn Observer,
+) -> Result<Model> {
+    let init_from = recipe.method.init_from.as_ref();
+    let resumed = folder.checkpoint().is_file();
+    if init_from.is_some() && resumed {
+        // The checkpoint has all that the file had, so the file need not exist any more.
+        recipe.method.config = Recipe::read(&folder.recipe(), &[])?.method.config;
+    }
+    let Some(path) = init_from.filter(|_| !resumed) else {
         let (method, seed) = (recipe.method.config.clone(), recipe.trainer.seed);
         return Ok(Model::new(base, method, seed)?);
     };
@@ -218,7 +322,6 @@ fn start(recipe: &mut Recipe, base: &Base, observer: &mut dyn Observer) -> Resul
 struct Fitted {
     progress: Progress,
     throughput: Throughput,
-    seconds: Option<f64>,
 }
 
 /// Evaluates the best epoch's parameters, and writes the summary and the report.
@@ -229,18 +332,22 @@ fn finish(
     fitted: &Fitted,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
+    // A failure or a stop from here on must not lose what is known of the training.
+    let path = prepared.folder.summary();
+    summarise(prepared, fitted, None, None).write(&path)?;
     let test = setup.recipe.trainer.test;
     let (tested, untested) = if test && !setup.dataset.test.is_empty() {
-        (Some(measure(setup, model, Split::Test, observer)?), None)
+        let tested = measure(setup, model, Split::Test, observer).map_err(not_measured)?;
+        (Some(tested), None)
     } else {
         (None, Some(model))
     };
     let semantic = match &tested {
-        Some(tested) => label_test_images(setup, &tested.model)?,
+        Some(tested) => label_test_images(setup, &tested.model, observer).map_err(not_measured)?,
         None => None,
     };
     let mut summary = summarise(prepared, fitted, tested.as_ref(), semantic);
-    summary.write(&prepared.folder.summary())?;
+    summary.write(&path)?;
 
     // The run is complete, so a failure of its report is only a warning.
     let measured = match untested {
@@ -259,6 +366,14 @@ fn finish(
     Ok(summary)
 }
 
+/// An error of the evaluation after the training.
+fn not_measured(error: TrainError) -> TrainError {
+    match error {
+        TrainError::Stopped => TrainError::Stopped,
+        error => TrainError::Measure(Box::new(error)),
+    }
+}
+
 fn summarise(
     prepared: &Prepared,
     fitted: &Fitted,
@@ -268,7 +383,6 @@ fn summarise(
     let Fitted {
         progress,
         throughput,
-        seconds,
     } = fitted;
     let rows = tested.map_or(Vec::new(), |tested| tested.evaluation.rows.clone());
     let prompt = rows.first().map(|row| row.set.clone());
@@ -277,6 +391,8 @@ fn summarise(
     let training = throughput.training.as_secs_f64();
     RunSummary {
         base: prepared.base.name.clone(),
+        base_revision: prepared.revision.clone(),
+        identity: prepared.identity.clone(),
         epochs: progress.epoch,
         steps: progress.step,
         best_epoch: progress.best_epoch,
@@ -295,7 +411,7 @@ fn summarise(
         waiting_share: (training > 0.0).then(|| throughput.waiting.as_secs_f64() / training),
         peak_memory_bytes: peak_memory(),
         rows,
-        seconds: *seconds,
+        seconds: throughput.seconds,
         report: None,
     }
 }

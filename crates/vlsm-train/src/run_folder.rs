@@ -1,7 +1,5 @@
 //! The layout of a run's folder.
 
-use std::fs::File;
-use std::io::{Seek, SeekFrom};
 use std::path::PathBuf;
 
 use crate::error::{Result, TrainError};
@@ -33,7 +31,11 @@ impl RunFolder {
     }
     /// The state that training resumes from.
     pub fn checkpoint(&self) -> PathBuf {
-        self.path.join("checkpoint").join("state.safetensors")
+        self.checkpoints().join("state.safetensors")
+    }
+    /// Its folder.
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoint")
     }
     /// The summary.
     pub fn summary(&self) -> PathBuf {
@@ -52,13 +54,29 @@ impl RunFolder {
         self.path.join("eval.html")
     }
 
+    /// The file that a process locks while it works on the run.
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.path.join("run.lock")
+    }
+
+    /// Whether there is something that a new run would destroy. A run that was interrupted before its first checkpoint has
+    /// nothing to continue from.
+    pub(crate) fn holds_run(&self) -> bool {
+        let files = [
+            self.checkpoint(),
+            self.adapter(),
+            self.summary(),
+            self.scores(),
+        ];
+        files.iter().any(|file| file.exists())
+    }
+
     /// Refuses a folder that holds a run that `recipe` would overwrite or mix up.
     ///
     /// # Errors
     /// If there is a run and `resume` is false, or the run's recipe differs in a key that changes its numbers.
     pub(crate) fn expect_run_of(&self, recipe: &Recipe, resume: bool) -> Result<()> {
-        let path = self.recipe();
-        if !path.exists() {
+        if !self.holds_run() {
             return Ok(());
         }
         let error = |message: String| {
@@ -73,51 +91,15 @@ impl RunFolder {
                     .into(),
             );
         }
-        // A run may be extended; any other change would make it a different run.
-        let mut changed = recipe.changes_since(&Recipe::read(&path, &[])?)?;
-        changed.retain(|key| key != "trainer.epochs" && key != "trainer.max_steps");
+        let path = self.recipe();
+        let changed = recipe.changes_on_resume(&Recipe::read(&path, &[])?)?;
         if changed.is_empty() {
-            Ok(())
-        } else {
-            error(format!(
-                "was made with other values of `{}`; resume with that recipe ({}), or choose another folder with \
-                 `--out`",
-                changed.join("`, `"),
-                path.display()
-            ))
+            return Ok(());
         }
-    }
-
-    /// Opens `metrics.jsonl` for writing after its first `bytes` bytes. Later bytes were written after
-    /// the checkpoint and will be written again, so they are cut off.
-    ///
-    /// # Errors
-    /// If the file cannot be written or is shorter than that.
-    pub fn open_metrics(&self, bytes: u64) -> Result<File> {
-        let path = self.metrics();
-        let open = || {
-            let mut file = File::options()
-                .create(true)
-                .write(true)
-                .truncate(false)
-                .open(&path)?;
-            let length = file.metadata()?.len();
-            if length >= bytes {
-                file.set_len(bytes)?;
-                file.seek(SeekFrom::End(0))?;
-            }
-            Ok((file, length))
-        };
-        match open() {
-            Err(source) => Err(TrainError::Write { path, source }),
-            Ok((_, length)) if length < bytes => Err(TrainError::Run {
-                path,
-                message: format!(
-                    "has {length} bytes, but the checkpoint expects {bytes}; it was cut or \
-                     replaced; start again in another folder"
-                ),
-            }),
-            Ok((file, _)) => Ok(file),
-        }
+        error(format!(
+            "was made with other values of `{}`; resume with that recipe ({}), or choose another folder with `--out`",
+            changed.join("`, `"),
+            path.display()
+        ))
     }
 }

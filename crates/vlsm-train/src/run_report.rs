@@ -44,7 +44,7 @@ pub(crate) fn write_report(
         name,
         trained: summary.trainable_parameters,
         total: summary.total_parameters,
-        seconds: summary.seconds,
+        seconds: Some(summary.seconds),
         peak_memory: summary.peak_memory_bytes,
         curves: Some(Curves::read(&setup.folder.metrics())?),
         rows: Vec::new(),
@@ -92,8 +92,13 @@ fn lead(setup: &Setup<'_>, summary: &RunSummary, measured: Option<&Measured>) ->
         Split::Val => "validation samples (there is no test split)",
         Split::Train => "training samples",
     };
+    let few = metrics
+        .few()
+        .map_or(String::new(), |few| format!(" {few}."));
     format!(
-        "Dice {:.3} ± {:.3} on {} {of} under prompt {set}, after {training}.",
-        metrics.dice.mean, metrics.dice.std, metrics.samples
+        "Dice {} (95 % interval) on {} {of} under prompt {set}{}, after {training}.{few}",
+        metrics.dice.with_interval(3),
+        metrics.samples,
+        metrics.oracle.mark()
     )
 }

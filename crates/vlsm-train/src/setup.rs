@@ -5,6 +5,7 @@ use vlsm_models::{BaseIdentity, Preprocessing, Tokenizer};
 
 use crate::evaluate::EvalConfig;
 use crate::feature_cache::FeatureCache;
+use crate::identity::Identity;
 use crate::recipe::Recipe;
 use crate::run_folder::RunFolder;
 
@@ -20,6 +21,8 @@ pub struct Setup<'a> {
     pub preprocessing: &'a Preprocessing,
     /// The base that the trained parameters belong to.
     pub base: &'a BaseIdentity,
+    /// What the run's numbers depend on besides the recipe.
+    pub identity: &'a Identity,
     /// Cache of the features of training and validation images, if there is one.
     pub features: Option<&'a FeatureCache>,
     /// Where results go.

@@ -8,12 +8,18 @@ use vlsm_image::write_atomic_bytes;
 use crate::error::{Result, TrainError};
 use crate::evaluate::SemanticMetrics;
 use crate::evaluate::{Metrics, SampleScores};
+use crate::identity::Identity;
 
 /// The result of a run: `summary.json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunSummary {
     /// The base's name.
     pub base: String,
+    /// The base's commit on the hub, if it comes from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_revision: Option<String>,
+    /// The base's weights and the samples.
+    pub identity: Identity,
     /// Epochs completed.
     pub epochs: usize,
     /// Optimiser steps taken.
@@ -33,7 +39,7 @@ pub struct RunSummary {
     pub trainable_parameters: usize,
     /// Number of all parameters.
     pub total_parameters: usize,
-    /// Mean seconds of an epoch, validation included, over the whole epochs of this process.
+    /// Mean seconds of an epoch, validation included, over the epochs that were not interrupted.
     pub seconds_per_epoch: Option<f64>,
     /// Seconds of each of these epochs. With the feature cache, the first takes longer.
     pub epoch_seconds: Vec<f64>,
@@ -46,14 +52,29 @@ pub struct RunSummary {
     /// The metrics of every test sample under every prompt set, the recipe's first; none if nothing was tested.
     #[serde(skip)]
     pub rows: Vec<SampleScores>,
-    /// Seconds that training took; not known if part of it ran in another process.
-    pub seconds: Option<f64>,
+    /// Seconds that training took, in all processes up to their last checkpoint.
+    pub seconds: f64,
     /// The report, unless it could not be written.
     #[serde(skip)]
     pub report: Option<PathBuf>,
 }
 
 impl RunSummary {
+    /// The metrics on the test split under each of the prompt sets after the first.
+    pub fn other_prompts(&self) -> Vec<(&str, Metrics)> {
+        let mut sets: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            if !sets.contains(&&*row.set) {
+                sets.push(&row.set);
+            }
+        }
+        let metrics = |set| Metrics::of(self.rows.iter().filter(|row| row.set == set));
+        sets.into_iter()
+            .skip(1)
+            .map(|set| (set, metrics(set)))
+            .collect()
+    }
+
     /// Writes the summary as JSON, whole or not at all.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let json = serde_json::to_string_pretty(self);

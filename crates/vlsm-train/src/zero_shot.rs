@@ -3,7 +3,7 @@
 use vlsm_data::{Dataset, Split};
 use vlsm_models::{Base, MethodConfig, Model};
 
-use crate::error::{Result, TrainError};
+use crate::error::Result;
 use crate::evaluate::{EvalConfig, PromptSet, SampleScores, evaluate};
 use crate::observer::Observer;
 use crate::recipe::Recipe;
@@ -19,17 +19,12 @@ pub(crate) fn zero_shot(
     observer: &mut dyn Observer,
 ) -> Result<(Model, Vec<SampleScores>)> {
     let samples = recipe.data.limited(dataset.require(Split::Test)?);
-    let sets = PromptSet::every(&recipe.data.config, samples)?;
+    let sets = PromptSet::every(recipe, samples)?;
     let preprocessing = recipe.model.preprocessing(&base.preprocessing);
     let model = Model::new(base, MethodConfig::zero_shot(), 0)?;
     let config = EvalConfig::new(recipe, dataset, &base.tokenizer, &preprocessing);
-    let mut stop = false;
     let evaluation = evaluate(&model, samples, &sets, &config, |done| {
-        let flow = observer.evaluation(Split::Test, done, samples.len());
-        stop |= flow.is_break();
+        observer.evaluation(Split::Test, done, samples.len())
     })?;
-    if stop {
-        return Err(TrainError::Stopped);
-    }
     Ok((model, evaluation.rows))
 }

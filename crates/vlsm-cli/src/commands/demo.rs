@@ -12,6 +12,7 @@ use vlsm_train::evaluate::MeanStd;
 
 use super::shared::make_folder;
 use crate::output::{note, print, table, thousands};
+use crate::stop;
 use crate::terminal::Terminal;
 
 /// Show the whole method in a minute or two, without a download or a data set.
@@ -68,7 +69,13 @@ impl Args {
             PathBuf::from(format!("runs/demo-{}{quick}", demo.domain.name()))
         });
         make_folder(&out)?;
-        let result = demo.run(&out, &mut Terminal::new())?;
+        stop::watch()?;
+        let shown = demo.run(&out, &mut Terminal::new());
+        let go_on = format!("continue with\n  {}", stop::command_with(""));
+        let result = match stop::unless_stopped(shown, &go_on)? {
+            Ok(result) => result,
+            Err(code) => return Ok(code),
+        };
         print(&report(&result))?;
         note(&format!("{:.0} s", started.elapsed().as_secs_f64()));
         Ok(ExitCode::SUCCESS)
@@ -102,7 +109,7 @@ fn report(result: &DemoResult) -> String {
     table(&header, &rows)
         + &format!(
             "Mean ± standard deviation over {images} test samples; HD95 in pixels; {} parameters in all.\n\
-             p6 describes the object, p1 is the class name only.\n\
+             p6 describes the object with words read from its mask (an oracle), p1 is the class name only.\n\
              report: {}\n",
             thousands(result.total),
             result.report.display()

@@ -8,6 +8,7 @@ use vlsm_train::Study;
 use vlsm_train::study::{Plan, State};
 
 use crate::output::{note, print};
+use crate::stop;
 use crate::terminal::Terminal;
 
 /// Run a grid of models, methods, data sets, training prompts and seeds, and write its tables.
@@ -90,7 +91,13 @@ impl Args {
         if !self.table {
             let plan = study.plan()?;
             note(&format!("{}; {}", counts(&plan), plan.estimate_in_words()));
-            failed = study.run(&mut Terminal::new())?;
+            stop::watch()?;
+            let run = study.run(&mut Terminal::new());
+            let go_on = format!("continue with\n  {}", stop::command_with(""));
+            failed = match stop::unless_stopped(run, &go_on)? {
+                Ok(failed) => failed,
+                Err(code) => return Ok(code),
+            };
         }
         let document = study.write_results()?;
         print(&document.text())?;

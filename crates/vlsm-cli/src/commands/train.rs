@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use vlsm_train::RunFolder;
 use vlsm_train::evaluate::MeanStd;
-use vlsm_train::{Recipe, RunSummary};
+use vlsm_train::{Metrics, Recipe, RunSummary};
 
-use crate::output::{key_value_table, print, thousands};
+use crate::output::{key_value_table, note, print, thousands};
+use crate::stop;
 use crate::terminal::Terminal;
 
 /// Fine-tune a base on a data set, as described in a recipe.
@@ -42,8 +43,17 @@ impl Args {
         let out = self.out.unwrap_or_else(|| {
             PathBuf::from("runs").join(self.recipe.file_stem().unwrap_or("run".as_ref()))
         });
-        let summary = vlsm_train::train(&recipe, &out, self.resume, &mut Terminal::new())?;
+        stop::watch()?;
+        let trained = vlsm_train::train(&recipe, &out, self.resume, &mut Terminal::new());
+        let go_on = format!("continue with\n  {}", stop::command_with("--resume"));
+        let summary = match stop::unless_stopped(trained, &go_on)? {
+            Ok(summary) => summary,
+            Err(code) => return Ok(code),
+        };
         print(&report(&summary, &RunFolder { path: out }))?;
+        if let Some(warning) = summary.test.as_ref().and_then(Metrics::few) {
+            note(&format!("warning: {warning}"));
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -51,17 +61,23 @@ impl Args {
 fn report(summary: &RunSummary, folder: &RunFolder) -> String {
     let mut rows = Vec::new();
     if let Some(test) = &summary.test {
-        let value = |metric: MeanStd| format!("{:.4} ± {:.4}", metric.mean, metric.std);
         let prompt = summary.test_prompt.as_deref().unwrap_or("-");
-        let of = format!("{} samples, prompt {prompt}", test.samples);
-        rows.push(("test Dice", format!("{} ({of})", value(test.dice))));
-        rows.push(("test IoU", value(test.iou)));
-        let hd95 = format!("{:.2} ± {:.2} pixels", test.hd95.mean, test.hd95.std);
+        let mark = test.oracle.mark();
+        let of = format!("{} samples, prompt {prompt}{mark}", test.samples);
+        rows.push(("test Dice", format!("{} ({of})", value(&test.dice, 4))));
+        rows.push(("test IoU", value(&test.iou, 4)));
         let empty = match test.one_empty {
             0 => String::new(),
             n => format!(" ({n} with exactly one side empty count the image's diagonal)"),
         };
+        let hd95 = format!("{} pixels", value(&test.hd95, 2));
         rows.push(("test HD95", hd95 + &empty));
+        let mut label = "Dice under other prompts";
+        for (set, metrics) in summary.other_prompts() {
+            let mark = metrics.oracle.mark();
+            rows.push((label, format!("{} {set}{mark}", value(&metrics.dice, 4))));
+            label = "";
+        }
     }
     if let Some(labels) = &summary.semantic {
         let of = format!("{} whole images", labels.images);
@@ -98,4 +114,13 @@ fn report(summary: &RunSummary, folder: &RunFolder) -> String {
         rows.push(("report", report.display().to_string()));
     }
     key_value_table(&rows)
+}
+
+/// Mean ± standard deviation over samples, and the interval of the mean.
+fn value(metric: &MeanStd, digits: usize) -> String {
+    let spread = format!("{:.digits$} ± {:.digits$}", metric.mean, metric.std);
+    match metric.ci95 {
+        Some([low, high]) => format!("{spread}, 95 % interval {low:.digits$} to {high:.digits$}"),
+        None => spread,
+    }
 }

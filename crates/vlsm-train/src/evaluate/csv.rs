@@ -5,14 +5,16 @@ use std::path::Path;
 use serde::Deserialize;
 use vlsm_image::write_atomic_bytes;
 
-use super::SampleScores;
+use super::{Oracle, SampleScores};
 use crate::error::{Result, TrainError};
 
 /// The columns.
-pub(crate) const COLUMNS: [&str; 8] = [
+pub(crate) const COLUMNS: [&str; 10] = [
     "sample",
     "group",
+    "subject",
     "prompt_set",
+    "oracle",
     "prompt",
     "dice",
     "iou",
@@ -21,11 +23,13 @@ pub(crate) const COLUMNS: [&str; 8] = [
 ];
 
 /// A row's values in the order of the columns.
-pub(crate) fn record(row: &SampleScores) -> [String; 8] {
+pub(crate) fn record(row: &SampleScores) -> [String; 10] {
     [
         row.sample.clone(),
         row.group.clone(),
+        row.subject.clone(),
         row.set.clone(),
+        row.oracle.name().to_owned(),
         row.prompt.clone(),
         row.dice.to_string(),
         row.iou.to_string(),
@@ -39,7 +43,9 @@ pub(crate) fn record(row: &SampleScores) -> [String; 8] {
 struct Line {
     sample: String,
     group: String,
+    subject: String,
     prompt_set: String,
+    oracle: Oracle,
     prompt: String,
     dice: f64,
     iou: f64,
@@ -77,7 +83,8 @@ where
     Ok(write_atomic_bytes(path, &bytes)?)
 }
 
-/// Writes the rows of an evaluation: `sample`, `group`, `prompt_set`, `prompt`, `dice`, `iou`, `hd95`, `one_empty`.
+/// Writes the rows of an evaluation: `sample`, `group`, `subject`, `prompt_set`, `oracle` (`yes`, `no` or
+/// `unknown`), `prompt`, `dice`, `iou`, `hd95`, `one_empty`.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -99,7 +106,9 @@ pub fn read_scores(path: &Path) -> Result<Vec<SampleScores>> {
     let row = |line: Line| SampleScores {
         sample: line.sample,
         group: line.group,
+        subject: line.subject,
         set: line.prompt_set,
+        oracle: line.oracle,
         prompt: line.prompt,
         dice: line.dice,
         iou: line.iou,
@@ -120,7 +129,9 @@ mod tests {
         let row = |sample: &str, dice| SampleScores {
             sample: sample.into(),
             group: String::new(),
+            subject: "images/a.png".into(),
             set: "p6".into(),
+            oracle: Oracle::Unknown,
             prompt: "one \"red\", round polyp".into(),
             dice,
             iou: 0.1 + 0.2,

@@ -1,5 +1,7 @@
 //! Evaluation of whole-image labels: each pixel gets the most likely of all classes, and IoU is computed over the data set.
 
+use std::ops::ControlFlow;
+
 use rayon::prelude::*;
 use serde::Serialize;
 use vlsm_data::{ClassPixels, Confusion, Example, Sample};
@@ -100,16 +102,17 @@ impl SemanticEvaluation {
 /// Labels the images of samples and compares the labels with the true ones at their own size. The samples are those of
 /// [`Dataset::labelled`](vlsm_data::Dataset::labelled). Each image goes through the vision tower once, each class name through the
 /// text tower once. Predicted ids are written to the folder `masks`, if set, as `SAMPLE.png`. `progress` is called
-/// with the number of images done.
+/// with the number of images done, and may stop the evaluation.
 ///
 /// # Errors
-/// If a file cannot be read or written, or a sample has no class ids.
+/// If a file cannot be read or written, a sample has no class ids, or `progress` stops the evaluation
+/// ([`TrainError::Stopped`]).
 pub fn evaluate_semantic<M: SegmentationModel>(
     model: &M,
     samples: &[Sample],
     classes: &ClassList,
     config: &EvalConfig<'_>,
-    mut progress: impl FnMut(usize),
+    mut progress: impl FnMut(usize) -> ControlFlow<()>,
 ) -> Result<SemanticEvaluation> {
     let mask_size = model.output_size(config.preprocessing.image_size)?;
     let names = file_names(samples);
@@ -166,7 +169,9 @@ pub fn evaluate_semantic<M: SegmentationModel>(
                 classes: (0..classes.ids()).map(|id| counted.class(id)).collect(),
             });
         }
-        progress(evaluation.images.len());
+        if progress(evaluation.images.len()).is_break() {
+            return Err(TrainError::Stopped);
+        }
     }
 }
 

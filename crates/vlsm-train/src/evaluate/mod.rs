@@ -5,6 +5,7 @@
 //! [`Engine`](vlsm_models::predict::Engine), but the functions that the engine is built on.
 
 mod batches;
+mod bootstrap;
 mod config;
 mod csv;
 mod files;
@@ -12,12 +13,15 @@ mod labels;
 mod prompt_sets;
 mod scores;
 
+use std::ops::ControlFlow;
+
 use rayon::prelude::*;
 use vlsm_data::{Example, Sample, Scores, score};
 use vlsm_image::{Mask, write_png_mask};
 use vlsm_models::SegmentationModel;
 use vlsm_models::predict::{PromptEncoder, logits, masks};
 
+pub(crate) use bootstrap::intervals;
 pub use config::EvalConfig;
 pub(crate) use csv::{COLUMNS, record, write_table};
 pub use csv::{read_scores, write_scores};
@@ -26,7 +30,8 @@ pub use labels::{
     ClassMetrics, ImagePixels, SemanticEvaluation, SemanticMetrics, evaluate_semantic,
 };
 pub use prompt_sets::PromptSet;
-pub use scores::{Evaluation, MeanStd, Metrics, SampleScores};
+pub(crate) use scores::number_of;
+pub use scores::{Evaluation, MeanStd, Metrics, Oracle, SampleScores};
 
 use self::batches::{ImageBatch, ImageBatches};
 use self::files::{file_names, make_parent};
@@ -36,16 +41,16 @@ use crate::loss::dice_ce;
 use crate::targets::Targets;
 
 /// Evaluates a model on samples under prompt sets. Each image is decoded and encoded once, however many samples and prompts it
-/// has. `progress` is called with the number of samples done.
+/// has. `progress` is called with the number of samples done, and may stop the evaluation.
 ///
 /// # Errors
-/// If a file cannot be read or written.
+/// If a file cannot be read or written, or `progress` stops the evaluation ([`TrainError::Stopped`]).
 pub fn evaluate<M: SegmentationModel>(
     model: &M,
     samples: &[Sample],
     sets: &[PromptSet],
     config: &EvalConfig<'_>,
-    mut progress: impl FnMut(usize),
+    mut progress: impl FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Evaluation> {
     let mask_size = model.output_size(config.preprocessing.image_size)?;
     let encoder =
@@ -67,7 +72,9 @@ pub fn evaluate<M: SegmentationModel>(
         let batch = batch?;
         pass.evaluate(&batch, &mut evaluation)?;
         done += batch.examples.len();
-        progress(done);
+        if progress(done).is_break() {
+            return Err(TrainError::Stopped);
+        }
     }
     evaluation.loss /= evaluation.rows.len().max(1) as f64;
     Ok(evaluation)
@@ -144,7 +151,9 @@ impl<M: SegmentationModel> Pass<'_, M> {
                 evaluation.rows.push(SampleScores {
                     sample: sample.name.clone(),
                     group: sample.group.clone(),
+                    subject: sample.source.id().into_owned(),
                     set: sets[*set].name.clone(),
+                    oracle: sets[*set].oracle[example.sample],
                     prompt: prompt.to_owned(),
                     dice: scores.dice,
                     iou: scores.iou,

@@ -3,7 +3,9 @@
 use vlsm_data::{DataConfig, PromptChoice, Sample};
 
 use super::files::file_name;
+use super::scores::Oracle;
 use crate::error::Result;
+use crate::recipe::Recipe;
 
 /// A prompt for every sample, under a name.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +14,8 @@ pub struct PromptSet {
     pub name: String,
     /// The prompt of each sample, in their order.
     pub prompts: Vec<String>,
+    /// Whether each of them was read from the sample's true mask.
+    pub oracle: Vec<Oracle>,
 }
 
 impl PromptSet {
@@ -24,26 +28,27 @@ impl PromptSet {
         Ok(Self {
             name: choice.to_string(),
             prompts: prompts.collect::<vlsm_data::Result<_>>()?,
+            oracle: samples
+                .iter()
+                .map(|sample| Oracle::of(sample, choice))
+                .collect(),
         })
     }
 
-    /// The evaluation prompts of a recipe, followed by a set for each other prompt name that all
-    /// samples have.
+    /// The evaluation prompts of a recipe, followed by a set for each of the recipe's further test prompts. Without these, for each
+    /// other prompt name that all samples have.
     ///
     /// # Errors
-    /// If a sample has no prompt for the recipe's choice.
-    pub fn every(data: &DataConfig, samples: &[Sample]) -> Result<Vec<Self>> {
-        let mut sets = vec![Self::of_recipe(data, samples)?];
-        let first = samples
-            .iter()
-            .take(1)
-            .flat_map(|sample| sample.prompts.names());
-        for name in first {
-            let everywhere = samples
-                .iter()
-                .all(|sample| sample.prompts.get(name).is_some());
-            if everywhere && name != sets[0].name {
-                sets.push(Self::new(&PromptChoice::Named(name.to_owned()), samples)?);
+    /// If a sample has no prompt for one of the recipe's choices.
+    pub fn every(recipe: &Recipe, samples: &[Sample]) -> Result<Vec<Self>> {
+        let mut sets = vec![Self::of_recipe(&recipe.data.config, samples)?];
+        let further = match &recipe.trainer.test_prompts {
+            Some(choices) => choices.clone(),
+            None => common_names(samples),
+        };
+        for choice in further {
+            if sets.iter().all(|set| set.name != choice.to_string()) {
+                sets.push(Self::new(&choice, samples)?);
             }
         }
         Ok(sets)
@@ -54,16 +59,18 @@ impl PromptSet {
         file_name(&self.name)
     }
 
-    /// The evaluation prompts of a recipe: `data.eval_prompt`, or each sample's most detailed prompt.
+    /// The evaluation prompts of a recipe: `data.eval_prompt`, or [`DataConfig::eval_choice`].
     ///
     /// # Errors
     /// If a sample has no such prompt.
     pub fn of_recipe(data: &DataConfig, samples: &[Sample]) -> Result<Self> {
         let mut names: Vec<String> = Vec::new();
         let mut prompts = Vec::with_capacity(samples.len());
+        let mut oracle = Vec::with_capacity(samples.len());
         for sample in samples {
             let choice = data.eval_choice(&sample.prompts);
             prompts.push(sample.fixed_prompt(&choice)?);
+            oracle.push(Oracle::of(sample, &choice));
             let name = choice.to_string();
             if !names.contains(&name) {
                 names.push(name);
@@ -72,6 +79,20 @@ impl PromptSet {
         Ok(Self {
             name: names.join(","),
             prompts,
+            oracle,
         })
     }
+}
+
+/// The prompt names that all samples have, in the order of the first.
+fn common_names(samples: &[Sample]) -> Vec<PromptChoice> {
+    let first = samples.first().into_iter();
+    let names = first.flat_map(|sample| sample.prompts.names());
+    let common = names.filter(|name| {
+        let has = |sample: &Sample| sample.prompts.get(name).is_some();
+        samples.iter().all(has)
+    });
+    common
+        .map(|name| PromptChoice::Named(name.to_owned()))
+        .collect()
 }

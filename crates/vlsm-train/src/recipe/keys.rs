@@ -26,6 +26,7 @@ fn every_key() -> Result<toml::Table> {
     data.split.val_list = path();
     data.split.test_list = path();
     recipe.trainer.max_steps = Some(1);
+    recipe.trainer.test_prompts = Some(Vec::new());
     recipe.cache.dir = path();
     let mut table = recipe.to_table()?;
     add_every_key(&mut table);
@@ -91,11 +92,7 @@ pub(crate) fn set(table: &mut toml::Table, text: &str) -> std::result::Result<()
         .split_once('=')
         .ok_or_else(|| format!("--set {text}: write it as key=value, such as optim.lr=3e-4"))?;
     let (key, value) = (key.trim(), value.trim());
-    let value = format!("x = {value}")
-        .parse::<toml::Table>()
-        .ok()
-        .and_then(|mut table| table.remove("x"))
-        .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let value = value_of(key, value)?;
     let mut table = table;
     let mut parts = key.split('.').peekable();
     while let Some(part) = parts.next() {
@@ -113,6 +110,36 @@ pub(crate) fn set(table: &mut toml::Table, text: &str) -> std::result::Result<()
             .ok_or_else(|| format!("--set {text}: `{part}` is not a section"))?;
     }
     Ok(())
+}
+
+/// The value of a key, given on the command line: TOML, or else a string.
+fn value_of(key: &str, text: &str) -> std::result::Result<toml::Value, String> {
+    let string = toml::Value::String(text.to_owned());
+    let parsed = format!("x = {text}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut table| table.remove("x"));
+    let Some(value) = parsed else {
+        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+        let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let known = every_key().map_err(|error| error.to_string())?;
+        return match get(&known, key) {
+            Some(toml::Value::Integer(_)) if number => Err(format!(
+                "`{key}` is {text}; give at most {}, the largest integer of TOML",
+                i64::MAX
+            )),
+            _ => Ok(string),
+        };
+    };
+    if value.is_str() {
+        return Ok(value);
+    }
+    // A text may look like a number or a date: `data.root=2024`.
+    let known = every_key().map_err(|error| error.to_string())?;
+    Ok(match get(&known, key) {
+        Some(toml::Value::String(_)) => string,
+        _ => value,
+    })
 }
 
 /// The error for a key that is not among the known ones.

@@ -5,7 +5,7 @@ mod method;
 mod sections;
 mod validate;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -99,24 +99,95 @@ impl Recipe {
         toml::Table::try_from(self).map_err(|error| TrainError::RecipeText(error.to_string()))
     }
 
-    /// The keys in which this recipe differs from `existing`, the recipe in a run's folder. Keys that do not affect any number are
-    /// left out.
+    /// The same recipe with absolute paths, so that a run's recipe means the same in any working folder. Names such as
+    /// `builtin:tiny` or a model on the hub stay as they are.
+    pub(crate) fn with_absolute_paths(&self) -> Self {
+        let mut recipe = self.clone();
+        let data = &mut recipe.data.config;
+        if data.pool.is_empty() && data.builtin().is_none() && !data.root.as_os_str().is_empty() {
+            make_absolute(&mut data.root);
+        }
+        data.pool
+            .iter_mut()
+            .filter(|root| !root.to_string_lossy().starts_with("builtin:"))
+            .for_each(make_absolute);
+        let split = &mut data.split;
+        let files = [
+            &mut data.prompts,
+            &mut data.classes,
+            &mut split.train_list,
+            &mut split.val_list,
+            &mut split.test_list,
+        ];
+        for file in files.into_iter().flatten() {
+            // Otherwise it is looked up in the data set's folder.
+            if file.exists() && !data.root.join(&*file).exists() {
+                make_absolute(file);
+            }
+        }
+        let others = [&mut recipe.method.init_from, &mut recipe.cache.dir];
+        others.into_iter().flatten().for_each(make_absolute);
+        let mut base = PathBuf::from(&recipe.model.base);
+        if base.exists() {
+            make_absolute(&mut base);
+            recipe.model.base = base.to_string_lossy().into_owned();
+        }
+        recipe
+    }
+
+    /// The keys in which this recipe differs from `existing`, the recipe in a run's folder, without those that do not affect any
+    /// number.
+    ///
+    /// # Errors
+    /// As [`to_toml`](Self::to_toml).
     pub(crate) fn changes_since(&self, existing: &Self) -> Result<Vec<String>> {
+        let (mut wanted, existing) = (self.with_absolute_paths(), existing.with_absolute_paths());
         let mut free = vec![
-            "trainer.device",
-            "trainer.recompute",
-            "cache.max_gb",
             "cache.dir",
+            "cache.max_gb",
+            "data.workers",
+            "trainer.checkpoint_every",
+            "trainer.device",
+            "trainer.eval_batch_size",
+            "trainer.recompute",
         ];
         if self.cache.dtype == CacheDtype::F32 {
             free.push("cache.features");
         }
-        let mut wanted = self.clone();
         if wanted.method.init_from.is_some() {
             wanted.method.config = existing.method.config.clone();
         }
-        let mut changed = wanted.differences(existing)?;
+        let mut changed = wanted.differences(&existing)?;
         changed.retain(|key| !free.contains(&key.as_str()));
+        Ok(changed)
+    }
+
+    /// The keys that forbid to continue a run with the recipe `existing`. A run may be longer, stop early for other reasons, be
+    /// tested or not, and its base and data may lie elsewhere: the checkpoint tells whether they are the same
+    /// ([`Identity`](crate::Identity)).
+    ///
+    /// # Errors
+    /// As [`to_toml`](Self::to_toml).
+    pub(crate) fn changes_on_resume(&self, existing: &Self) -> Result<Vec<String>> {
+        const FREE: [&str; 15] = [
+            "data.classes",
+            "data.pool",
+            "data.prompts",
+            "data.root",
+            "data.split.test_list",
+            "data.split.train_list",
+            "data.split.val_list",
+            "method.init_from",
+            "model.base",
+            "trainer.epochs",
+            "trainer.max_steps",
+            "trainer.min_epochs",
+            "trainer.patience",
+            "trainer.test",
+            "trainer.test_prompts",
+        ];
+        let mut changed = self.changes_since(existing)?;
+        changed.retain(|key| !FREE.contains(&key.as_str()));
         Ok(changed)
     }
 
@@ -133,6 +204,13 @@ impl Recipe {
         keys.dedup();
         keys.retain(|key| get(&a, key) != get(&b, key));
         Ok(keys)
+    }
+}
+
+fn make_absolute(path: &mut PathBuf) {
+    // It only fails for an empty path or without a working folder.
+    if let Ok(absolute) = std::path::absolute(&*path) {
+        *path = absolute;
     }
 }
 

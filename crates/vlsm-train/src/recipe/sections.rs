@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use vlsm_data::{DataConfig, Sample};
+use vlsm_data::{DataConfig, PromptChoice, Sample};
 use vlsm_models::{MethodConfig, Preprocessing};
 
 /// `[model]`: the base.
@@ -147,12 +147,15 @@ pub struct TrainerConfig {
     pub min_delta: f64,
     /// Epochs before early stopping is considered.
     pub min_epochs: usize,
-    /// Steps between checkpoints; 0 writes them at the end of epochs only.
+    /// Steps between checkpoints; 0 writes them after ten minutes and at the end of epochs.
     pub checkpoint_every: usize,
     /// Evaluate the validation split after each epoch.
     pub validate: bool,
     /// Evaluate the test split at the end.
     pub test: bool,
+    /// Prompts to test under besides `data.eval_prompt`, written as that. Default: all prompt names of the data set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_prompts: Option<Vec<PromptChoice>>,
     /// Samples per forward pass in evaluation.
     pub eval_batch_size: usize,
 }
@@ -174,6 +177,7 @@ impl Default for TrainerConfig {
             checkpoint_every: 0,
             validate: true,
             test: true,
+            test_prompts: None,
             eval_batch_size: 8,
         }
     }
@@ -182,12 +186,14 @@ impl Default for TrainerConfig {
 impl TrainerConfig {
     /// Samples of one optimiser step.
     pub fn step_samples(&self) -> usize {
-        self.batch_size * self.accumulate
+        self.batch_size.saturating_mul(self.accumulate)
     }
 
     /// Most optimiser steps over that many training samples.
     pub fn steps(&self, samples: usize) -> usize {
-        let steps = self.epochs * samples.div_ceil(self.step_samples());
+        let steps = self
+            .epochs
+            .saturating_mul(samples.div_ceil(self.step_samples()));
         self.max_steps.map_or(steps, |most| most.min(steps))
     }
 

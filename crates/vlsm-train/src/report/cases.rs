@@ -145,12 +145,15 @@ pub fn predict_cases<M: SegmentationModel>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate::Oracle;
 
     fn row(sample: &str, set: &str, dice: f64) -> SampleScores {
         SampleScores {
             group: String::new(),
             sample: sample.into(),
+            subject: sample.into(),
             set: set.into(),
+            oracle: Oracle::No,
             prompt: "polyp".into(),
             dice,
             iou: 0.0,

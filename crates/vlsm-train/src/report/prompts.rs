@@ -6,7 +6,7 @@ use super::chart;
 use super::sections::{dice, legend, section};
 use super::{Report, ReportRun};
 use crate::error::Result;
-use crate::evaluate::Metrics;
+use crate::evaluate::{Metrics, number_of};
 
 /// Dice under every prompt set, if some run has several.
 pub(super) fn prompts(report: &Report) -> Result<Markup> {
@@ -84,11 +84,6 @@ pub(super) fn prompts(report: &Report) -> Result<Markup> {
             }
         },
     ))
-}
-
-/// The number of a prompt's name: 6 for `p6`.
-fn number_of(set: &str) -> Option<u32> {
-    set.strip_prefix('p')?.parse().ok()
 }
 
 /// The prompt of the first sample, if it differs from the set's name.

@@ -55,6 +55,10 @@ pub(super) fn results(report: &Report) -> Markup {
             td.best[best == Some(metric.mean)] {
                 (format!("{:.digits$}", metric.mean))
                 span.spread { " ± " (format!("{:.digits$}", metric.std)) }
+                @if let Some([low, high]) = metric.ci95 {
+                    br;
+                    span.spread { (format!("{low:.digits$} – {high:.digits$}")) }
+                }
             }
         }
     };
@@ -102,7 +106,7 @@ pub(super) fn results(report: &Report) -> Markup {
                         ", under prompt " span.nowrap { (set) (mark(report, set)) }
                     }
                 }
-                ". HD95: the 95th percentile of the Hausdorff distance. One empty: samples where "
+                "; below it the 95 % interval of the mean, by bootstrap over images or patients. HD95: the 95th percentile of the Hausdorff distance. One empty: samples where "
                 "prediction or truth, but not both, has no foreground; their HD95 is the image’s "
                 "diagonal."
                 @if runs.len() > 1 { " The best of each column is bold." }

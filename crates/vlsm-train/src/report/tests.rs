@@ -5,7 +5,7 @@ use vlsm_image::{Mask, RgbImage};
 
 use super::*;
 use crate::evaluate::ClassMetrics;
-use crate::evaluate::SampleScores;
+use crate::evaluate::{Oracle, SampleScores};
 
 const PROMPT: &str = "<b>&\"";
 
@@ -13,7 +13,9 @@ fn row(sample: usize, set: &str, dice: f64) -> SampleScores {
     SampleScores {
         group: String::new(),
         sample: format!("case{sample}"),
+        subject: format!("case{sample}"),
         set: set.into(),
+        oracle: Oracle::No,
         prompt: PROMPT.into(),
         dice,
         iou: dice / 2.0,

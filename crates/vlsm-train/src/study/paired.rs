@@ -19,8 +19,8 @@ const SIGNIFICANT: f64 = 0.05;
 pub(super) struct Pair {
     line: usize,
     columns: [usize; 2],
-    /// Samples that both were measured on.
-    samples: usize,
+    /// Subjects that both were measured on.
+    subjects: usize,
     /// For each metric, the mean difference and the test.
     pub(super) metrics: Vec<(f64, Option<Wilcoxon>)>,
 }
@@ -32,11 +32,13 @@ impl<'a> Tables<'a> {
     pub(super) fn test(&self) -> Vec<Pair> {
         let mut pairs = Vec::new();
         for (index, line) in self.lines.iter().enumerate() {
-            let samples = self.columns.iter();
-            let samples: Vec<_> = samples.map(|column| self.by_sample(line, column)).collect();
-            let found = samples.iter().map(|all| all.iter().copied().collect());
+            let subjects = self.columns.iter();
+            let subjects: Vec<_> = subjects
+                .map(|column| self.by_subject(line, column))
+                .collect();
+            let found = subjects.iter().map(|all| all.iter().copied().collect());
             let found: Vec<HashMap<&str, [f64; 3]>> = found.collect();
-            for (a, first) in samples.iter().enumerate() {
+            for (a, first) in subjects.iter().enumerate() {
                 for (b, found) in found.iter().enumerate().skip(a + 1) {
                     let shared = first.iter().filter_map(|(name, values)| {
                         let others = found.get(name)?;
@@ -53,7 +55,7 @@ impl<'a> Tables<'a> {
                     pairs.push(Pair {
                         line: index,
                         columns: [a, b],
-                        samples: differences.len(),
+                        subjects: differences.len(),
                         metrics: metrics.collect(),
                     });
                 }
@@ -62,14 +64,19 @@ impl<'a> Tables<'a> {
         pairs
     }
 
-    /// The metrics of each sample, mean over seeds, under the line's own prompts.
-    fn by_sample(&self, line: &Line<'_>, column: &Column<'_>) -> Vec<(&'a str, [f64; 3])> {
+    /// The metrics of each subject, mean over its samples and seeds, under the line's own prompts. Samples of one image or patient
+    /// are not independent, so they count as one in a test.
+    pub(super) fn by_subject(
+        &self,
+        line: &Line<'_>,
+        column: &Column<'_>,
+    ) -> Vec<(&'a str, [f64; 3])> {
         let mut order: Vec<&'a str> = Vec::new();
         let mut sums: HashMap<&'a str, ([f64; 3], f64)> = HashMap::new();
         for run in self.runs(line, column) {
             for row in rows(run, line.test, &line.headline) {
-                let (sum, count) = sums.entry(&row.sample).or_insert_with(|| {
-                    order.push(&row.sample);
+                let (sum, count) = sums.entry(&row.subject).or_insert_with(|| {
+                    order.push(&row.subject);
                     ([0.0; 3], 0.0)
                 });
                 for (sum, metric) in sum.iter_mut().zip(&TESTED) {
@@ -95,8 +102,8 @@ impl<'a> Tables<'a> {
             header: ["data", "first", "second", "n"].map(String::from).to_vec(),
             words: 3,
             note: format!(
-                "Differences of the means over n samples, first minus second, and p-values of Wilcoxon's two-sided signed-rank \
-                 test over samples (each the mean over seeds), with Holm's correction for the {} pairs of a metric; those \
+                "Differences of the means over n images or patients (`data.group`), first minus second, and p-values of Wilcoxon's \
+                 two-sided signed-rank test over them (each the mean over its samples and seeds), with Holm's correction for the {} pairs of a metric; those \
                  below {SIGNIFICANT} are bold.",
                 self.pairs.len()
             ),
@@ -118,7 +125,7 @@ impl<'a> Tables<'a> {
                 pair.columns
                     .map(|column| self.columns[column].label.as_str().into()),
             );
-            row.push(pair.samples.to_string().into());
+            row.push(pair.subjects.to_string().into());
             for ((metric, (difference, _)), p) in
                 TESTED.iter().zip(&pair.metrics).zip(&self.corrected)
             {
@@ -143,7 +150,7 @@ impl<'a> Tables<'a> {
             "first",
             "second",
             "metric",
-            "samples",
+            "subjects",
             "mean_difference",
             "statistic",
             "p",
@@ -168,7 +175,7 @@ impl<'a> Tables<'a> {
                     first,
                     second,
                     metric.column.to_owned(),
-                    pair.samples.to_string(),
+                    pair.subjects.to_string(),
                     difference.to_string(),
                     text(test.map(|test| test.statistic)),
                     text(test.map(|test| test.p)),

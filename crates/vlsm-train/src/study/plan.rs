@@ -1,12 +1,11 @@
 //! The states of a study's cells, and an estimate of the time left.
 
-use std::fs::{File, TryLockError};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::{Cell, Study};
+use crate::claim::is_claimed;
 use crate::error::{Result, TrainError};
 use crate::recipe::Recipe;
 
@@ -19,7 +18,7 @@ pub enum State {
     Running,
     /// Started but not finished; it will be resumed.
     Begun,
-    /// Not started.
+    /// Not started, or interrupted before its first checkpoint.
     Open,
     /// Its folder holds a run whose recipe differs in these keys.
     Changed(Vec<String>),
@@ -44,15 +43,10 @@ pub(super) struct Summary {
 }
 
 impl Cell {
-    /// The file that a process locks while it works on the cell.
-    pub(super) fn lock(&self) -> PathBuf {
-        self.folder.path.join("study.lock")
-    }
-
     /// The cell's state on disk, whether or not a process works on it.
     pub(super) fn left_as(&self) -> Result<State> {
         let recipe = self.folder.recipe();
-        if !recipe.exists() {
+        if !recipe.exists() || !self.folder.holds_run() {
             return Ok(State::Open);
         }
         let changed = self.recipe.changes_since(&Recipe::read(&recipe, &[])?)?;
@@ -74,10 +68,10 @@ impl Cell {
         if matches!(state, State::Done | State::Changed(_)) {
             return Ok(state);
         }
-        match File::open(self.lock()).map(|file| file.try_lock_shared()) {
-            Ok(Err(TryLockError::WouldBlock)) => Ok(State::Running),
-            _ => Ok(state),
-        }
+        Ok(match is_claimed(&self.folder) {
+            true => State::Running,
+            false => state,
+        })
     }
 
     /// The run's summary; `None` until it is complete.

@@ -1,23 +1,16 @@
 //! Training of a study's runs, one after the other.
 
-use std::fs::{File, TryLockError};
-use std::time::Duration;
-
 use vlsm_image::write_atomic_bytes;
 use vlsm_models::{Base, device};
 
 use super::plan::State;
 use super::{Cell, Study};
+use crate::claim::Claim;
 use crate::error::{Result, TrainError};
 use crate::evaluate::write_scores;
 use crate::observer::Observer;
-use crate::run::train;
+use crate::run::train_from_files;
 use crate::zero_shot::zero_shot;
-
-/// A process that only reads a cell's state holds its lock for less than this.
-const LOOK: Duration = Duration::from_millis(20);
-/// Number of attempts to take a lock.
-const LOOKS: usize = 5;
 
 /// A cell that could not be completed.
 #[derive(Debug)]
@@ -64,7 +57,7 @@ impl Cell {
         if self.left_as()? == State::Done {
             return Ok(true);
         }
-        let Some(_lock) = self.take()? else {
+        let Some(mut claim) = Claim::take(&self.folder)? else {
             return Ok(false);
         };
         // Another process may have completed or started it since.
@@ -88,13 +81,17 @@ impl Cell {
         };
         observer.message(&format!("{number} {doing}{}", self.label()));
         let rows = if self.seed.is_some() {
-            train(&self.recipe, &self.folder.path, true, observer)?.rows
+            let recipe = self.recipe.with_absolute_paths();
+            train_from_files(&recipe, &mut claim, observer)?.rows
         } else {
             let dataset = vlsm_synth::open(&self.recipe.data.config)?;
             let base = &self.recipe.model.base;
             let base = Base::load(base, &device(&self.recipe.trainer.device)?)?;
-            write_atomic_bytes(&self.folder.recipe(), self.recipe.to_toml()?.as_bytes())?;
-            zero_shot(&self.recipe, &dataset, &base, observer)?.1
+            let rows = zero_shot(&self.recipe, &dataset, &base, observer)?.1;
+            let recipe = self.recipe.with_absolute_paths().to_toml()?;
+            write_atomic_bytes(&self.folder.recipe(), recipe.as_bytes())?;
+            claim.begin();
+            rows
         };
         if rows.is_empty() {
             return Err(TrainError::Study {
@@ -105,30 +102,5 @@ impl Cell {
         }
         write_scores(&self.folder.scores(), &rows)?;
         Ok(true)
-    }
-
-    /// Locks the cell until the returned file is closed. Returns `None` if another process has locked it.
-    fn take(&self) -> Result<Option<File>> {
-        let path = self.lock();
-        let take = || {
-            std::fs::create_dir_all(&self.folder.path)?;
-            let file = File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&path)?;
-            for _ in 0..LOOKS {
-                match file.try_lock() {
-                    Ok(()) => return Ok(Some(file)),
-                    Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
-                    Err(TryLockError::Error(error)) => return Err(error),
-                }
-            }
-            Ok(None)
-        };
-        take().map_err(|source| TrainError::Write {
-            path: path.clone(),
-            source,
-        })
     }
 }

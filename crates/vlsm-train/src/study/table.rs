@@ -7,7 +7,7 @@ use super::document::{Document, Sheet, SheetCell};
 use super::paired::{Pair, TESTED};
 use super::results::{Results, ScoredRun};
 use super::wilcoxon::holm;
-use crate::evaluate::SampleScores;
+use crate::evaluate::{Oracle, SampleScores, intervals};
 use crate::text::thousands;
 
 /// The published prompt set with the class name only.
@@ -186,6 +186,14 @@ impl<'a> Tables<'a> {
                 let mut row = vec![label.into(), metric.name.into()];
                 row.extend(self.values(line, set, metric));
                 sheet.rows.push(row);
+                if metric.more.is_some() {
+                    let mut row: Vec<SheetCell> = vec!["".into(), "95 % interval".into()];
+                    let columns = self.columns.iter();
+                    row.extend(
+                        columns.map(|column| self.interval(line, column, set, metric).into()),
+                    );
+                    sheet.rows.push(row);
+                }
             }
         }
         let mut trained: Vec<SheetCell> = vec!["trained parameters".into(), "".into()];
@@ -207,12 +215,46 @@ impl<'a> Tables<'a> {
             ),
         };
         sheet.note = format!(
-            "{spread}, each at its mask's own size, under prompt {}. DSC and IoU in percent, HD95 in pixels; one empty: the \
+            "{spread}, each at its mask's own size, under prompt {}; 95 % interval: of the mean, by \
+             bootstrap over images or patients (`data.group`). DSC and IoU in percent, HD95 in pixels; one empty: the \
              share of samples in which prediction or truth, but not both, has no foreground, so that HD95 is the image's \
              diagonal, in percent. The best of each row is bold (* in a terminal).",
-            sets.join(", ")
+            sets.iter()
+                .map(|set| format!("{set}{}", self.oracle(set).mark()))
+                .collect::<Vec<_>>()
+                .join(", ")
         );
         sheet
+    }
+
+    /// Whether the prompts of a set were read from true masks.
+    fn oracle(&self, set: &str) -> Oracle {
+        let rows = self.results.runs.iter().flat_map(|run| &run.rows);
+        let of_set = rows.map(|(_, row)| row).filter(|row| row.set == set);
+        let mut found = Oracle::No;
+        for row in of_set {
+            match row.oracle {
+                Oracle::Yes => return Oracle::Yes,
+                Oracle::Unknown => found = Oracle::Unknown,
+                Oracle::No => {}
+            }
+        }
+        found
+    }
+
+    /// The interval of the mean over samples and seeds.
+    fn interval(&self, line: &Line<'_>, column: &Column<'_>, set: &str, metric: &Metric) -> String {
+        let rows = self
+            .runs(line, column)
+            .flat_map(|run| rows(run, line.test, set));
+        let values: Vec<(&str, [f64; 1])> = rows
+            .map(|row| (&*row.subject, [(metric.value)(row)]))
+            .collect();
+        let digits = metric.digits;
+        match intervals(&values).1 {
+            Some([[low, high]]) => format!("{low:.digits$} to {high:.digits$}"),
+            None => "-".into(),
+        }
     }
 
     /// All prompt sets of the results: the class name first, then the set that the recipes evaluate under.
@@ -249,14 +291,15 @@ impl<'a> Tables<'a> {
             header: vec!["data".into(), "method".into()],
             words: 2,
             note: "Mean and standard deviation over seeds, in percent; the best prompt of each row is bold. p0 is the empty \
-                   prompt. p1 is the class name alone, all that a user knows about a new image. Richer prompts that were written \
-                   from the ground-truth masks describe the object to the model."
+                   prompt. p1 is the class name alone, all that a user knows about a new image. oracle: words of these prompts were \
+                   read from the ground-truth masks, which a user does not have (oracle?: the data set does not say)."
                 .into(),
             ..Sheet::default()
         };
-        sheet
-            .header
-            .extend(sets.iter().map(|set| (*set).to_owned()));
+        sheet.header.extend(
+            sets.iter()
+                .map(|set| format!("{set}{}", self.oracle(set).mark())),
+        );
         for line in &self.lines {
             let mut label = line.label.as_str();
             for column in &self.columns {

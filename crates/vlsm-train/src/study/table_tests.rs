@@ -1,6 +1,7 @@
 //! Tests of tables, on scores computed by hand.
 
 use super::*;
+use crate::evaluate::Oracle;
 use crate::study::{Cell, Study};
 
 const STUDY: &str = r#"
@@ -23,7 +24,9 @@ fn row(sample: usize, set: &str, dice: f64) -> (String, SampleScores) {
     let row = SampleScores {
         sample: format!("s{sample}"),
         group: String::new(),
+        subject: format!("s{sample}"),
         set: set.into(),
+        oracle: Oracle::No,
         prompt: String::new(),
         dice,
         iou: dice / 2.0,

@@ -3,7 +3,6 @@
 mod step;
 
 use std::borrow::Cow;
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,31 +11,21 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
 use vlsm_data::{Example, Loader, LoaderConfig, Request, Sample, Split};
 use vlsm_models::predict::{PromptEncoder, PromptStates};
 use vlsm_models::weights;
 use vlsm_models::{AdapterFile, SegmentationModel};
 
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::checkpoint::{Checkpoint, Progress, Throughput};
 use crate::error::{Result, TrainError};
 use crate::evaluate::{PromptSet, evaluate};
+use crate::metrics_file::MetricsFile;
 use crate::observer::{EpochMetrics, Observer, StepReport};
 use crate::optimizer::Optimizer;
 use crate::setup::Setup;
 
-/// Timing of a training.
-#[derive(Debug, Clone, Default)]
-pub struct Throughput {
-    /// Seconds of each whole epoch that this process ran, validation included.
-    pub epochs: Vec<f64>,
-    /// Images that this process trained on.
-    pub images: usize,
-    /// The time that they took, validation excluded.
-    pub training: Duration,
-    /// The part of that time in which steps waited for images to be read and decoded.
-    pub waiting: Duration,
-}
+/// Longest training time without a checkpoint, for runs that set no number of steps.
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(600);
 
 /// A model in training.
 pub struct Trainer<'a, M> {
@@ -45,7 +34,8 @@ pub struct Trainer<'a, M> {
     model: Option<M>,
     optimizer: Optimizer,
     progress: Progress,
-    metrics: std::fs::File,
+    metrics: MetricsFile,
+    saved: Instant,
     train: Arc<[Sample]>,
     val: &'a [Sample],
     val_prompts: PromptSet,
@@ -53,15 +43,17 @@ pub struct Trainer<'a, M> {
     pools: Vec<rayon::ThreadPool>,
     prompt_states: Option<PromptStates>,
     throughput: Throughput,
+    /// When the time in `throughput.seconds` ended.
+    started: Instant,
 }
 
 impl<'a, M: SegmentationModel> Trainer<'a, M> {
-    /// Starts a training. With `resume`, continues from the run's last checkpoint if there is one.
+    /// Starts a training, or continues it from the checkpoint in the run's folder if there is one.
     /// Gradients must be tracked for the trained parameters of `model`.
     ///
     /// # Errors
     /// If a split is empty, a prompt is missing, or the run's files cannot be read or written.
-    pub fn new(setup: &'a Setup<'a>, model: M, resume: bool) -> Result<Self> {
+    pub fn new(setup: &'a Setup<'a>, model: M) -> Result<Self> {
         let recipe = setup.recipe;
         let train = setup.dataset.require(Split::Train)?;
         let val: &[Sample] = if recipe.trainer.validate {
@@ -71,11 +63,15 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         };
         let output_size = model.output_size(setup.preprocessing.image_size)?;
         let mut optimizer = Optimizer::new(&recipe.optim);
-        let mut progress = Progress::default();
+        let (mut progress, mut throughput) = (Progress::default(), Throughput::default());
         let mut model = model;
         let path = setup.folder.checkpoint();
-        if resume && path.is_file() {
+        if path.is_file() {
             let mut checkpoint = Checkpoint::read(&path)?;
+            if let Some(message) = checkpoint.identity.mismatch(setup.identity) {
+                let path = setup.folder.path.clone();
+                return Err(TrainError::Run { path, message });
+            }
             let (restored, mismatch) =
                 weights::import(model.clone(), checkpoint.parameters, |name| {
                     model.saves(name)
@@ -93,8 +89,10 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
                 &model.device(),
             );
             progress = checkpoint.progress;
+            throughput = checkpoint.throughput;
         }
-        let metrics = setup.folder.open_metrics(progress.metrics_bytes)?;
+        let (bytes, digest) = (progress.metrics_bytes, progress.metrics_digest);
+        let metrics = MetricsFile::open(setup.folder.metrics(), bytes, digest)?;
         Ok(Self {
             val_prompts: PromptSet::of_recipe(&recipe.data.config, val)?,
             train: Arc::from(train),
@@ -105,9 +103,11 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             optimizer,
             progress,
             metrics,
+            saved: Instant::now(),
             output_size,
             pools: step::pools(recipe.trainer.data_parallel)?,
-            throughput: Throughput::default(),
+            throughput,
+            started: Instant::now(),
         })
     }
 
@@ -128,7 +128,13 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             })
             .collect();
         observer.start(total);
-        while self.progress.epoch < trainer.epochs && !self.progress.stopped {
+        if self.stopped() && self.progress.epoch < trainer.epochs {
+            observer.message(&format!(
+                "early stopping ended this run after epoch {}; raise `trainer.patience` to continue it",
+                self.progress.epoch
+            ));
+        }
+        while self.progress.epoch < trainer.epochs && !self.stopped() {
             let steps_left = self.progress.step < total;
             // An epoch that `max_steps` cut short is validated after its checkpoint, so a resumed run validates it again.
             if !steps_left && self.progress.position == 0 {
@@ -141,6 +147,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
                 break;
             }
         }
+        self.count_time();
         self.save_adapter(&self.setup.folder.last_adapter())?;
         if self.progress.best_dice.is_none() {
             self.save_adapter(&self.setup.folder.adapter())?;
@@ -149,6 +156,21 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             Some(model) => Ok((model, self.progress, self.throughput)),
             None => unreachable!("a step returns the model"),
         }
+    }
+
+    /// Adds the time since the last call to that of the training.
+    fn count_time(&mut self) {
+        let now = Instant::now();
+        self.throughput.seconds += (now - self.started).as_secs_f64();
+        self.started = now;
+    }
+
+    /// Whether early stopping ends the training.
+    fn stopped(&self) -> bool {
+        let (trainer, progress) = (&self.setup.recipe.trainer, &self.progress);
+        trainer.patience > 0
+            && progress.bad_epochs >= trainer.patience
+            && progress.epoch >= trainer.min_epochs
     }
 
     fn model(&self) -> &M {
@@ -190,8 +212,11 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
                 images: self.throughput.images,
                 training: self.throughput.training,
             });
-            let every = recipe.trainer.checkpoint_every;
-            if flow.is_break() || every > 0 && self.progress.step.is_multiple_of(every) {
+            let due = match recipe.trainer.checkpoint_every {
+                0 => self.saved.elapsed() >= CHECKPOINT_AFTER,
+                every => self.progress.step.is_multiple_of(every),
+            };
+            if flow.is_break() || due {
                 self.save_checkpoint(observer)?;
             }
             if flow.is_break() {
@@ -209,14 +234,14 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             self.save_checkpoint(observer)?;
             return Ok(ControlFlow::Break(()));
         };
-        self.write_line(&metrics)?;
+        self.metrics.write(&metrics)?;
         if complete {
             self.end_epoch(&metrics);
-            self.save_checkpoint(observer)?;
             if whole {
                 let seconds = started.elapsed().as_secs_f64();
                 self.throughput.epochs.push(seconds);
             }
+            self.save_checkpoint(observer)?;
         }
         Ok(observer.epoch(&metrics))
     }
@@ -285,14 +310,12 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             .with_kept(self.setup.features, self.prompt_states.as_ref());
         let sets = std::slice::from_ref(&self.val_prompts);
         let model = self.model().valid();
-        let mut stop = false;
-        let evaluation = evaluate(&model, self.val, sets, &config, |done| {
-            let flow = observer.evaluation(Split::Val, done, self.val.len());
-            stop |= flow.is_break();
-        })?;
-        if stop {
-            return Ok(None);
-        }
+        let evaluation = match evaluate(&model, self.val, sets, &config, |done| {
+            observer.evaluation(Split::Val, done, self.val.len())
+        }) {
+            Err(TrainError::Stopped) => return Ok(None),
+            evaluation => evaluation?,
+        };
         let metrics = evaluation.overall();
         epoch.val_loss = Some(evaluation.loss);
         epoch.val_dice = Some(metrics.dice.mean);
@@ -326,23 +349,6 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         progress.epoch += 1;
         progress.position = 0;
         progress.loss_sum = 0.0;
-        progress.stopped = trainer.patience > 0
-            && progress.bad_epochs >= trainer.patience
-            && progress.epoch >= trainer.min_epochs;
-    }
-
-    /// Appends a line to `metrics.jsonl`.
-    fn write_line(&mut self, line: &impl Serialize) -> Result<()> {
-        let path = self.setup.folder.metrics();
-        let failed = |source| TrainError::Write { path, source };
-        let mut write = || {
-            let mut text = serde_json::to_string(line)?;
-            text.push('\n');
-            self.metrics.write_all(text.as_bytes())?;
-            Ok(text.len() as u64)
-        };
-        self.progress.metrics_bytes += write().map_err(failed)?;
-        Ok(())
     }
 
     fn save_adapter(&self, path: &Path) -> Result<()> {
@@ -356,23 +362,23 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         Ok(adapter.write(path)?)
     }
 
-    fn save_checkpoint(&self, observer: &mut dyn Observer) -> Result<()> {
+    fn save_checkpoint(&mut self, observer: &mut dyn Observer) -> Result<()> {
         // The checkpoint refers to these lines, so they must be on disk before it.
-        self.metrics
-            .sync_data()
-            .map_err(|source| TrainError::Write {
-                path: self.setup.folder.metrics(),
-                source,
-            })?;
+        let (bytes, digest) = self.metrics.sync()?;
+        (self.progress.metrics_bytes, self.progress.metrics_digest) = (bytes, digest);
+        self.count_time();
         let (moments, moment_steps) = self.optimizer.state();
         let checkpoint = Checkpoint {
+            identity: self.setup.identity.clone(),
             progress: self.progress.clone(),
+            throughput: self.throughput.clone(),
             parameters: weights::export(self.model(), |name| self.model().saves(name)),
             moments,
             moment_steps,
         };
         let path = self.setup.folder.checkpoint();
         checkpoint.write(&path)?;
+        self.saved = Instant::now();
         observer.checkpoint(&path);
         Ok(())
     }

@@ -55,7 +55,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
             lr,
             grad_norm: norm,
         };
-        self.write_line(&metrics)?;
+        self.metrics.write(&metrics)?;
         Ok(metrics)
     }
 

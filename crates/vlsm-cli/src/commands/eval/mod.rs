@@ -4,6 +4,7 @@ mod report;
 mod scores;
 mod semantic;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -279,7 +280,10 @@ impl Args {
         let config = EvalConfig::new(recipe, dataset, tokenizer, preprocessing)
             .with_masks(self.masks.as_deref());
         let bar = progress_bar("evaluating", samples.len());
-        let progress = |done| bar.set_position(done as u64);
+        let progress = |done| {
+            bar.set_position(done as u64);
+            ControlFlow::Continue(())
+        };
         Ok(evaluate(
             segmenter.model(),
             samples,

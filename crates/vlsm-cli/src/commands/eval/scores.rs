@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use vlsm_train::evaluate::MeanStd;
+use vlsm_train::evaluate::{MeanStd, Oracle};
 use vlsm_train::{Evaluation, Metrics};
 
 use crate::commands::shared::to_json;
@@ -37,10 +37,14 @@ pub(super) fn table_text(results: &[SetResult<'_>]) -> String {
         format!("{:.digits$} ± {:.digits$}", metric.mean, metric.std)
     };
     let row = |name: String, metrics: &Metrics| {
+        let interval = metrics.dice.ci95.map_or("-".to_owned(), |[low, high]| {
+            format!("{low:.3} to {high:.3}")
+        });
         vec![
             name,
             metrics.samples.to_string(),
             value(&metrics.dice, 4),
+            interval,
             value(&metrics.iou, 4),
             value(&metrics.hd95, 2),
             metrics.one_empty.to_string(),
@@ -48,16 +52,33 @@ pub(super) fn table_text(results: &[SetResult<'_>]) -> String {
     };
     let mut rows: Vec<Vec<String>> = Vec::new();
     for result in results {
-        rows.push(row(result.name.to_owned(), &result.metrics));
+        let mark = result.metrics.oracle.mark();
+        rows.push(row(format!("{}{mark}", result.name), &result.metrics));
         for (group, metrics) in &result.groups {
             rows.push(row(format!("  {group}"), metrics));
         }
     }
-    let header = ["prompt", "n", "Dice", "IoU", "HD95", "one empty"];
+    let header = ["prompt", "n", "Dice", "95 %", "IoU", "HD95", "one empty"];
     table(&header, &rows)
         + "Mean ± standard deviation over samples, at the masks' own size; HD95 in pixels.\n\
+           95 %: interval of the mean Dice, by bootstrap over images or patients.\n\
            one empty: samples where prediction or truth, but not both, has no foreground; their \
            HD95 is the image's diagonal.\n"
+        + &notes(results)
+}
+
+/// What a reader of the numbers must know.
+fn notes(results: &[SetResult<'_>]) -> String {
+    let mut notes = String::new();
+    let has = |oracle| results.iter().any(|result| result.metrics.oracle == oracle);
+    if has(Oracle::Yes) || has(Oracle::Unknown) {
+        notes += "oracle: words of these prompts were read from the true masks, which a user does not \
+                  have (oracle?: the data set does not say).\n";
+    }
+    if let Some(few) = results.first().and_then(|result| result.metrics.few()) {
+        notes += &format!("warning: {few}.\n");
+    }
+    notes
 }
 
 /// What `--json` prints.

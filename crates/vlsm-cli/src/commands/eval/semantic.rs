@@ -1,5 +1,6 @@
 //! `vlsm eval --semantic`.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -31,7 +32,10 @@ impl Args {
         let config = EvalConfig::new(recipe, &dataset, tokenizer, preprocessing)
             .with_masks(self.masks.as_deref());
         let bar = progress_bar("labelling", images.len());
-        let progress = |done| bar.set_position(done as u64);
+        let progress = |done| {
+            bar.set_position(done as u64);
+            ControlFlow::Continue(())
+        };
         let evaluation = evaluate_semantic(segmenter.model(), images, &classes, &config, progress)?;
         drop(bar);
         let seconds = started.elapsed().as_secs_f64();

@@ -1,0 +1,180 @@
+//! A process's hold on a run's folder: no other process works on the run meanwhile, and a start that fails leaves nothing.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use vlsm_image::fs::PART_SUFFIX;
+
+use crate::error::{Result, TrainError};
+use crate::run_folder::RunFolder;
+
+/// A process that only reads a run's state holds its lock for less than this.
+const LOOK: Duration = Duration::from_millis(20);
+/// Number of attempts to take a lock.
+const LOOKS: usize = 5;
+
+/// A locked run folder.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    folder: RunFolder,
+    /// Locked until it is closed; `None` on a file system without locks.
+    _lock: Option<File>,
+    /// The folders that did not exist before, the run's own first. They and what is in the run's folder are removed on drop.
+    created: Vec<PathBuf>,
+    /// Whether the folder held a run before.
+    resumes: bool,
+    begun: bool,
+}
+
+impl Claim {
+    /// Creates and locks a run's folder, and deletes what killed processes left unfinished in it. Returns `None` if another
+    /// process has locked it.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub(crate) fn take(folder: &RunFolder) -> Result<Option<Self>> {
+        let failed = |source| TrainError::Write {
+            path: folder.path.clone(),
+            source,
+        };
+        let created = missing_folders(&folder.path);
+        std::fs::create_dir_all(&folder.path).map_err(failed)?;
+        let Some(lock) = lock(&folder.lock()).map_err(failed)? else {
+            return Ok(None);
+        };
+        let claim = Self {
+            folder: folder.clone(),
+            _lock: lock,
+            created,
+            resumes: folder.holds_run(),
+            begun: false,
+        };
+        for folder in [folder.path.clone(), folder.checkpoints()] {
+            sweep(&folder).map_err(failed)?;
+        }
+        Ok(Some(claim))
+    }
+
+    /// The folder.
+    pub(crate) fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    /// Keeps the folder when this is dropped.
+    pub(crate) fn begin(&mut self) {
+        self.begun = true;
+    }
+}
+
+impl Drop for Claim {
+    /// Removes what a failed start has written, so that the corrected command can use the same folder. Errors are ignored: what is
+    /// left is not taken for a run.
+    fn drop(&mut self) {
+        let folder = &self.folder;
+        if self.begun || self.resumes || folder.holds_run() {
+            return;
+        }
+        for file in [folder.recipe(), folder.metrics(), folder.lock()] {
+            let _ = std::fs::remove_file(file);
+        }
+        let _ = std::fs::remove_dir(folder.checkpoints());
+        for folder in &self.created {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
+/// A folder and those above it that do not exist, the deepest first.
+fn missing_folders(path: &Path) -> Vec<PathBuf> {
+    let above = path.ancestors().take_while(|path| !path.exists());
+    above
+        .filter(|path| !path.as_os_str().is_empty())
+        .map(Path::to_path_buf)
+        .collect()
+}
+
+/// Locks a file, which is created if it does not exist. `None` if another process has locked it.
+fn lock(path: &Path) -> io::Result<Option<Option<File>>> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    for _ in 0..LOOKS {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(Some(file))),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                tracing::warn!(
+                    "`{}`: this file system has no locks; make sure that no other process works on the run",
+                    path.display()
+                );
+                return Ok(Some(None));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a process works on the run.
+pub(crate) fn is_claimed(folder: &RunFolder) -> bool {
+    let lock = File::open(folder.lock()).map(|file| file.try_lock_shared());
+    matches!(lock, Ok(Err(TryLockError::WouldBlock)))
+}
+
+/// Deletes the temporary files that killed processes left in a folder. Only for folders that no other process writes to.
+pub(crate) fn sweep(folder: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(".vlsm-") && name.ends_with(PART_SUFFIX) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claimed_folder_is_refused_and_free_again_later() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = RunFolder {
+            path: root.path().join("runs/a"),
+        };
+        let claim = Claim::take(&folder).unwrap().unwrap();
+        assert!(is_claimed(&folder));
+        assert!(Claim::take(&folder).unwrap().is_none());
+        drop(claim);
+        assert!(!is_claimed(&folder));
+        // The start left nothing, not even the folder above.
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_run_is_kept_and_its_leftovers_are_swept() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = RunFolder {
+            path: root.path().into(),
+        };
+        std::fs::create_dir(folder.checkpoints()).unwrap();
+        let parts = [&folder.path, &folder.checkpoints()].map(|path| path.join(".vlsm-x.part"));
+        for file in parts.iter().chain([&folder.checkpoint()]) {
+            std::fs::write(file, "x").unwrap();
+        }
+        let claim = Claim::take(&folder).unwrap().unwrap();
+        assert!(claim.resumes && parts.iter().all(|part| !part.exists()));
+        drop(claim);
+        assert!(folder.checkpoint().exists());
+    }
+}
