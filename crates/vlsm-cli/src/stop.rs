@@ -3,8 +3,11 @@
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use vlsm_train::TrainError;
 
 use crate::output::note;
@@ -12,17 +15,17 @@ use crate::output::note;
 /// The usual exit status of a process that an interrupt ended.
 const INTERRUPTED: u8 = 130;
 
-static REQUESTED: AtomicBool = AtomicBool::new(false);
+static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// From now on, the first Ctrl-C, SIGTERM or hang-up only requests a stop; the second ends the process at once.
+/// From now on, the first Ctrl-C or SIGTERM only requests a stop; the second ends the process at once.
 pub(crate) fn watch() -> Result<()> {
-    ctrlc::set_handler(|| {
-        if REQUESTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED.into());
-        }
-        note("stopping after this step; press Ctrl-C again to quit at once, which loses the steps since the last checkpoint");
-    })
-    .context("cannot watch for Ctrl-C")
+    for signal in [SIGINT, SIGTERM] {
+        // The order matters: the first signal finds the flag down.
+        flag::register_conditional_shutdown(signal, INTERRUPTED.into(), REQUESTED.clone())
+            .and_then(|_| flag::register(signal, REQUESTED.clone()))
+            .context("cannot watch for Ctrl-C")?;
+    }
+    Ok(())
 }
 
 /// Whether to go on.
