@@ -191,12 +191,15 @@ impl PromptChoice {
     }
 
     /// The choice for evaluation if the recipe has none: `p1`, the class name, or the first name with a text if there is no
-    /// `p1`. Without prompts it is `p1`, which then gives an error.
+    /// `p1`, or the first name. Without prompts it is `p1`, which then gives an error.
     pub fn default_eval(prompts: &Prompts) -> Self {
         let says = |(_, texts): &(&str, &[String])| texts.iter().any(|text| !text.is_empty());
         let name = match prompts.get("p1") {
             Some(_) => "p1",
-            None => prompts.iter().find(says).map_or("p1", |(name, _)| name),
+            None => {
+                let first = prompts.iter().find(says).or(prompts.iter().next());
+                first.map_or("p1", |(name, _)| name)
+            }
         };
         Self::Named(name.to_string())
     }

@@ -51,7 +51,7 @@ fn a_generated_data_set_scores_like_the_drawings() {
     let sizes = ["train=0", "val=0", "test=3"].map(|size| format!("data.generate.{size}"));
     let set: Vec<&str> = sizes.iter().flat_map(|size| ["--set", size]).collect();
     assert_eq!(written, eval("builtin:street", &set));
-    let groups = written["prompts"]["p6"]["groups"].as_object().unwrap();
+    let groups = written["prompts"]["p1"]["groups"].as_object().unwrap();
     assert!(groups.contains_key("road") && groups.contains_key("sky"));
 }
 

@@ -21,8 +21,8 @@ fn eval_of_a_run_equals_its_summary() {
     }
     assert_eq!(result["one_empty"], summary["test"]["one_empty"]);
     let prompts = result["prompts"].as_object().unwrap();
-    assert_eq!(prompts.keys().collect::<Vec<_>>(), ["p6"]);
-    assert_eq!(prompts["p6"], summary["test"]);
+    assert_eq!(prompts.keys().collect::<Vec<_>>(), ["p1"]);
+    assert_eq!(prompts["p1"], summary["test"]);
 
     // The same in parts, and with an adapter of method `full` by its file.
     let adapter = "run/adapter.safetensors";
@@ -78,7 +78,9 @@ fn one_call_evaluates_several_prompts() {
     let columns = [
         "sample",
         "group",
+        "subject",
         "prompt_set",
+        "oracle",
         "prompt",
         "dice",
         "iou",
@@ -88,9 +90,13 @@ fn one_call_evaluates_several_prompts() {
     assert_eq!(header, columns);
     let rows: Vec<csv::StringRecord> = table.records().map(Result::unwrap).collect();
     assert_eq!(rows.len(), 12);
-    let of_p2: Vec<&csv::StringRecord> = rows.iter().filter(|row| &row[2] == "p2").collect();
-    assert!(of_p2.iter().all(|row| &row[3] == "bright disc"));
-    let dice: f64 = of_p2.iter().map(|row| row[4].parse::<f64>().unwrap()).sum();
+    let of_p2: Vec<&csv::StringRecord> = rows.iter().filter(|row| &row[3] == "p2").collect();
+    assert!(
+        of_p2
+            .iter()
+            .all(|row| &row[4] == "unknown" && &row[5] == "bright disc")
+    );
+    let dice: f64 = of_p2.iter().map(|row| row[6].parse::<f64>().unwrap()).sum();
     assert!((dice / 4.0 - mean(&sets["p2"])).abs() < 1e-12);
 
     assert_eq!(shop.names("masks"), ["a---disc", "p1", "p2"]);

@@ -232,7 +232,7 @@ fn a_full_disk_leaves_no_partly_written_file() {
     assert!(error.contains("safetensors"), "{error}");
     assert_eq!(
         shop.names("run"),
-        ["checkpoint", "metrics.jsonl", "recipe.toml"]
+        ["checkpoint", "metrics.jsonl", "recipe.toml", "run.lock"]
     );
     assert!(shop.names("run/checkpoint").is_empty());
 

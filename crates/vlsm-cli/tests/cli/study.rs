@@ -133,10 +133,13 @@ fn a_killed_and_shared_study_gives_the_same_results() {
     assert_eq!(lines.len(), 1 + 5 * 4 * (5 + 5 + 3));
     assert_eq!(
         lines[0],
-        "data,test_data,model,method,train_prompt,seed,sample,group,prompt_set,prompt,dice,iou,hd95,one_empty"
+        "data,test_data,model,method,train_prompt,fold,seed,sample,group,subject,prompt_set,oracle,prompt,dice,iou,hd95,one_empty"
     );
-    assert!(lines[1].starts_with("discs,discs,small,zero-shot,random,,test0,,p6,one bright disc"));
-    let pooled = "pooled,endoscopy,small,dense,random,2,";
+    assert!(
+        lines[1]
+            .starts_with("discs,discs,small,zero-shot,random,,,test0,,images/test0.png,p1,no,disc")
+    );
+    let pooled = "pooled,endoscopy,small,dense,random,,2,";
     assert!(lines.iter().any(|line| line.starts_with(pooled)));
 
     let table = shop.ok(&["study", "grid.toml", "--out", "whole", "--table"]);
@@ -187,7 +190,7 @@ fn failed_and_locked_runs_do_not_stop_the_others() {
     ];
     let cell = "s/runs/discs/small/dense/random/seed1";
     std::fs::create_dir_all(shop.path(cell)).unwrap();
-    let file = File::create(shop.path(cell).join("study.lock")).unwrap();
+    let file = File::create(shop.path(cell).join("run.lock")).unwrap();
     file.lock().unwrap();
     let plan = shop.ok(&[&run[..], &["--dry-run"]].concat());
     assert!(plan.contains("running  discs/small/dense"), "{plan}");
@@ -237,7 +240,7 @@ fn a_pooled_run_is_evaluated_by_data_set() {
     ));
     let json: serde_json::Value = shop.ok_json(&["eval", "run"]);
     assert_eq!(json["samples"], 7);
-    let groups = json["prompts"]["p6"]["groups"].as_object().unwrap();
+    let groups = json["prompts"]["p1"]["groups"].as_object().unwrap();
     assert_eq!(
         groups.keys().collect::<Vec<_>>(),
         ["data", "endoscopy/polyp"]

@@ -32,6 +32,7 @@ fn a_run_learns_and_writes_its_files() {
             "metrics.jsonl",
             "recipe.toml",
             "report.html",
+            "run.lock",
             "summary.json"
         ]
     );
@@ -64,7 +65,7 @@ fn a_run_learns_and_writes_its_files() {
     assert_eq!(summary["steps"], 120);
     assert_eq!(number(&summary, "best_val_dice"), best);
     assert_eq!(summary["test"]["samples"], 5);
-    assert_eq!(summary["test_prompt"], "p6");
+    assert_eq!(summary["test_prompt"], "p1");
     assert!(number(&summary, "trainable_parameters") < number(&summary, "total_parameters"));
     for key in ["seconds_per_epoch", "images_per_second"] {
         assert!(number(&summary, key) > 0.0);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use vlsm_data::Dataset;
+use vlsm_data::{Dataset, Sample};
 use vlsm_models::predict::PromptStates;
 use vlsm_models::{Preprocessing, Tokenizer};
 
@@ -23,6 +23,8 @@ pub struct EvalConfig<'a> {
     pub(crate) batch_size: usize,
     /// Decoding threads.
     pub(crate) workers: usize,
+    /// Folder of the data set.
+    root: &'a Path,
     /// Class id of pixels that are left out.
     pub(crate) ignore: Option<u8>,
     /// Folder for the predicted masks.
@@ -37,7 +39,7 @@ impl<'a> EvalConfig<'a> {
     /// The settings of a recipe on its data set, for a model with this tokenizer and preprocessing.
     pub fn new(
         recipe: &Recipe,
-        dataset: &Dataset,
+        dataset: &'a Dataset,
         tokenizer: &'a Tokenizer,
         preprocessing: &'a Preprocessing,
     ) -> Self {
@@ -47,6 +49,7 @@ impl<'a> EvalConfig<'a> {
             loss: recipe.loss,
             batch_size: recipe.trainer.eval_batch_size.max(1),
             workers: recipe.data.config.workers,
+            root: &dataset.root,
             ignore: dataset.ignore,
             masks: None,
             features: None,
@@ -60,6 +63,14 @@ impl<'a> EvalConfig<'a> {
         Self {
             masks: folder,
             ..self
+        }
+    }
+
+    /// A sample's subject, with a path relative to the data set, so that results do not depend on where it lies.
+    pub(crate) fn subject(&self, sample: &Sample) -> String {
+        match Path::new(&sample.subject).strip_prefix(self.root) {
+            Ok(path) => path.to_string_lossy().into_owned(),
+            Err(_) => sample.subject.clone(),
         }
     }
 

@@ -151,7 +151,7 @@ impl<M: SegmentationModel> Pass<'_, M> {
                 evaluation.rows.push(SampleScores {
                     sample: sample.name.clone(),
                     group: sample.group.clone(),
-                    subject: sample.source.id().into_owned(),
+                    subject: config.subject(sample),
                     set: sets[*set].name.clone(),
                     oracle: sets[*set].oracle[example.sample],
                     prompt: prompt.to_owned(),

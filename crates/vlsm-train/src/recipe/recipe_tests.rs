@@ -85,12 +85,29 @@ fn wrong_values_name_the_key() {
             "`method.bottleneck`: expected a width, or a list",
         ),
         ("method.activation=swish", "`method.activation`"),
-        ("method.init_from=3", "`method.init_from`"),
+        ("optim.eps=0", "optim.eps"),
+        ("optim.plateau_factor=2", "optim.plateau_factor"),
+        ("optim.min_lr=0.1", "optim.min_lr"),
+        (
+            "optim.warmup_steps=9000000000000000000",
+            "optim.warmup_steps",
+        ),
+        ("trainer.epochs=9000000000000000000", "trainer.epochs"),
+        ("trainer.min_delta=nan", "trainer.min_delta"),
+        ("data.eval_limit=0", "data.eval_limit"),
+        ("trainer.test_prompts=[\"random\"]", "trainer.test_prompts"),
+        (
+            "trainer.seed=18446744073709551615",
+            "at most 9223372036854775807",
+        ),
+        ("trainer.seed=-1", "trainer.seed"),
         ("data.workers=many", "`data.workers`"),
     ] {
         let error = parse(LEAST, &[key]).unwrap_err();
         assert!(error.contains(named), "{error}");
     }
+    let error = parse(LEAST, &["loss.dice=0", "loss.cross_entropy=0"]).unwrap_err();
+    assert!(error.contains("loss.cross_entropy"), "{error}");
     assert!(parse("", &[]).unwrap_err().contains("model.base"));
     assert!(parse("[model\n", &[]).is_err());
 }
@@ -144,4 +161,48 @@ fn differences_name_keys() {
         a.differences(&b).unwrap(),
         ["optim.lr", "trainer.max_steps"]
     );
+}
+
+#[test]
+fn a_text_may_look_like_a_number_or_a_date() {
+    let set = [
+        "data.root=2024",
+        "data.prompt=2024-01-01",
+        "method.init_from=3",
+    ];
+    let recipe = parse(LEAST, &set).unwrap();
+    assert_eq!(recipe.data.config.root, PathBuf::from("2024"));
+    assert_eq!(recipe.data.config.prompt.to_string(), "2024-01-01");
+    assert_eq!(recipe.method.init_from, Some("3".into()));
+}
+
+#[test]
+fn a_resumed_run_may_change_what_changes_no_number() {
+    let recipe = parse(LEAST, &[]).unwrap();
+    let changes = |set: &[&str]| {
+        parse(LEAST, set)
+            .unwrap()
+            .changes_on_resume(&recipe)
+            .unwrap()
+    };
+    let harmless = [
+        "data.root=elsewhere/d",
+        "data.workers=7",
+        "model.base=other/b",
+        "trainer.checkpoint_every=3",
+        "trainer.epochs=200",
+        "trainer.eval_batch_size=1",
+        "trainer.min_epochs=3",
+        "trainer.patience=50",
+        "trainer.test=false",
+    ];
+    assert_eq!(changes(&harmless), [""; 0]);
+    let harmful = ["data.eval_limit=3", "optim.lr=1", "trainer.data_parallel=2"];
+    assert_eq!(
+        changes(&harmful),
+        ["data.eval_limit", "optim.lr", "trainer.data_parallel"]
+    );
+    // A study must not mix data sets under one name.
+    let moved = parse(LEAST, &harmless[..1]).unwrap();
+    assert_eq!(moved.changes_since(&recipe).unwrap(), ["data.root"]);
 }

@@ -77,10 +77,14 @@ fn scores_are_means_over_samples_and_seeds() {
         texts(sheet, 0),
         ["Kvasir-SEG", "DSC", "30.00", "*70.00 ± 7.07"]
     );
-    assert_eq!(texts(sheet, 1), ["", "IoU", "15.00", "*35.00 ± 3.54"]);
-    assert_eq!(texts(sheet, 2), ["", "HD95", "7.00", "*3.00 ± 0.71"]);
-    assert_eq!(texts(sheet, 3), ["", "one empty", "25.0", "0.0 ± 0.0"]);
-    assert_eq!(texts(sheet, 4), ["trained parameters", "", "0", "1,234"]);
+    assert_eq!(
+        texts(sheet, 1),
+        ["", "95 % interval", "10.00 to 50.00", "60.00 to 82.50"]
+    );
+    assert_eq!(texts(sheet, 2), ["", "IoU", "15.00", "*35.00 ± 3.54"]);
+    assert_eq!(texts(sheet, 4), ["", "HD95", "7.00", "*3.00 ± 0.71"]);
+    assert_eq!(texts(sheet, 6), ["", "one empty", "25.0", "0.0 ± 0.0"]);
+    assert_eq!(texts(sheet, 7), ["trained parameters", "", "0", "1,234"]);
     assert!(sheet.note.contains("prompt p6"));
     let class = &document.sheets[1];
     assert!(class.note.contains("prompt p1"));
