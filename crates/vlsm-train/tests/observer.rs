@@ -183,3 +183,86 @@ fn a_recipe_built_in_code_is_checked() {
     let error = train(&recipe, folder.path(), false, &mut ()).unwrap_err();
     assert!(error.to_string().contains("`trainer.seed`"), "{error}");
 }
+
+/// Copies the run at every checkpoint, as a kill right after it would leave it.
+struct Copies {
+    run: std::path::PathBuf,
+    copies: Vec<std::path::PathBuf>,
+}
+
+impl Observer for Copies {
+    fn checkpoint(&mut self, _: &Path) {
+        let copy = self
+            .run
+            .with_file_name(format!("copy{}", self.copies.len()));
+        std::fs::create_dir_all(copy.join("checkpoint")).unwrap();
+        let files = [
+            "recipe.toml",
+            "metrics.jsonl",
+            "adapter.safetensors",
+            "checkpoint/state.safetensors",
+        ];
+        for file in files {
+            // The first checkpoint is written before there is an adapter.
+            let _ = std::fs::copy(self.run.join(file), copy.join(file));
+        }
+        self.copies.push(copy);
+    }
+}
+
+/// With a checkpoint at every step, one is written between the last step of an epoch and its validation.
+#[test]
+fn a_run_killed_after_any_checkpoint_ends_like_an_unbroken_one() {
+    for max_steps in [None, Some(5)] {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        let mut recipe = recipe();
+        recipe.trainer.checkpoint_every = 1;
+        recipe.trainer.max_steps = max_steps;
+        let mut copies = Copies {
+            run: run.clone(),
+            copies: Vec::new(),
+        };
+        let whole = train(&recipe, &run, false, &mut copies).unwrap();
+        assert!(copies.copies.len() >= 7);
+        for copy in &copies.copies {
+            let resumed = train(&recipe, copy, true, &mut ()).unwrap();
+            let context = format!("{max_steps:?}, {}", copy.display());
+            expect_same(copy, &run, &context);
+            assert_eq!(scores(&resumed), scores(&whole), "{context}");
+        }
+    }
+}
+
+#[test]
+fn a_data_set_in_memory_is_trained_on() {
+    use std::sync::Arc;
+    use vlsm_data::{Arrays, Dataset, Prompts, Sample};
+    use vlsm_image::{Mask, RgbImage};
+
+    let sample = |index: u8| {
+        let image = RgbImage::from_fn(48, 48, |x, _| [x as u8, 9 * index, 0]);
+        let mask = Mask::from_fn(48, 48, |x, y| u8::from(x > 20 && y > 20));
+        let prompts = Prompts::from_texts(vec!["polyp".into()]);
+        let name = format!("case {index}");
+        Sample::new(
+            name.clone(),
+            Arc::new(Arrays::new(name, image, mask)),
+            prompts,
+        )
+    };
+    let splits = [0..4, 4..6, 6..8].map(|range: std::ops::Range<u8>| range.map(sample).collect());
+    let dataset = Dataset::from_splits("memory", splits).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut recipe = recipe();
+    recipe.data.config.root = std::path::PathBuf::new();
+    recipe.data.config.eval_prompt = None;
+    let summary = train_on(&recipe, &dataset, folder.path(), false, &mut ()).unwrap();
+    assert_eq!((summary.steps, summary.rows.len()), (4, 4));
+    assert_eq!(summary.test_prompt.as_deref(), Some("p1"));
+    // Other samples are another run.
+    let splits = [1..5, 5..6, 6..8].map(|range: std::ops::Range<u8>| range.map(sample).collect());
+    let other = Dataset::from_splits("memory", splits).unwrap();
+    let error = train_on(&recipe, &other, folder.path(), true, &mut ()).unwrap_err();
+    assert!(error.to_string().contains("other samples"), "{error}");
+}

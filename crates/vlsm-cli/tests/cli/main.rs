@@ -7,6 +7,7 @@ mod demo;
 mod docs;
 mod eval;
 mod faults;
+mod interrupted;
 mod library;
 mod model;
 mod models;

@@ -80,16 +80,14 @@ impl Cell {
             _ => "",
         };
         observer.message(&format!("{number} {doing}{}", self.label()));
+        let recipe = self.recipe.with_absolute_paths();
         let rows = if self.seed.is_some() {
-            let recipe = self.recipe.with_absolute_paths();
             train_from_files(&recipe, &mut claim, observer)?.rows
         } else {
-            let dataset = vlsm_synth::open(&self.recipe.data.config)?;
-            let base = &self.recipe.model.base;
-            let base = Base::load(base, &device(&self.recipe.trainer.device)?)?;
-            let rows = zero_shot(&self.recipe, &dataset, &base, observer)?.1;
-            let recipe = self.recipe.with_absolute_paths().to_toml()?;
-            write_atomic_bytes(&self.folder.recipe(), recipe.as_bytes())?;
+            let dataset = vlsm_synth::open(&recipe.data.config)?;
+            let base = Base::load(&recipe.model.base, &device(&recipe.trainer.device)?)?;
+            let rows = zero_shot(&recipe, &dataset, &base, observer)?.1;
+            write_atomic_bytes(&self.folder.recipe(), recipe.to_toml()?.as_bytes())?;
             claim.begin();
             rows
         };
