@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .eval_limit
         .unwrap_or(samples.len())
         .min(samples.len())];
-    let sets = PromptSet::every(&first, samples)?;
+    let sets = PromptSet::every(first, samples)?;
 
     let mut report = Report {
         title: "Methods compared".into(),

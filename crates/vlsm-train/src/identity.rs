@@ -1,4 +1,4 @@
-//! What a run's numbers depend on besides its recipe: the base's weights and the samples.
+//! What a run's numbers depend on apart from its recipe: the base's weights and the samples.
 
 use std::path::Path;
 

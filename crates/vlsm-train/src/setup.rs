@@ -21,7 +21,7 @@ pub struct Setup<'a> {
     pub preprocessing: &'a Preprocessing,
     /// The base that the trained parameters belong to.
     pub base: &'a BaseIdentity,
-    /// What the run's numbers depend on besides the recipe.
+    /// What the run's numbers depend on apart from the recipe.
     pub identity: &'a Identity,
     /// Cache of the features of training and validation images, if there is one.
     pub features: Option<&'a FeatureCache>,

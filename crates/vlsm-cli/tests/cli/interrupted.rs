@@ -158,7 +158,7 @@ fn a_run_is_resumed_on_the_same_base_and_samples_only() {
     shop.write("run/metrics.jsonl", metrics);
 
     assert!(shop.read("run/checkpoint/state.safetensors") == state);
-    // The data set may lie elsewhere.
+    // The data set may have moved.
     std::fs::rename(shop.path("data"), shop.path("moved")).unwrap();
     shop.ok(&[&resume[..], &["--set", "data.root=moved"]].concat());
     std::fs::rename(shop.path("moved"), shop.path("data")).unwrap();

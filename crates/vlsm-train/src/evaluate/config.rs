@@ -66,7 +66,7 @@ impl<'a> EvalConfig<'a> {
         }
     }
 
-    /// A sample's subject, with a path relative to the data set, so that results do not depend on where it lies.
+    /// A sample's subject, with a path relative to the data set, so that results do not depend on where that is.
     pub(crate) fn subject(&self, sample: &Sample) -> String {
         match Path::new(&sample.subject).strip_prefix(self.root) {
             Ok(path) => path.to_string_lossy().into_owned(),

@@ -163,7 +163,7 @@ impl Recipe {
     }
 
     /// The keys that forbid to continue a run with the recipe `existing`. A run may be longer, stop early for other reasons, be
-    /// tested or not, and its base and data may lie elsewhere: the checkpoint tells whether they are the same
+    /// tested or not, and its base and data may have moved: the checkpoint identifies them
     /// ([`Identity`](crate::Identity)).
     ///
     /// # Errors

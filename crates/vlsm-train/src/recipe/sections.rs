@@ -153,7 +153,7 @@ pub struct TrainerConfig {
     pub validate: bool,
     /// Evaluate the test split at the end.
     pub test: bool,
-    /// Prompts to test under besides `data.eval_prompt`, written as that. Default: all prompt names of the data set.
+    /// Prompts to test under in addition to `data.eval_prompt`, written as that. Default: all prompt names of the data set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_prompts: Option<Vec<PromptChoice>>,
     /// Samples per forward pass in evaluation.
