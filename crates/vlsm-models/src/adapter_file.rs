@@ -14,7 +14,7 @@ use crate::tensor_file::{self, HostTensor};
 /// Trained parameters with their published names, the method and the base they belong to.
 ///
 /// For `decoder` and `full` the parameters are those of the base that were trained.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct AdapterFile {
     /// Where it was read from; empty if it was not.
     pub path: PathBuf,
@@ -26,6 +26,9 @@ pub struct AdapterFile {
     pub base: Option<BaseIdentity>,
     /// Side of the square input that they were trained at; `None` where the file does not say.
     pub image_size: Option<usize>,
+    /// Digests of the pretrained tensors of a whole checkpoint, by their published names. They must be those of the base,
+    /// since only the trained tensors are loaded.
+    pub pretrained: BTreeMap<String, String>,
 }
 
 const METHOD: &str = "vlsm.method";
@@ -67,6 +70,7 @@ impl AdapterFile {
             method,
             base,
             image_size,
+            pretrained: BTreeMap::new(),
         })
     }
 
@@ -86,19 +90,6 @@ impl AdapterFile {
         if let Some(size) = self.image_size {
             metadata.insert(IMAGE_SIZE.into(), size.to_string());
         }
-        self.write_with(path, metadata)
-    }
-
-    /// Writes the parameters alone, under their published names, as PyTorch's `load_file` reads
-    /// them for the published code.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn write_bare(&self, path: &Path) -> Result<()> {
-        self.write_with(path, BTreeMap::new())
-    }
-
-    fn write_with(&self, path: &Path, mut metadata: BTreeMap<String, String>) -> Result<()> {
         metadata.extend(tensor_file::pytorch_metadata());
         Ok(tensor_file::write_safetensors(
             path,
@@ -142,33 +133,35 @@ impl AdapterFile {
     }
 }
 
+/// A digest of a tensor's values, whatever its shape.
+pub(crate) fn digest(tensor: &HostTensor) -> String {
+    tensor_file::fingerprint([("", [].as_slice(), tensor.data.as_slice())])
+}
+
 /// An adapter of parameters alone, or of the state of a Lightning module, whose keys start with
 /// `net.`; the base's weights in it, if any, tell which base it belongs to.
-fn bare(path: &Path, tensors: BTreeMap<String, HostTensor>) -> Result<AdapterFile> {
-    let mut adapter = BTreeMap::new();
-    let mut base = BTreeMap::new();
-    let mut towers = BTreeMap::new();
+fn bare(path: &Path, tensors: Tensors) -> Result<AdapterFile> {
+    let (mut adapter, mut base) = (Tensors::new(), Tensors::new());
+    let mut copy = Tensors::new();
     for (name, tensor) in tensors {
         let name = name.strip_prefix("net.").unwrap_or(&name);
         if let Some(name) = name.strip_prefix("clipseg.") {
             base.insert(name.to_owned(), tensor);
-        } else if let Some(name) = name.strip_prefix("biomedclip.") {
-            towers.insert(name.to_owned(), tensor);
-        } else if name.starts_with("decoder.") {
-            // MedVLSM's BiomedCLIPSeg has it next to the towers.
+        } else if name.starts_with("decoder.") || name.starts_with("biomedclip.") {
+            // MedVLSM's BiomedCLIPSeg has the decoder next to the towers.
             base.insert(name.to_owned(), tensor);
-        } else if !name.starts_with("clip.") {
-            // The published shallow module holds the towers a second time as `clip.`.
+        } else if name.starts_with("clip.") {
+            copy.insert(name.to_owned(), tensor);
+        } else {
             adapter.insert(name.to_owned(), tensor);
         }
     }
+    // The published shallow module holds the towers a second time as `clip.`; in a CLIPSeg alone they are the towers.
+    if !base.keys().any(|name| name.starts_with("clip.")) {
+        base.extend(copy);
+    }
     if adapter.is_empty() {
-        let mut file = base_parameters(path, base)?;
-        file.base = (!towers.is_empty()).then(|| BaseIdentity {
-            name: path.display().to_string(),
-            fingerprint: fingerprint(&towers),
-        });
-        return Ok(file);
+        return base_parameters(path, base);
     }
     let method = infer(&adapter).map_err(|message| ModelError::Adapter {
         path: path.into(),
@@ -183,19 +176,17 @@ fn bare(path: &Path, tensors: BTreeMap<String, HostTensor>) -> Result<AdapterFil
         tensors: adapter,
         method,
         base,
-        image_size: None,
+        ..AdapterFile::default()
     })
 }
 
-/// A file without adapters holds the base's own trained parameters: the decoder's, which is all
-/// that the published code trains, unless it lacks one of the base's parts.
-fn base_parameters(path: &Path, base: BTreeMap<String, HostTensor>) -> Result<AdapterFile> {
-    let tensors: BTreeMap<_, _> = base
+/// A file without adapters is a model of which the decoder was trained, which is all that the published code trains. The
+/// other tensors must be the base's; see [`AdapterFile::pretrained`].
+fn base_parameters(path: &Path, base: Tensors) -> Result<AdapterFile> {
+    let (decoder, towers): (Tensors, Tensors) = base
         .into_iter()
-        .filter(|(name, _)| name.starts_with("decoder."))
-        .map(|(name, tensor)| (format!("clipseg.{name}"), tensor))
-        .collect();
-    if tensors.is_empty() {
+        .partition(|(name, _)| name.starts_with("decoder."));
+    if decoder.is_empty() {
         return Err(ModelError::Adapter {
             path: path.into(),
             message: "holds no adapter: no tensor has a published name such as \
@@ -203,16 +194,22 @@ fn base_parameters(path: &Path, base: BTreeMap<String, HostTensor>) -> Result<Ad
                 .into(),
         });
     }
+    let method = DecoderConfig {
+        profile: Profile::Paper,
+        ..DecoderConfig::default()
+    };
     Ok(AdapterFile {
         path: path.into(),
-        tensors,
-        method: DecoderConfig {
-            profile: Profile::Paper,
-            ..DecoderConfig::default()
-        }
-        .into(),
-        base: None,
-        image_size: None,
+        tensors: decoder
+            .into_iter()
+            .map(|(name, tensor)| (format!("clipseg.{name}"), tensor))
+            .collect(),
+        method: method.into(),
+        pretrained: towers
+            .iter()
+            .map(|(name, tensor)| (name.clone(), digest(tensor)))
+            .collect(),
+        ..AdapterFile::default()
     })
 }
 
@@ -235,7 +232,8 @@ fn infer(tensors: &BTreeMap<String, HostTensor>) -> std::result::Result<MethodCo
         ("vision_extract_adapters", "text_extract_adapters")
     } else {
         return Err(format!(
-            "its tensors have no published names; the first is `{}`",
+            "its tensors have no names of published CLIPSeg adapters; the first is `{}`; convert the checkpoint of a SAN or \
+             a CRIS with `vlsm model import FILE --base BASE`",
             tensors.keys().next().map_or("", String::as_str)
         ));
     };

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::Device;
 
-use crate::adapter_file::AdapterFile;
+use crate::adapter_file::{AdapterFile, digest};
 use crate::contract::SegmentationModel;
 use crate::description::{BaseDescription, PartCounts};
 use crate::error::{ModelError, Result};
 use crate::files::{BaseIdentity, Files, Loaded, fingerprint};
-use crate::methods::MethodConfig;
+use crate::methods::{MethodConfig, Profile, Tensors};
 use crate::preprocess::Preprocessing;
 use crate::registry::{Architecture, Model, Network, NetworkConfig};
 use crate::tensor_file::{self, WrittenAs};
@@ -166,7 +166,7 @@ impl Base {
     /// # Errors
     /// If the file is for another base, does not fit, or holds adapter blocks.
     pub fn merge(&self, mut trained: AdapterFile) -> Result<Self> {
-        trained.check_base(&self.identity)?;
+        self.check(&trained)?;
         let profile = trained.method.profile();
         let config = self.network.config();
         let shape = config.shape(profile);
@@ -216,6 +216,42 @@ impl Base {
         })
     }
 
+    /// Checks that an adapter file belongs to the base.
+    ///
+    /// # Errors
+    /// If the file names another base, or holds other pretrained weights than the base.
+    pub fn check(&self, adapter: &AdapterFile) -> Result<()> {
+        adapter.check_base(&self.identity)?;
+        if adapter.pretrained.is_empty() {
+            return Ok(());
+        }
+        let own = self.published(Profile::Paper);
+        let pretrained = adapter.pretrained.iter();
+        let mut differing = pretrained
+            .filter(|(name, found)| own.get(*name).map(digest).as_ref() != Some(*found))
+            .map(|(name, _)| name);
+        let Some(first) = differing.next() else {
+            return Ok(());
+        };
+        Err(ModelError::Adapter {
+            path: adapter.path.clone(),
+            message: format!(
+                "is a whole model, and {} of its {} pretrained tensors are not those of base `{}` (the first is `{first}`), \
+                 so its decoder alone would give wrong masks; use the base it was trained from or, if all of it was \
+                 trained, put the file into a folder with its `config.json` and name the folder as --base",
+                1 + differing.count(),
+                adapter.pretrained.len(),
+                self.identity.name,
+            ),
+        })
+    }
+
+    /// Every parameter under the names of the published code, in which a profile can have other names.
+    pub fn published(&self, profile: Profile) -> Tensors {
+        let tensors = weights::export(&self.network, |_| true);
+        self.network.config().published(tensors, profile)
+    }
+
     /// Number of parameters.
     pub fn parameters(&self) -> usize {
         self.network.num_params()
@@ -263,7 +299,7 @@ impl Model {
     /// # Errors
     /// If the file is for another base or does not fit this one.
     pub fn with_adapter(base: &Base, adapter: AdapterFile) -> Result<Self> {
-        adapter.check_base(&base.identity)?;
+        base.check(&adapter)?;
         Self::new(base, adapter.method.clone(), 0)?.load(adapter)
     }
 }

@@ -38,6 +38,7 @@ mod kernel_weights;
 pub mod methods;
 pub mod predict;
 pub mod preprocess;
+mod published;
 mod registry;
 mod resize;
 pub mod san;

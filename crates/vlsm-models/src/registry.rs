@@ -230,6 +230,19 @@ impl NetworkConfig {
     pub fn to_file(&self, tensors: Tensors) -> Tensors {
         dispatch!(NetworkConfig (config) = self, Spec => Spec::to_file(tensors, config))
     }
+
+    /// Converts parameters from the network's names to the state dict of the published code that a profile follows.
+    pub(crate) fn published(&self, tensors: Tensors, profile: Profile) -> Tensors {
+        dispatch!(NetworkConfig (config) = self, Spec => Spec::published(tensors, config, profile))
+    }
+
+    /// See [`ModelSpec::from_published`].
+    pub(crate) fn from_published(
+        &self,
+        tensors: Tensors,
+    ) -> Option<std::result::Result<(Tensors, Profile), String>> {
+        dispatch!(NetworkConfig (config) = self, Spec => Spec::from_published(tensors, config))
+    }
 }
 
 impl Network {

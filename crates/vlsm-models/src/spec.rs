@@ -104,6 +104,23 @@ pub(crate) trait ModelSpec {
         tensors
     }
 
+    /// Parameters by their names in the network to the state dict of the published code that a profile follows.
+    fn published(tensors: Tensors, config: &Self::Config, _profile: Profile) -> Tensors {
+        Self::to_file(tensors, config)
+    }
+
+    /// Tensors of a checkpoint of the published code by their names in the network, and the profile that the names show;
+    /// `None` if adapter files are read without the base.
+    ///
+    /// # Errors
+    /// Says which tensor is wrong.
+    fn from_published(
+        _tensors: Tensors,
+        _config: &Self::Config,
+    ) -> Option<std::result::Result<(Tensors, Profile), String>> {
+        None
+    }
+
     /// The network with what the method trains on it, initialised by `seed`.
     ///
     /// # Errors

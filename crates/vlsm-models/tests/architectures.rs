@@ -216,6 +216,7 @@ fn lora_folds_into_every_architecture() {
             method: method(&keys),
             base: None,
             image_size: None,
+            ..AdapterFile::default()
         };
         let folder = tempfile::tempdir().unwrap();
         let merged = base.merge(file).unwrap();
@@ -249,6 +250,7 @@ fn adapters_go_through_files() {
                 method: method(&keys),
                 base: Some(base.identity.clone()),
                 image_size: None,
+                ..AdapterFile::default()
             };
             file.write(&path).unwrap();
             let again = Model::with_adapter(&base, AdapterFile::read(&path).unwrap()).unwrap();

@@ -95,6 +95,7 @@ fn trains_and_loads_again() {
             method: method(towers),
             base: Some(base.identity.clone()),
             image_size: None,
+            ..AdapterFile::default()
         };
         file.write(&path).unwrap();
         let again = Model::with_adapter(&base, AdapterFile::read(&path).unwrap()).unwrap();

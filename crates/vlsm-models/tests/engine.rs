@@ -37,6 +37,7 @@ fn file(base: &Base, method: impl Into<MethodConfig>, seed: u64) -> AdapterFile 
         method,
         base: Some(base.identity.clone()),
         image_size: None,
+        ..AdapterFile::default()
     }
 }
 

@@ -296,8 +296,8 @@ fn errors_say_why_a_folder_is_no_biomedclip() {
     );
 }
 
-/// MedVLSM's checkpoints hold the towers as `biomedclip`, next to the decoder. Only the decoder is loaded; the towers identify its
-/// base.
+/// MedVLSM's checkpoints hold the towers as `biomedclip`, next to the decoder. Only the decoder is loaded; the towers
+/// must be the base's.
 #[test]
 fn published_checkpoints_are_read() {
     let folder = tempfile::tempdir().unwrap();

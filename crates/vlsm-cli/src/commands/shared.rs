@@ -72,6 +72,17 @@ pub(super) fn bullet_list(paths: &[PathBuf]) -> String {
     paths.iter().map(line).collect()
 }
 
+/// Refuses to write over an existing file, unless `force` is set.
+pub(super) fn check_new_file(file: &Path, force: bool) -> Result<()> {
+    if file.exists() && !force {
+        bail!(
+            "`{}` already exists; choose another name, or overwrite it with --force",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
 /// Refuses to write a base over an existing one, unless `force` is set.
 pub(super) fn check_new_base(folder: &Path, config: &NetworkConfig, force: bool) -> Result<()> {
     let weights = folder.join(config.weights_file());

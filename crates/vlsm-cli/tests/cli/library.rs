@@ -75,6 +75,7 @@ fn an_adapter_determines_the_input_size() {
             method: MethodConfig::default(),
             base: Some(plain.base().identity.clone()),
             image_size,
+            ..AdapterFile::default()
         };
         file.write(&shop.path(name)).unwrap();
         shop.path(name)

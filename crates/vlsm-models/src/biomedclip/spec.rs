@@ -95,6 +95,16 @@ impl ModelSpec for Spec {
         names::to_file(tensors)
     }
 
+    /// MedVLSM has open_clip's model as `biomedclip`, next to the decoder.
+    fn published(tensors: Tensors, _config: &ClipSegConfig, _profile: Profile) -> Tensors {
+        let tensors = names::to_file(tensors).into_iter();
+        let name = |name: String| match name.starts_with("decoder.") {
+            true => name,
+            false => format!("biomedclip.{name}"),
+        };
+        tensors.map(|(key, tensor)| (name(key), tensor)).collect()
+    }
+
     fn model(network: &ClipSeg, method: MethodConfig, seed: u64) -> Result<ClipSegModel> {
         ClipSegModel::new(network, method, seed)
     }

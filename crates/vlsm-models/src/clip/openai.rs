@@ -110,6 +110,60 @@ pub fn to_transformers(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String
     renamed
 }
 
+/// Tensors in OpenAI's names, the inverse of [`to_transformers`]. Unknown tensors keep their names.
+pub fn from_transformers(tensors: BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
+    let mut renamed = BTreeMap::new();
+    let mut joint: BTreeMap<String, [Option<HostTensor>; 3]> = BTreeMap::new();
+    for (name, tensor) in tensors {
+        if let Some((old, _)) = NAMES.iter().find(|(_, new)| *new == name) {
+            let projection = matches!(*old, "visual.proj" | "text_projection");
+            let tensor = if projection {
+                transposed(tensor)
+            } else {
+                tensor
+            };
+            renamed.insert((*old).to_owned(), tensor);
+            continue;
+        }
+        let layer = LAYERS.iter().find_map(|(old, new)| {
+            let (index, rest) = name.strip_prefix(new)?.split_once('.')?;
+            Some((format!("{old}{index}"), rest))
+        });
+        let Some((layer, rest)) = layer else {
+            renamed.insert(name, tensor);
+            continue;
+        };
+        let mut parts = JOINT.1.iter().enumerate();
+        let part = parts.find_map(|(part, new)| {
+            let field = rest.strip_prefix(new)?.strip_prefix('.')?;
+            Some((part, format!("{layer}.{}{field}", JOINT.0)))
+        });
+        if let Some((part, whole)) = part {
+            joint.entry(whole).or_default()[part] = Some(tensor);
+            continue;
+        }
+        let known = IN_LAYER.iter().find_map(|(old, new)| {
+            let field = rest.strip_prefix(new)?;
+            Some(format!("{layer}.{old}{field}"))
+        });
+        renamed.insert(known.unwrap_or(name), tensor);
+    }
+    let joint = joint.into_iter();
+    renamed.extend(joint.filter_map(|(name, parts)| Some((name, joined(parts)?))));
+    renamed
+}
+
+/// Queries, keys and values of a joint projection as one tensor.
+pub(crate) fn joined(parts: [Option<HostTensor>; 3]) -> Option<HostTensor> {
+    let mut parts = parts.into_iter().flatten();
+    let mut whole = parts.next()?;
+    for part in parts {
+        whole.shape[0] += part.shape.first()?;
+        whole.data.extend(part.data);
+    }
+    Some(whole)
+}
+
 /// Transposes a matrix; other tensors are unchanged.
 fn transposed(tensor: HostTensor) -> HostTensor {
     let [rows, columns] = tensor.shape[..] else {
@@ -151,6 +205,15 @@ mod tests {
         }
     }
 
+    fn files_names() -> [&'static str; 4] {
+        [
+            "visual.proj",
+            "transformer.resblocks.4.attn.in_proj_weight",
+            "visual.transformer.resblocks.0.mlp.c_fc.bias",
+            "other",
+        ]
+    }
+
     #[test]
     fn names_and_layouts_become_transformers() {
         let files = [
@@ -179,6 +242,16 @@ mod tests {
         assert_eq!(
             renamed["visual_projection.weight"].data,
             [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
+        );
+        let back = from_transformers(renamed.clone());
+        let again: Vec<&str> = back.keys().map(String::as_str).collect();
+        let mut names = files_names();
+        names.sort_unstable();
+        assert_eq!(again, names);
+        assert_eq!(back["visual.proj"], tensor(&[2, 3]));
+        assert_eq!(
+            back["transformer.resblocks.4.attn.in_proj_weight"],
+            tensor(&[6, 2])
         );
         let keys = &renamed["text_model.encoder.layers.4.self_attn.k_proj.weight"];
         assert_eq!(

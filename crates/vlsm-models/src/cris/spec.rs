@@ -80,6 +80,13 @@ impl ModelSpec for Spec {
         names::to_file(tensors)
     }
 
+    fn from_published(
+        tensors: Tensors,
+        _config: &CrisConfig,
+    ) -> Option<std::result::Result<(Tensors, Profile), String>> {
+        Some(names::from_file(tensors).map(|tensors| (tensors, Profile::Paper)))
+    }
+
     fn model(network: &Cris, method: MethodConfig, seed: u64) -> Result<CrisModel> {
         CrisModel::new(network, method, seed)
     }

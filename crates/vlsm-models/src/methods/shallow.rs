@@ -153,14 +153,19 @@ impl Method for ShallowConfig {
     }
 
     fn as_published(&self) -> bool {
-        *self
-            == Self {
-                towers: self.towers,
-                bottleneck: self.bottleneck.clone(),
-                cond_bottleneck: self.cond_bottleneck,
-                profile: Profile::Paper,
-                ..Self::default()
-            }
+        // The published code has no other towers, and one width for all blocks.
+        let towers = [Towers::V, Towers::Vl, Towers::Vlc].contains(&self.towers);
+        let one_width = matches!(self.bottleneck, Bottleneck::All(_));
+        towers
+            && one_width
+            && *self
+                == Self {
+                    towers: self.towers,
+                    bottleneck: self.bottleneck.clone(),
+                    cond_bottleneck: self.cond_bottleneck,
+                    profile: Profile::Paper,
+                    ..Self::default()
+                }
     }
 }
 

@@ -56,6 +56,15 @@ pub fn from_file(tensors: Tensors, config: &SanConfig) -> Tensors {
     found
 }
 
+/// The profile of a checkpoint: only VLSM-Adapter's code holds CLIP as a whole.
+pub(super) fn profile(tensors: &Tensors) -> Profile {
+    let whole = |name: &String| name.contains("clip_model.");
+    match tensors.keys().any(whole) {
+        true => Profile::Paper,
+        false => Profile::Default,
+    }
+}
+
 /// The model's tensors of a checkpoint, without the wrapper before their names; what else it holds is passed over.
 fn unwrapped(tensors: Tensors) -> Tensors {
     let wrapper = WRAPPERS.iter().find(|wrapper| {
@@ -192,40 +201,67 @@ fn flat(mut tensor: HostTensor) -> HostTensor {
     tensor
 }
 
-/// Tensors of the side network and the background's embedding, named as in [`San`](super::San), in the names and layouts of
-/// SAN's checkpoints; in profile `paper` the fusion layers have the numbers of VLSM-Adapter's. Unknown tensors keep their
-/// names.
+/// Tensors named as in [`San`](super::San), in the names and layouts of published code: of SAN's released checkpoints, and in
+/// profile `paper` of VLSM-Adapter's, whose fusion layers have other numbers, and which hold CLIP as a whole besides its
+/// parts and no background.
 pub fn to_file(tensors: Tensors, config: &SanConfig, profile: Profile) -> Tensors {
-    let mut published = Tensors::new();
-    // Queries, keys and values of a block come one after another: keys, queries, values, by their names.
+    let (mut published, mut clip) = (Tensors::new(), Tensors::new());
     let mut joint: BTreeMap<String, [Option<HostTensor>; 3]> = BTreeMap::new();
     for (name, tensor) in tensors {
         if name == "bg_embed" {
-            published.insert("ov_classifier.bg_embed".into(), with_batch(tensor));
-            continue;
+            if profile == Profile::Default {
+                published.insert("ov_classifier.bg_embed".into(), with_batch(tensor));
+            }
+        } else if let Some(rest) = name.strip_prefix(SIDE) {
+            if let Some((name, part)) = joint_projection(rest) {
+                joint.entry(name).or_default()[part] = Some(tensor);
+                continue;
+            }
+            let (name, tensor) = side_to_file(rest, tensor, config, profile);
+            published.insert(format!("{SIDE}{name}"), tensor);
+        } else {
+            let name = name.strip_prefix("clip.").unwrap_or(&name).to_owned();
+            clip.insert(name, tensor);
         }
-        let Some(rest) = name.strip_prefix(SIDE) else {
-            published.insert(name, tensor);
-            continue;
-        };
-        if let Some((name, part)) = joint_projection(rest) {
-            joint.entry(name).or_default()[part] = Some(tensor);
-            continue;
-        }
-        let (name, tensor) = side_to_file(rest, tensor, config, profile);
-        published.insert(format!("{SIDE}{name}"), tensor);
     }
     for (name, parts) in joint {
-        let mut parts = parts.into_iter().flatten();
-        if let Some(mut whole) = parts.next() {
-            for part in parts {
-                whole.shape[0] += part.shape[0];
-                whole.data.extend(part.data);
-            }
+        if let Some(whole) = openai::joined(parts) {
             published.insert(format!("{SIDE}{name}"), whole);
         }
     }
+    for (name, tensor) in openai::from_transformers(clip) {
+        let part = clip_part(&name, config);
+        if profile == Profile::Paper {
+            published.insert(format!("clip_model.{name}"), tensor.clone());
+        }
+        match part {
+            Some(part) => published.insert(part, tensor),
+            None if profile == Profile::Default => {
+                published.insert(format!("ov_classifier.{name}"), tensor)
+            }
+            None => None,
+        };
+    }
     published
+}
+
+/// The name of a tensor of CLIP's vision tower in one of SAN's two parts of it, from its name in OpenAI's files; `None` for
+/// the text tower.
+fn clip_part(name: &str, config: &SanConfig) -> Option<String> {
+    let rest = name.strip_prefix("visual.")?;
+    let block = rest.strip_prefix("transformer.resblocks.");
+    let Some((index, field)) = block.and_then(|block| block.split_once('.')) else {
+        let part = match rest {
+            "proj" | "ln_post.weight" | "ln_post.bias" => "clip_rec_head",
+            _ => "clip_visual_extractor",
+        };
+        return Some(format!("{part}.{rest}"));
+    };
+    let index: usize = index.parse().ok()?;
+    Some(match index.checked_sub(config.recognition_layer) {
+        Some(index) => format!("clip_rec_head.resblocks.{index}.{field}"),
+        None => format!("clip_visual_extractor.resblocks.{index}.{field}"),
+    })
 }
 
 /// The published name of the joint projection that a tensor is a part of, and which part it is.

@@ -87,6 +87,18 @@ impl ModelSpec for Spec {
         names::to_file(tensors, config, Profile::Default)
     }
 
+    fn published(tensors: Tensors, config: &SanConfig, profile: Profile) -> Tensors {
+        names::to_file(tensors, config, profile)
+    }
+
+    fn from_published(
+        tensors: Tensors,
+        config: &SanConfig,
+    ) -> Option<std::result::Result<(Tensors, Profile), String>> {
+        let profile = names::profile(&tensors);
+        Some(Ok((names::from_file(tensors, config), profile)))
+    }
+
     fn model(network: &San, method: MethodConfig, seed: u64) -> Result<SanModel> {
         SanModel::new(network, method, seed)
     }

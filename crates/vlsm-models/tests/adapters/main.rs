@@ -211,6 +211,7 @@ fn all_forms_go_through_files() {
             method: method.clone(),
             base: Some(base.identity.clone()),
             image_size: None,
+            ..AdapterFile::default()
         }
         .write(&path)
         .unwrap();
@@ -245,6 +246,7 @@ fn lora_folds_into_the_base() {
         method,
         base: None,
         image_size: None,
+        ..AdapterFile::default()
     };
     let mut tensors = weights::export(&base.network, |_| true);
     let shape = config(&base).shape(Profile::Default);
