@@ -11,7 +11,7 @@ use crate::adapter_file::{AdapterFile, digest};
 use crate::contract::SegmentationModel;
 use crate::description::{BaseDescription, PartCounts};
 use crate::error::{ModelError, Result};
-use crate::files::{BaseIdentity, Files, Loaded, fingerprint};
+use crate::files::{BaseIdentity, Files, Loaded, TOKENIZER, fingerprint};
 use crate::methods::{MethodConfig, Profile, Tensors};
 use crate::preprocess::Preprocessing;
 use crate::registry::{Architecture, Model, Network, NetworkConfig};
@@ -21,8 +21,6 @@ use crate::weights;
 
 /// Prefix of the names of a decoder's parameters.
 const DECODER: &str = "decoder.";
-/// The file of a base's own vocabulary.
-const TOKENIZER: &str = "tokenizer.json";
 
 /// A loaded base: its network, vocabulary and preprocessing.
 #[derive(Debug, Clone)]

@@ -14,6 +14,11 @@ use crate::tensor_file::{self, HostTensor};
 use crate::tokenizer::Tokenizer;
 use crate::weights;
 
+/// The file with the size and normalisation of the input.
+pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
+/// The file of a base's own vocabulary.
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+
 /// Identifies the parameters of a base.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseIdentity {
@@ -37,6 +42,8 @@ pub(crate) struct Files {
     pub(crate) weights: PathBuf,
     /// The commit on the hub.
     pub(crate) revision: Option<String>,
+    /// Optional files that are not in the hub's cache and that the hub may have.
+    pub(crate) unfetched: Vec<&'static str>,
     /// The weights.
     pub(crate) tensors: BTreeMap<String, HostTensor>,
 }
@@ -72,6 +79,7 @@ impl Files {
                 tokenizer: None,
                 weights: path,
                 revision: None,
+                unfetched: Vec::new(),
                 tensors: file.tensors,
             });
         }
@@ -83,11 +91,12 @@ impl Files {
         Ok(Self {
             config,
             decoder: None,
-            preprocessor: read_optional(files.folder.join("preprocessor_config.json"))?,
+            preprocessor: read_optional(files.folder.join(PREPROCESSOR))?,
             tokenizer: Tokenizer::from_folder(&files.folder)?,
             tensors: tensor_file::read(&files.weights)?.tensors,
             weights: files.weights,
             revision: files.revision,
+            unfetched: files.unfetched,
         })
     }
 
@@ -104,11 +113,26 @@ impl Files {
     }
 
     /// The preprocessing of `preprocessor_config.json`; what the file does not say, or all if there is none, is `default`.
+    ///
+    /// # Errors
+    /// If the file is malformed, or is not in the cache and the hub may have it.
     pub(crate) fn preprocessing(&self, default: Preprocessing) -> Result<Preprocessing> {
         match &self.preprocessor {
             Some((path, text)) => Preprocessing::parse(text, default).map_err(config_error(path)),
+            None if self.unfetched.contains(&PREPROCESSOR) => {
+                Err(self.unfetched_error(PREPROCESSOR, "so the size of the input is unknown"))
+            }
             None => Ok(default),
         }
+    }
+
+    /// An error about a file that the hub may have.
+    pub(crate) fn unfetched_error(&self, name: &str, consequence: &str) -> ModelError {
+        let path = self.weights.with_file_name(name);
+        config_error(&path)(format!(
+            "the file is not in the cache, and the hub, which may have it, was not reached, {consequence}; load the base once \
+             with access to the hub (without HF_HUB_OFFLINE)"
+        ))
     }
 
     /// The base's own vocabulary, or CLIP's.

@@ -2,15 +2,22 @@
 //!
 //! The cache is the hub's ordinary one, shared with Python: `$HF_HUB_CACHE`, else `$HF_HOME/hub`, else
 //! `$XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`; in it
-//! `models--{org}--{name}/{refs,snapshots,blobs}`. Cached files are used without a request.
+//! `models--{org}--{name}/{refs,snapshots,blobs,.no_exist}`. Cached files are used without a request, once it is known
+//! which of the optional ones the hub has.
 
 use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
+use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
+use indicatif::ProgressBar;
 use thiserror::Error;
 
 /// A model's configuration in Transformers' format.
@@ -64,6 +71,8 @@ pub struct BaseFiles {
     pub folder: PathBuf,
     /// The commit on the hub; `None` for a local folder.
     pub revision: Option<String>,
+    /// Optional files that are not in the cache and that the hub may have. Empty for a local folder.
+    pub unfetched: Vec<&'static str>,
 }
 
 /// An error in finding a base.
@@ -139,7 +148,12 @@ struct Hub {
     offline: bool,
     endpoint: Option<String>,
     token: Option<String>,
+    /// How long the hub may send nothing before a request fails.
+    patience: Duration,
 }
+
+/// As long as Python's client waits for an answer, and longer than a slow proxy takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a base's name points: to a folder that exists, else a hub name (`org/name`, `org/name@revision`), else the
 /// path of a folder that does not exist.
@@ -194,6 +208,7 @@ fn from_folder(name: &str, folder: &Path) -> Result<BaseFiles, HubError> {
             weights: folder.to_owned(),
             folder: folder.parent().unwrap_or(Path::new("")).to_owned(),
             revision: None,
+            unfetched: Vec::new(),
         });
     }
     if !folder.is_dir() {
@@ -215,6 +230,7 @@ fn model_files(folder: &Path, revision: Option<String>) -> Result<BaseFiles, Str
         weights: folder.join(weights),
         folder: folder.to_owned(),
         revision,
+        unfetched: Vec::new(),
     })
 }
 
@@ -270,29 +286,55 @@ impl Hub {
             offline,
             endpoint: var("HF_ENDPOINT"),
             token: var("HF_TOKEN"),
+            patience: PATIENCE,
         })
     }
 
     fn resolve(&self, repo: &str, revision: Option<&str>) -> Result<BaseFiles, HubError> {
         let revision = revision.unwrap_or(DEFAULT_REVISION);
-        if let Some(files) = self.cached(repo, revision) {
+        let Some(files) = self.cached(repo, revision) else {
+            if self.offline {
+                return Err(HubError::Offline {
+                    repo: repo.to_owned(),
+                    revision: revision.to_owned(),
+                    cache: self.cache.clone(),
+                });
+            }
+            return self.fetch(repo, revision);
+        };
+        let Some(commit) = &files.revision else {
+            return Ok(files);
+        };
+        if files.unfetched.is_empty() || self.offline {
             return Ok(files);
         }
-        if self.offline {
-            return Err(HubError::Offline {
-                repo: repo.to_owned(),
-                revision: revision.to_owned(),
-                cache: self.cache.clone(),
-            });
+        // Another program filled the cache with what it needs, such as weights without a tokenizer.
+        match self.fetch(repo, commit) {
+            Ok(complete) => Ok(complete),
+            Err(error) => {
+                tracing::warn!(
+                    "the hub could not be asked whether base `{repo}` has {}: {error}; HF_HUB_OFFLINE=1 stops such requests",
+                    quoted(&files.unfetched)
+                );
+                Ok(files)
+            }
         }
-        self.fetch(repo, revision)
     }
 
-    /// The model's files in the cache, if all that are needed are there.
+    /// The folder of a repository in the cache.
+    fn root(&self, repo: &str) -> PathBuf {
+        self.cache
+            .join(format!("models--{}", repo.replace('/', "--")))
+    }
+
+    /// The empty file by which Python's client records that a repository does not have a file.
+    fn absence(&self, repo: &str, commit: &str, name: &str) -> PathBuf {
+        self.root(repo).join(".no_exist").join(commit).join(name)
+    }
+
+    /// The model's files in the cache, if configuration and weights are there.
     fn cached(&self, repo: &str, revision: &str) -> Option<BaseFiles> {
-        let root = self
-            .cache
-            .join(format!("models--{}", repo.replace('/', "--")));
+        let root = self.root(repo);
         // A branch or tag is a file with the commit's hash in it; a commit is a snapshot's name itself.
         let commit = fs::read_to_string(root.join("refs").join(revision))
             .map(|hash| hash.trim().to_owned())
@@ -300,17 +342,39 @@ impl Hub {
         if commit.is_empty() || commit.contains(['/', '\\']) || commit.starts_with('.') {
             return None;
         }
-        model_files(&root.join("snapshots").join(&commit), Some(commit)).ok()
+        let snapshot = root.join("snapshots").join(&commit);
+        let files = model_files(&snapshot, Some(commit.clone())).ok()?;
+        let is_unknown = |name: &&str| {
+            !snapshot.join(name).exists() && !self.absence(repo, &commit, name).exists()
+        };
+        Some(BaseFiles {
+            unfetched: OPTIONAL.into_iter().filter(is_unknown).collect(),
+            ..files
+        })
     }
 
     /// Fetches the model's files into the cache.
     fn fetch(&self, repo: &str, revision: &str) -> Result<BaseFiles, HubError> {
-        let failed = |reason: String| HubError::Fetch {
+        let (hub, name, branch) = (self.clone(), repo.to_owned(), revision.to_owned());
+        let work = move |alive: &Alive| hub.fetch_now(&name, &branch, alive);
+        watched(self.patience, work).unwrap_or_else(|| {
+            let seconds = self.patience.as_secs();
+            let reason = format!("the connection has been silent for {seconds} seconds");
+            Err(self.fetch_error(repo, revision, reason))
+        })
+    }
+
+    fn fetch_error(&self, repo: &str, revision: &str, reason: String) -> HubError {
+        HubError::Fetch {
             repo: repo.to_owned(),
             revision: revision.to_owned(),
             cache: self.cache.clone(),
             reason,
-        };
+        }
+    }
+
+    fn fetch_now(&self, repo: &str, revision: &str, alive: &Alive) -> Result<BaseFiles, HubError> {
+        let failed = |reason: String| self.fetch_error(repo, revision, reason);
         let lacks = |what: String| HubError::NotAModel {
             repo: repo.to_owned(),
             revision: revision.to_owned(),
@@ -327,13 +391,25 @@ impl Hub {
         let has = |name: &str| info.siblings.iter().any(|file| file.rfilename == name);
 
         let (config, weights) = choose(has).map_err(lacks)?;
-        // Weights come last: a cache with weights in it is then complete, and is not asked about again.
+        let cached = self.root(repo).join("snapshots").join(&info.sha);
+        for name in OPTIONAL.into_iter().filter(|name| !has(name)) {
+            let marker = self.absence(repo, &info.sha, name);
+            // Without the marker the hub is asked again the next time.
+            marker.parent().map(fs::create_dir_all);
+            fs::write(marker, "").ok();
+        }
+        // Weights come last, so that an interrupted download does not look complete.
         let wanted = std::iter::once(config)
             .chain(OPTIONAL.into_iter().filter(|name| has(name)))
             .chain([weights]);
-        for name in wanted {
+        for name in wanted.filter(|name| !cached.join(name).exists()) {
+            alive.sign();
+            let progress = Download {
+                alive: alive.clone(),
+                bar: io::IsTerminal::is_terminal(&io::stderr()).then(|| ProgressBar::new(0)),
+            };
             model
-                .get(name)
+                .download_with_progress(name, progress)
                 .map_err(|e| failed(format!("`{name}`: {e}")))?;
         }
         self.cached(repo, revision)
@@ -349,9 +425,81 @@ impl Hub {
         if let Some(token) = &self.token {
             builder = builder.with_token(Some(token.clone()));
         }
-        builder
-            .with_progress(io::IsTerminal::is_terminal(&io::stderr()))
-            .build()
+        builder.build()
+    }
+}
+
+/// Names of files for a message.
+fn quoted(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+/// Counts signs of life of a piece of work.
+#[derive(Clone, Default)]
+struct Alive(Arc<AtomicU64>);
+
+impl Alive {
+    fn sign(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A download's signs of life, and its progress on a terminal.
+struct Download {
+    alive: Alive,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress for Download {
+    fn init(&mut self, size: usize, name: &str) {
+        self.alive.sign();
+        if let Some(bar) = &mut self.bar {
+            bar.init(size, name);
+        }
+    }
+
+    fn update(&mut self, size: usize) {
+        self.alive.sign();
+        if let Some(bar) = &mut self.bar {
+            bar.update(size);
+        }
+    }
+
+    fn finish(&mut self) {
+        self.alive.sign();
+        if let Some(bar) = &mut self.bar {
+            Progress::finish(bar);
+        }
+    }
+}
+
+/// Does work in a thread of its own; `None` if it gives no sign of life for that long. `hf_hub` sets no timeouts and has no
+/// way to set them, so the thread of a stalled connection stays until the connection or the process ends.
+fn watched<T: Send + 'static>(
+    patience: Duration,
+    work: impl FnOnce(&Alive) -> T + Send + 'static,
+) -> Option<T> {
+    let alive = Alive::default();
+    let (sender, receiver) = mpsc::channel();
+    let own = alive.clone();
+    thread::spawn(move || {
+        // The receiver may have given up.
+        sender.send(work(&own)).ok();
+    });
+    let mut seen = 0;
+    loop {
+        match receiver.recv_timeout(patience) {
+            Ok(result) => return Some(result),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let signs = alive.0.load(Ordering::Relaxed);
+                if signs == seen {
+                    return None;
+                }
+                seen = signs;
+            }
+        }
     }
 }
 

@@ -1,3 +1,7 @@
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
+
 use super::*;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -20,6 +24,7 @@ fn cache(files: &[&str]) -> (tempfile::TempDir, Hub) {
         offline: true,
         endpoint: None,
         token: None,
+        patience: Duration::from_secs(20),
     };
     (folder, hub)
 }
@@ -167,4 +172,170 @@ fn the_cache_folder_follows_the_environment() {
         Path::new("/x/huggingface/hub")
     );
     assert!(folder(&[]).ends_with(".cache/huggingface/hub"));
+}
+
+/// A hub on this machine that has some files of `org/name`, and the paths that it was asked for.
+struct LocalHub {
+    endpoint: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl LocalHub {
+    /// A hub that sends at most `most` bytes of a file and then nothing more, with the connection open.
+    fn new(files: &'static [(&'static str, &'static str)], most: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let paths = asked.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let paths = paths.clone();
+                thread::spawn(move || answer(stream, files, most, &paths));
+            }
+        });
+        Self { endpoint, asked }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+/// Answers the requests of one connection.
+fn answer(mut stream: TcpStream, files: &[(&str, &str)], most: usize, paths: &Mutex<Vec<String>>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    loop {
+        let mut request = String::new();
+        if reader.read_line(&mut request).unwrap_or(0) == 0 {
+            return;
+        }
+        let mut line = String::new();
+        let mut first = false;
+        while reader.read_line(&mut line).unwrap() > 2 {
+            first |= line.to_ascii_lowercase().starts_with("range: bytes=0-0");
+            line.clear();
+        }
+        let path = request.split(' ').nth(1).unwrap().to_owned();
+        paths.lock().unwrap().push(path.clone());
+        let (head, body) = match path.rsplit_once(&format!("/resolve/{COMMIT}/")) {
+            None => {
+                let names = files.iter();
+                let names = names.map(|(name, _)| format!("{{\"rfilename\":\"{name}\"}}"));
+                let names: Vec<String> = names.collect();
+                let body = format!(
+                    "{{\"sha\":\"{COMMIT}\",\"siblings\":[{}]}}",
+                    names.join(",")
+                );
+                ("200 OK\r\nContent-Type: application/json".to_owned(), body)
+            }
+            Some((_, name)) => {
+                let (_, content) = files.iter().find(|(own, _)| *own == name).unwrap();
+                let end = if first { 1 } else { content.len() };
+                let head = format!(
+                    "206 Partial Content\r\nETag: \"{name}\"\r\nX-Repo-Commit: {COMMIT}\r\nContent-Range: bytes 0-{}/{}",
+                    end - 1,
+                    content.len()
+                );
+                (head, content[..end].to_owned())
+            }
+        };
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n"
+        )
+        .unwrap();
+        stream
+            .write_all(&body.as_bytes()[..length.min(most)])
+            .unwrap();
+    }
+}
+
+const FILES: &[(&str, &str)] = &[
+    (CONFIG, "{}"),
+    ("preprocessor_config.json", "{\"size\": 352}"),
+    ("model.safetensors", "weights"),
+];
+
+fn online(hub: Hub, server: &LocalHub) -> Hub {
+    Hub {
+        offline: false,
+        endpoint: Some(server.endpoint.clone()),
+        ..hub
+    }
+}
+
+/// Python's client leaves a cache without the files that it was not asked for.
+#[test]
+fn a_cache_with_weights_alone_is_completed_once() {
+    let (folder, hub) = cache(&[CONFIG, "model.safetensors"]);
+    let server = LocalHub::new(FILES, usize::MAX);
+    let hub = online(hub, &server);
+    let files = hub.resolve("org/name", None).unwrap();
+    assert_eq!(files.unfetched, [""; 0]);
+    let file = files.folder.join("preprocessor_config.json");
+    assert_eq!(fs::read_to_string(file).unwrap(), "{\"size\": 352}");
+    // What was there is left as it is.
+    let weights = folder.path().join("models--org--name/snapshots");
+    let weights = weights.join(COMMIT).join("model.safetensors");
+    assert_eq!(fs::read(weights).unwrap(), b"");
+    let asked = server.asked();
+    assert!(asked.iter().all(|path| !path.contains("safetensors")));
+    // It is known now that the hub has no vocabulary.
+    assert_eq!(hub.resolve("org/name", None).unwrap(), files);
+    assert_eq!(hub.resolve("org/name", Some("v1")).unwrap(), files);
+    assert_eq!(server.asked(), asked);
+}
+
+#[test]
+fn a_model_is_fetched_whole_and_then_found_offline() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = LocalHub::new(FILES, usize::MAX);
+    let hub = Hub {
+        cache: folder.path().to_owned(),
+        offline: false,
+        endpoint: Some(server.endpoint.clone()),
+        token: None,
+        patience: Duration::from_secs(20),
+    };
+    let fetched = hub.resolve("org/name", Some(COMMIT)).unwrap();
+    assert_eq!(fs::read(&fetched.weights).unwrap(), b"weights");
+    let offline = Hub {
+        offline: true,
+        ..hub
+    };
+    let cached = offline.resolve("org/name", Some(COMMIT)).unwrap();
+    assert_eq!(cached, fetched);
+    assert_eq!(cached.unfetched, [""; 0]);
+}
+
+#[test]
+fn what_the_hub_may_have_is_named_offline() {
+    let (_folder, hub) = cache(&[CONFIG, "model.safetensors", "merges.txt"]);
+    let files = hub.resolve("org/name", None).unwrap();
+    assert!(files.unfetched.contains(&"preprocessor_config.json"));
+    assert!(!files.unfetched.contains(&"merges.txt"));
+}
+
+/// Neither an answer that does not come nor a download that stops can hold up the program.
+#[test]
+fn a_silent_hub_is_an_error() {
+    for most in [0, 3] {
+        let (_folder, hub) = cache(&[]);
+        let server = LocalHub::new(FILES, most);
+        let hub = Hub {
+            patience: Duration::from_millis(300),
+            ..online(hub, &server)
+        };
+        let error = hub.resolve("org/name", None).unwrap_err().to_string();
+        assert!(error.contains("silent"), "{error}");
+    }
+    let slow = |alive: &Alive| {
+        for _ in 0..20 {
+            thread::sleep(Duration::from_millis(20));
+            alive.sign();
+        }
+        7
+    };
+    assert_eq!(watched(Duration::from_millis(100), slow), Some(7));
 }

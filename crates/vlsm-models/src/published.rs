@@ -17,7 +17,7 @@ use crate::base::Base;
 use crate::contract::SegmentationModel;
 use crate::error::{ModelError, Result};
 use crate::files::weights_error;
-use crate::methods::{DecoderConfig, FullConfig, MethodConfig, Profile, Tensors};
+use crate::methods::{DecoderConfig, FullConfig, MethodConfig, Tensors};
 use crate::registry::{Architecture, Model};
 use crate::tensor_file;
 use crate::weights;
@@ -120,12 +120,8 @@ fn from_published(path: &Path, base: &Base) -> Result<Option<AdapterFile>> {
         profile,
         ..DecoderConfig::default()
     };
-    let full = FullConfig {
-        profile,
-        ..FullConfig::default()
-    };
     let trained = Model::new(base, decoder.clone().into(), 0)?;
-    let whole = Model::new(base, full.into(), 0)?;
+    let whole = Model::new(base, FullConfig::default().into(), 0)?;
     let own = weights::export(&base.network, |_| true);
     let mut adapter = AdapterFile {
         path: path.into(),

@@ -333,3 +333,47 @@ fn gradients_through_shared_images() {
         assert!(off < 1e-5 * norm + 1e-5, "{name}: {off} of {norm}");
     }
 }
+
+/// Without its preprocessing a CLIPSeg of the hub would run at the size of its position embeddings.
+#[test]
+fn a_cached_base_without_its_preprocessing_is_an_error() {
+    let cache = tempfile::tempdir().unwrap();
+    let snapshot = cache.path().join("models--org--name/snapshots/c0ffee");
+    std::fs::create_dir_all(&snapshot).unwrap();
+    small_base(&snapshot, 1);
+    let load = || {
+        let program = std::env::current_exe().unwrap();
+        let output = std::process::Command::new(program)
+            .args([
+                "--exact",
+                "loads_the_base_of_the_environment",
+                "--nocapture",
+            ])
+            .env("VLSM_TEST_BASE", "org/name@c0ffee")
+            .env("HF_HUB_CACHE", cache.path())
+            .env("HF_HUB_OFFLINE", "1")
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let found = load();
+    assert!(
+        found.contains("preprocessor_config.json") && found.contains("without HF_HUB_OFFLINE"),
+        "{found}"
+    );
+    std::fs::write(snapshot.join("preprocessor_config.json"), r#"{"size": 64}"#).unwrap();
+    assert!(load().contains("input of 64 pixels"), "{}", load());
+}
+
+/// Run by the test above in a process of its own, since variables of the environment belong to a process.
+#[test]
+#[allow(clippy::print_stdout)]
+fn loads_the_base_of_the_environment() {
+    let Ok(name) = std::env::var("VLSM_TEST_BASE") else {
+        return;
+    };
+    match Base::load(&name, &Device::flex()) {
+        Ok(base) => println!("input of {} pixels", base.preprocessing.image_size),
+        Err(error) => println!("{error}"),
+    }
+}

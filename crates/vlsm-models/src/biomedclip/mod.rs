@@ -21,7 +21,7 @@ pub(crate) use spec::Spec;
 
 use crate::clipseg::{ClipSeg, random_decoder};
 use crate::error::{ModelError, Result};
-use crate::files::{Files, Loaded, config_error};
+use crate::files::{Files, Loaded, TOKENIZER, config_error};
 use crate::preprocess::Preprocessing;
 use crate::weights;
 
@@ -36,6 +36,9 @@ pub(crate) fn load(mut files: Files, device: &Device) -> Result<Loaded<ClipSeg>>
     let decoder = files.decoder.as_ref().map(|(_, text)| text.as_str());
     let mut config = parse(&text, decoder).map_err(&wrong)?;
     let preprocessing = config::preprocessing(&text, &config).map_err(&wrong)?;
+    if files.tokenizer.is_none() && files.unfetched.contains(&TOKENIZER) {
+        return Err(files.unfetched_error(TOKENIZER, "so prompts cannot be encoded"));
+    }
     let Some(tokenizer) = files.tokenizer else {
         let message = "the text tower needs its `tokenizer.json` next to this file; copy it there \
                        from where the model came from";
