@@ -43,6 +43,7 @@ impl AdapterFile {
     /// If the file is malformed or holds no adapter.
     pub fn read(path: &Path) -> Result<Self> {
         let file = tensor_file::read(path)?;
+        file.expect_finite(path)?;
         let wrong = |message: String| ModelError::Adapter {
             path: path.into(),
             message,

@@ -244,6 +244,37 @@ impl Base {
         })
     }
 
+    /// Checks that a method does not build on a random decoder.
+    fn check_method(&self, method: &MethodConfig) -> Result<()> {
+        let Some(part) = self.network.random_part() else {
+            return Ok(());
+        };
+        if method.trains_decoder() {
+            return Ok(());
+        }
+        let decoder = match self.network.architecture().composes() {
+            true => format!(" (`{}+CIDAS/clipseg-rd64-refined`)", self.identity.name),
+            false => String::new(),
+        };
+        Err(ModelError::Method(format!(
+            "base `{}` has no {part} of its own, so it is random, and {} would leave it so; train it too (`kind = \
+             \"decoder\"` or \"full\", or `train_decoder = true`) or use a base with a {part}{decoder}",
+            self.identity.name,
+            method.label(),
+        )))
+    }
+
+    /// Warns if masks would be those of random weights.
+    pub(crate) fn warn_of_random_part(&self) {
+        if let Some(part) = self.network.random_part() {
+            tracing::warn!(
+                "base `{}` has no {part} of its own: it is random, and so are its masks; train it, or use a base with a \
+                 {part}",
+                self.identity.name
+            );
+        }
+    }
+
     /// Every parameter under the names of the published code, in which a profile can have other names.
     pub fn published(&self, profile: Profile) -> Tensors {
         let tensors = weights::export(&self.network, |_| true);
@@ -284,11 +315,16 @@ impl Base {
 }
 
 impl Model {
-    /// A base with a method, whose parameters are initialised by `seed`.
+    /// A base with a method, whose parameters are initialised by `seed`. A base whose decoder is random and stays so gives a
+    /// warning.
     ///
     /// # Errors
-    /// If the method does not fit the base.
+    /// If the method does not fit the base, or trains something else than the decoder of a base whose decoder is random.
     pub fn new(base: &Base, method: MethodConfig, seed: u64) -> Result<Self> {
+        match method {
+            MethodConfig::ZeroShot(_) => base.warn_of_random_part(),
+            _ => base.check_method(&method)?,
+        }
         Self::of_network(&base.network, method, seed)
     }
 

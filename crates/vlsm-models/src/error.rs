@@ -131,6 +131,11 @@ pub enum ModelError {
     /// An engine that cannot do what is asked.
     #[error("engine: {0}")]
     Engine(String),
+    /// A model computed a logit that is infinite or not a number.
+    #[error(
+        "the model computed a logit of {0}, so it has no answer; use weights of another checkpoint, or another device"
+    )]
+    Logits(f32),
     /// A prompt that the text tower cannot take.
     #[error("prompt tokens: {0}")]
     Tokens(String),

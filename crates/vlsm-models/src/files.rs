@@ -93,7 +93,7 @@ impl Files {
             decoder: None,
             preprocessor: read_optional(files.folder.join(PREPROCESSOR))?,
             tokenizer: Tokenizer::from_folder(&files.folder)?,
-            tensors: tensor_file::read(&files.weights)?.tensors,
+            tensors: read_weights(&files.weights)?,
             weights: files.weights,
             revision: files.revision,
             unfetched: files.unfetched,
@@ -153,6 +153,16 @@ pub(crate) fn without_wrappers(mut name: &str) -> &str {
         name = rest;
     }
     name
+}
+
+/// The tensors of a file of weights.
+///
+/// # Errors
+/// If it cannot be read, or a weight is infinite or not a number.
+pub(crate) fn read_weights(path: &Path) -> Result<BTreeMap<String, HostTensor>> {
+    let file = tensor_file::read(path)?;
+    file.expect_finite(path)?;
+    Ok(file.tensors)
 }
 
 /// Path and text of a file, if it exists.

@@ -16,10 +16,9 @@ use crate::adapter_file::AdapterFile;
 use crate::base::Base;
 use crate::contract::SegmentationModel;
 use crate::error::{ModelError, Result};
-use crate::files::weights_error;
+use crate::files::{read_weights, weights_error};
 use crate::methods::{DecoderConfig, FullConfig, MethodConfig, Tensors};
 use crate::registry::{Architecture, Model};
-use crate::tensor_file;
 use crate::weights;
 
 impl AdapterFile {
@@ -105,14 +104,11 @@ impl AdapterFile {
 /// The trained parameters of a whole checkpoint of SAN or CRIS; `None` for other architectures, whose checkpoints are
 /// recognised without the base, and for adapter files.
 fn from_published(path: &Path, base: &Base) -> Result<Option<AdapterFile>> {
-    let file = tensor_file::read(path)?;
+    let tensors = read_weights(path)?;
     let config = base.network.config();
     let prefix = base.network.prefix();
-    let is_own = file.tensors.keys().any(|name| name.starts_with(prefix));
-    let Some(found) = (!is_own)
-        .then(|| config.from_published(file.tensors))
-        .flatten()
-    else {
+    let is_own = tensors.keys().any(|name| name.starts_with(prefix));
+    let Some(found) = (!is_own).then(|| config.from_published(tensors)).flatten() else {
         return Ok(None);
     };
     let (tensors, profile) = found.map_err(weights_error(path))?;

@@ -261,6 +261,11 @@ impl Network {
         dispatch!(Network (_network) = self, Spec => Spec::PREFIX)
     }
 
+    /// The part that the base's files lack, so that it has random weights; `None` if they are complete.
+    pub fn random_part(&self) -> Option<&'static str> {
+        dispatch!(Network (network) = self, Spec => Spec::random_part(network))
+    }
+
     /// Describes the network for inputs of `image_size` pixels a side.
     pub(crate) fn describe(&self, image_size: usize) -> NetworkDescription {
         dispatch!(Network (network) = self, Spec => Spec::describe(network, image_size))

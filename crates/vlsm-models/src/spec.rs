@@ -127,6 +127,9 @@ pub(crate) trait ModelSpec {
     /// If the method does not go with the network.
     fn model(network: &Self::Network, method: MethodConfig, seed: u64) -> Result<Self::Model>;
 
+    /// The part of the network that its files lack, so that it has random weights; `None` if they are complete.
+    fn random_part(network: &Self::Network) -> Option<&'static str>;
+
     /// What there is to say about a network whose input has a side of `image_size` pixels.
     fn describe(network: &Self::Network, image_size: usize) -> NetworkDescription;
 

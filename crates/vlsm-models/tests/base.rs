@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::json;
 use vlsm_models::clipseg::random_weights;
-use vlsm_models::tensor_file::{self, HostTensor};
+use vlsm_models::predict::{masks, threshold};
+use vlsm_models::tensor_file::{self, HostTensor, WrittenAs, write_safetensors_as};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
     AdapterFile, Adapters, Base, ClipSegConfig, HiddenStates, MethodConfig, Model, Network,
@@ -376,4 +377,98 @@ fn loads_the_base_of_the_environment() {
         Ok(base) => println!("input of {} pixels", base.preprocessing.image_size),
         Err(error) => println!("{error}"),
     }
+}
+
+/// A weight that is not a number would make every mask empty.
+#[test]
+fn weights_that_are_no_numbers_are_refused() {
+    let temporary = tempfile::tempdir().unwrap();
+    let config = small_base(temporary.path(), 1);
+    let base = load(temporary.path()).unwrap();
+    let model = Model::new(&base, method(json!({ "towers": "v" })), 1).unwrap();
+    let adapters = weights::export(&model, |name| model.trains(name));
+    let path = temporary.path().join("adapter.safetensors");
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for written_as in [WrittenAs::F32, WrittenAs::F16] {
+            let mut tensors = random_weights(&config, 1);
+            tensors.get_mut("decoder.film_mul.bias").unwrap().data[3] = value;
+            let file = temporary.path().join("model.safetensors");
+            let metadata = BTreeMap::new();
+            write_safetensors_as(&file, &tensors, &metadata, written_as).unwrap();
+            let error = load(temporary.path()).unwrap_err().to_string();
+            for part in [
+                "model.safetensors",
+                "`decoder.film_mul.bias`",
+                "not a number",
+            ] {
+                assert!(error.contains(part), "{error}");
+            }
+        }
+        let mut tensors = adapters.clone();
+        tensors.get_mut("v_out_adapters.1.fc2.weight").unwrap().data[0] = value;
+        tensor_file::write_safetensors(&path, &tensors, &BTreeMap::new()).unwrap();
+        let error = AdapterFile::read(&path).unwrap_err().to_string();
+        assert!(error.contains("`v_out_adapters.1.fc2.weight`"), "{error}");
+    }
+    // The causal mask that some files hold is infinite where it should be.
+    let mut file = tensor_file::TensorFile::default();
+    file.non_finite.insert("ov_classifier.attn_mask".into());
+    assert!(file.expect_finite(&path).is_ok());
+}
+
+/// Finite weights can still compute something else than numbers.
+#[test]
+fn logits_that_are_no_numbers_are_no_masks() {
+    let logits = |value: f32| {
+        let data = TensorData::new(vec![1.0, -1.0, value, 2.0], [1, 2, 2]);
+        Tensor::<3>::from_data(data, &Device::flex())
+    };
+    assert_eq!(threshold(logits(0.5)).unwrap()[0].data, [1, 0, 1, 1]);
+    for value in [f32::NAN, f32::INFINITY] {
+        let error = threshold(logits(value)).unwrap_err().to_string();
+        assert!(error.contains("has no answer"), "{error}");
+        assert!(masks(logits(value), &[(4, 4)]).is_err());
+    }
+    // No pixels, no panic.
+    let none = Tensor::<3>::zeros([1, 0, 0], &Device::flex());
+    assert!(threshold(none).unwrap().is_empty());
+}
+
+/// Adapters on a decoder that is random and stays so cannot learn to segment.
+#[test]
+fn a_random_decoder_must_be_trained() {
+    let temporary = tempfile::tempdir().unwrap();
+    let fixture = folder("../../fixtures/biomedclipseg/tiny");
+    for name in ["open_clip_config.json", "tokenizer.json"] {
+        std::fs::copy(fixture.join(name), temporary.path().join(name)).unwrap();
+    }
+    let weights = "open_clip_model.safetensors";
+    let mut tensors = tensor_file::read(&fixture.join(weights)).unwrap().tensors;
+    tensors.retain(|name, _| !name.starts_with("decoder."));
+    let path = temporary.path().join(weights);
+    tensor_file::write_safetensors(&path, &tensors, &BTreeMap::new()).unwrap();
+    let base = load(temporary.path()).unwrap();
+    assert_eq!(base.network.random_part(), Some("decoder"));
+    for kind in ["dense", "lora", "bitfit"] {
+        let error = Model::new(&base, method(json!({ "kind": kind })), 0).unwrap_err();
+        let error = error.to_string();
+        for part in [
+            "decoder",
+            "random",
+            "`train_decoder = true`",
+            "+CIDAS/clipseg-rd64-refined",
+        ] {
+            assert!(error.contains(part), "{kind}: {error}");
+        }
+    }
+    let towers = "v";
+    for keys in [
+        json!({ "kind": "dense", "towers": towers, "train_decoder": true }),
+        json!({ "kind": "decoder" }),
+        json!({ "kind": "full" }),
+        json!({ "kind": "zero-shot" }),
+    ] {
+        assert!(Model::new(&base, method(keys.clone()), 0).is_ok(), "{keys}");
+    }
+    assert_eq!(load(&fixture).unwrap().network.random_part(), None);
 }

@@ -15,7 +15,8 @@ use vlsm_models::san::{San, SanConfig};
 use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
-    Base, DecoderConfig, Model, Network, Profile, SegmentationModel, TokenBatch, ZeroShotConfig,
+    Base, DecoderConfig, DenseConfig, Model, Network, Profile, SegmentationModel, TokenBatch,
+    Towers, ZeroShotConfig,
 };
 
 type Tensors = BTreeMap<String, HostTensor>;
@@ -380,6 +381,13 @@ fn a_plain_clip_is_a_base() {
     };
     assert_eq!(start(1), start(1));
     assert_ne!(start(1), start(2));
+    // Adapters next to a random side network learn nothing.
+    let dense = DenseConfig {
+        towers: Towers::V,
+        ..DenseConfig::default()
+    };
+    let error = Model::new(&base, dense.into(), 0).unwrap_err().to_string();
+    assert!(error.contains("no side network of its own"), "{error}");
 
     // The file alone is recognised by its tensors, but is not of CLIP ViT-B/16.
     let error = load(&path).unwrap_err().to_string();

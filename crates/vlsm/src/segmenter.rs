@@ -172,6 +172,14 @@ impl Segmenter {
         self.adapter.model()
     }
 
+    /// The part of the model that has random weights, such as the decoder of a base without one and without an adapter, so
+    /// that its masks mean nothing; `None` if all weights are trained.
+    pub fn random_part(&self) -> Option<&'static str> {
+        let is_trained = self.model().method().trains_decoder();
+        let part = self.base().network.random_part();
+        part.filter(|_| !is_trained)
+    }
+
     /// The base's vocabulary.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.base().tokenizer

@@ -52,3 +52,17 @@ pub(crate) fn linear(layer: &LinearWeights<Flex>) -> Linear<'_> {
         bias: values(&layer.bias),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An empty slice would silently skip a normalisation or a bias.
+    #[test]
+    #[should_panic]
+    fn values_of_another_type_are_not_read_as_none() {
+        let bytes = Bytes::from_elems(vec![1.0f64; 4]);
+        let tensor = FlexTensor::new(bytes, Layout::contiguous(Shape::new([4])), DType::F64);
+        values(&tensor);
+    }
+}

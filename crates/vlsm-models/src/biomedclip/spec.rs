@@ -109,6 +109,10 @@ impl ModelSpec for Spec {
         ClipSegModel::new(network, method, seed)
     }
 
+    fn random_part(network: &ClipSeg) -> Option<&'static str> {
+        clipseg::Spec::random_part(network)
+    }
+
     fn describe(network: &ClipSeg, image_size: usize) -> NetworkDescription {
         clipseg::Spec::describe(network, image_size)
     }

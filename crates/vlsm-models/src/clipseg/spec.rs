@@ -89,6 +89,10 @@ impl ModelSpec for Spec {
         ClipSegModel::new(network, method, seed)
     }
 
+    fn random_part(network: &ClipSeg) -> Option<&'static str> {
+        network.config.fresh_decoder.then_some("decoder")
+    }
+
     fn describe(network: &ClipSeg, image_size: usize) -> NetworkDescription {
         let config = &network.config;
         let (vision, taps) = (&config.vision_config, &config.extract_layers);

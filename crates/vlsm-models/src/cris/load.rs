@@ -9,9 +9,9 @@ use super::init::without_clip;
 use super::names;
 use super::{Cris, CrisConfig};
 use crate::error::Result;
-use crate::files::{Files, Loaded, config_error, fill, weights_error};
+use crate::files::{self, Files, Loaded, config_error, fill, weights_error};
 use crate::preprocess::Preprocessing;
-use crate::tensor_file::{self, HostTensor};
+use crate::tensor_file::HostTensor;
 
 /// The seed for what a plain CLIP does not have. Training draws it again from its own seed.
 const SEED: u64 = 0;
@@ -63,7 +63,7 @@ impl Cris {
 /// # Errors
 /// If the file is malformed, or holds neither a CRIS nor a CLIP with a ResNet; names the tensor.
 pub fn read_weights(path: &Path, seed: u64) -> Result<(CrisConfig, BTreeMap<String, HostTensor>)> {
-    let tensors = tensor_file::read(path)?.tensors;
+    let tensors = files::read_weights(path)?;
     let (config, weights, _) = complete(tensors, path, seed)?;
     Ok((config, weights))
 }

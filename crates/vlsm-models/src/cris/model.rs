@@ -102,19 +102,13 @@ impl SegmentationModel for CrisModel {
         tokens.expect_at_most(self.context_length())
     }
 
-    /// Words, for each token 1 where pixels attend to it and else 0, and the pooled state; as many tokens as a prompt can
-    /// have, so that sums over them do not depend on the other prompts of the batch. Then the tapped states that the adapters
-    /// read.
+    /// Words, for each token 1 where pixels attend to it and else 0, and the pooled state. Then the tapped states that the
+    /// adapters read.
     fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
         let (profile, method) = (self.method.profile(), self.hooks());
         let (text, tapped) = self.cris.encode_text(tokens, profile, method);
         let seen = text.mask.equal_elem(0.0).float();
-        let [_, length] = seen.dims();
-        let more = self.context_length().saturating_sub(length);
-        let mut states = vec![
-            text.words.pad([(0, 0), (0, more), (0, 0)], 0.0),
-            seen.pad([(0, 0), (0, more)], 0.0).unsqueeze_dim(2),
-        ];
+        let mut states = vec![text.words, seen.unsqueeze_dim(2)];
         states.extend(embedding_states(text.state, tapped));
         states
     }
@@ -140,6 +134,10 @@ impl SegmentationModel for CrisModel {
     fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>> {
         let [low, middle, high] = expect_states(features.to_vec(), "CRIS's features")?;
         let [words, state, seen] = expect_states(text, "CRIS's text")?;
+        // As many tokens as a prompt can have, so that sums over them do not depend on the other prompts of the batch. Only
+        // here, since a prompt's states are kept and most prompts are far shorter.
+        let more = self.context_length().saturating_sub(words.dims()[1]);
+        let [words, seen] = [words, seen].map(|x| x.pad([(0, 0), (0, more), (0, 0)], 0.0));
         let features = ImageFeatures {
             low: map(low)?,
             middle: map(middle)?,

@@ -91,6 +91,10 @@ impl ModelSpec for Spec {
         CrisModel::new(network, method, seed)
     }
 
+    fn random_part(network: &Cris) -> Option<&'static str> {
+        network.is_fresh().then_some("neck and decoder")
+    }
+
     fn describe(network: &Cris, image_size: usize) -> NetworkDescription {
         let config = network.config();
         let vision = &config.vision_config;

@@ -61,6 +61,10 @@ impl Method for BitFitConfig {
         format!("BitFit ({})", self.towers.name())
     }
 
+    fn trains_decoder(&self) -> bool {
+        self.train_decoder
+    }
+
     fn towers(&self) -> Option<Towers> {
         Some(self.towers)
     }

@@ -55,6 +55,10 @@ impl Method for DecoderConfig {
         Statistics::or_default(self.statistics, self.profile)
     }
 
+    fn trains_decoder(&self) -> bool {
+        true
+    }
+
     fn as_published(&self) -> bool {
         true
     }

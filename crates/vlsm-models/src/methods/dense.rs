@@ -163,6 +163,10 @@ impl Method for DenseConfig {
         format!("dense adapters ({})", self.towers.name())
     }
 
+    fn trains_decoder(&self) -> bool {
+        self.train_decoder
+    }
+
     fn towers(&self) -> Option<Towers> {
         Some(self.towers)
     }

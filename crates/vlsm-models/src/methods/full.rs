@@ -54,6 +54,10 @@ impl Method for FullConfig {
         Statistics::or_default(self.statistics, self.profile)
     }
 
+    fn trains_decoder(&self) -> bool {
+        true
+    }
+
     fn as_published(&self) -> bool {
         true
     }

@@ -186,6 +186,10 @@ impl Method for LoraConfig {
         format!("LoRA ({})", self.towers.name())
     }
 
+    fn trains_decoder(&self) -> bool {
+        self.train_decoder
+    }
+
     fn towers(&self) -> Option<Towers> {
         Some(self.towers)
     }

@@ -86,6 +86,11 @@ pub trait Method: Debug {
         false
     }
 
+    /// Whether the base's decoder is trained.
+    fn trains_decoder(&self) -> bool {
+        false
+    }
+
     /// Adds the changes in `trained` to a base's `tensors` and removes them from `trained`. The base then computes the same
     /// as with the changes. Tensors that remain in `trained` are parameters of the base, or adapters that cannot be part of a
     /// base.
@@ -183,6 +188,11 @@ impl MethodConfig {
     /// Whether the published code computes the same with the trained parameters.
     pub fn as_published(&self) -> bool {
         self.section().as_published()
+    }
+
+    /// Whether the base's decoder is trained.
+    pub fn trains_decoder(&self) -> bool {
+        self.section().trains_decoder()
     }
 
     /// See [`Method::fold`].

@@ -148,6 +148,10 @@ impl Method for ShallowConfig {
         format!("shallow adapters ({})", self.towers.name())
     }
 
+    fn trains_decoder(&self) -> bool {
+        self.train_decoder
+    }
+
     fn towers(&self) -> Option<Towers> {
         Some(self.towers)
     }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 
 use burn::tensor::Device;
 use rayon::prelude::*;
@@ -58,6 +58,8 @@ pub struct Engine {
     text: StatesCache<TextKey>,
     vision_passes: AtomicU64,
     text_passes: AtomicU64,
+    /// The warning of a random decoder.
+    warned: Once,
 }
 
 impl fmt::Debug for Engine {
@@ -95,7 +97,8 @@ impl Engine {
             }
         }
         let identity = Arc::new(base.identity.clone());
-        let model = Model::new(&base, MethodConfig::zero_shot(), 0)?.for_inference();
+        // Not every engine is used without an adapter, so a random decoder is warned of at the first use.
+        let model = Model::of_network(&base.network, MethodConfig::zero_shot(), 0)?.for_inference();
         let side = base.preprocessing.image_size;
         Ok(Self {
             zero_shot: Adapter::new(model, identity.clone(), side),
@@ -103,6 +106,7 @@ impl Engine {
             text: StatesCache::new(config.text_cache)?,
             vision_passes: AtomicU64::new(0),
             text_passes: AtomicU64::new(0),
+            warned: Once::new(),
             base,
             identity,
             config,
@@ -224,7 +228,7 @@ impl Engine {
         for prompts in prompts.chunks(self.config.decoder_batch) {
             let text = self.text(adapter, prompts)?;
             let logits = logits(adapter.model(), &features, &vec![0; prompts.len()], text)?;
-            answers.extend(predictions(logits, prompts, image.size()));
+            answers.extend(predictions(logits, prompts, image.size())?);
         }
         Ok(answers)
     }
@@ -378,8 +382,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Checks that an adapter is of this base.
+    /// Checks that an adapter is of this base. Warns once if it leaves a random decoder as it is.
     fn check_adapter(&self, adapter: &Adapter) -> Result<()> {
+        if adapter.id() == self.zero_shot.id() {
+            self.warned.call_once(|| self.base.warn_of_random_part());
+        }
         if adapter.base().fingerprint == self.identity.fingerprint {
             return Ok(());
         }

@@ -5,9 +5,9 @@ use rayon::prelude::*;
 use vlsm_image::{ArgMax, ClassList, ClassMap};
 
 use super::logits;
+use super::masks::finite;
 use crate::contract::{SegmentationModel, select};
 use crate::error::Result;
-use crate::weights::to_host;
 
 /// Labels of a batch of images, each at its width and height: for each pixel the most likely class.
 ///
@@ -15,7 +15,7 @@ use crate::weights::to_host;
 /// all images for one class after another, so that only one class's logits are in memory.
 ///
 /// # Errors
-/// If `features` or `text` are not the model's.
+/// If `features` or `text` are not the model's, or a logit is infinite or not a number.
 pub fn label_images<M: SegmentationModel>(
     model: &M,
     features: &[Tensor<3>],
@@ -32,7 +32,7 @@ pub fn label_images<M: SegmentationModel>(
         let text = select(text, &vec![index; sizes.len()]);
         let logits = logits(model, features, &images, text)?;
         let [_, height, width] = logits.dims();
-        let logits = to_host(logits);
+        let logits = finite(logits)?;
         labels
             .par_iter_mut()
             .zip(logits.par_chunks((height * width).max(1)))

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use vlsm_image::{Mask, resize_map, resize_mask};
 
 use crate::contract::{HiddenStates, SegmentationModel, select};
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 use crate::weights::to_host;
 
 /// A model's answer to a prompt about an image.
@@ -54,21 +54,41 @@ pub fn logits<M: SegmentationModel>(
 
 /// Masks of logits `[batch, side, side]`, each at its own width and height: foreground where the probability is above half,
 /// then resized by nearest neighbour, as published.
-pub fn masks(logits: Tensor<3>, sizes: &[(usize, usize)]) -> Vec<Mask> {
-    let masks = threshold(logits);
+///
+/// # Errors
+/// If a logit is infinite or not a number.
+pub fn masks(logits: Tensor<3>, sizes: &[(usize, usize)]) -> Result<Vec<Mask>> {
+    let masks = threshold(logits)?;
     let masks = masks.par_iter().zip(sizes);
-    masks
+    Ok(masks
         .map(|(mask, (width, height))| resize_mask(mask, *width, *height))
-        .collect()
+        .collect())
 }
 
 /// Masks of logits `[batch, height, width]` at their size: foreground where the probability is above half, as published.
-pub fn threshold(logits: Tensor<3>) -> Vec<Mask> {
+///
+/// # Errors
+/// If a logit is infinite or not a number.
+pub fn threshold(logits: Tensor<3>) -> Result<Vec<Mask>> {
     let [_, height, width] = logits.dims();
-    to_host(logits)
+    let logits = finite(logits)?.into_iter().map(|logit| logit > 0.0);
+    let foreground: Vec<bool> = logits.collect();
+    Ok(foreground
         .chunks((height * width).max(1))
-        .map(|logits| Mask::from_fn(width, height, |x, y| u8::from(logits[y * width + x] > 0.0)))
-        .collect()
+        .map(|mask| Mask::from_fn(width, height, |x, y| u8::from(mask[y * width + x])))
+        .collect())
+}
+
+/// The values of logits.
+///
+/// # Errors
+/// If one is infinite or not a number: compared with 0, such a logit would pass for background.
+pub(super) fn finite(logits: Tensor<3>) -> Result<Vec<f32>> {
+    let logits = to_host(logits);
+    match logits.iter().find(|logit| !logit.is_finite()) {
+        None => Ok(logits),
+        Some(logit) => Err(ModelError::Logits(*logit)),
+    }
 }
 
 /// Converts logits `[prompts, side, side]` for one image of a width and height to predictions.
@@ -76,11 +96,11 @@ pub(super) fn predictions(
     logits: Tensor<3>,
     prompts: &[&str],
     (width, height): (usize, usize),
-) -> Vec<Prediction> {
+) -> Result<Vec<Prediction>> {
     let [_, rows, columns] = logits.dims();
-    let masks = masks(logits.clone(), &vec![(width, height); prompts.len()]);
+    let masks = masks(logits.clone(), &vec![(width, height); prompts.len()])?;
     let probabilities = to_host(sigmoid(logits));
-    masks
+    Ok(masks
         .into_par_iter()
         .zip(probabilities.par_chunks((rows * columns).max(1)))
         .zip(prompts)
@@ -89,5 +109,5 @@ pub(super) fn predictions(
             mask,
             probability: resize_map(map, columns, rows, width, height),
         })
-        .collect()
+        .collect())
 }

@@ -11,7 +11,7 @@ use crate::contract::{HiddenStates, SegmentationModel, concatenate, select};
 use crate::error::Result;
 use crate::tokenizer::Tokenizer;
 
-/// Maximum size of the cache of prompt states, in bytes: about 3,000 prompts with CRIS, over 60,000 with CLIPSeg.
+/// Maximum size of a cache of prompt states, in bytes: over 20,000 prompts of ten words with CRIS, over 60,000 with CLIPSeg.
 const KEPT_BYTES: u64 = 512 << 20;
 
 /// The text tower's states of recent prompts, for models that leave the text tower unchanged. Clones share them.
@@ -93,30 +93,18 @@ impl<'a> PromptEncoder<'a> {
             return Ok(select(&model.condition_text(states)?, &rows));
         };
         let mut embeddings: HashMap<&str, HiddenStates> = HashMap::new();
-        let mut new = Vec::new();
         for prompt in distinct {
-            match kept.get(&prompt.to_owned()) {
-                Some(embedding) => {
-                    embeddings.insert(prompt, embedding);
+            let embedding = match kept.get(&prompt.to_owned()) {
+                Some(embedding) => embedding,
+                None => {
+                    let embedding = model.condition_text(self.states(model, &[prompt])?)?;
+                    let embedding: HiddenStates =
+                        embedding.into_iter().map(Tensor::inner).collect();
+                    kept.insert(prompt.to_owned(), embedding.clone());
+                    embedding
                 }
-                None => new.push(prompt),
-            }
-        }
-        // A frozen tower's states of a prompt do not depend on the other prompts of a pass. Those of a trained tower can in
-        // their last bits, so it encodes prompts one by one, as `condition_text` does.
-        let passes: Vec<&[&str]> = if model.frozen_text() {
-            new.chunks(new.len().max(1)).collect()
-        } else {
-            new.chunks(1).collect()
-        };
-        for prompts in passes {
-            let states = self.states(model, prompts)?;
-            for (row, prompt) in prompts.iter().enumerate() {
-                let embedding = model.condition_text(select(&states, &[row]))?.into_iter();
-                let embedding: HiddenStates = embedding.map(Tensor::inner).collect();
-                kept.insert((*prompt).to_owned(), embedding.clone());
-                embeddings.insert(prompt, embedding);
-            }
+            };
+            embeddings.insert(prompt, embedding);
         }
         let all = prompts.iter().filter_map(|prompt| embeddings.get(prompt));
         Ok(concatenate(all.cloned()))
@@ -127,26 +115,14 @@ impl<'a> PromptEncoder<'a> {
         let Some(PromptStates(kept)) = &self.states else {
             return text_states(model, self.tokenizer, prompts);
         };
-        let mut known: HashMap<&str, HiddenStates> = HashMap::new();
-        let mut new = Vec::new();
-        for prompt in prompts {
-            match kept.get(&(*prompt).to_owned()) {
-                Some(states) => {
-                    known.insert(prompt, states);
-                }
-                None => new.push(*prompt),
-            }
-        }
-        if !new.is_empty() {
-            let states = text_states(model, self.tokenizer, &new)?;
-            for (row, prompt) in new.into_iter().enumerate() {
-                let own = select(&states, &[row]);
-                kept.insert(prompt.to_owned(), own.clone());
-                known.insert(prompt, own);
-            }
-        }
-        let all = prompts.iter().filter_map(|prompt| known.get(prompt));
-        Ok(concatenate(all.cloned()))
+        let states = prompts.iter().map(|prompt| {
+            // One prompt per pass. Matrix products of many rows sum in another order than those of one row where rows are
+            // long, so the last bits would depend on which prompts are new, which differs after a resume.
+            kept.get_or_compute(&(*prompt).to_owned(), || {
+                text_states(model, self.tokenizer, &[prompt])
+            })
+        });
+        Ok(concatenate(states.collect::<Result<Vec<_>>>()?))
     }
 }
 

@@ -103,6 +103,10 @@ impl ModelSpec for Spec {
         SanModel::new(network, method, seed)
     }
 
+    fn random_part(network: &San) -> Option<&'static str> {
+        network.is_fresh().then_some("side network")
+    }
+
     fn describe(network: &San, image_size: usize) -> NetworkDescription {
         let config = network.config();
         let (vision, side) = (&config.vision_config, &config.side_config);

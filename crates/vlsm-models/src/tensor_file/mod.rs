@@ -8,7 +8,7 @@ mod pytorch;
 mod safetensors;
 mod torchscript;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -48,6 +48,8 @@ pub struct TensorFile {
     pub ints: BTreeMap<String, IntTensor>,
     /// The text entries of a safetensors header; empty for PyTorch files.
     pub metadata: BTreeMap<String, String>,
+    /// Names of floating-point tensors with a value that is infinite or not a number.
+    pub non_finite: BTreeSet<String>,
 }
 
 /// The metadata without which Transformers does not read a safetensors file as PyTorch's.
@@ -91,6 +93,14 @@ pub enum TensorFileError {
         path: PathBuf,
         /// The object's class.
         class: String,
+    },
+    /// A weight is infinite or not a number.
+    #[error("tensor `{tensor}` in weights file `{}` has values that are infinite or not a number, so a model with it computes nothing useful; use another copy or an earlier checkpoint of it", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The first such tensor.
+        tensor: String,
     },
     /// A tensor to be written has a shape that does not fit its values.
     #[error("tensor `{tensor}` for weights file `{}` has shape {shape:?} but {values} values; this is a fault of the caller", path.display())]
@@ -162,15 +172,37 @@ pub fn read(path: &Path) -> Result<TensorFile, TensorFileError> {
 
 /// The values of a floating-point or integer tensor.
 enum Values {
-    Float(Vec<f32>),
+    /// Real numbers, and whether all of them are finite.
+    Float(Vec<f32>, bool),
     Int(Vec<i64>),
 }
 
 impl TensorFile {
     fn insert(&mut self, name: String, shape: Vec<usize>, values: Values) {
         match values {
-            Values::Float(data) => drop(self.tensors.insert(name, HostTensor { shape, data })),
+            Values::Float(data, finite) => {
+                if !finite {
+                    self.non_finite.insert(name.clone());
+                }
+                self.tensors.insert(name, HostTensor { shape, data });
+            }
             Values::Int(data) => drop(self.ints.insert(name, IntTensor { shape, data })),
+        }
+    }
+
+    /// Checks that the tensors are weights that a model can compute with.
+    ///
+    /// # Errors
+    /// If one has a value that is infinite or not a number; names it and the file, `path`. Causal masks, which some files
+    /// hold, are exempt.
+    pub fn expect_finite(&self, path: &Path) -> Result<(), TensorFileError> {
+        let mut names = self.non_finite.iter();
+        match names.find(|name| !name.ends_with("attn_mask")) {
+            None => Ok(()),
+            Some(tensor) => Err(TensorFileError::NotFinite {
+                path: path.to_owned(),
+                tensor: tensor.clone(),
+            }),
         }
     }
 }
@@ -205,40 +237,65 @@ impl Element {
 
     /// Reads `count` elements from `source` in pieces, so that a big tensor is not in memory twice.
     fn read(self, source: &mut impl Read, count: usize) -> io::Result<Values> {
+        // Infinite or not a number: all bits of the exponent are set.
+        let finite = |values: &[f32]| {
+            let mut finite = true;
+            for value in values {
+                finite &= value.to_bits() & 0x7f80_0000 != 0x7f80_0000;
+            }
+            finite
+        };
+        let real = |(data, finite)| Values::Float(data, finite);
         match self {
-            Self::F64 => decode(source, count, |b| f64::from_le_bytes(b) as f32).map(Values::Float),
-            Self::F32 => decode(source, count, f32::from_le_bytes).map(Values::Float),
+            Self::F64 => decode(source, count, |b| f64::from_le_bytes(b) as f32, finite).map(real),
+            Self::F32 => decode(source, count, f32::from_le_bytes, finite).map(real),
             Self::F16 => {
-                decode(source, count, |b| half::f16::from_le_bytes(b).to_f32()).map(Values::Float)
+                let half = |b| half::f16::from_le_bytes(b).to_f32();
+                decode(source, count, half, finite).map(real)
             }
             Self::BF16 => {
-                decode(source, count, |b| half::bf16::from_le_bytes(b).to_f32()).map(Values::Float)
+                let half = |b| half::bf16::from_le_bytes(b).to_f32();
+                decode(source, count, half, finite).map(real)
             }
-            Self::I64 => decode(source, count, i64::from_le_bytes).map(Values::Int),
-            Self::I32 => decode(source, count, |b| i32::from_le_bytes(b).into()).map(Values::Int),
-            Self::I16 => decode(source, count, |b| i16::from_le_bytes(b).into()).map(Values::Int),
-            Self::I8 => decode(source, count, |b| i8::from_le_bytes(b).into()).map(Values::Int),
-            Self::U64 => decode(source, count, |b| u64::from_le_bytes(b) as i64).map(Values::Int),
-            Self::U32 => decode(source, count, |b| u32::from_le_bytes(b).into()).map(Values::Int),
-            Self::U16 => decode(source, count, |b| u16::from_le_bytes(b).into()).map(Values::Int),
-            Self::U8 => decode(source, count, |[b]: [u8; 1]| b.into()).map(Values::Int),
+            Self::I64 => ints(source, count, i64::from_le_bytes),
+            Self::I32 => ints(source, count, |b| i32::from_le_bytes(b).into()),
+            Self::I16 => ints(source, count, |b| i16::from_le_bytes(b).into()),
+            Self::I8 => ints(source, count, |b| i8::from_le_bytes(b).into()),
+            Self::U64 => ints(source, count, |b| u64::from_le_bytes(b) as i64),
+            Self::U32 => ints(source, count, |b| u32::from_le_bytes(b).into()),
+            Self::U16 => ints(source, count, |b| u16::from_le_bytes(b).into()),
+            Self::U8 => ints(source, count, |[b]: [u8; 1]| b.into()),
         }
     }
 }
 
-/// Reads `count` elements of `N` bytes each.
+/// Reads `count` integers of `N` bytes each.
+fn ints<const N: usize>(
+    source: &mut impl Read,
+    count: usize,
+    element: impl Fn([u8; N]) -> i64,
+) -> io::Result<Values> {
+    Ok(Values::Int(decode(source, count, element, |_| true)?.0))
+}
+
+/// Reads `count` elements of `N` bytes each, and says whether `good` holds for each piece of them. Pieces are checked while
+/// they are in the processor's cache.
 fn decode<const N: usize, T>(
     source: &mut impl Read,
     count: usize,
     element: impl Fn([u8; N]) -> T,
-) -> io::Result<Vec<T>> {
+    good: impl Fn(&[T]) -> bool,
+) -> io::Result<(Vec<T>, bool)> {
     const PIECE: usize = 1 << 16;
     let mut values = Vec::with_capacity(count);
+    let mut all_good = true;
     let mut buffer = vec![0; PIECE.min(count) * N];
     while values.len() < count {
         let piece = &mut buffer[..(count - values.len()).min(PIECE) * N];
         source.read_exact(piece)?;
+        let start = values.len();
         values.extend(piece.as_chunks().0.iter().map(|&bytes| element(bytes)));
+        all_good &= good(&values[start..]);
     }
-    Ok(values)
+    Ok((values, all_good))
 }

@@ -9,11 +9,11 @@ mod clean;
 mod embedded;
 pub mod wordpiece;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use thiserror::Error;
 use tokenizers::models::bpe::BPE;
@@ -25,6 +25,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizerSequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 use tokenizers::{AddedToken, Tokenizer as Pipeline};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Text of the token that opens every CLIP sequence.
 pub const START_OF_TEXT: &str = "<|startoftext|>";
@@ -102,6 +103,8 @@ pub struct Tokenizer {
     start: u32,
     end: u32,
     clean: bool,
+    /// Digests of the prompts whose cutting was reported.
+    cut: Arc<Mutex<HashSet<u64>>>,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -146,12 +149,18 @@ impl Tokenizer {
     /// # Errors
     /// Only when the crate that carries the vocabulary has changed beyond recognition.
     pub fn embedded() -> Result<Self, TokenizerError> {
+        // Made once: finding the 48,894 merges takes longer than loading a small base.
+        static EMBEDDED: OnceLock<Tokenizer> = OnceLock::new();
+        if let Some(tokenizer) = EMBEDDED.get() {
+            return Ok(tokenizer.clone());
+        }
         let (vocabulary, merges) = embedded::vocabulary()?;
         let inner = clip_pipeline(vocabulary, merges)
             .map_err(|e| TokenizerError::Embedded(e.to_string()))?;
-        Self::new(inner, |token| {
+        let tokenizer = Self::new(inner, |token| {
             TokenizerError::Embedded(format!("it has no token `{token}`"))
-        })
+        })?;
+        Ok(EMBEDDED.get_or_init(|| tokenizer).clone())
     }
 
     /// Turns the cleaning of the text before encoding on (the default) or off.
@@ -166,7 +175,7 @@ impl Tokenizer {
     }
 
     /// Encodes a text: start token, the text's tokens, end token; at most `context_length` ids, not padded. A longer text is
-    /// cut; its last id is still the end token.
+    /// cut, which gives a warning; its last id is still the end token.
     ///
     /// # Errors
     /// A folder's own `tokenizer.json` may describe something that fails on a text; CLIP's tokenizer takes any text.
@@ -188,12 +197,32 @@ impl Tokenizer {
         ids.extend_from_slice(encoding.get_ids());
         ids.push(self.end);
         if ids.len() > context_length {
+            self.warn_of_cut(text, ids.len(), context_length);
             ids.truncate(context_length);
             if let Some(last) = ids.last_mut() {
                 *last = self.end;
             }
         }
         Ok(ids)
+    }
+
+    /// Warns that a prompt is cut, once per prompt and not of more than a few prompts.
+    fn warn_of_cut(&self, text: &str, tokens: usize, context_length: usize) {
+        const MOST: usize = 10;
+        // A panic elsewhere cannot leave the set in a bad state.
+        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        if cut.len() > MOST || !cut.insert(xxh3_64(text.as_bytes())) {
+            return;
+        }
+        if cut.len() > MOST {
+            tracing::warn!("more prompts are too long; they are not named");
+            return;
+        }
+        let start: String = text.chars().take(60).collect();
+        tracing::warn!(
+            "prompt {start:?}... has {tokens} tokens, of which the model reads {context_length}; what comes after them has \
+             no effect: shorten the prompt"
+        );
     }
 
     /// Id of the start token (49406 in CLIP's vocabulary).
@@ -273,6 +302,7 @@ impl Tokenizer {
                 start,
                 end,
                 clean: false,
+                cut: Arc::default(),
             });
         }
         let id = |token| inner.token_to_id(token).ok_or_else(|| missing(token));
@@ -282,6 +312,7 @@ impl Tokenizer {
             start,
             end,
             clean: true,
+            cut: Arc::default(),
         })
     }
 }

@@ -130,7 +130,7 @@ impl<M: SegmentationModel> Pass<'_, M> {
                 .iter()
                 .map(|mask| (mask.width, mask.height))
                 .collect();
-            let scores: Vec<Scores> = masks(logits, &sizes)
+            let scores: Vec<Scores> = masks(logits, &sizes)?
                 .par_iter()
                 .zip(truths)
                 .zip(pairs.par_iter().zip(&examples))

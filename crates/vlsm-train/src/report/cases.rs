@@ -131,7 +131,7 @@ pub fn predict_cases<M: SegmentationModel>(
         let features = model.encode_image(input)?;
         let text = encoder.encode(model, &[&case.prompt])?;
         let logits = logits(model, &features, &[0], text)?;
-        for mask in masks(logits, &[(case.truth.width, case.truth.height)]) {
+        for mask in masks(logits, &[(case.truth.width, case.truth.height)])? {
             case.predictions.push(CasePrediction {
                 run: run.to_owned(),
                 dice: dice(&mask, &case.truth)?,

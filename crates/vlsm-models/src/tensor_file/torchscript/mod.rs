@@ -170,7 +170,7 @@ impl Stored {
             return Err(overflow());
         }
         Ok(match whole.map_err(|error| error.to_string())? {
-            Values::Float(data) => Values::Float(self.gather(&data, count)),
+            Values::Float(data, finite) => Values::Float(self.gather(&data, count), finite),
             Values::Int(data) => Values::Int(self.gather(&data, count)),
         })
     }
