@@ -265,7 +265,7 @@ impl Base {
     }
 
     /// Warns if masks would be those of random weights.
-    pub(crate) fn warn_of_random_part(&self) {
+    pub fn warn_of_random_part(&self) {
         if let Some(part) = self.network.random_part() {
             tracing::warn!(
                 "base `{}` has no {part} of its own: it is random, and so are its masks; train it, or use a base with a \

@@ -1,6 +1,7 @@
 //! The files of a base: found, read, and put into a network.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
@@ -167,11 +168,26 @@ pub(crate) fn read_weights(path: &Path) -> Result<BTreeMap<String, HostTensor>> 
 
 /// Path and text of a file, if it exists.
 fn read_optional(path: PathBuf) -> Result<Option<(PathBuf, String)>> {
-    match std::fs::read_to_string(&path) {
+    match read_text(&path) {
         Ok(text) => Ok(Some((path, text))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ModelError::Read { path, source }),
     }
+}
+
+/// The text of a configuration file. Anything but an ordinary file of that kind's size is an error: a pipe would be waited
+/// for, and a large file parsed into many times its size.
+fn read_text(path: &Path) -> io::Result<String> {
+    const MOST_BYTES: u64 = 4 << 20;
+    let about = std::fs::metadata(path)?;
+    let wrong = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason);
+    if !about.is_file() {
+        return Err(wrong("it is not an ordinary file"));
+    }
+    if about.len() > MOST_BYTES {
+        return Err(wrong("it has over 4 MB, which no configuration needs"));
+    }
+    std::fs::read_to_string(path)
 }
 
 /// Parses a configuration file; an error names the file.
@@ -179,7 +195,7 @@ pub(crate) fn read_config<T>(
     path: &Path,
     parse: impl FnOnce(&str) -> std::result::Result<T, String>,
 ) -> Result<T> {
-    let text = std::fs::read_to_string(path).map_err(|source| ModelError::Read {
+    let text = read_text(path).map_err(|source| ModelError::Read {
         path: path.into(),
         source,
     })?;

@@ -161,11 +161,31 @@ pub(crate) fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
+/// Largest side of a model's input, in pixels. At 4096 the attention of a ViT-B/16 alone takes minutes; a larger number is a
+/// slip of the pen, for which memory would run out.
+pub const MAX_IMAGE_SIZE: usize = 4096;
+
+/// Checks that an input is not absurdly large.
+///
+/// # Errors
+/// If `size` is above [`MAX_IMAGE_SIZE`].
+pub(crate) fn check_largest(size: usize) -> Result<()> {
+    match size > MAX_IMAGE_SIZE {
+        true => Err(ModelError::ImageSize {
+            size,
+            message: format!("must be at most {MAX_IMAGE_SIZE} pixels"),
+        }),
+        false => Ok(()),
+    }
+}
+
 /// Checks that a vision tower with patches of `patch` pixels can take a square input of `size` pixels.
 ///
 /// # Errors
-/// If `size` is not a positive multiple of the patch size; names the nearest that is.
+/// If `size` is not a positive multiple of the patch size, and names the nearest that is; or if it is above
+/// [`MAX_IMAGE_SIZE`].
 pub fn check_image_size(size: usize, patch: usize) -> Result<()> {
+    check_largest(size)?;
     if size == 0 || !size.is_multiple_of(patch) {
         let nearest = ((size + patch / 2) / patch).max(1) * patch;
         return Err(ModelError::ImageSize {

@@ -472,3 +472,80 @@ fn a_random_decoder_must_be_trained() {
     }
     assert_eq!(load(&fixture).unwrap().network.random_part(), None);
 }
+
+/// A few more digits, a pipe or a huge file must not take the machine's memory or wait for ever.
+#[test]
+fn absurd_sizes_and_odd_files_are_refused() {
+    let temporary = tempfile::tempdir().unwrap();
+    small_base(temporary.path(), 1);
+    let path = temporary.path().join("config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (tower, field, value) in [
+        ("vision_config", "hidden_size", 1_000_000_000_u64),
+        ("vision_config", "image_size", 160_000),
+        ("text_config", "num_hidden_layers", 100_000),
+        ("text_config", "vocab_size", 1 << 40),
+    ] {
+        let mut config = config.clone();
+        config[tower][field] = value.into();
+        std::fs::write(&path, config.to_string()).unwrap();
+        let error = load(temporary.path()).unwrap_err().to_string();
+        let field = format!("`{tower}.{field}` is {value}");
+        assert!(
+            error.contains("config.json") && error.contains(&field),
+            "{error}"
+        );
+    }
+    std::fs::write(&path, format!("{text}{}", " ".repeat(5 << 20))).unwrap();
+    let error = load(temporary.path()).unwrap_err().to_string();
+    assert!(error.contains("over 4 MB"), "{error}");
+    std::fs::write(&path, text).unwrap();
+    let base = load(temporary.path()).unwrap();
+
+    let model = Model::new(&base, MethodConfig::zero_shot(), 0).unwrap();
+    let error = model.output_size(160_000).unwrap_err().to_string();
+    assert!(
+        error.contains("160000") && error.contains("4096"),
+        "{error}"
+    );
+    for (keys, field) in [
+        (json!({ "bottleneck": 1_000_000_000 }), "`bottleneck`"),
+        (
+            json!({ "bottleneck": [4, 100_000], "layers": [0, 1], "towers": "v" }),
+            "`bottleneck`",
+        ),
+        (
+            json!({ "kind": "lora", "bottleneck": 1_000_000_000 }),
+            "`bottleneck`",
+        ),
+        (
+            json!({ "cond_bottleneck": 1_000_000_000, "bottleneck": 2 }),
+            "`cond_bottleneck`",
+        ),
+        (
+            json!({ "text_bottleneck": 1_000_000_000, "towers": "vl" }),
+            "`text_bottleneck`",
+        ),
+    ] {
+        let error = Model::new(&base, method(keys), 0).unwrap_err().to_string();
+        assert!(error.contains(field) && error.contains("65536"), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_no_weights() {
+    let temporary = tempfile::tempdir().unwrap();
+    let pipe = temporary.path().join("pipe.safetensors");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for path in [pipe.as_path(), Path::new("/dev/zero")] {
+        let error = AdapterFile::read(path).unwrap_err().to_string();
+        assert!(error.contains("not an ordinary file"), "{error}");
+    }
+    small_base(temporary.path(), 1);
+    std::fs::rename(&pipe, temporary.path().join("preprocessor_config.json")).unwrap();
+    let error = load(temporary.path()).unwrap_err().to_string();
+    assert!(error.contains("preprocessor_config.json"), "{error}");
+}

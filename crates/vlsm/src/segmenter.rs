@@ -180,6 +180,13 @@ impl Segmenter {
         part.filter(|_| !is_trained)
     }
 
+    /// Warns if a part of the model has random weights. Predicting warns by itself.
+    pub fn warn_of_random_part(&self) {
+        if self.random_part().is_some() {
+            self.base().warn_of_random_part();
+        }
+    }
+
     /// The base's vocabulary.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.base().tokenizer

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Folder of the demo [default: runs/demo-DOMAIN, or runs/demo-DOMAIN-quick].
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use vlsm::Segmenter;
 use vlsm_models::NetworkConfig;
-use vlsm_train::Recipe;
+use vlsm_train::{Recipe, RunFolder};
 
 /// Loads a base, with an adapter and an input size if given, on a device.
 pub(super) fn segmenter(
@@ -24,6 +24,28 @@ pub(super) fn segmenter(
         segmenter = segmenter.with_image_size(size)?;
     }
     Ok(segmenter)
+}
+
+/// The adapter file that a path names: the file itself, or that of a run's folder.
+pub(super) fn adapter_file(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let run = RunFolder {
+        path: path.to_owned(),
+    };
+    let file = run.adapter();
+    if file.is_file() {
+        return Ok(file);
+    }
+    let reason = match run.recipe().is_file() {
+        true => "a run without an adapter yet, since no epoch of it was completed",
+        false => "a folder, but not that of a run",
+    };
+    bail!(
+        "--adapter {}: this is {reason}; give an adapter file, or the folder of a run that has `adapter.safetensors`",
+        path.display()
+    )
 }
 
 /// A recipe used for its `[data]` section only: the defaults for the data set at `root`, with

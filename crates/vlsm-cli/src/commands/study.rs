@@ -64,7 +64,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// The study's folder [default: `out` of the file, else runs/ and the study's name].
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// List the runs, their state and the estimated time left, without running anything.
     #[arg(long, conflicts_with = "table")]

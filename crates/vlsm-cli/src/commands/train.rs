@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// The run's folder [default: runs/ and the recipe's name].
-    #[arg(long, value_name = "RUN")]
+    #[arg(short, long, value_name = "RUN")]
     out: Option<PathBuf>,
     /// Continue a run that was interrupted, or that should get more epochs or steps.
     #[arg(long)]

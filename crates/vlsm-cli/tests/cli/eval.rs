@@ -167,3 +167,46 @@ fn usage_errors_exit_with_2() {
     ];
     assert!(shop.fails(&other).contains("only keys of `data`"));
 }
+
+/// The run's report is about the run's own data and model.
+#[test]
+fn other_data_do_not_replace_the_report_of_a_run() {
+    let shop = Workshop::new();
+    shop.ok(&train_args("run", &["trainer.max_steps=2"]));
+    shop.ok(&["eval", "run"]);
+    let report = shop.read("run/eval.html");
+    for other in [
+        &["--data", "data"][..],
+        &["--base", "base"],
+        &["--adapter", "run/adapter_last.safetensors"],
+    ] {
+        let printed = shop.ok(&[&["eval", "run", "--prompt", "p1"], other].concat());
+        assert!(!printed.contains("report:"), "{printed}");
+        assert!(shop.read("run/eval.html") == report);
+    }
+    let named = ["--data", "data", "--report", "other.html"];
+    shop.ok(&[&["eval", "run"][..], &named].concat());
+    assert!(shop.path("other.html").is_file());
+    assert!(shop.read("run/eval.html") == report);
+}
+
+#[test]
+fn an_unfinished_run_is_said_to_be_so() {
+    let shop = Workshop::new();
+    shop.ok(&train_args("run", &["trainer.max_steps=2"]));
+    let note = |arguments: &[&str]| {
+        let output = shop.run(arguments);
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(note(&["eval", "run"]), "");
+    std::fs::remove_file(shop.path("run/summary.json")).unwrap();
+    let warning = note(&["eval", "run"]);
+    assert!(
+        warning.contains("has not ended") && warning.contains("--resume"),
+        "{warning}"
+    );
+    std::fs::remove_file(shop.path("run/adapter.safetensors")).unwrap();
+    let error = shop.fails(&["eval", "run"]);
+    assert!(error.contains("no epoch of it was completed"), "{error}");
+}

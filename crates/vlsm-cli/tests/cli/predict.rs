@@ -1,6 +1,11 @@
 //! `vlsm predict`.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
 use vlsm::image::{RgbImage, read_image, read_mask, write_png_rgb};
+use vlsm::models::tensor_file::{read, write_safetensors};
 
 use crate::support::{SIZE, Workshop, train_args};
 
@@ -24,7 +29,7 @@ fn each_prompt_gives_three_files_at_the_images_own_size() {
     ];
     let printed = shop.ok(&[&arguments[..], &prompts].concat());
     let names = shop.names("out/deep");
-    assert_eq!(names.len(), 12);
+    assert_eq!(names.len(), 13);
     for prompt in ["disc", "a-bright-disc"] {
         for what in ["mask", "prob", "overlay"] {
             let name = format!("test0.{prompt}.{what}.png");
@@ -76,8 +81,8 @@ fn images_of_any_size_and_equal_names_are_handled() {
         let mask = read_mask(&shop.path("out").join(name)).unwrap();
         (mask.width, mask.height)
     };
-    assert_eq!(size("x.empty.mask.png"), (70, 20));
-    assert_eq!(size("x.empty-2.mask.png"), (1, 3));
+    assert_eq!(size("a-x.png.empty.mask.png"), (70, 20));
+    assert_eq!(size("b-x.png.empty.mask.png"), (1, 3));
     let error = shop.fails(&[&arguments[..], &["--prompt", "x", "--image-size", "50"]].concat());
     assert!(
         error.contains("image size 50") && error.contains("48"),
@@ -97,5 +102,229 @@ fn a_bad_image_does_not_stop_the_others() {
         "{error}"
     );
     assert!(error.contains("2 of 3 images failed"), "{error}");
-    assert_eq!(shop.names("out").len(), 3);
+    assert_eq!(shop.names("out").len(), 4);
+}
+
+/// The rows of a folder's list of predictions.
+fn rows(shop: &Workshop, folder: &str) -> Vec<Vec<String>> {
+    let path = shop.path(folder).join("predictions.csv");
+    let mut table = csv::Reader::from_path(path).unwrap();
+    let header: Vec<String> = table.headers().unwrap().iter().map(String::from).collect();
+    let columns = [
+        "image",
+        "prompt",
+        "file",
+        "area_share",
+        "mean_probability",
+        "found",
+        "base",
+        "adapter",
+        "image_size",
+        "warning",
+    ];
+    assert_eq!(header, columns);
+    let row = |row: csv::Result<csv::StringRecord>| row.unwrap().iter().map(String::from).collect();
+    table.records().map(row).collect()
+}
+
+#[test]
+fn a_list_says_what_each_mask_is_and_nothing_is_overwritten() {
+    let shop = Workshop::new();
+    let options = ["--base", "base", "-o", "out"];
+    let predict = |image: &'static str, prompt: &'static str| {
+        [&["predict", image, "--prompt", prompt], &options[..]].concat()
+    };
+    let one = predict("data/images/test0.png", "a disc");
+    shop.ok(&one);
+    shop.ok(&predict("data/images/test0.png", "ring"));
+    shop.ok(&predict("data/images/test1.png", "a disc"));
+    // Once more, with the same inputs: the row is replaced.
+    shop.ok(&one);
+    let found = rows(&shop, "out");
+    let images: Vec<&str> = found.iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(
+        images,
+        [
+            "data/images/test0.png",
+            "data/images/test1.png",
+            "data/images/test0.png"
+        ]
+    );
+    for row in &found {
+        assert!(shop.path("out").join(&row[2]).is_file());
+        let mask = read_mask(&shop.path("out").join(&row[2])).unwrap();
+        let share = mask.foreground() as f64 / mask.data.len() as f64;
+        assert_eq!(row[3].parse::<f64>().unwrap(), share);
+        assert_eq!(row[5], (share > 0.0).to_string());
+        assert_eq!(row[4].is_empty(), share == 0.0);
+        assert_eq!((row[6].as_str(), row[8].as_str()), ("base", "32"));
+    }
+    // Another image of that name, another prompt with that file name, another base.
+    std::fs::create_dir(shop.path("other")).unwrap();
+    shop.write("other/test0.png", shop.read("data/images/test1.png"));
+    shop.make_base("base2", 5);
+    let before = shop.read("out/test0.a-disc.mask.png");
+    let base2 = ["--prompt", "a disc", "--base", "base2", "-o", "out"];
+    for arguments in [
+        predict("other/test0.png", "a disc"),
+        predict("data/images/test0.png", "a-disc"),
+        [&["predict", "data/images/test0.png"], &base2[..]].concat(),
+    ] {
+        let error = shop.fails(&arguments);
+        for part in [
+            "out/test0.a-disc.mask.png",
+            "`data/images/test0.png`",
+            "--force",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+    assert!(shop.read("out/test0.a-disc.mask.png") == before);
+    assert_eq!(rows(&shop, "out"), found);
+    shop.ok(&[&predict("other/test0.png", "a disc")[..], &["--force"]].concat());
+    assert!(shop.read("out/test0.a-disc.mask.png") != before);
+    let images: Vec<String> = rows(&shop, "out")
+        .into_iter()
+        .map(|row| row[0].clone())
+        .collect();
+    assert!(images.contains(&"other/test0.png".to_owned()) && images.len() == 3);
+}
+
+#[test]
+fn a_run_is_an_adapter_and_other_folders_are_not() {
+    let shop = Workshop::new();
+    shop.ok(&train_args("run", &["trainer.max_steps=2"]));
+    let predict = [
+        "predict",
+        "--base",
+        "base",
+        "--prompt",
+        "disc",
+        "data/images/test0.png",
+    ];
+    let with = |adapter: &'static str, out: &'static str| {
+        [&predict[..], &["--adapter", adapter, "-o", out]].concat()
+    };
+    shop.ok(&with("run", "one"));
+    shop.ok(&with("run/adapter.safetensors", "two"));
+    let mask = |out: &str| shop.read(&format!("{out}/test0.disc.prob.png"));
+    assert!(mask("one") == mask("two"));
+    assert_eq!(rows(&shop, "one"), rows(&shop, "two"));
+    let error = shop.fails(&with("data", "three"));
+    assert!(
+        error.contains("--adapter data") && error.contains("not that of a run"),
+        "{error}"
+    );
+    let folder = [
+        "predict",
+        "--base",
+        "base",
+        "--prompt",
+        "disc",
+        "data/images",
+        "-o",
+        "four",
+    ];
+    let error = shop.fails(&folder);
+    assert!(
+        error.contains("`data/images` is a folder") && error.contains("*.png"),
+        "{error}"
+    );
+}
+
+#[test]
+fn names_of_prompts_are_no_words() {
+    let shop = Workshop::new();
+    let predict = [
+        "predict",
+        "--base",
+        "base",
+        "data/images/test0.png",
+        "-o",
+        "out",
+    ];
+    for name in ["p1", "P6", "p12", "random"] {
+        let error = shop.fails(&[&predict[..], &["--prompt", name]].concat());
+        assert!(error.contains(&format!("text:{name}")), "{error}");
+    }
+    assert!(!shop.path("out").exists());
+    shop.ok(&[
+        &predict[..],
+        &["--prompt", "text:p1", "--prompt", "p1 cell"],
+    ]
+    .concat());
+    assert!(shop.path("out/test0.p1.mask.png").is_file());
+    assert!(shop.path("out/test0.p1-cell.mask.png").is_file());
+}
+
+#[test]
+fn a_prompt_that_is_cut_gives_a_warning() {
+    let shop = Workshop::new();
+    let long = "a small round polyp ".repeat(150);
+    let predict = [
+        "predict",
+        "--base",
+        "base",
+        "data/images/test0.png",
+        "-o",
+        "out",
+    ];
+    for (prompt, cut) in [(long.as_str(), true), ("a small round polyp", false)] {
+        let output = shop.run(&[&predict[..], &["--prompt", prompt]].concat());
+        assert!(output.status.success());
+        let warning = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(warning.contains("602 tokens"), cut, "{warning}");
+        assert_eq!(warning.contains("reads 77"), cut, "{warning}");
+        assert_eq!(warning.lines().count(), usize::from(cut), "{warning}");
+    }
+}
+
+/// A base without a decoder gets a random one, whose masks mean nothing.
+#[test]
+fn a_random_decoder_is_warned_of() {
+    let shop = Workshop::new();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/biomedclipseg/tiny");
+    let weights = "open_clip_model.safetensors";
+    for name in ["open_clip_config.json", "tokenizer.json"] {
+        shop.write(
+            &format!("towers/{name}"),
+            std::fs::read(fixture.join(name)).unwrap(),
+        );
+    }
+    let mut tensors = read(&fixture.join(weights)).unwrap().tensors;
+    tensors.retain(|name, _| !name.starts_with("decoder."));
+    write_safetensors(
+        &shop.path("towers").join(weights),
+        &tensors,
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    let predict = [
+        "predict",
+        "--base",
+        "towers",
+        "--prompt",
+        "polyp",
+        "data/images/test0.png",
+    ];
+    let output = shop.run(&[&predict[..], &["-o", "out"]].concat());
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{warning}");
+    assert_eq!(
+        warning.matches("no decoder of its own").count(),
+        1,
+        "{warning}"
+    );
+    assert_eq!(rows(&shop, "out")[0][9], "random decoder");
+    let eval = ["eval", "--base", "towers", "--data", "data", "--json"];
+    let output = shop.run(&eval);
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(warning.contains("no decoder of its own"), "{warning}");
+    let scores: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(scores["random"], "decoder");
+    let error = shop.fails(&train_args(
+        "run",
+        &["model.base=towers", "method.kind=dense"],
+    ));
+    assert!(error.contains("`train_decoder = true`"), "{error}");
 }

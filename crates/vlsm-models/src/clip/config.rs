@@ -1,9 +1,11 @@
 //! Configuration of CLIP's towers, with the field names of Transformers.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::activation::Activation;
 use crate::methods::TowerShape;
+use crate::preprocess::MAX_IMAGE_SIZE;
 
 /// The vision tower: a vision transformer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -140,18 +142,52 @@ impl TextConfig {
 }
 
 /// Files of older Transformers versions repeat the towers in `*_config_dict`, which takes precedence there.
-pub(crate) fn merge_older_towers(object: &mut serde_json::Map<String, serde_json::Value>) {
+pub(crate) fn merge_older_towers(object: &mut serde_json::Map<String, Value>) {
     for tower in ["text_config", "vision_config"] {
-        if let Some(serde_json::Value::Object(old)) = object.remove(&format!("{tower}_dict")) {
+        if let Some(Value::Object(old)) = object.remove(&format!("{tower}_dict")) {
             let new = object
                 .entry(tower)
-                .or_insert_with(|| serde_json::Value::Object(Default::default()));
+                .or_insert_with(|| Value::Object(Default::default()));
             if let Some(new) = new.as_object_mut() {
                 new.extend(old);
             }
         }
-        if object.get(tower).is_some_and(serde_json::Value::is_null) {
+        if object.get(tower).is_some_and(Value::is_null) {
             object.remove(tower);
         }
     }
+}
+
+/// Returns which number of a configuration is too large for any model: a few more digits ask for more memory than any machine
+/// has. The limits are about ten times what the largest known models have.
+pub(crate) fn check_sizes(config: &impl Serialize) -> std::result::Result<(), String> {
+    let value = serde_json::to_value(config).map_err(|error| error.to_string())?;
+    check_numbers("", &value)
+}
+
+fn check_numbers(path: &str, value: &Value) -> std::result::Result<(), String> {
+    let number = match value {
+        Value::Object(fields) => {
+            return fields.iter().try_for_each(|(field, value)| {
+                let dot = if path.is_empty() { "" } else { "." };
+                check_numbers(&format!("{path}{dot}{field}"), value)
+            });
+        }
+        Value::Array(values) => {
+            return values
+                .iter()
+                .try_for_each(|value| check_numbers(path, value));
+        }
+        other => other.as_u64().unwrap_or(0),
+    };
+    let most = match path {
+        _ if path.ends_with("layers") => 1024,
+        _ if path.ends_with("image_size") => MAX_IMAGE_SIZE as u64,
+        _ if path.ends_with("vocab_size") || path.ends_with("token_id") => 1 << 22,
+        _ => 65_536,
+    };
+    if number > most {
+        return Err(format!("`{path}` is {number}; it can be at most {most}"));
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clip::config::{TextConfig, VisionConfig, merge_older_towers};
+use crate::clip::config::{TextConfig, VisionConfig, check_sizes, merge_older_towers};
 use crate::error::{ModelError, Result};
 use crate::files::read_config;
 use crate::preprocess::Preprocessing;
@@ -147,6 +147,7 @@ impl ClipSegConfig {
 
     /// Returns the reason why no model can be built from this configuration.
     pub(crate) fn validate(&self) -> std::result::Result<(), String> {
+        check_sizes(self)?;
         let positive = [
             ("vision_config.hidden_size", self.vision_config.hidden_size),
             (

@@ -6,9 +6,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::EXPANSION;
-use crate::clip::config::TextConfig;
+use crate::clip::config::{TextConfig, check_sizes};
 use crate::error::{ModelError, Result};
 use crate::files::read_config;
+use crate::preprocess::MAX_IMAGE_SIZE;
 use crate::tensor_file::HostTensor;
 
 /// CLIP's ResNet.
@@ -168,6 +169,7 @@ impl CrisConfig {
 
     /// Returns the reason why no model can be built from this configuration.
     pub(super) fn validate(&self) -> std::result::Result<(), String> {
+        check_sizes(self)?;
         let (vision, text) = (&self.vision_config, &self.text_config);
         let positive = [
             ("vision_config.layers", vision.layers.into_iter().min()),
@@ -342,6 +344,11 @@ impl CrisConfig {
 
 /// Says why a side of the input cannot be taken.
 pub(super) fn check_image_size(size: usize) -> std::result::Result<(), String> {
+    if size > MAX_IMAGE_SIZE {
+        return Err(format!(
+            "{size} is too large; it can be at most {MAX_IMAGE_SIZE} pixels"
+        ));
+    }
     if size == 0 || !size.is_multiple_of(STRIDE) {
         let nearest = ((size + STRIDE / 2) / STRIDE).max(1) * STRIDE;
         return Err(format!(

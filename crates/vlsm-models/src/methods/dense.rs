@@ -32,7 +32,7 @@ pub struct DenseConfig {
     /// The parts that have adapters: `v` (vision tower), `l` (text tower), `vl`, `lc` or `vlc` (`c` is the embedding
     /// between text tower and decoder). Default `"vlc"`.
     pub towers: Towers,
-    /// Hidden units of a block: one number, or a list with one for each layer. Default 64, as published.
+    /// Hidden units of a block: one number, or a list with one for each layer. At most 65,536. Default 64, as published.
     pub bottleneck: Bottleneck,
     /// The same in the text tower. Default: `bottleneck`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -61,7 +61,7 @@ pub struct LoraConfig {
     /// The parts that have adapters: `v` (vision tower), `l` (text tower), `vl`, `lc` or `vlc` (`c` is a block on the
     /// embedding between text tower and decoder). Default `"vlc"`.
     pub towers: Towers,
-    /// Rank of a change: one number, or a list with one for each layer. Default 8.
+    /// Rank of a change: one number, or a list with one for each layer. At most 65,536. Default 8.
     pub bottleneck: Bottleneck,
     /// The same in the text tower. Default: `bottleneck`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -20,7 +20,7 @@ pub struct ShallowConfig {
     /// The parts that have adapters: `v` (vision tower), `l` (text tower), `vl`, `lc` or `vlc` (`c` is the embedding
     /// between text tower and decoder). Default `"vlc"`.
     pub towers: Towers,
-    /// Hidden units of a block: one number, or a list with one for each tap. Default 512, as published.
+    /// Hidden units of a block: one number, or a list with one for each tap. At most 65,536. Default 512, as published.
     pub bottleneck: Bottleneck,
     /// The same in the text tower. Default: `bottleneck`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -110,6 +110,20 @@ pub(super) struct Placement<'a> {
     pub(super) cond_bottleneck: Option<usize>,
 }
 
+/// Upper bound of hidden units of a block, over 20 times the widest published: a few more digits would ask for more memory
+/// than any machine has.
+const MOST_UNITS: usize = 65_536;
+
+/// Refuses a number of hidden units that is 0 or absurd.
+fn check_units(key: &str, units: usize) -> Result<()> {
+    match units {
+        1..=MOST_UNITS => Ok(()),
+        _ => error(format!(
+            "`{key}` is {units}; it must be at least 1 and at most {MOST_UNITS}"
+        )),
+    }
+}
+
 /// Width of the block on the conditional embedding if the recipe does not set it.
 pub(super) const COND_BOTTLENECK: usize = 256;
 
@@ -178,8 +192,8 @@ impl Placement<'_> {
         if !towers.conditional() && self.cond_bottleneck.is_some() {
             return useless("cond_bottleneck", "the conditional embedding");
         }
-        if self.cond_bottleneck == Some(0) {
-            return error("`cond_bottleneck` must be at least 1".into());
+        if let Some(units) = self.cond_bottleneck {
+            check_units("cond_bottleneck", units)?;
         }
         let mut sites = AdapterSites::default();
         let layers = self.layers.unwrap_or(default);
@@ -223,8 +237,8 @@ fn tower_sites(
         ));
     }
     let widths = bottleneck.widths();
-    if widths.contains(&0) {
-        return error(format!("`{prefix}bottleneck` must be at least 1"));
+    for units in widths {
+        check_units(&format!("{prefix}bottleneck"), *units)?;
     }
     if matches!(bottleneck, Bottleneck::Each(_)) && widths.len() != layers.len() {
         return error(format!(

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clip::config::{TextConfig, VisionConfig, merge_older_towers};
+use crate::clip::config::{TextConfig, VisionConfig, check_sizes, merge_older_towers};
 use crate::error::{ModelError, Result};
 use crate::files::read_config;
 use crate::methods::Profile;
+use crate::preprocess::check_largest;
 
 /// The side network: a vision transformer with queries, and the MLPs after it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -133,6 +134,7 @@ impl SanConfig {
 
     /// Returns the reason why no model can be built from this configuration.
     fn validate(&self) -> std::result::Result<(), String> {
+        check_sizes(self)?;
         let (text, vision, side) = (&self.text_config, &self.vision_config, &self.side_config);
         let positive = [
             ("vision_config.hidden_size", vision.hidden_size),
@@ -262,6 +264,7 @@ impl SanConfig {
     /// If `size` is not a positive multiple of twice the patch size, since CLIP sees it at half its resolution; names the
     /// nearest that is.
     pub fn check_image_size(&self, size: usize) -> Result<()> {
+        check_largest(size)?;
         let unit = 2 * self.side_config.patch_size;
         if size == 0 || !size.is_multiple_of(unit) {
             let nearest = ((size + unit / 2) / unit).max(1) * unit;

@@ -144,6 +144,14 @@ pub fn read(path: &Path) -> Result<TensorFile, TensorFileError> {
     const TAR: &[u8] = b"ustar";
 
     let mut start = Vec::with_capacity(512);
+    // Opening a pipe would wait for whatever writes into it.
+    let is_file = std::fs::metadata(path).map(|about| about.is_file());
+    if is_file.is_ok_and(|is_file| !is_file) {
+        return Err(TensorFileError::Malformed {
+            path: path.to_owned(),
+            reason: "it is not an ordinary file".to_owned(),
+        });
+    }
     let opened = File::open(path).and_then(|file| file.take(512).read_to_end(&mut start));
     opened.map_err(|source| TensorFileError::Read {
         path: path.to_owned(),

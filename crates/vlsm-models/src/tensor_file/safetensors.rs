@@ -13,6 +13,8 @@ use super::{Element, HostTensor, TensorFile, TensorFileError};
 
 /// Bytes of the header's length at the start of the file.
 const LENGTH_BYTES: u64 = 8;
+/// The format's limit. Parsed, a header takes over ten times as much memory.
+const LARGEST_HEADER: u64 = 100_000_000;
 /// The data starts at a multiple of this.
 const ALIGNMENT: usize = 8;
 
@@ -118,6 +120,11 @@ fn read_header(file: &mut impl Read, file_length: u64) -> Result<(u64, Metadata)
     let length = u64::from_le_bytes(length);
     if length > file_length - LENGTH_BYTES {
         return Err(cut());
+    }
+    if length > LARGEST_HEADER {
+        return Err(HeaderError::Malformed(format!(
+            "its header has {length} bytes, above the format's limit of {LARGEST_HEADER}"
+        )));
     }
     let mut header = Vec::new();
     file.take(length)

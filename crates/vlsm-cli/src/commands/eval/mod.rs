@@ -18,7 +18,7 @@ use vlsm_train::{EvalConfig, Evaluation, PromptSet, Recipe, evaluate, write_scor
 
 use self::report::Evaluated;
 use self::scores::{SetResult, json_text, table_text};
-use super::shared::{data_recipe, make_folder, make_parent, only_data, segmenter};
+use super::shared::{adapter_file, data_recipe, make_folder, make_parent, only_data, segmenter};
 use crate::output::{note, print, progress_bar};
 
 /// Evaluate a base, with or without an adapter, on a data set.
@@ -31,7 +31,8 @@ use crate::output::{note, print, progress_bar};
 /// their mean (mIoU).
 ///
 /// With a run, also writes a report to RUN/eval.html, with the best, the median and the worst image
-/// under the first prompt; --report names another file.
+/// under the first prompt; --report names another file. With other data, another base or another
+/// adapter than the run's, a report is only written with --report.
 #[derive(clap::Args)]
 #[command(override_usage = "vlsm eval RUN [OPTIONS]
        vlsm eval --base BASE --data ROOT [OPTIONS]")]
@@ -50,8 +51,9 @@ pub(crate) struct Args {
     /// The base: a folder, or a name on the hub.
     #[arg(long)]
     base: Option<String>,
-    /// An adapter file; without one, and without a run, the base is evaluated as it is (zero-shot).
-    #[arg(long, value_name = "FILE")]
+    /// An adapter file, or a run's folder; without one, and without a run, the base is evaluated as it
+    /// is (zero-shot).
+    #[arg(long, value_name = "FILE_OR_RUN")]
     adapter: Option<PathBuf>,
     /// The data set's folder.
     #[arg(long, value_name = "ROOT")]
@@ -143,7 +145,12 @@ impl Args {
             .map(|set| SetResult::new(&set.name, &evaluation))
             .collect();
         print(&if self.json {
-            json_text(&evaluation, samples.len(), &results)?
+            json_text(
+                &evaluation,
+                samples.len(),
+                segmenter.random_part(),
+                &results,
+            )?
         } else {
             table_text(&results)
         })?;
@@ -176,23 +183,29 @@ impl Args {
 
     /// The model to evaluate, and its adapter file.
     fn segmenter(&self, recipe: &Recipe) -> Result<(Segmenter, Option<PathBuf>)> {
-        let adapter = self.adapter.clone().or_else(|| {
-            let path = self.run.clone()?;
-            Some(RunFolder { path }.adapter())
-        });
+        let adapter = match (&self.adapter, &self.run) {
+            (Some(path), _) => Some(adapter_file(path)?),
+            (None, Some(path)) => Some(run_adapter(path)?),
+            (None, None) => None,
+        };
         let segmenter = segmenter(
             &recipe.model.base,
             adapter.as_deref(),
             recipe.model.image_size,
             &recipe.trainer.device,
         )?;
+        segmenter.warn_of_random_part();
         Ok((segmenter, adapter))
     }
 
-    /// Where to write the report, if at all.
+    /// Where to write the report, if at all. The run's own report is only for the run's model and data.
     fn report_file(&self) -> Option<PathBuf> {
+        let is_own = self.data.is_none()
+            && self.base.is_none()
+            && self.adapter.is_none()
+            && self.set.is_empty();
         self.report.clone().or_else(|| {
-            let path = self.run.clone()?;
+            let path = self.run.clone().filter(|_| is_own)?;
             Some(RunFolder { path }.eval_report())
         })
     }
@@ -292,6 +305,21 @@ impl Args {
             progress,
         )?)
     }
+}
+
+/// The adapter of a run, which may still be going on or have been stopped.
+fn run_adapter(path: &Path) -> Result<PathBuf> {
+    let run = RunFolder {
+        path: path.to_owned(),
+    };
+    if !run.summary().is_file() {
+        note(&format!(
+            "note: the run `{}` has not ended; its adapter is that of the best epoch so far, and `vlsm train --resume` \
+             continues it",
+            path.display()
+        ));
+    }
+    adapter_file(path)
 }
 
 /// The prompt of every sample for each choice. Without a choice, the recipe's evaluation prompts.

@@ -86,6 +86,9 @@ fn notes(results: &[SetResult<'_>]) -> String {
 struct Json {
     /// Number of samples, however many prompts each has.
     samples: usize,
+    /// The part of the model that has random weights, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    random: Option<&'static str>,
     dice: MeanStd,
     iou: MeanStd,
     hd95: MeanStd,
@@ -97,6 +100,7 @@ struct Json {
 pub(super) fn json_text(
     evaluation: &Evaluation,
     samples: usize,
+    random: Option<&'static str>,
     results: &[SetResult<'_>],
 ) -> Result<String> {
     let overall = evaluation.overall();
@@ -114,6 +118,7 @@ pub(super) fn json_text(
     }
     to_json(&Json {
         samples,
+        random,
         dice: overall.dice,
         iou: overall.iou,
         hd95: overall.hd95,

@@ -46,6 +46,7 @@ impl Args {
         print(&if self.json {
             to_json(&Json {
                 metrics: &metrics,
+                random: segmenter.random_part(),
                 confusion: evaluation.confusion.rows().collect(),
             })?
         } else {
@@ -124,6 +125,9 @@ fn report(metrics: &SemanticMetrics) -> String {
 struct Json<'a> {
     #[serde(flatten)]
     metrics: &'a SemanticMetrics,
+    /// The part of the model that has random weights, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    random: Option<&'static str>,
     /// For each true id, the pixels by predicted id; the last entry counts pixels without a class.
     confusion: Vec<&'a [u64]>,
 }

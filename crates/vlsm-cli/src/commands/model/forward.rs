@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Tensor, TensorData};
 use vlsm_models::SegmentationModel;
+use vlsm_models::predict::logits;
 use vlsm_models::tensor_file::{self, HostTensor, IntTensor, TensorFile};
 use vlsm_models::weights::to_host;
 
-use crate::commands::shared::{make_parent, segmenter};
+use crate::commands::shared::{adapter_file, make_parent, segmenter};
 use crate::output::print;
 
 /// Run a model on prepared tensors, to compare it with another implementation.
@@ -26,14 +27,14 @@ pub(crate) struct Args {
     /// The base: a folder, or a name on the hub.
     #[arg(long)]
     base: String,
-    /// An adapter file.
-    #[arg(long, value_name = "FILE")]
+    /// An adapter file, or a run's folder.
+    #[arg(long, value_name = "FILE_OR_RUN")]
     adapter: Option<PathBuf>,
     /// The safetensors file to read the inputs from.
     #[arg(long, value_name = "FILE")]
     batch: PathBuf,
     /// The safetensors file to write the logits to.
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
     /// Device: cpu, or one that this build supports (vulkan, metal, webgpu, cuda, rocm).
     #[arg(long, default_value = "cpu")]
@@ -44,13 +45,15 @@ impl Args {
     pub(super) fn run(self) -> Result<()> {
         let (pixels, prompts) = read_batch(tensor_file::read(&self.batch)?)
             .with_context(|| format!("batch `{}`", self.batch.display()))?;
-        let segmenter = segmenter(&self.base, self.adapter.as_deref(), None, &self.device)?;
+        let adapter = self.adapter.as_deref().map(adapter_file).transpose()?;
+        let segmenter = segmenter(&self.base, adapter.as_deref(), None, &self.device)?;
         let model = segmenter.model();
         model.output_size(pixels.shape[3])?;
         let tokens = model.tokens(&prompts)?;
         let pixels = TensorData::new(pixels.data, pixels.shape);
         let features = model.encode_image(Tensor::from_data(pixels, &model.device()))?;
-        let logits = model.decode(&features, model.encode_text(&tokens)?)?;
+        let images: Vec<usize> = (0..prompts.len()).collect();
+        let logits = logits(model, &features, &images, model.encode_text(&tokens)?)?;
         let [batch, height, width] = logits.dims();
         let logits = HostTensor {
             shape: vec![batch, 1, height, width],
