@@ -157,6 +157,28 @@ pub trait SegmentationModel: Module {
     /// [`condition_text`](Self::condition_text).
     fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>>;
 
+    /// Sentences in which class names, for `{}`, are put when whole images are labelled with a vocabulary
+    /// ([`vocabulary_scores`](Self::vocabulary_scores)); none if the model has no mode for that.
+    fn templates(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// How much each pixel is of each class of a vocabulary, `[batch, classes, side, side]`: the largest number says a
+    /// pixel's class. `classes` is the encoded text of each class in each of [`templates`](Self::templates), one class after
+    /// the other.
+    ///
+    /// # Errors
+    /// If the model has no templates, or the states are not the model's.
+    fn vocabulary_scores(
+        &self,
+        _features: &[Tensor<3>],
+        _classes: HiddenStates,
+    ) -> Result<Tensor<4>> {
+        Err(ModelError::Engine(
+            "this model has no mode for a vocabulary; ask it class by class".into(),
+        ))
+    }
+
     /// Side of the logits for an input side, in pixels.
     ///
     /// # Errors

@@ -344,6 +344,18 @@ impl SegmentationModel for Model {
         dispatch!(Model (model) = self, Spec => model.decode(features, text))
     }
 
+    fn templates(&self) -> &'static [&'static str] {
+        dispatch!(Model (model) = self, Spec => model.templates())
+    }
+
+    fn vocabulary_scores(
+        &self,
+        features: &[Tensor<3>],
+        classes: HiddenStates,
+    ) -> Result<Tensor<4>> {
+        dispatch!(Model (model) = self, Spec => model.vocabulary_scores(features, classes))
+    }
+
     fn output_size(&self, image_size: usize) -> Result<usize> {
         dispatch!(Model (model) = self, Spec => model.output_size(image_size))
     }

@@ -8,7 +8,7 @@ use vlsm::models::tensor_file::{read, write_safetensors};
 use crate::support::{Workshop, train_args};
 
 /// A SAN with CLIP's vocabulary.
-const SAN: &str = r#"{
+pub(crate) const SAN: &str = r#"{
     "model_type": "san", "projection_dim": 16, "recognition_layer": 2, "fusion": [[0, 0], [1, 1]],
     "text_config": {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
                     "num_attention_heads": 2},

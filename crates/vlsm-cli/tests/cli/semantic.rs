@@ -294,3 +294,50 @@ fn what_cannot_be_labelled_is_an_error() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }
 }
+
+/// A SAN gives each of its masks to one of the classes, unless a threshold asks for the probability of a single class.
+#[test]
+fn a_san_labels_with_its_own_vocabulary() {
+    let shop = Workshop::new();
+    make_streets(&shop);
+    name_classes(&shop, &json!(["road", "sky", "car", "sign", "background"]));
+    shop.write("san.json", crate::models::SAN);
+    shop.ok(&["model", "init", "--config", "san.json", "-o", "san"]);
+    let eval = ["eval", "--base", "san", "--data", "streets", "--semantic"];
+    let own = shop.ok_json(&eval);
+    assert_eq!(own["vocabulary"], true);
+    assert!(shop.ok(&eval).contains("as SAN does it"));
+    let threshold = shop.ok_json(&[&eval[..], &["--background", "0.001"]].concat());
+    assert_eq!(threshold["vocabulary"], false);
+    assert_ne!(own["confusion"], threshold["confusion"]);
+    let other = shop.ok_json(&["eval", "--base", "base", "--data", "streets", "--semantic"]);
+    assert_eq!(other["vocabulary"], false);
+    // Prediction labels in the same way.
+    let image = "streets/test/images/0.png";
+    shop.ok(&[
+        "eval",
+        "--base",
+        "san",
+        "--data",
+        "streets",
+        "--semantic",
+        "--masks",
+        "masks",
+    ]);
+    shop.ok(&[
+        "predict",
+        "--base",
+        "san",
+        "--classes",
+        "streets/classes.json",
+        image,
+        "-o",
+        "out",
+    ]);
+    let masks = shop.names("masks");
+    let labels = read_class_map(&shop.path("masks").join(&masks[0])).unwrap();
+    assert_eq!(
+        read_class_map(&shop.path("out/0.labels.png")).unwrap(),
+        labels
+    );
+}

@@ -17,7 +17,7 @@ use super::keys::{TextKey, VisionKey, VisionStage, vision_keys};
 use super::masks::predictions;
 use super::prompts::text_states;
 use super::request::Request;
-use super::{Prediction, label_images, logits};
+use super::{Prediction, label_images, label_prompts, logits};
 use crate::adapter_file::AdapterFile;
 use crate::base::Base;
 use crate::contract::{HiddenStates, SegmentationModel, concatenate, select};
@@ -237,7 +237,8 @@ impl Engine {
     /// no class's probability is above the background threshold.
     ///
     /// Logits are resized bilinearly and then compared, so along edges the labels can differ from the masks of
-    /// [`predict`](Self::predict).
+    /// [`predict`](Self::predict). A SAN without an adapter and without a background threshold gives each of its masks to
+    /// one of the classes instead, as published ([`uses_vocabulary`](super::uses_vocabulary)).
     ///
     /// # Errors
     /// As a request's.
@@ -248,8 +249,9 @@ impl Engine {
         classes: &ClassList,
     ) -> Result<ClassMap> {
         let features = self.features_of(adapter, image)?;
-        let names: Vec<&str> = classes.targets().map(|(_, name)| name).collect();
-        let text = self.text(adapter, &names)?;
+        let prompts = label_prompts(adapter.model(), classes);
+        let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
+        let text = self.text(adapter, &prompts)?;
         let labels = label_images(adapter.model(), &features, &[image.size()], classes, &text)?;
         labels.into_iter().next().ok_or_else(bug)
     }

@@ -9,10 +9,32 @@ use super::masks::finite;
 use crate::contract::{SegmentationModel, select};
 use crate::error::Result;
 
+/// Whether images are labelled by the model's own mode for a vocabulary: SAN's, where each of its masks is given to one of the
+/// classes. It has no probability of a single class, so a background threshold needs the other mode, in which each class is a
+/// prompt.
+pub fn uses_vocabulary<M: SegmentationModel>(model: &M, classes: &ClassList) -> bool {
+    !model.templates().is_empty() && classes.background() == 0.0
+}
+
+/// The prompts whose encoded text [`label_images`] takes: the names of the classes, or each of them in the templates of the
+/// model's vocabulary.
+pub fn label_prompts<M: SegmentationModel>(model: &M, classes: &ClassList) -> Vec<String> {
+    let names = classes.targets().map(|(_, name)| name);
+    if !uses_vocabulary(model, classes) {
+        return names.map(str::to_owned).collect();
+    }
+    let in_templates = |name: &str| {
+        let sentences = model.templates().iter();
+        let sentences = sentences.map(|sentence| sentence.replace("{}", name));
+        sentences.collect::<Vec<_>>()
+    };
+    names.flat_map(in_templates).collect()
+}
+
 /// Labels of a batch of images, each at its width and height: for each pixel the most likely class.
 ///
-/// `features` has a row for each image, `text` one for each of [`ClassList::targets`], in their order. The decoder runs on
-/// all images for one class after another, so that only one class's logits are in memory.
+/// `features` has a row for each image, `text` one for each of [`label_prompts`], in their order. Only one class's logits of
+/// all images, or one image's scores of all classes, are in memory at a time.
 ///
 /// # Errors
 /// If `features` or `text` are not the model's, or a logit is infinite or not a number.
@@ -27,6 +49,18 @@ pub fn label_images<M: SegmentationModel>(
         ArgMax::new(*width, *height, classes.none(), classes.background())
     };
     let mut labels: Vec<ArgMax> = sizes.iter().map(new).collect();
+    if uses_vocabulary(model, classes) {
+        for (image, labels) in labels.iter_mut().enumerate() {
+            let scores = model.vocabulary_scores(&select(features, &[image]), text.to_vec())?;
+            let [_, _, height, width] = scores.dims();
+            let scores = finite(scores.squeeze_dim(0))?;
+            let scores = scores.chunks((height * width).max(1));
+            for ((id, _), scores) in classes.targets().zip(scores) {
+                labels.add(id, scores, width, height);
+            }
+        }
+        return Ok(labels.into_iter().map(ArgMax::into_labels).collect());
+    }
     let images: Vec<usize> = (0..sizes.len()).collect();
     for (index, (id, _)) in classes.targets().enumerate() {
         let text = select(text, &vec![index; sizes.len()]);

@@ -20,7 +20,7 @@ pub use device::device;
 pub use engine::Engine;
 pub use engine_config::{EngineConfig, EngineStats};
 pub use image::EncodedImage;
-pub use labels::label_images;
+pub use labels::{label_images, label_prompts, uses_vocabulary};
 pub use masks::{Prediction, logits, masks, threshold};
 pub use prompts::{PromptEncoder, PromptStates};
 pub use request::Request;

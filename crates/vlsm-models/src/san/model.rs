@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::{San, SanFeatures, part};
+use super::{San, SanFeatures, TEMPLATES, part};
 use crate::clip::{TokenBatch, adapted_embedding, embedding_states};
 use crate::contract::{HiddenStates, SegmentationModel, expect_states};
 use crate::error::{ModelError, Result};
@@ -107,14 +107,32 @@ impl SegmentationModel for SanModel {
     }
 
     fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>> {
-        let [queries, pixels, embeddings] = expect_states(features.to_vec(), "SAN's features")?;
+        let features = san_features(features)?;
         let [text] = expect_states(text, "SAN's text")?;
-        let features = SanFeatures {
-            queries,
-            pixels,
-            embeddings,
-        };
         Ok(self.san.decode(&features, text.squeeze_dim(1)))
+    }
+
+    /// SAN's, as long as nothing of it was trained with single prompts, which is another task.
+    fn templates(&self) -> &'static [&'static str] {
+        match self.method {
+            MethodConfig::ZeroShot(_) if !self.san.is_fresh() => &TEMPLATES,
+            _ => &[],
+        }
+    }
+
+    fn vocabulary_scores(
+        &self,
+        features: &[Tensor<3>],
+        classes: HiddenStates,
+    ) -> Result<Tensor<4>> {
+        let features = san_features(features)?;
+        let [text] = expect_states(classes, "SAN's text")?;
+        let [rows, _, projection] = text.dims();
+        let templates = TEMPLATES.len();
+        let text = text.reshape([rows / templates, templates, projection]);
+        let text = (0..templates).map(|index| text.clone().narrow(1, index, 1).squeeze_dim(1));
+        let classes = self.san.class_embeddings(text.collect());
+        Ok(self.san.semantic(&features, classes))
     }
 
     fn output_size(&self, image_size: usize) -> Result<usize> {
@@ -140,6 +158,16 @@ impl SegmentationModel for SanModel {
             None => true,
         }
     }
+}
+
+/// The parts of [`SanFeatures`].
+fn san_features(features: &[Tensor<3>]) -> Result<SanFeatures> {
+    let [queries, pixels, embeddings] = expect_states(features.to_vec(), "SAN's features")?;
+    Ok(SanFeatures {
+        queries,
+        pixels,
+        embeddings,
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use vlsm_data::{ClassPixels, Confusion, Example, Sample};
 use vlsm_image::{ClassList, ClassMap, write_png_gray};
 use vlsm_models::SegmentationModel;
-use vlsm_models::predict::{PromptEncoder, label_images};
+use vlsm_models::predict::{PromptEncoder, label_images, label_prompts};
 
 use super::EvalConfig;
 use super::batches::examples;
@@ -118,7 +118,8 @@ pub fn evaluate_semantic<M: SegmentationModel>(
     let names = file_names(samples);
     let encoder =
         PromptEncoder::frozen(config.tokenizer)?.with_states(config.prompt_states.cloned());
-    let class_names: Vec<&str> = classes.targets().map(|(_, name)| name).collect();
+    let prompts = label_prompts(model, classes);
+    let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
     let mut evaluation = SemanticEvaluation {
         classes: classes.clone(),
         confusion: Confusion::new(classes.ids()),
@@ -144,7 +145,7 @@ pub fn evaluate_semantic<M: SegmentationModel>(
             config.features,
         )?;
         let sizes: Vec<(usize, usize)> = truths.iter().map(|map| (map.width, map.height)).collect();
-        let text = encoder.encode(model, &class_names)?;
+        let text = encoder.encode(model, &prompts)?;
         let labels = label_images(model, &features, &sizes, classes, &text)?;
         let counted: Vec<Result<Confusion>> = labels
             .par_iter()

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use vlsm_data::{Dataset, Sample};
 use vlsm_image::write_atomic_bytes;
+use vlsm_models::predict::uses_vocabulary;
 use vlsm_train::{EvalConfig, Recipe, SemanticEvaluation, SemanticMetrics, evaluate_semantic};
 
 use super::Args;
@@ -43,14 +44,16 @@ impl Args {
             write_csv(path, &evaluation)?;
         }
         let metrics = evaluation.metrics();
+        let vocabulary = uses_vocabulary(segmenter.model(), &classes);
         print(&if self.json {
             to_json(&Json {
                 metrics: &metrics,
                 random: segmenter.random_part(),
+                vocabulary,
                 confusion: evaluation.confusion.rows().collect(),
             })?
         } else {
-            report(&metrics)
+            report(&metrics, vocabulary)
         })?;
         if let Some(file) = self.report_file() {
             let evaluated = Evaluated {
@@ -82,7 +85,7 @@ impl Args {
     }
 }
 
-fn report(metrics: &SemanticMetrics) -> String {
+fn report(metrics: &SemanticMetrics, vocabulary: bool) -> String {
     let value = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
     let mut rows: Vec<Vec<String>> = metrics
         .classes
@@ -111,11 +114,15 @@ fn report(metrics: &SemanticMetrics) -> String {
     } else {
         String::new()
     };
+    let mode = match vocabulary {
+        true => "Each mask of the model is given to one of the classes, as SAN does it.\n",
+        false => "",
+    };
     table(&header, &rows)
         + &format!(
             "mIoU {:.4}, pixel accuracy {:.4}, mean class accuracy {:.4} on {} images.\n\
              IoU and accuracy are computed over the pixels of all images, at the masks' own size, without ignored \
-             pixels.\n{none}",
+             pixels.\n{none}{mode}",
             metrics.miou, metrics.pixel_accuracy, metrics.mean_accuracy, metrics.images
         )
 }
@@ -128,6 +135,8 @@ struct Json<'a> {
     /// The part of the model that has random weights, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     random: Option<&'static str>,
+    /// Whether the labels are those of a SAN's vocabulary, not of a prompt for each class.
+    vocabulary: bool,
     /// For each true id, the pixels by predicted id; the last entry counts pixels without a class.
     confusion: Vec<&'a [u64]>,
 }
