@@ -13,7 +13,7 @@ pub struct ModelConfig {
     /// A folder, a file of weights, a name on the Hugging Face hub (with a revision after `@`), or `builtin:tiny`. Default:
     /// none, required.
     pub base: String,
-    /// Side of the square input, in pixels: a multiple of the patch size. Default: the base's own.
+    /// Side of the square input, in pixels: a multiple of the patch size, at most 4096. Default: the base's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
 }

@@ -290,6 +290,9 @@ fn words(prompts: &[String]) -> Result<Vec<String>> {
             );
         }
         let text = prompt.strip_prefix("text:").unwrap_or(prompt).to_owned();
+        if text.trim().is_empty() {
+            note("note: a prompt is empty; its mask depends on the image alone");
+        }
         if !words.contains(&text) {
             words.push(text);
         }
