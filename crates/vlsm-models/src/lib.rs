@@ -27,6 +27,7 @@ pub mod biomedclip;
 mod builtin;
 pub mod clip;
 pub mod clipseg;
+mod compatibility;
 pub mod contract;
 pub mod cris;
 pub mod description;

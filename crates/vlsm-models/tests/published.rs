@@ -7,10 +7,15 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
+use vlsm_image::ClassList;
 use vlsm_models::methods::Tensors;
+use vlsm_models::predict::label_prompts;
 use vlsm_models::tensor_file::{self, write_safetensors};
 use vlsm_models::weights;
-use vlsm_models::{AdapterFile, Base, MethodConfig, Model, Profile, SegmentationModel};
+use vlsm_models::{
+    AdapterFile, Base, DecoderConfig, MethodConfig, Model, Profile, SegmentationModel,
+    ZeroShotConfig,
+};
 
 /// A folder with a small model that the published code wrote, by architecture.
 fn folder(architecture: &str) -> PathBuf {
@@ -243,4 +248,48 @@ fn imported_adapters_compute_what_was_exported() {
         weights::to_host(model.decode(&features, text).unwrap())
     };
     assert_eq!(logits(imported), logits(file));
+}
+
+/// Labels of whole images by SAN's own mode: every class in every template, here the same two prompts again and again.
+#[test]
+fn a_vocabulary_gives_the_published_scores() {
+    let base = load(&folder("san"));
+    let model = Model::new(&base, ZeroShotConfig::default().into(), 0).unwrap();
+    let read = |name: &str| tensor_file::read(&folder("san").join(name)).unwrap();
+    let batch = read("batch.safetensors");
+    let expected = &read("default.expected.safetensors").tensors["semantic"].data;
+    let ids = |name: &str| -> Vec<Vec<u32>> {
+        let ids = &batch.ints[name];
+        let rows = ids.data.chunks(ids.shape[1]);
+        rows.map(|row| row.iter().map(|id| *id as u32).collect())
+            .collect()
+    };
+    let two = [ids("classes_0"), ids("classes_1")];
+    let classes = two[0].len();
+    let prompts: Vec<Vec<u32>> = (0..classes)
+        .flat_map(|class| (0..model.templates().len()).map(move |index| (class, index)))
+        .map(|(class, index)| two[index % 2][class].clone())
+        .collect();
+    let text = model.encode_text(&model.tokens(&prompts).unwrap()).unwrap();
+    let pixels = batch.tensors["pixel_values"].clone();
+    let pixels = TensorData::new(pixels.data, pixels.shape);
+    let pixels = Tensor::<4>::from_data(pixels, &Device::flex());
+    let features = model.encode_image(pixels).unwrap();
+    let scores = model.vocabulary_scores(&features, text).unwrap();
+    let scores = weights::to_host(scores);
+    assert_eq!(scores.len(), expected.len());
+    for (found, expected) in scores.iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
+    // What was trained with single prompts is asked with single prompts.
+    let trained = Model::new(&base, DecoderConfig::default().into(), 0).unwrap();
+    assert!(trained.templates().is_empty());
+    let classes = ClassList::new(vec!["road".into(), "sky".into()], None).unwrap();
+    assert_eq!(label_prompts(&trained, &classes), ["road", "sky"]);
+    let sentences = label_prompts(&model, &classes);
+    assert_eq!(sentences.len(), 28);
+    assert_eq!(sentences[14], "a photo of a sky.");
+    // A threshold is one of a class's own probability.
+    let classes = classes.with_background(0.5).unwrap();
+    assert_eq!(label_prompts(&model, &classes), ["road", "sky"]);
 }

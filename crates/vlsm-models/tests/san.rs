@@ -9,16 +9,14 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
-use vlsm_image::ClassList;
 use vlsm_models::methods::Unadapted;
-use vlsm_models::predict::label_prompts;
 use vlsm_models::san::names::{from_file, to_file};
 use vlsm_models::san::{San, SanConfig};
 use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
-    Base, DecoderConfig, DenseConfig, Model, Network, Profile, SegmentationModel, TokenBatch,
-    Towers, ZeroShotConfig,
+    Base, DecoderConfig, MethodConfig, Model, Network, Profile, SegmentationModel, TokenBatch,
+    ZeroShotConfig,
 };
 
 type Tensors = BTreeMap<String, HostTensor>;
@@ -351,46 +349,6 @@ fn a_base_gives_the_published_logits() {
     }
 }
 
-/// Labels of whole images by SAN's own mode: every class in every template, here the same two prompts again and again.
-#[test]
-fn a_vocabulary_gives_the_published_scores() {
-    let base = Base::load(folder().to_str().unwrap(), &Device::flex()).unwrap();
-    let model = Model::new(&base, ZeroShotConfig::default().into(), 0).unwrap();
-    let (batch, expected) = (
-        read("batch.safetensors"),
-        read("default.expected.safetensors"),
-    );
-    let ids = |name: &str| -> Vec<Vec<u32>> {
-        let ids = &batch.ints[name];
-        let rows = ids.data.chunks(ids.shape[1]);
-        rows.map(|row| row.iter().map(|id| *id as u32).collect())
-            .collect()
-    };
-    let two = [ids("classes_0"), ids("classes_1")];
-    let classes = two[0].len();
-    let prompts: Vec<Vec<u32>> = (0..classes)
-        .flat_map(|class| (0..model.templates().len()).map(move |index| (class, index)))
-        .map(|(class, index)| two[index % 2][class].clone())
-        .collect();
-    let text = model.encode_text(&model.tokens(&prompts).unwrap()).unwrap();
-    let features = model
-        .encode_image(tensor(&batch.tensors["pixel_values"]))
-        .unwrap();
-    let scores = model.vocabulary_scores(&features, text).unwrap();
-    assert_close("semantic", scores, &expected.tensors);
-    // What was trained with single prompts is asked with single prompts.
-    let trained = Model::new(&base, DecoderConfig::default().into(), 0).unwrap();
-    assert!(trained.templates().is_empty());
-    let classes = ClassList::new(vec!["road".into(), "sky".into()], None).unwrap();
-    assert_eq!(label_prompts(&trained, &classes), ["road", "sky"]);
-    let sentences = label_prompts(&model, &classes);
-    assert_eq!(sentences.len(), 28);
-    assert_eq!(sentences[14], "a photo of a sky.");
-    // A threshold is one of a class's own probability.
-    let classes = classes.with_background(0.5).unwrap();
-    assert_eq!(label_prompts(&model, &classes), ["road", "sky"]);
-}
-
 /// A plain CLIP's folder: its side network depends on the seed and takes another input size than CLIP.
 #[test]
 fn a_plain_clip_is_a_base() {
@@ -424,11 +382,8 @@ fn a_plain_clip_is_a_base() {
     assert_eq!(start(1), start(1));
     assert_ne!(start(1), start(2));
     // Adapters next to a random side network learn nothing.
-    let dense = DenseConfig {
-        towers: Towers::V,
-        ..DenseConfig::default()
-    };
-    let error = Model::new(&base, dense.into(), 0).unwrap_err().to_string();
+    let error = Model::new(&base, MethodConfig::default(), 0).unwrap_err();
+    let error = error.to_string();
     assert!(error.contains("no side network of its own"), "{error}");
 
     // The file alone is recognised by its tensors, but is not of CLIP ViT-B/16.

@@ -6,6 +6,7 @@ mod cache;
 mod demo;
 mod docs;
 mod eval;
+mod export;
 mod faults;
 mod interrupted;
 mod library;

@@ -9,7 +9,6 @@ use super::EXPANSION;
 use crate::clip::config::{TextConfig, check_sizes};
 use crate::error::{ModelError, Result};
 use crate::files::read_config;
-use crate::preprocess::MAX_IMAGE_SIZE;
 use crate::tensor_file::HostTensor;
 
 /// CLIP's ResNet.
@@ -254,11 +253,10 @@ impl CrisConfig {
     pub(super) fn state_shapes(&self, image_size: usize) -> [[usize; 2]; 3] {
         let [c3, c4, c5] = self.taps();
         let place = |stride: usize| (image_size / stride).pow(2);
-        let stride = STRIDE;
         [
-            [c3, place(stride / 4)],
-            [c4, place(stride / 2)],
-            [c5, place(stride)],
+            [c3, place(STRIDE / 4)],
+            [c4, place(STRIDE / 2)],
+            [c5, place(STRIDE)],
         ]
     }
 
@@ -344,11 +342,6 @@ impl CrisConfig {
 
 /// Says why a side of the input cannot be taken.
 pub(super) fn check_image_size(size: usize) -> std::result::Result<(), String> {
-    if size > MAX_IMAGE_SIZE {
-        return Err(format!(
-            "{size} is too large; it can be at most {MAX_IMAGE_SIZE} pixels"
-        ));
-    }
     if size == 0 || !size.is_multiple_of(STRIDE) {
         let nearest = ((size + STRIDE / 2) / STRIDE).max(1) * STRIDE;
         return Err(format!(

@@ -12,6 +12,7 @@ use crate::clip::{TokenBatch, adapted_embedding, embedding_states};
 use crate::contract::{HiddenStates, SegmentationModel, expect_states};
 use crate::error::{ModelError, Result};
 use crate::methods::{Adaptation, Adapters, MethodConfig, Statistics, merged};
+use crate::preprocess::check_largest;
 
 /// A CRIS with the adapters of a method. Names of the base's parameters start with `cris.`.
 ///
@@ -155,6 +156,7 @@ impl SegmentationModel for CrisModel {
     }
 
     fn output_size(&self, image_size: usize) -> Result<usize> {
+        check_largest(image_size)?;
         self.cris.config().output_size(image_size)
     }
 

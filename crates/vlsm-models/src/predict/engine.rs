@@ -58,7 +58,6 @@ pub struct Engine {
     text: StatesCache<TextKey>,
     vision_passes: AtomicU64,
     text_passes: AtomicU64,
-    /// The warning of a random decoder.
     warned: Once,
 }
 
@@ -97,7 +96,6 @@ impl Engine {
             }
         }
         let identity = Arc::new(base.identity.clone());
-        // Not every engine is used without an adapter, so a random decoder is warned of at the first use.
         let model = Model::of_network(&base.network, MethodConfig::zero_shot(), 0)?.for_inference();
         let side = base.preprocessing.image_size;
         Ok(Self {
@@ -237,8 +235,7 @@ impl Engine {
     /// no class's probability is above the background threshold.
     ///
     /// Logits are resized bilinearly and then compared, so along edges the labels can differ from the masks of
-    /// [`predict`](Self::predict). A SAN without an adapter and without a background threshold gives each of its masks to
-    /// one of the classes instead, as published ([`uses_vocabulary`](super::uses_vocabulary)).
+    /// [`predict`](Self::predict). A SAN can do without prompts, see [`uses_vocabulary`](super::uses_vocabulary).
     ///
     /// # Errors
     /// As a request's.
@@ -249,9 +246,7 @@ impl Engine {
         classes: &ClassList,
     ) -> Result<ClassMap> {
         let features = self.features_of(adapter, image)?;
-        let prompts = label_prompts(adapter.model(), classes);
-        let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
-        let text = self.text(adapter, &prompts)?;
+        let text = self.text(adapter, &label_prompts(adapter.model(), classes))?;
         let labels = label_images(adapter.model(), &features, &[image.size()], classes, &text)?;
         labels.into_iter().next().ok_or_else(bug)
     }
@@ -352,18 +347,18 @@ impl Engine {
     }
 
     /// What an adapter's decoder takes of prompts, a row for each.
-    fn text(&self, adapter: &Adapter, prompts: &[&str]) -> Result<HiddenStates> {
+    fn text<P: AsRef<str>>(&self, adapter: &Adapter, prompts: &[P]) -> Result<HiddenStates> {
         let model = adapter.model();
         // Prompt by prompt, so that a row's last bits do not depend on the other prompts.
         let encoded = prompts.iter().map(|prompt| {
             let key = TextKey {
                 tower: adapter.text().clone(),
-                prompt: (*prompt).to_owned(),
+                prompt: prompt.as_ref().to_owned(),
             };
             let states = self.text.get_or_compute(&key, || {
-                let states = text_states(model, &self.base.tokenizer, &[prompt])?;
+                let states = text_states(model, &self.base.tokenizer, &[prompt.as_ref()])?;
                 self.text_passes.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(prompt, "text pass");
+                tracing::debug!(prompt = prompt.as_ref(), "text pass");
                 Ok(states)
             })?;
             model.condition_text(states)

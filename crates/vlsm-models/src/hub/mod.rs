@@ -5,20 +5,19 @@
 //! `models--{org}--{name}/{refs,snapshots,blobs,.no_exist}`. Cached files are used without a request, once it is known
 //! which of the optional ones the hub has.
 
+mod error;
+mod watch;
+
 use std::env;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::Duration;
 
-use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
-use indicatif::ProgressBar;
-use thiserror::Error;
+
+pub use self::error::HubError;
+use self::watch::{Alive, Download, watched};
 
 /// A model's configuration in Transformers' format.
 const CONFIG: &str = "config.json";
@@ -73,72 +72,6 @@ pub struct BaseFiles {
     pub revision: Option<String>,
     /// Optional files that are not in the cache and that the hub may have. Empty for a local folder.
     pub unfetched: Vec<&'static str>,
-}
-
-/// An error in finding a base.
-#[derive(Debug, Error)]
-pub enum HubError {
-    /// There is no such folder, and the name is not of the form the hub uses.
-    #[error(
-        "base `{name}` is neither a folder nor a hub name; give a model's folder, or `organisation/name` or `organisation/name@revision`"
-    )]
-    NoSuchBase {
-        /// The name as given.
-        name: String,
-    },
-    /// A model folder lacks a file.
-    #[error("base folder `{}` has no {what}; copy it there from where the model came from", folder.display())]
-    Incomplete {
-        /// The folder.
-        folder: PathBuf,
-        /// The missing file or files.
-        what: String,
-    },
-    /// The repository is not (wholly) in the cache and no request may be made.
-    #[error("base `{repo}` at revision `{revision}` is not complete in the cache `{}` and HF_HUB_OFFLINE forbids fetching it; unset HF_HUB_OFFLINE, or copy the model's folder here and give its path", cache.display())]
-    Offline {
-        /// `organisation/name`.
-        repo: String,
-        /// Branch, tag or commit.
-        revision: String,
-        /// The cache folder looked in.
-        cache: PathBuf,
-    },
-    /// The repository on the hub lacks a file.
-    #[error(
-        "repository `{repo}` at revision `{revision}` on the hub has no {what}; name another model or revision"
-    )]
-    NotAModel {
-        /// `organisation/name`.
-        repo: String,
-        /// Branch, tag or commit.
-        revision: String,
-        /// The missing file or files.
-        what: String,
-    },
-    /// The repository is not in the cache and cannot be fetched.
-    #[error("base `{repo}` at revision `{revision}` is not in the cache `{}` and cannot be fetched: {reason}; check the name (there is no folder of that name either) and the network, or give a model's folder", cache.display())]
-    Fetch {
-        /// `organisation/name`.
-        repo: String,
-        /// Branch, tag or commit.
-        revision: String,
-        /// The cache folder looked in.
-        cache: PathBuf,
-        /// Why the request failed.
-        reason: String,
-    },
-    /// The environment does not determine a cache folder.
-    #[error("there is no home folder to keep the hub's cache in; set HF_HOME to a folder")]
-    NoCacheFolder,
-    /// The cache folder's path cannot be made absolute.
-    #[error("the hub's cache folder `{}` cannot be used: {source}; set HF_HOME to another folder", path.display())]
-    Cache {
-        /// The folder.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
 }
 
 /// Where and how the hub is reached. The environment's settings are collected here so that tests can set them.
@@ -404,12 +337,8 @@ impl Hub {
             .chain([weights]);
         for name in wanted.filter(|name| !cached.join(name).exists()) {
             alive.sign();
-            let progress = Download {
-                alive: alive.clone(),
-                bar: io::IsTerminal::is_terminal(&io::stderr()).then(|| ProgressBar::new(0)),
-            };
             model
-                .download_with_progress(name, progress)
+                .download_with_progress(name, Download::new(alive))
                 .map_err(|e| failed(format!("`{name}`: {e}")))?;
         }
         self.cached(repo, revision)
@@ -435,74 +364,5 @@ fn quoted(names: &[&str]) -> String {
     names.join(", ")
 }
 
-/// Counts signs of life of a piece of work.
-#[derive(Clone, Default)]
-struct Alive(Arc<AtomicU64>);
-
-impl Alive {
-    fn sign(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// A download's signs of life, and its progress on a terminal.
-struct Download {
-    alive: Alive,
-    bar: Option<ProgressBar>,
-}
-
-impl Progress for Download {
-    fn init(&mut self, size: usize, name: &str) {
-        self.alive.sign();
-        if let Some(bar) = &mut self.bar {
-            bar.init(size, name);
-        }
-    }
-
-    fn update(&mut self, size: usize) {
-        self.alive.sign();
-        if let Some(bar) = &mut self.bar {
-            bar.update(size);
-        }
-    }
-
-    fn finish(&mut self) {
-        self.alive.sign();
-        if let Some(bar) = &mut self.bar {
-            Progress::finish(bar);
-        }
-    }
-}
-
-/// Does work in a thread of its own; `None` if it gives no sign of life for that long. `hf_hub` sets no timeouts and has no
-/// way to set them, so the thread of a stalled connection stays until the connection or the process ends.
-fn watched<T: Send + 'static>(
-    patience: Duration,
-    work: impl FnOnce(&Alive) -> T + Send + 'static,
-) -> Option<T> {
-    let alive = Alive::default();
-    let (sender, receiver) = mpsc::channel();
-    let own = alive.clone();
-    thread::spawn(move || {
-        // The receiver may have given up.
-        sender.send(work(&own)).ok();
-    });
-    let mut seen = 0;
-    loop {
-        match receiver.recv_timeout(patience) {
-            Ok(result) => return Some(result),
-            Err(mpsc::RecvTimeoutError::Disconnected) => return None,
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                let signs = alive.0.load(Ordering::Relaxed);
-                if signs == seen {
-                    return None;
-                }
-                seen = signs;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
-#[path = "hub_tests.rs"]
 mod tests;

@@ -1,0 +1,107 @@
+//! `vlsm model export` and `vlsm model import`.
+
+use vlsm::models::tensor_file::read;
+
+use crate::support::{Workshop, train_args};
+
+/// What the published code has a module for is exported under its names; anything else is refused.
+#[test]
+fn export_writes_published_names_or_refuses() {
+    let shop = Workshop::new();
+    let export = |from: &str| -> Vec<String> {
+        ["model", "export", from, "-o", "out.safetensors"]
+            .map(str::to_owned)
+            .into()
+    };
+    let names = |file: &str| -> Vec<String> {
+        let file = read(&shop.path(file)).unwrap();
+        file.tensors.into_keys().collect()
+    };
+    let arguments = export("base");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    shop.ok(&arguments);
+    let (exported, own) = (
+        read(&shop.path("out.safetensors")).unwrap(),
+        read(&shop.path("base/model.safetensors")).unwrap(),
+    );
+    assert!(exported.tensors == own.tensors);
+    // Nothing is overwritten without --force.
+    assert!(shop.fails(&arguments).contains("--force"));
+    shop.ok(&[&arguments[..], &["--force"]].concat());
+
+    for (method, profile) in [
+        ("dense", "default"),
+        ("decoder", "default"),
+        ("full", "paper"),
+    ] {
+        let run = format!("run_{method}");
+        let set = [
+            "trainer.max_steps=1".to_owned(),
+            format!("method.kind={method}"),
+            format!("method.profile={profile}"),
+        ];
+        let set: Vec<&str> = set.iter().map(String::as_str).collect();
+        shop.ok(&train_args(&run, &set));
+        let arguments = [
+            export(&format!("{run}/adapter.safetensors")),
+            vec!["--force".into()],
+        ];
+        let arguments: Vec<&str> = arguments.iter().flatten().map(String::as_str).collect();
+        if method == "dense" {
+            let error = shop.fails(&arguments);
+            for part in ["run_dense/adapter.safetensors", "method.profile=paper"] {
+                assert!(error.contains(part), "{error}");
+            }
+            continue;
+        }
+        shop.ok(&arguments);
+        assert_eq!(names("out.safetensors"), names("base/model.safetensors"));
+    }
+    // Imported again, the decoder is the trained one.
+    let adapter = "run_decoder/adapter.safetensors";
+    shop.ok(&[
+        "model",
+        "export",
+        adapter,
+        "-o",
+        "out.safetensors",
+        "--force",
+    ]);
+    let import = [
+        "model",
+        "import",
+        "out.safetensors",
+        "-o",
+        "again.safetensors",
+        "--base",
+        "base",
+    ];
+    shop.ok(&import);
+    let tensors = |file: &str| read(&shop.path(file)).unwrap().tensors;
+    assert!(tensors("again.safetensors") == tensors(adapter));
+    assert!(shop.fails(&import).contains("--force"));
+    // A model trained as a whole is no adapter, since its towers are not the base's.
+    shop.ok(&[
+        "model",
+        "export",
+        "run_full/adapter.safetensors",
+        "-o",
+        "out.safetensors",
+        "--force",
+    ]);
+    let predict = [
+        "predict",
+        "--base",
+        "base",
+        "--prompt",
+        "disc",
+        "-o",
+        "p",
+        "data/images/test0.png",
+    ];
+    let error = shop.fails(&[&predict[..], &["--adapter", "out.safetensors"]].concat());
+    assert!(
+        error.contains("whole model") && error.contains("--base"),
+        "{error}"
+    );
+}
