@@ -108,7 +108,7 @@ fn from_published(path: &Path, base: &Base) -> Result<Option<AdapterFile>> {
     let config = base.network.config();
     let prefix = base.network.prefix();
     let is_own = tensors.keys().any(|name| name.starts_with(prefix));
-    let Some(found) = (!is_own).then(|| config.from_published(tensors)).flatten() else {
+    let Some(found) = (!is_own).then(|| config.of_published(tensors)).flatten() else {
         return Ok(None);
     };
     let (tensors, profile) = found.map_err(weights_error(path))?;

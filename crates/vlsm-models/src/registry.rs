@@ -237,7 +237,7 @@ impl NetworkConfig {
     }
 
     /// See [`ModelSpec::from_published`].
-    pub(crate) fn from_published(
+    pub(crate) fn of_published(
         &self,
         tensors: Tensors,
     ) -> Option<std::result::Result<(Tensors, Profile), String>> {

@@ -202,7 +202,7 @@ fn flat(mut tensor: HostTensor) -> HostTensor {
 }
 
 /// Tensors named as in [`San`](super::San), in the names and layouts of published code: of SAN's released checkpoints, and in
-/// profile `paper` of VLSM-Adapter's, whose fusion layers have other numbers, and which hold CLIP as a whole besides its
+/// profile `paper` of VLSM-Adapter's, whose fusion layers have other numbers, and which hold CLIP as a whole in addition to its
 /// parts and no background.
 pub fn to_file(tensors: Tensors, config: &SanConfig, profile: Profile) -> Tensors {
     let (mut published, mut clip) = (Tensors::new(), Tensors::new());

@@ -6,7 +6,7 @@ use std::path::Path;
 use vlsm_train::evaluate::file_name;
 
 /// A name for each image, the same in every call with these images: the file's name without its extension; with the
-/// extension and folders before it as far as that is needed to tell images apart. Names that differ only in case count as
+/// extension and folders before it as far as images would have equal names without them. Names that differ only in case count as
 /// equal, as they do on some file systems.
 pub(super) fn image_names(paths: &[&Path]) -> Vec<String> {
     let mut parts = vec![0; paths.len()];
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn images_are_told_apart_by_as_little_as_needed() {
+    fn names_are_as_short_as_distinct_names_can_be() {
         assert_eq!(names(&["a/x.png", "a/y.png"]), ["x", "y"]);
         assert_eq!(names(&["x.png", "x.jpg"]), ["x.png", "x.jpg"]);
         assert_eq!(
