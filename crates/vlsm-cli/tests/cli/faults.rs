@@ -247,5 +247,8 @@ fn a_full_disk_leaves_no_partly_written_file() {
         "data/images/test0.png",
     ];
     on_a_small_disk(&shop, 0, &predict);
-    assert!(shop.names("out").is_empty());
+    assert_eq!(shop.names("out"), ["predictions.csv"]);
+    assert!(shop.read("out/predictions.csv").is_empty());
+    // The list is no obstacle once there is space.
+    shop.ok(&predict);
 }

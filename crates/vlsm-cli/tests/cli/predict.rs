@@ -273,7 +273,7 @@ fn a_prompt_that_is_cut_gives_a_warning() {
         let output = shop.run(&[&predict[..], &["--prompt", prompt]].concat());
         assert!(output.status.success());
         let warning = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(warning.contains("602 tokens"), cut, "{warning}");
+        assert_eq!(warning.contains("752 tokens"), cut, "{warning}");
         assert_eq!(warning.contains("reads 77"), cut, "{warning}");
         assert_eq!(warning.lines().count(), usize::from(cut), "{warning}");
     }

@@ -156,7 +156,10 @@ fn iou_is_computed_from_the_written_labels() {
         "-o",
         "out",
     ]);
-    assert_eq!(shop.names("out"), ["3.labels-overlay.png", "3.labels.png"]);
+    assert_eq!(
+        shop.names("out"),
+        ["3.labels-overlay.png", "3.labels.png", "predictions.csv"]
+    );
     let predicted = read_class_map(&shop.path("out/3.labels.png")).unwrap();
     assert_eq!(predicted, pairs[3].1);
     let segmenter = Segmenter::from_pretrained("builtin:tiny").unwrap();

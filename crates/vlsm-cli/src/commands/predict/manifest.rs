@@ -124,8 +124,17 @@ fn read(path: &Path) -> Result<Vec<Row>> {
         )
     };
     let mut reader = csv::Reader::from_path(path).with_context(malformed)?;
-    let rows: csv::Result<Vec<Row>> = reader.deserialize().collect();
-    rows.with_context(malformed)
+    let mut rows = Vec::new();
+    let mut records = reader.deserialize().peekable();
+    while let Some(row) = records.next() {
+        match row {
+            Ok(row) => rows.push(row),
+            // A call that was killed can leave the last line cut off.
+            Err(_) if records.peek().is_none() && !rows.is_empty() => {}
+            Err(error) => return Err(error).with_context(malformed),
+        }
+    }
+    Ok(rows)
 }
 
 /// What a file was made of.

@@ -3,6 +3,7 @@
 mod manifest;
 mod names;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -80,6 +81,10 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(mut self) -> Result<ExitCode> {
         self.prompt = words(&self.prompt)?;
+        if !self.semantic {
+            let mut seen = HashSet::new();
+            self.prompt.retain(|prompt| seen.insert(prompt.clone()));
+        }
         let classes = self.class_list()?;
         self.adapter = self.adapter.as_deref().map(adapter_file).transpose()?;
         let segmenter = segmenter(
@@ -272,7 +277,7 @@ fn label(
     Ok(())
 }
 
-/// The texts of `--prompt`, each once.
+/// The texts of `--prompt`.
 ///
 /// # Errors
 /// If one is the name of a data set's prompts, which mean nothing without the data set.
@@ -293,9 +298,7 @@ fn words(prompts: &[String]) -> Result<Vec<String>> {
         if text.trim().is_empty() {
             note("note: a prompt is empty; its mask depends on the image alone");
         }
-        if !words.contains(&text) {
-            words.push(text);
-        }
+        words.push(text);
     }
     Ok(words)
 }
