@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::json;
+use vlsm_image::RgbImage;
 use vlsm_models::clipseg::random_weights;
-use vlsm_models::predict::{masks, threshold};
+use vlsm_models::predict::{Engine, EngineConfig, masks, threshold};
 use vlsm_models::tensor_file::{self, WrittenAs, write_safetensors_as};
 use vlsm_models::weights;
 use vlsm_models::{AdapterFile, Base, ClipSegConfig, MethodConfig, Model, SegmentationModel};
@@ -254,4 +255,45 @@ fn pipes_and_devices_are_no_weights() {
     std::fs::rename(&pipe, temporary.path().join("preprocessor_config.json")).unwrap();
     let error = load(temporary.path()).unwrap_err().to_string();
     assert!(error.contains("preprocessor_config.json"), "{error}");
+}
+
+/// What the public API is given by mistake is an error, not a panic or a mask of zeros.
+#[test]
+fn states_and_images_of_the_wrong_form_are_errors() {
+    for name in ["clipseg/tiny_refined", "biomedclipseg/tiny", "san", "cris"] {
+        let base = load(&folder("../../fixtures").join(name)).unwrap();
+        let side = base.preprocessing.image_size;
+        let model = Model::new(&base, MethodConfig::zero_shot(), 0).unwrap();
+        let pixels = Tensor::<4>::ones([1, 3, side, side], &Device::flex());
+        let features = model.encode_image(pixels.clone()).unwrap();
+        let text = model.tokens(&[[2, 4, 3]]).unwrap();
+        let text = model.encode_text(&text).unwrap();
+        assert!(model.decode(&features, text.clone()).is_ok(), "{name}");
+        let mut more = features.clone();
+        more.push(features[0].clone());
+        for wrong in [&[], &features[1..], &more] {
+            assert!(model.decode(wrong, text.clone()).is_err(), "{name}");
+        }
+        assert!(model.decode(&features, Vec::new()).is_err(), "{name}");
+        assert!(model.features(Vec::new()).is_err(), "{name}");
+        assert!(model.condition_text(Vec::new()).is_err(), "{name}");
+        let oblong = pixels.narrow(2, 0, side / 2);
+        assert!(model.encode_image(oblong).is_err(), "{name}");
+        assert!(model.output_size(0).is_err(), "{name}");
+
+        let engine = Engine::new(base, EngineConfig::default()).unwrap();
+        for (width, height, values) in [(10, 10, 299), (0, 10, 0), (usize::MAX, 2, 6)] {
+            let mut image = RgbImage::filled(1, 1, [0; 3]);
+            (image.width, image.height) = (width, height);
+            image.data = vec![0; values];
+            let encoded = engine.encode_one(engine.zero_shot(), &image, side);
+            assert!(encoded.is_err(), "{name}: {width} x {height}");
+        }
+    }
+    let zero = EngineConfig {
+        decoder_batch: 0,
+        ..EngineConfig::default()
+    };
+    let base = load(&folder("../../fixtures/san")).unwrap();
+    assert!(Engine::new(base, zero).is_err());
 }
