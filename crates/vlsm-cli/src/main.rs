@@ -26,6 +26,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     vlsm_alloc::set_up();
+    output::hide_caught_panics();
     terminal::show_warnings();
     match Cli::parse().command.run() {
         Ok(code) => code,

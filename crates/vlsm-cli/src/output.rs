@@ -21,6 +21,27 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// Does not print panics that a library catches and returns as errors, such as those of a decoder on a damaged file.
+pub(crate) fn hide_caught_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !vlsm_image::panic_is_caught() {
+            print(panic);
+        }
+    }));
+}
+
+/// A text from a file, with control characters such as line breaks and escapes written out.
+pub(crate) fn printable(text: &str) -> String {
+    let escaped = |c: char| -> String {
+        match c.is_control() {
+            true => c.escape_default().collect(),
+            false => c.into(),
+        }
+    };
+    text.chars().map(escaped).collect()
+}
+
 /// Prints an error with its causes.
 pub(crate) fn print_error(error: &anyhow::Error) {
     note(&format!("error: {}", describe(error)));

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Component, Path};
 
 use serde::Serialize;
-use vlsm_image::{read_image, read_mask, write_atomic};
+use vlsm_image::write_atomic;
 
 use crate::config::DataConfig;
 use crate::error::{DataError, Result};
@@ -67,8 +67,7 @@ pub fn annotate(
     let (images, masks) = folders(config, split);
     let img_name = name_below(&images, image_file)?;
     let mask_name = name_below(&masks, mask_file)?;
-    let image = read_image(image_file)?;
-    let mask = read_mask(mask_file)?;
+    let (image, mask) = sample.read(None)?;
     if (image.width, image.height) != (mask.width, mask.height) {
         return Err(DataError::SizeMismatch {
             image: image_file.to_path_buf(),

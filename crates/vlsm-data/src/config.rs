@@ -1,13 +1,18 @@
 //! The `[data]` section of a recipe.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use vlsm_image::Window;
 
 use crate::error::{DataError, Result};
+use crate::finding::FindingKind;
+use crate::generate_config::GenerateConfig;
 use crate::prompt::{PromptChoice, Prompts};
+use crate::split_config::SplitConfig;
 
 /// `[data]`: the samples and their prompts.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -44,6 +49,14 @@ pub struct DataConfig {
     /// Default: `ROOT/classes.json`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<PathBuf>,
+    /// Levels of 16-bit images that become black and white, such as `[0, 4095]`. Default: 0 and 65535; if the training
+    /// images use less than half of the range, their 0.5th and 99.5th percentiles. A run records it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+    /// Findings of `vlsm data check` and `vlsm train` that are right for this data set, by the name in brackets after
+    /// their messages, such as `["inverted"]`. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accept: Vec<FindingKind>,
     /// The subject (patient, specimen) of each image: a regular expression whose first group, or whole match, in an
     /// image's stem is the subject, or a `.csv` file with the columns `image` and `group`, looked up as `prompts`. Splits
     /// by fraction and folds never divide a subject. Default: each image is its own subject.
@@ -58,8 +71,10 @@ pub struct DataConfig {
     pub limit: Option<usize>,
     /// Shuffle the training samples in each epoch.
     pub shuffle: bool,
-    /// Threads that decode and resize images ahead of the step; 0 decodes on the training thread.
-    pub workers: usize,
+    /// Threads that decode and resize images ahead of the step; 0 decodes on the training thread. The number never changes
+    /// a result. Default: one for each core, at least 2 and at most 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<usize>,
 }
 
 /// Layout of a data set's folder.
@@ -80,64 +95,6 @@ pub enum Format {
     Generated,
 }
 
-/// `[data.generate]`: size of a drawn data set, for roots such as `builtin:scenes`.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct GenerateConfig {
-    /// Seed of the drawing.
-    pub seed: u64,
-    /// Side of the square images, in pixels, from 64 to 2048.
-    pub side: usize,
-    /// Number of training images; `builtin:scenes` draws new ones in each epoch.
-    pub train: usize,
-    /// Number of validation images.
-    pub val: usize,
-    /// Number of test images.
-    pub test: usize,
-}
-
-impl Default for GenerateConfig {
-    fn default() -> Self {
-        Self {
-            seed: 1,
-            side: 168,
-            train: 100,
-            val: 20,
-            test: 50,
-        }
-    }
-}
-
-/// `[data.split]`: how a `folder` or `classes` data set without `train/`, `val/` and `test/` sub-folders is split.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct SplitConfig {
-    /// Fraction of the images for validation.
-    pub val: f64,
-    /// Fraction of the images for testing.
-    pub test: f64,
-    /// Seed of the shuffle before the split.
-    pub seed: u64,
-    /// Number of folds for cross-validation. Fold number `fold` is the test split, and `val` is a fraction of the other
-    /// images; `test` is not used. Splits that the data set comes with are merged first. Default: not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub folds: Option<usize>,
-    /// The fold to test on, from 1. A study takes a list, such as `[1, 2, 3, 4, 5]`, and runs each fold. Default: not
-    /// set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fold: Option<usize>,
-    /// Text file with one stem or file name per line, for training, looked up as `data.prompts`. If any of the three lists is
-    /// given, fractions are ignored. Default: all images that the other two lists do not name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub train_list: Option<PathBuf>,
-    /// The same for validation. Default: not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub val_list: Option<PathBuf>,
-    /// The same for testing. Default: not set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub test_list: Option<PathBuf>,
-}
-
 impl Default for DataConfig {
     fn default() -> Self {
         Self {
@@ -150,81 +107,14 @@ impl Default for DataConfig {
             eval_prompt: None,
             prompts: None,
             classes: None,
+            window: None,
+            accept: Vec::new(),
             group: None,
             split: SplitConfig::default(),
             generate: GenerateConfig::default(),
             limit: None,
             shuffle: true,
-            workers: 2,
-        }
-    }
-}
-
-impl Default for SplitConfig {
-    fn default() -> Self {
-        Self {
-            val: 0.1,
-            test: 0.1,
-            seed: 42,
-            folds: None,
-            fold: None,
-            train_list: None,
-            val_list: None,
-            test_list: None,
-        }
-    }
-}
-
-impl GenerateConfig {
-    /// Checks the section.
-    ///
-    /// # Errors
-    /// If images would be too small to show an object or too large to draw.
-    pub fn validate(&self) -> Result<()> {
-        if (64..=2048).contains(&self.side) {
-            return Ok(());
-        }
-        Err(DataError::Config {
-            field: "data.generate.side",
-            reason: format!("{} is out of range; use 64 to 2048 pixels", self.side),
-        })
-    }
-}
-
-impl SplitConfig {
-    /// Whether any of the three lists is given.
-    pub(crate) fn has_lists(&self) -> bool {
-        [&self.train_list, &self.val_list, &self.test_list]
-            .into_iter()
-            .any(Option::is_some)
-    }
-
-    fn validate_folds(&self) -> Result<()> {
-        let config = |field, reason: String| Err(DataError::Config { field, reason });
-        match (self.folds, self.fold) {
-            (None, None) => Ok(()),
-            (None, Some(_)) => config(
-                "data.split.folds",
-                "is not set, but `data.split.fold` is; set it to the number of folds".to_string(),
-            ),
-            (Some(folds), _) if folds < 2 => {
-                config("data.split.folds", format!("is {folds}; use at least 2"))
-            }
-            (Some(_), _) if self.has_lists() => config(
-                "data.split.folds",
-                "is set along with lists of the splits; remove one of them".to_string(),
-            ),
-            (Some(folds), None) => config(
-                "data.split.fold",
-                format!(
-                    "is not set, but `data.split.folds` is; set it to a fold from 1 to {folds}"
-                ),
-            ),
-            (Some(folds), Some(fold)) if !(1..=folds).contains(&fold) => config(
-                "data.split.fold",
-                format!("is {fold}; use a fold from 1 to {folds}"),
-            ),
-            _ => Ok(()),
+            workers: None,
         }
     }
 }
@@ -268,6 +158,12 @@ impl DataConfig {
         } else {
             &self.pool
         }
+    }
+
+    /// Number of threads that load samples: `workers`, or one for each core, at least 2 and at most 8.
+    pub fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+        self.workers.unwrap_or_else(|| cores().clamp(2, 8))
     }
 
     /// The name after `builtin:` in `root`, if the data set is drawn.
@@ -323,6 +219,21 @@ impl DataConfig {
                 "data.split.val",
                 "with `data.split.test` leaves nothing for training; lower one of them".to_string(),
             );
+        }
+        if let Some([low, high]) = self.window
+            && low >= high
+        {
+            return config(
+                "data.window",
+                format!(
+                    "[{low}, {high}] has no levels; give black before white, such as [0, 4095]"
+                ),
+            );
+        }
+        for kind in &self.accept {
+            if let Err(error) = kind.to_string().parse::<FindingKind>() {
+                return config("data.accept", error.to_string());
+            }
         }
         if self.limit == Some(0) {
             return config(

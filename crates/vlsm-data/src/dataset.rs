@@ -10,6 +10,7 @@ use vlsm_image::ClassList;
 
 use crate::config::Format;
 use crate::error::{DataError, Result};
+use crate::file_set::FileSet;
 use crate::sample::Sample;
 use crate::split::Split;
 
@@ -66,6 +67,8 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// A sample of [`Target::Labels`](crate::Target::Labels) for each image of each split, if masks hold class ids.
     labelled: [Vec<Sample>; 3],
+    /// The files of the data set, or of each pooled one; empty if the samples are not files.
+    pub(crate) files: Vec<Arc<FileSet>>,
     /// Training samples of later epochs, if they differ.
     sampler: Option<Arc<dyn EpochSampler>>,
 }
@@ -98,6 +101,7 @@ impl Dataset {
             ignore: None,
             classes: Vec::new(),
             labelled: Default::default(),
+            files: Vec::new(),
             sampler: None,
         })
     }

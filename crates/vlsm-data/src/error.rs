@@ -21,8 +21,8 @@ pub enum DataError {
     Image(#[from] ImageError),
     /// Image and mask of a pair differ in size (width, height).
     #[error(
-        "mask `{mask}` is {}x{} but image `{image}` is {}x{}; resize the mask or drop the pair",
-        .mask_size.0, .mask_size.1, .image_size.0, .image_size.1
+        "mask `{mask}` is {}x{} but image `{image}` is {}x{}; {}",
+        .mask_size.0, .mask_size.1, .image_size.0, .image_size.1, size_fix(*.image_size, *.mask_size)
     )]
     SizeMismatch {
         /// The image.
@@ -157,6 +157,12 @@ pub enum DataError {
         "`data.eval_prompt = \"random\"`: evaluation prompts are fixed; choose p1, p2, ... or write the prompt's text"
     )]
     RandomEval,
+    /// What the guards on masks and images found.
+    #[error("{messages}")]
+    Guard {
+        /// The messages of all errors, one per line.
+        messages: String,
+    },
     /// A key of the recipe's `[data]` section has a value that cannot be used.
     #[error("`{field}`: {reason}")]
     Config {
@@ -217,11 +223,22 @@ impl DataError {
             Self::NoPrompts { .. }
             | Self::PromptName { .. }
             | Self::RandomEval
+            | Self::Guard { .. }
             | Self::Config { .. }
             | Self::Shape { .. }
             | Self::Request { .. }
             | Self::Source { .. } => None,
         }
+    }
+}
+
+/// What to do about a mask of another size.
+fn size_fix(image: (usize, usize), mask: (usize, usize)) -> &'static str {
+    if image == (mask.1, mask.0) {
+        "width and height are exchanged, as in a mask drawn without the image's EXIF orientation; turn the mask, or \
+         remove the orientation from the image"
+    } else {
+        "resize the mask or drop the pair"
     }
 }
 

@@ -1,7 +1,7 @@
 //! Samples for prompted segmentation: images, masks and prompts; data set formats; a prefetching loader; mask metrics.
 //!
 //! - [`Dataset::open`] finds the samples that a recipe's `[data]` section ([`DataConfig`]) describes; [`check()`] finds
-//!   all their faults. [`Dataset::from_splits`] takes samples of any [`Source`], such as [`Arrays`] in memory.
+//!   all their faults, and [`guard()`] what makes a training wrong without an error. [`Dataset::from_splits`] takes samples of any [`Source`], such as [`Arrays`] in memory.
 //! - [`PromptChoice`] picks a prompt for each sample; [`Loader`] serves a pass of [`Request`]s in order. It decodes and
 //!   resizes on worker threads.
 //! - [`score`] computes Dice, IoU and HD95 of a prediction; [`Confusion`] computes mIoU over a data set.
@@ -39,7 +39,14 @@ pub mod confusion;
 mod dataset;
 mod edt;
 mod error;
+mod facts;
+mod file_set;
+mod finding;
+mod findings;
 mod formats;
+mod generate_config;
+mod guard;
+mod levels;
 mod loader;
 mod mask_prompts;
 pub mod metrics;
@@ -49,19 +56,24 @@ mod prompt;
 mod sample;
 mod source;
 mod split;
+mod split_config;
 pub mod splitting;
 
 pub use annotate::{Annotation, annotate, write_annotations};
-pub use check::{CheckReport, Finding, FindingKind, Severity, SplitCounts, check};
-pub use config::{DataConfig, Format, GenerateConfig, SplitConfig};
+pub use check::{CheckReport, SplitCounts, check};
+pub use config::{DataConfig, Format};
 pub use confusion::{ClassPixels, Confusion};
 pub use dataset::{Dataset, EpochSampler};
 pub use error::{DataError, Result};
+pub use finding::{Finding, FindingKind, NotAcceptable, Severity};
+pub use generate_config::GenerateConfig;
+pub use guard::{GuardReport, guard};
 pub use loader::{Example, Loader, LoaderConfig, Request};
 pub use mask_prompts::{Description, describe};
 pub use metrics::{Scores, Summary, dice, hausdorff, score};
 pub use pooled::{pool_names, pool_sample};
-pub use prompt::{PromptChoice, Prompts};
+pub use prompt::{PromptChoice, Prompts, UnclearChoice};
 pub use sample::{Sample, Target};
 pub use source::{Arrays, FilePair, Masks, Source};
 pub use split::{Split, UnknownSplit};
+pub use split_config::SplitConfig;

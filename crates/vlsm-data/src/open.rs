@@ -1,5 +1,7 @@
 //! Opens the data set that a recipe's `[data]` section describes.
 
+use std::sync::Arc;
+
 use crate::config::DataConfig;
 use crate::dataset::Dataset;
 use crate::error::{DataError, Result};
@@ -59,18 +61,22 @@ impl Dataset {
 fn open_files(config: &DataConfig) -> Result<Dataset> {
     let mut faults = Vec::new();
     let listing = formats::list(config, &mut faults);
+    let set = Arc::new(listing.files(config));
     let Listing {
         format,
         splits,
         classes,
     } = first_fault(listing, &mut faults)?;
     let mut dataset = match classes {
-        None => Dataset::from_splits(&config.root, splits.map(formats::binary_samples))?,
+        None => {
+            let samples = splits.map(|pairs| formats::binary_samples(pairs, &set));
+            Dataset::from_splits(&config.root, samples)?
+        }
         Some(classes) => {
             let labelled = splits
                 .each_ref()
-                .map(|pairs| formats::classes::whole_images(pairs));
-            let splits = formats::classes::samples(splits, &classes, &mut faults);
+                .map(|pairs| formats::classes::whole_images(pairs, &set));
+            let splits = formats::classes::samples(splits, &classes, &set, &mut faults);
             let splits = first_fault(splits, &mut faults)?;
             Dataset::from_splits(&config.root, splits)?.with_classes(
                 classes.texts(),
@@ -80,6 +86,7 @@ fn open_files(config: &DataConfig) -> Result<Dataset> {
         }
     };
     dataset.format = Some(format);
+    dataset.files = vec![set];
     if let Some(limit) = config.limit {
         dataset.train.truncate(limit);
     }

@@ -67,6 +67,7 @@ pub(crate) fn pool(roots: &[PathBuf], names: &[String], sets: &[Dataset]) -> Res
     let splits = Split::ALL.map(|split| pooled(names, sets, |set| set.split(split)));
     let mut pool = Dataset::from_splits(names.join("+"), splits)?;
     pool.format = sets[0].format;
+    pool.files = sets.iter().flat_map(|set| set.files.clone()).collect();
     let ignore = ignore(sets, roots)?;
     pool.ignore = ignore;
     // Whole-image labels can be pooled only if the class ids mean the same.

@@ -145,7 +145,7 @@ impl Texts {
 pub enum PromptChoice {
     /// The prompt with this name; a random one if it has several texts.
     Named(String),
-    /// A random name except the first (`p0`, the empty prompt), then a random one of its texts, drawn for each use.
+    /// A random name except `p0` and an empty first prompt, then a random one of its texts, drawn for each use.
     #[default]
     Random,
     /// This text for all samples.
@@ -156,7 +156,7 @@ impl PromptChoice {
     /// The prompt for training on a sample once.
     ///
     /// [`Random`](Self::Random) is uniform over the names, then over the name's texts, as in the published code. A single
-    /// name is used even though it is the first.
+    /// name is used even if it is `p0`.
     ///
     /// # Errors
     /// [`DataError::PromptName`] or [`DataError::NoPrompts`] if there is no such prompt.
@@ -165,11 +165,21 @@ impl PromptChoice {
         let texts = match self {
             Self::Text(text) => return Ok(text.clone()),
             Self::Named(name) => prompts.named(name)?,
-            Self::Random => match prompts.0.as_slice() {
-                [] => return Err(no_prompts()),
-                [(_, only)] => only,
-                [_, rest @ ..] => &rest[draw(rest.len(), rng)].1,
-            },
+            Self::Random => {
+                let named = prompts.0.iter().enumerate();
+                let used = named.filter(|(index, (name, texts))| {
+                    let is_empty = *index == 0 && texts.iter().all(String::is_empty);
+                    name != "p0" && !is_empty
+                });
+                let used: Vec<&Vec<String>> = used.map(|(_, (_, texts))| texts).collect();
+                match (used.as_slice(), prompts.0.first()) {
+                    (_, None) => return Err(no_prompts()),
+                    ([], Some((_, only))) => only,
+                    // Nothing is drawn where there is nothing else, so that the draws that follow stay as they are.
+                    ([only], Some(_)) if prompts.len() == 1 => only,
+                    (used, _) => used[draw(used.len(), rng)],
+                }
+            }
         };
         Ok(match texts {
             [one] => one.clone(),
@@ -219,18 +229,38 @@ fn no_prompts() -> DataError {
 }
 
 impl FromStr for PromptChoice {
-    type Err = std::convert::Infallible;
+    type Err = UnclearChoice;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, UnclearChoice> {
         if let Some(text) = text.strip_prefix("text:") {
             return Ok(Self::Text(text.to_string()));
         }
         Ok(match text {
             "random" => Self::Random,
             name if is_name(name) => Self::Named(name.to_string()),
-            text => Self::Text(text.to_string()),
+            text => {
+                let lower = text.trim().to_lowercase();
+                if lower == "random" || is_name(&lower) {
+                    return Err(UnclearChoice {
+                        text: text.to_string(),
+                        name: lower,
+                    });
+                }
+                Self::Text(text.to_string())
+            }
         })
     }
+}
+
+/// A text that may be meant as a name, such as `P1`.
+#[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
+#[error(
+    "`{text}` is unclear; write `{name}` for the prompt of that name, or `text:{text}` for the text itself"
+)]
+pub struct UnclearChoice {
+    text: String,
+    /// The name that may be meant.
+    name: String,
 }
 
 fn is_name(text: &str) -> bool {
@@ -243,7 +273,10 @@ impl fmt::Display for PromptChoice {
         match self {
             Self::Named(name) => f.write_str(name),
             Self::Random => f.write_str("random"),
-            Self::Text(text) if text == "random" || is_name(text) || text.starts_with("text:") => {
+            Self::Text(text)
+                if text.starts_with("text:")
+                    || text.parse::<Self>() != Ok(Self::Text(text.clone())) =>
+            {
                 write!(f, "text:{text}")
             }
             Self::Text(text) => f.write_str(text),
@@ -260,10 +293,7 @@ impl Serialize for PromptChoice {
 impl<'de> Deserialize<'de> for PromptChoice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        match text.parse() {
-            Ok(choice) => Ok(choice),
-            Err(never) => match never {},
-        }
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

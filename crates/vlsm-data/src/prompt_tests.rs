@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
@@ -144,4 +144,67 @@ fn the_default_for_evaluation_is_p1_or_the_first_with_a_text() {
         PromptChoice::default_eval(&Prompts::from_texts(vec!["sky".into()])),
         PromptChoice::Named("p1".into())
     );
+}
+
+#[test]
+fn random_leaves_out_p0_by_its_name_wherever_it_is() {
+    let drawn = |json: &str| {
+        let prompts: Prompts = serde_json::from_str(json).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let draws = (0..200).map(|_| PromptChoice::Random.pick(&prompts, &mut rng).unwrap());
+        draws
+            .collect::<std::collections::BTreeSet<String>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+    };
+    // Without `p0`, or with an empty list, which is left out on reading.
+    assert_eq!(drawn(r#"{"p1":"a","p2":"b"}"#), ["a", "b"]);
+    assert_eq!(drawn(r#"{"p0":[],"p1":"a","p2":"b"}"#), ["a", "b"]);
+    assert_eq!(drawn(r#"{"p1":"a","p0":"","p2":"b"}"#), ["a", "b"]);
+    assert_eq!(drawn(r#"{"none":"","p1":"a","p2":"b"}"#), ["a", "b"]);
+    assert_eq!(drawn(r#"{"p0":"x","p1":"a"}"#), ["a"]);
+    assert_eq!(drawn(r#"{"p0":""}"#), [""]);
+    assert_eq!(drawn(r#"{"p1":"a"}"#), ["a"]);
+}
+
+#[test]
+fn random_draws_of_published_sets_never_change() {
+    let prompts: Prompts =
+        serde_json::from_str(r#"{"p0":"","p1":"a","p2":"b","p3":["c","d"],"p4":"e"}"#).unwrap();
+    let names = ["p1", "p2", "p3", "p4"];
+    let (mut rng, mut expected) = (ChaCha8Rng::seed_from_u64(42), ChaCha8Rng::seed_from_u64(42));
+    for _ in 0..100 {
+        // A name, then one of several texts, each drawn as 32 bits.
+        let texts = prompts
+            .get(names[expected.random_range(0..4u32) as usize])
+            .unwrap();
+        let text = match texts.len() {
+            1 => &texts[0],
+            several => &texts[expected.random_range(0..several as u32) as usize],
+        };
+        assert_eq!(
+            PromptChoice::Random.pick(&prompts, &mut rng).unwrap(),
+            *text
+        );
+    }
+}
+
+#[test]
+fn a_name_in_other_case_is_unclear() {
+    for (text, name) in [
+        ("P1", "p1"),
+        ("P12", "p12"),
+        ("Random", "random"),
+        (" p1", "p1"),
+    ] {
+        let error = text.parse::<PromptChoice>().unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("`{name}`")) && error.contains("`text:"),
+            "{error}"
+        );
+        let literal: PromptChoice = format!("text:{text}").parse().unwrap();
+        assert_eq!(literal, PromptChoice::Text(text.into()));
+        assert_eq!(literal.to_string(), format!("text:{text}"));
+    }
+    assert!(serde_json::from_str::<PromptChoice>(r#""P1""#).is_err());
 }

@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use vlsm_image::{
-    ClassMap, Mask, RgbImage, decode_image, read_bytes, read_class_map, read_image, read_mask,
-    read_size,
+    ClassMap, ImageOptions, Mask, RgbImage, decode_header, decode_image, read_bytes,
+    read_class_map, read_size,
 };
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::error::{DataError, Result};
+use crate::file_set::FileSet;
 
 /// An image and its masks from any source: files, arrays, frames of a video, a drawing.
 ///
@@ -147,7 +149,7 @@ impl Source for Arrays {
 }
 
 /// An image file and a mask file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct FilePair {
     /// The image.
     pub image: PathBuf,
@@ -155,6 +157,51 @@ pub struct FilePair {
     pub mask: PathBuf,
     /// Whether the mask holds class ids; otherwise it is binary.
     pub class_ids: bool,
+    /// The data set that the files are in.
+    set: Arc<FileSet>,
+}
+
+impl FilePair {
+    /// Two files that are in no data set. What the mask's levels mean is decided by the file alone.
+    pub fn new(image: impl Into<PathBuf>, mask: impl Into<PathBuf>, class_ids: bool) -> Self {
+        Self {
+            image: image.into(),
+            mask: mask.into(),
+            class_ids,
+            set: Arc::default(),
+        }
+    }
+
+    /// The same files in a data set.
+    pub(crate) fn in_set(self, set: Arc<FileSet>) -> Self {
+        Self { set, ..self }
+    }
+
+    /// Decodes the image, and hashes what it depends on: the file's bytes, and the window if it matters.
+    fn decoded(&self, bytes: &[u8]) -> Result<(RgbImage, u128)> {
+        let options = self.options(bytes)?;
+        Ok((
+            decode_image(&self.image, bytes, options)?,
+            digest(bytes, options),
+        ))
+    }
+
+    fn options(&self, bytes: &[u8]) -> Result<ImageOptions> {
+        self.set
+            .options(decode_header(&self.image, bytes)?.has_16_bits)
+    }
+}
+
+fn digest(bytes: &[u8], options: ImageOptions) -> u128 {
+    let Some(window) = options.window else {
+        return xxh3_128(bytes);
+    };
+    let mut hash = Xxh3::new();
+    hash.update(bytes);
+    for level in window {
+        hash.update(&level.to_le_bytes());
+    }
+    hash.digest128()
 }
 
 impl Source for FilePair {
@@ -163,14 +210,14 @@ impl Source for FilePair {
     }
 
     fn image(&self) -> Result<RgbImage> {
-        Ok(read_image(&self.image)?)
+        Ok(self.decoded(&read_bytes(&self.image)?)?.0)
     }
 
     fn masks(&self) -> Result<Masks> {
         Ok(if self.class_ids {
             read_class_map(&self.mask)?.into()
         } else {
-            read_mask(&self.mask)?.into()
+            self.set.mask(&self.mask, &read_bytes(&self.mask)?)?.into()
         })
     }
 
@@ -182,14 +229,13 @@ impl Source for FilePair {
         Ok(read_size(&self.image)?)
     }
 
-    /// The digest covers the file's bytes.
     fn image_and_digest(&self) -> Result<(RgbImage, u128)> {
-        let bytes = read_bytes(&self.image)?;
-        Ok((decode_image(&self.image, &bytes)?, xxh3_128(&bytes)))
+        self.decoded(&read_bytes(&self.image)?)
     }
 
     fn image_digest(&self) -> Result<u128> {
-        Ok(xxh3_128(&read_bytes(&self.image)?))
+        let bytes = read_bytes(&self.image)?;
+        Ok(digest(&bytes, self.options(&bytes)?))
     }
 
     fn files(&self) -> Option<(&Path, &Path)> {

@@ -1,98 +1,132 @@
-//! Reads images, masks and class-id masks. The format is detected from the file's content, never from its extension.
+//! Reads images. The format is detected from the file's content, never from its extension.
 //!
 //! Colours follow PIL's `convert("RGB")`: alpha is dropped, not composited; palettes are looked up; grey is repeated.
-//! EXIF orientation is *not* applied, as in the published code (PIL without `exif_transpose`). Image and mask are paired
-//! as they are stored.
+//! The EXIF orientation is applied, so that an image has the orientation in which viewers show it; the published code
+//! (PIL without `exif_transpose`) ignores it.
 
 use std::io::Cursor;
 use std::path::Path;
 
-use image::codecs::bmp::BmpDecoder;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use crate::arrays::{ClassMap, Mask, RgbImage};
-use crate::binarise::{DecodedMask, binarise, luma, luma16, palette_mask};
+use crate::arrays::RgbImage;
 use crate::error::{ImageError, Result};
 use crate::fs::read_bytes;
+use crate::pages::has_several_pages;
 use crate::panics::catch_panic;
 use crate::raw_png::RawPng;
 
-/// Reads an image: JPEG, PNG, BMP, TIFF or WebP. If there are several frames or pages, reads the first.
+/// The levels of 16-bit images that become black and white.
+pub type Window = [u16; 2];
+
+/// How image files are decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ImageOptions {
+    /// The levels of 16-bit images that become black and white; `None` for the full scale, 0 and 65535. Images of 8 bits
+    /// are not changed.
+    pub window: Option<Window>,
+    /// Read the first page of a file with several; otherwise such a file is an error.
+    pub first_page: bool,
+}
+
+/// What an image file's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImageHeader {
+    /// Width and height, after the orientation is applied.
+    pub size: (usize, usize),
+    /// EXIF orientation, from 1 to 8; 1 means none.
+    pub orientation: u8,
+    /// Whether the image has 16 bits per channel.
+    pub has_16_bits: bool,
+    /// Whether the file has several pages or frames.
+    pub has_several_pages: bool,
+}
+
+/// Reads an image: JPEG, PNG, BMP, TIFF or WebP.
 ///
 /// Supports 8-bit grey, grey with alpha, RGB(A), palettes, CMYK JPEG, and 16 bits per channel. 16 bits are scaled to 8 by
 /// `v / 257`, rounded, which maps the full scale to the full scale.
 ///
 /// # Errors
-/// [`ImageError::Read`] if the file cannot be read; [`ImageError::Image`] if it is corrupt, truncated, or of another kind.
+/// [`ImageError::Read`] if the file cannot be read; [`ImageError::Image`] if it is corrupt, truncated, or of another kind;
+/// [`ImageError::Pages`] if it has several pages.
 pub fn read_image(path: &Path) -> Result<RgbImage> {
-    decode_image(path, &read_bytes(path)?)
+    read_image_with(path, ImageOptions::default())
 }
 
-/// Reads a binary mask in any format that [`read_image`] reads.
-///
-/// A pixel is foreground if its level is at least half of the format's full scale: 128 of 255, 32768 of 65535, the upper
-/// half of 2 and 4 bits, 1 of 1 bit. Colour and palette masks are first converted to luma, like PIL's `convert("L")`.
-/// Some common masks would silently be empty with this rule, so there are exceptions:
-/// - if the largest level is 1 in a lossless format, the mask has the levels {0, 1}: 1 is foreground;
-/// - if the largest level of a 16-bit mask is 255, it has 8-bit levels: 128 and above is foreground;
-/// - if a palette mask uses only the indices 0 and 1, both darker than half (such as VOC's dark red), index 1 is
-///   foreground.
+/// Reads an image as [`read_image`] does, with other options.
 ///
 /// # Errors
 /// As [`read_image`].
-pub fn read_mask(path: &Path) -> Result<Mask> {
-    Ok(decode_mask(path, &read_bytes(path)?)?.mask)
+pub fn read_image_with(path: &Path, options: ImageOptions) -> Result<RgbImage> {
+    decode_image(path, &read_bytes(path)?, options)
 }
 
-/// Reads a mask of class ids. These are the indices of a palette PNG or BMP (not its colours), or the levels of a grey PNG,
-/// BMP or TIFF of up to 8 bits, or of 16 bits if all are below 256. RGB is read only if all pixels are grey.
-///
-/// # Errors
-/// As [`read_image`], and [`ImageError::ClassMap`] for colour, ids above 255, and JPEG, because its compression changes ids.
-pub fn read_class_map(path: &Path) -> Result<ClassMap> {
-    decode_class_map(path, &read_bytes(path)?)
-}
-
-/// Width and height of an image or mask, from its header alone.
+/// Width and height of an image or mask, from its header alone, after the EXIF orientation is applied.
 ///
 /// # Errors
 /// As [`read_image`], but truncated pixel data is not detected.
 pub fn read_size(path: &Path) -> Result<(usize, usize)> {
-    let file = std::fs::File::open(path).map_err(|e| ImageError::read(path, e))?;
-    let reader = ImageReader::new(std::io::BufReader::new(file))
-        .with_guessed_format()
-        .map_err(|e| ImageError::read(path, e))?;
-    let (width, height) = reader
-        .into_dimensions()
-        .map_err(|e| ImageError::image(path, e.to_string()))?;
-    Ok((width as usize, height as usize))
+    Ok(decode_header(path, &read_bytes(path)?)?.size)
 }
 
-/// Decodes the content of a file as [`read_image`] does; `path` is for errors.
+/// The header of an image or mask; `path` is for errors.
 ///
 /// # Errors
-/// [`ImageError::Image`] if it is corrupt, truncated, or of an unsupported kind.
-pub fn decode_image(path: &Path, bytes: &[u8]) -> Result<RgbImage> {
-    guarded(path, || image_from(path, bytes))
+/// As [`read_image`], but truncated pixel data is not detected.
+pub fn decode_header(path: &Path, bytes: &[u8]) -> Result<ImageHeader> {
+    guarded(path, || {
+        let format = format_of(path, bytes)?;
+        let fault = |e: image::ImageError| ImageError::image(path, e.to_string());
+        let reader = ImageReader::with_format(Cursor::new(bytes), format);
+        let mut decoder = reader.into_decoder().map_err(fault)?;
+        let (width, height) = decoder.dimensions();
+        let (width, height) = (width as usize, height as usize);
+        let orientation = orientation(&mut decoder);
+        let is_turned = orientation.to_exif() > 4;
+        let color = decoder.original_color_type();
+        Ok(ImageHeader {
+            size: if is_turned {
+                (height, width)
+            } else {
+                (width, height)
+            },
+            orientation: orientation.to_exif(),
+            has_16_bits: color.bits_per_pixel() / u16::from(color.channel_count()) == 16,
+            has_several_pages: has_several_pages(format, bytes),
+        })
+    })
 }
 
-fn image_from(path: &Path, bytes: &[u8]) -> Result<RgbImage> {
-    let decoded = decode(path, bytes, format_of(path, bytes)?)?;
+/// Decodes the content of a file as [`read_image_with`] does; `path` is for errors.
+///
+/// # Errors
+/// As [`read_image`], without [`ImageError::Read`].
+pub fn decode_image(path: &Path, bytes: &[u8], options: ImageOptions) -> Result<RgbImage> {
+    guarded(path, || image_from(path, bytes, options))
+}
+
+fn image_from(path: &Path, bytes: &[u8], options: ImageOptions) -> Result<RgbImage> {
+    let format = format_of(path, bytes)?;
+    let (decoded, _) = decode(path, bytes, format, options.first_page)?;
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
+    let scale = scale(options.window);
     let data = match decoded {
         DynamicImage::ImageRgb8(pixels) => pixels.into_raw(),
         DynamicImage::ImageRgba8(pixels) => drop_alpha(pixels.as_raw()),
         DynamicImage::ImageLuma8(pixels) => repeat(pixels.as_raw().iter().copied()),
         DynamicImage::ImageLumaA8(pixels) => repeat(pixels.as_raw().chunks_exact(2).map(|p| p[0])),
-        DynamicImage::ImageLuma16(pixels) => repeat(pixels.as_raw().iter().map(|&v| to_8_bits(v))),
+        DynamicImage::ImageLuma16(pixels) => repeat(pixels.as_raw().iter().map(|&v| scale(v))),
         DynamicImage::ImageLumaA16(pixels) => {
-            repeat(pixels.as_raw().chunks_exact(2).map(|p| to_8_bits(p[0])))
+            repeat(pixels.as_raw().chunks_exact(2).map(|p| scale(p[0])))
         }
-        DynamicImage::ImageRgb16(pixels) => pixels.as_raw().iter().map(|&v| to_8_bits(v)).collect(),
+        DynamicImage::ImageRgb16(pixels) => pixels.as_raw().iter().map(|&v| scale(v)).collect(),
         DynamicImage::ImageRgba16(pixels) => pixels
             .as_raw()
             .chunks_exact(4)
-            .flat_map(|p| [to_8_bits(p[0]), to_8_bits(p[1]), to_8_bits(p[2])])
+            .flat_map(|p| [scale(p[0]), scale(p[1]), scale(p[2])])
             .collect(),
         other => return Err(unsupported(path, &other)),
     };
@@ -103,164 +137,41 @@ fn image_from(path: &Path, bytes: &[u8]) -> Result<RgbImage> {
     })
 }
 
-/// Decodes the content of a file as [`read_mask`] does; `path` is for errors.
+/// The number of pixels' channels at each of the 65536 levels of a 16-bit image, alpha excluded. `None` for other images.
 ///
 /// # Errors
 /// As [`decode_image`].
-pub fn decode_mask(path: &Path, bytes: &[u8]) -> Result<DecodedMask> {
-    guarded(path, || mask_from(path, bytes))
-}
-
-fn mask_from(path: &Path, bytes: &[u8]) -> Result<DecodedMask> {
-    let format = format_of(path, bytes)?;
-    if format == ImageFormat::Png {
-        let png = RawPng::decode(path, bytes)?;
-        if let Some(png) = png {
-            return Ok(match &png.palette {
-                Some(palette) => {
-                    let luma = |&index: &u8| {
-                        palette
-                            .get(usize::from(index))
-                            .map_or(0, |&[r, g, b]| luma(r, g, b))
-                    };
-                    palette_mask(
-                        png.width,
-                        png.height,
-                        &png.values,
-                        png.values.iter().map(luma).collect(),
-                    )
-                }
-                None => {
-                    let levels = png.values.iter().map(|&v| u16::from(v)).collect();
-                    binarise(png.width, png.height, levels, (1 << png.bits) - 1, true)
-                }
-            });
-        }
+pub fn decode_16_bit_histogram(
+    path: &Path,
+    bytes: &[u8],
+    options: ImageOptions,
+) -> Result<Option<Vec<u64>>> {
+    if !decode_header(path, bytes)?.has_16_bits {
+        return Ok(None);
     }
-    let decoded = decode(path, bytes, format)?;
-    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
-    let grey8 = |data: &[u8]| data.iter().map(|&v| u16::from(v)).collect::<Vec<_>>();
-    let (levels, full) = match decoded {
-        DynamicImage::ImageLuma8(pixels) => (grey8(pixels.as_raw()), 255),
-        DynamicImage::ImageLumaA8(pixels) => (
-            pixels
-                .as_raw()
-                .chunks_exact(2)
-                .map(|p| u16::from(p[0]))
-                .collect(),
-            255,
-        ),
-        DynamicImage::ImageLuma16(pixels) => (pixels.into_raw(), 65535),
-        DynamicImage::ImageLumaA16(pixels) => (
-            pixels.as_raw().chunks_exact(2).map(|p| p[0]).collect(),
-            65535,
-        ),
-        DynamicImage::ImageRgb8(pixels) => (
-            pixels
-                .as_raw()
-                .chunks_exact(3)
-                .map(|p| luma(p[0], p[1], p[2]))
-                .collect(),
-            255,
-        ),
-        DynamicImage::ImageRgba8(pixels) => (
-            pixels
-                .as_raw()
-                .chunks_exact(4)
-                .map(|p| luma(p[0], p[1], p[2]))
-                .collect(),
-            255,
-        ),
-        DynamicImage::ImageRgb16(pixels) => {
-            (pixels.as_raw().chunks_exact(3).map(luma16).collect(), 65535)
-        }
-        DynamicImage::ImageRgba16(pixels) => {
-            (pixels.as_raw().chunks_exact(4).map(luma16).collect(), 65535)
-        }
-        other => return Err(unsupported(path, &other)),
-    };
-    let lossless = matches!(
-        format,
-        ImageFormat::Png | ImageFormat::Bmp | ImageFormat::Tiff
-    );
-    Ok(binarise(width, height, levels, full, lossless))
-}
-
-/// Decodes the content of a file as [`read_class_map`] does; `path` is for errors.
-///
-/// # Errors
-/// As [`read_class_map`].
-pub fn decode_class_map(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
-    guarded(path, || class_map_from(path, bytes))
-}
-
-fn class_map_from(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
-    const FIX: &str =
-        "save the mask as an 8-bit grey or palette PNG whose pixel values are the class ids";
-    let fault = |reason: &str| ImageError::ClassMap {
-        path: path.to_path_buf(),
-        reason: reason.to_string(),
-        fix: FIX,
-    };
-    let format = format_of(path, bytes)?;
-    let decoded = match format {
-        ImageFormat::Jpeg => return Err(fault("JPEG is lossy and changes ids")),
-        ImageFormat::Png => {
-            if let Some(png) = RawPng::decode(path, bytes)? {
-                return Ok(ClassMap {
-                    width: png.width,
-                    height: png.height,
-                    data: png.values,
-                });
+    guarded(path, || {
+        let format = format_of(path, bytes)?;
+        let (decoded, _) = decode(path, bytes, format, options.first_page)?;
+        let mut counts = vec![0; 65536];
+        let mut count = |data: &[u16], step: usize, used: usize| {
+            let pixels = data.chunks_exact(step);
+            for &level in pixels.flat_map(|pixel| &pixel[..used]) {
+                counts[usize::from(level)] += 1;
             }
-            decode(path, bytes, format)?
+        };
+        match &decoded {
+            DynamicImage::ImageLuma16(pixels) => count(pixels.as_raw(), 1, 1),
+            DynamicImage::ImageLumaA16(pixels) => count(pixels.as_raw(), 2, 1),
+            DynamicImage::ImageRgb16(pixels) => count(pixels.as_raw(), 3, 3),
+            DynamicImage::ImageRgba16(pixels) => count(pixels.as_raw(), 4, 3),
+            _ => return Ok(None),
         }
-        ImageFormat::Bmp => {
-            if let Some(map) = bmp_indices(path, bytes)? {
-                return Ok(map);
-            }
-            decode(path, bytes, format)?
-        }
-        _ => decode(path, bytes, format)?,
-    };
-    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
-    let narrow = |values: Vec<u16>| {
-        values
-            .iter()
-            .map(|&v| u8::try_from(v))
-            .collect::<Result<Vec<u8>, _>>()
-            .map_err(|_| fault("it contains ids above 255"))
-    };
-    let grey = |data: &[u8], step: usize| {
-        let all = data
-            .chunks_exact(step)
-            .map(|p| (p[0] == p[1] && p[1] == p[2]).then_some(p[0]))
-            .collect();
-        let all: Option<Vec<u8>> = all;
-        all.ok_or_else(|| fault("it contains colours, not ids"))
-    };
-    let data = match decoded {
-        DynamicImage::ImageLuma8(pixels) => pixels.into_raw(),
-        DynamicImage::ImageLumaA8(pixels) => {
-            pixels.as_raw().chunks_exact(2).map(|p| p[0]).collect()
-        }
-        DynamicImage::ImageLuma16(pixels) => narrow(pixels.into_raw())?,
-        DynamicImage::ImageLumaA16(pixels) => {
-            narrow(pixels.as_raw().chunks_exact(2).map(|p| p[0]).collect())?
-        }
-        DynamicImage::ImageRgb8(pixels) => grey(pixels.as_raw(), 3)?,
-        DynamicImage::ImageRgba8(pixels) => grey(pixels.as_raw(), 4)?,
-        _ => return Err(fault("it contains colours, not ids")),
-    };
-    Ok(ClassMap {
-        width,
-        height,
-        data,
+        Ok(Some(counts))
     })
 }
 
 /// Runs a decoder and converts a panic into an error.
-fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_panic(decode).unwrap_or_else(|reason| {
         Err(ImageError::Decoder {
             path: path.to_path_buf(),
@@ -269,7 +180,7 @@ fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-fn format_of(path: &Path, bytes: &[u8]) -> Result<ImageFormat> {
+pub(crate) fn format_of(path: &Path, bytes: &[u8]) -> Result<ImageFormat> {
     match image::guess_format(bytes) {
         Ok(
             format @ (ImageFormat::Jpeg
@@ -286,10 +197,30 @@ fn format_of(path: &Path, bytes: &[u8]) -> Result<ImageFormat> {
     }
 }
 
-fn decode(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<DynamicImage> {
-    let decoded = ImageReader::with_format(Cursor::new(bytes), format)
-        .decode()
-        .map_err(|e| ImageError::image(path, e.to_string()))?;
+/// Decodes the first page and applies the EXIF orientation, which is returned too.
+pub(crate) fn decode(
+    path: &Path,
+    bytes: &[u8],
+    format: ImageFormat,
+    first_page: bool,
+) -> Result<(DynamicImage, Orientation)> {
+    let fault = |e: image::ImageError| ImageError::image(path, e.to_string());
+    if !first_page {
+        expect_one_page(path, bytes, format)?;
+    }
+    let reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut decoder = reader.into_decoder().map_err(fault)?;
+    let orientation = orientation(&mut decoder);
+    let mut decoded = match palette_image(path, bytes, format)? {
+        Some(decoded) => decoded,
+        None => {
+            // As `ImageReader::decode`, which cannot report the orientation.
+            let mut limits = Limits::default();
+            limits.reserve(decoder.total_bytes()).map_err(fault)?;
+            decoder.set_limits(limits).map_err(fault)?;
+            DynamicImage::from_decoder(decoder).map_err(fault)?
+        }
+    };
     if decoded.width() == 0 || decoded.height() == 0 {
         return Err(ImageError::image(path, "it has no pixels"));
     }
@@ -300,9 +231,48 @@ fn decode(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<DynamicImage
             "the JPEG is truncated (no end-of-image marker)",
         ));
     }
-    Ok(decoded)
+    decoded.apply_orientation(orientation);
+    Ok((decoded, orientation))
 }
 
+/// A palette PNG in colour. An index without a colour, on which the
+/// decoder panics, is black.
+fn palette_image(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<Option<DynamicImage>> {
+    if format != ImageFormat::Png {
+        return Ok(None);
+    }
+    let Some(RawPng {
+        width,
+        height,
+        palette: Some(palette),
+        values,
+        ..
+    }) = RawPng::decode(path, bytes)?
+    else {
+        return Ok(None);
+    };
+    let colour = |&index: &u8| palette.get(usize::from(index)).copied().unwrap_or_default();
+    let data = values.iter().flat_map(colour).collect();
+    let (Ok(width), Ok(height)) = (u32::try_from(width), u32::try_from(height)) else {
+        return Ok(None);
+    };
+    Ok(image::RgbImage::from_raw(width, height, data).map(DynamicImage::from))
+}
+
+/// Refuses a file with several pages.
+pub(crate) fn expect_one_page(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<()> {
+    if has_several_pages(format, bytes) {
+        return Err(ImageError::Pages {
+            path: path.to_path_buf(),
+        });
+    }
+    Ok(())
+}
+
+/// The orientation in the header; none if it cannot be read.
+fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
+    decoder.orientation().unwrap_or(Orientation::NoTransforms)
+}
 /// Whether a JPEG has its end-of-image marker (ITU T.81, B.1.1).
 fn jpeg_is_complete(bytes: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xd9;
@@ -329,35 +299,16 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
     false
 }
 
-/// The indices of a palette BMP, or `None` if it has no palette.
-fn bmp_indices(path: &Path, bytes: &[u8]) -> Result<Option<ClassMap>> {
-    let fault = |e: image::ImageError| ImageError::image(path, e.to_string());
-    let mut decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(fault)?;
-    if decoder.get_palette().is_none() {
-        return Ok(None);
+/// Scales levels to 8 bits: those of the window, or of the full range, `v / 257`, rounded.
+fn scale(window: Option<Window>) -> impl Fn(u16) -> u8 {
+    move |v| match window {
+        None => ((u32::from(v) + 128) / 257) as u8,
+        Some([low, high]) => {
+            let range = u32::from(high.saturating_sub(low)).max(1);
+            let above = u32::from(v.saturating_sub(low)).min(range);
+            ((above * 255 + range / 2) / range) as u8
+        }
     }
-    decoder.set_indexed_color(true);
-    let (width, height) = decoder.dimensions();
-    let (width, height) = (width as usize, height as usize);
-    // Guards against a small file that claims a huge size; the `image` crate's own limit is 512 MiB.
-    if width.saturating_mul(height) > 512 << 20 {
-        return Err(ImageError::image(
-            path,
-            format!("{width}x{height} pixels are more than the limit of 512 MiB"),
-        ));
-    }
-    let mut data = vec![0; width * height];
-    decoder.read_image(&mut data).map_err(fault)?;
-    Ok(Some(ClassMap {
-        width,
-        height,
-        data,
-    }))
-}
-
-/// Scales the full 16-bit range to the full 8-bit range: `v / 257`, rounded.
-fn to_8_bits(v: u16) -> u8 {
-    ((u32::from(v) + 128) / 257) as u8
 }
 
 fn repeat(levels: impl Iterator<Item = u8>) -> Vec<u8> {
@@ -370,7 +321,7 @@ fn drop_alpha(rgba: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-fn unsupported(path: &Path, image: &DynamicImage) -> ImageError {
+pub(crate) fn unsupported(path: &Path, image: &DynamicImage) -> ImageError {
     ImageError::image(
         path,
         format!(

@@ -5,6 +5,7 @@ use image::{ExtendedColorType, GrayImage, ImageBuffer, Luma, Rgb, Rgba};
 use tempfile::TempDir;
 
 use super::*;
+use crate::{read_class_map, read_mask};
 
 /// Writes a file with these bytes; returns its temporary folder and its path.
 fn file(name: &str, bytes: &[u8]) -> (TempDir, PathBuf) {

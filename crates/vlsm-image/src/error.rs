@@ -49,6 +49,23 @@ pub enum ImageError {
         /// What to do about it.
         fix: &'static str,
     },
+    /// A file has several pages or frames, but one image is expected.
+    #[error(
+        "`{path}` has several pages; save the page you mean as its own file, or read the first page with \
+         `multi-page` in `data.accept` or `--accept multi-page`"
+    )]
+    Pages {
+        /// The image or mask.
+        path: PathBuf,
+    },
+    /// A mask's levels do not say what is foreground.
+    #[error("mask `{path}`: {reason}")]
+    Levels {
+        /// The mask.
+        path: PathBuf,
+        /// What is wrong and what to do about it.
+        reason: String,
+    },
     /// A decoder panicked on a file.
     #[error(
         "decoding `{path}` failed inside the decoder: {reason}; replace the file and report it as a bug"
@@ -147,6 +164,8 @@ impl ImageError {
             | Self::Write { path, .. }
             | Self::Image { path, .. }
             | Self::ClassMap { path, .. }
+            | Self::Pages { path }
+            | Self::Levels { path, .. }
             | Self::Decoder { path, .. }
             | Self::Json { path, .. }
             | Self::Encoding { path, .. } => Some(path),

@@ -1,8 +1,10 @@
-//! Writes files completely or not at all, through a temporary file that is synced and renamed.
+//! Writes files and folders completely or not at all, through temporary ones that are synced and renamed; reads regular
+//! files only.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
@@ -53,15 +55,162 @@ pub fn replace_unsynced(
     Ok(())
 }
 
-/// Suffix of temporary files, which a killed process may leave.
+/// Writes the new folder `out` so that it is complete or absent: into a temporary folder next to it, which `write` fills and
+/// which is then renamed. An empty folder is replaced. What a killed process left next to it is removed.
+///
+/// # Errors
+/// [`ImageError::Write`] if `out` is not empty or cannot be written, and the error of `write`; the temporary folder is then
+/// removed.
+pub fn write_folder<T, E: From<ImageError>>(
+    out: &Path,
+    write: impl FnOnce(&Path) -> Result<T, E>,
+) -> Result<T, E> {
+    refuse_occupied(out)?;
+    let fault = |e| ImageError::write(out, e);
+    let parent = parent(out);
+    std::fs::create_dir_all(parent).map_err(fault)?;
+    sweep_parts(parent);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PART_PREFIX).suffix(PART_SUFFIX);
+    #[cfg(unix)]
+    {
+        // The process's umask still applies, as to any new folder.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o777));
+    }
+    let part = builder.tempdir_in(parent).map_err(fault)?;
+    // Shows other processes that this one is alive.
+    let lock = File::open(part.path());
+    let _ = lock.as_ref().map(File::lock);
+    let written = write(part.path())?;
+    refuse_occupied(out)?;
+    if out.is_dir() {
+        std::fs::remove_dir(out).map_err(fault)?;
+    }
+    std::fs::rename(part.path(), out).map_err(fault)?;
+    // After the rename there is no temporary folder to remove.
+    let _ = part.keep();
+    sync_folder(parent).map_err(fault)?;
+    Ok(written)
+}
+
+/// Fails if `out` exists and is anything but an empty folder. A broken link counts as existing.
+///
+/// # Errors
+/// [`ImageError::Write`].
+pub fn refuse_occupied(out: &Path) -> Result<()> {
+    let is_free = match std::fs::symlink_metadata(out) {
+        Err(_) => true,
+        Ok(metadata) => {
+            metadata.is_dir()
+                && std::fs::read_dir(out).is_ok_and(|mut files| files.next().is_none())
+        }
+    };
+    if is_free {
+        return Ok(());
+    }
+    let source = io::Error::new(io::ErrorKind::AlreadyExists, "it exists and is not empty");
+    Err(ImageError::Write {
+        path: out.to_path_buf(),
+        source: source.into(),
+        fix: "choose another folder, or remove it",
+    })
+}
+
+/// Prefix of temporary files and folders.
+const PART_PREFIX: &str = ".vlsm-";
+
+/// Suffix of temporary files and folders, which a killed process may leave.
 pub const PART_SUFFIX: &str = ".part";
 
-/// Reads a whole file.
+/// Removes the temporary files and folders that killed processes left in a folder, not in its sub-folders. Those of a living
+/// process are locked and stay. Returns their number.
+///
+/// Call it when a folder is opened for writing. A file that cannot be removed is left.
+pub fn sweep_parts(folder: &Path) -> usize {
+    let is_part = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(PART_PREFIX) && name.ends_with(PART_SUFFIX)
+    };
+    let remove = |path: PathBuf| {
+        let part = File::open(&path).ok()?;
+        match part.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return None,
+            // Without locks only the age shows it.
+            Err(TryLockError::Error(_)) => {
+                let age = part.metadata().ok()?.modified().ok()?.elapsed().ok()?;
+                if age < ABANDONED {
+                    return None;
+                }
+            }
+        }
+        let removed = if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        removed.ok()
+    };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.filter(is_part).filter_map(remove).count()
+}
+
+/// Age from which a temporary file is taken as left, on file systems without locks.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Largest file that is read as a whole, in bytes.
+const LIMIT: u64 = 1 << 30;
+
+/// Opens a file for reading. Devices and pipes are refused: they may have no end, or wait for a writer.
+///
+/// # Errors
+/// Those of the operating system, and [`io::ErrorKind::InvalidInput`] if `path` is not a regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    // Before it is opened, since that waits for a pipe's writer.
+    let kind = std::fs::metadata(path)?;
+    if kind.is_dir() {
+        return Err(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "it is a folder",
+        ));
+    }
+    if !kind.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is a device or a pipe, not a file",
+        ));
+    }
+    File::open(path)
+}
+
+/// Reads a whole regular file of at most `limit` bytes.
+///
+/// # Errors
+/// As [`open_regular`], and [`io::ErrorKind::FileTooLarge`].
+pub fn read_up_to(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {limit} bytes"),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Reads a whole regular file of at most 1 GiB.
 ///
 /// # Errors
 /// [`ImageError::Read`].
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|e| ImageError::read(path, e))
+    read_up_to(path, LIMIT).map_err(|e| ImageError::read(path, e))
 }
 
 /// Extensions of image files. The format is detected from the content.
@@ -105,7 +254,7 @@ fn write_part(
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".vlsm-").suffix(PART_SUFFIX);
+    builder.prefix(PART_PREFIX).suffix(PART_SUFFIX);
     #[cfg(unix)]
     {
         // The process's umask still applies, as to any new file.
@@ -113,6 +262,8 @@ fn write_part(
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let mut part = builder.tempfile_in(parent(path))?;
+    // Shows other processes that this one is alive.
+    let _ = part.as_file().lock();
     write(part.as_file_mut())?;
     part.as_file_mut().flush()?;
     Ok(part)
@@ -141,57 +292,5 @@ fn sync_folder(_folder: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_write_replaces_the_whole_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("metrics.json");
-        write_atomic_bytes(&path, b"a long first content").unwrap();
-        write_atomic_bytes(&path, b"short").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"short");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("adapter.safetensors");
-        write_atomic_bytes(&path, b"old").unwrap();
-        let error = write_atomic(&path, |file| {
-            file.write_all(b"half of the n")?;
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        })
-        .unwrap_err();
-        let message = error.to_string();
-        assert!(
-            message.contains("adapter.safetensors") && message.contains("free some disk space"),
-            "{message}"
-        );
-        assert_eq!(std::fs::read(&path).unwrap(), b"old");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_missing_folder_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = write_atomic_bytes(&folder.path().join("absent/x.json"), b"x").unwrap_err();
-        assert!(
-            error.to_string().contains("create the folder first"),
-            "{error}"
-        );
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn permissions_are_those_of_a_new_file() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let (ours, plain) = (folder.path().join("ours"), folder.path().join("plain"));
-        write_atomic_bytes(&ours, b"x").unwrap();
-        std::fs::write(&plain, b"x").unwrap();
-        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
-        assert_eq!(mode(&ours), mode(&plain));
-    }
-}
+#[path = "fs_tests.rs"]
+mod tests;

@@ -25,16 +25,19 @@
 
 mod arg_max;
 mod arrays;
-mod binarise;
 mod class_list;
+mod class_map;
 mod class_names;
 mod decode;
 mod encode;
 mod error;
 pub mod fs;
+mod grey_mask;
 mod json;
 mod label_overlay;
+mod luma;
 mod overlay;
+mod pages;
 mod panics;
 mod raw_png;
 mod resample;
@@ -42,17 +45,22 @@ mod resize;
 
 pub use arg_max::ArgMax;
 pub use arrays::{ClassMap, Mask, RgbImage};
-pub use binarise::DecodedMask;
 pub use class_list::ClassList;
+#[cfg(test)]
+mod reading_tests;
+
+pub use class_map::{decode_class_map, read_class_map};
 pub use class_names::ClassNames;
 pub use decode::{
-    decode_class_map, decode_image, decode_mask, read_class_map, read_image, read_mask, read_size,
+    ImageHeader, ImageOptions, Window, decode_16_bit_histogram, decode_header, decode_image,
+    read_image, read_image_with, read_size,
 };
 pub use encode::{jpeg, write_png_gray, write_png_mask, write_png_rgb};
 pub use error::{ImageError, Result};
 pub use fs::{read_bytes, write_atomic, write_atomic_bytes};
+pub use grey_mask::{GreyMask, LevelRule, decode_mask, read_mask};
 pub use json::{read_json, read_text};
 pub use label_overlay::{class_colour, overlay_labels};
 pub use overlay::overlay;
-pub use panics::catch_panic;
+pub use panics::{catch_panic, panic_is_caught};
 pub use resize::{fit_image, normalize, resize_class_map, resize_image, resize_map, resize_mask};

@@ -3,6 +3,7 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use image::metadata::Orientation;
 use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 
 use crate::error::{ImageError, Result};
@@ -18,8 +19,12 @@ pub(crate) struct RawPng {
     pub(crate) bits: u32,
     /// Colours by index; `None` for grey.
     pub(crate) palette: Option<Vec<[u8; 3]>>,
-    /// Palette indices or grey levels, `[height, width]`.
+    /// Palette indices or grey levels, `[height, width]`, as stored.
     pub(crate) values: Vec<u8>,
+    /// The EXIF orientation, which is not applied.
+    pub(crate) orientation: Orientation,
+    /// Alpha by palette index; indices after the last are opaque.
+    pub(crate) alpha: Vec<u8>,
 }
 
 impl RawPng {
@@ -52,6 +57,13 @@ impl RawPng {
             }
             _ => return Ok(None),
         };
+        let exif = info.exif_metadata.as_deref();
+        let orientation = exif.and_then(Orientation::from_exif_chunk);
+        let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+        let alpha = match &palette {
+            Some(_) => info.trns.as_deref().unwrap_or_default().to_vec(),
+            None => Vec::new(),
+        };
         let size = reader
             .output_buffer_size()
             .filter(|&size| size <= LIMIT && width.saturating_mul(height) <= LIMIT)
@@ -75,6 +87,8 @@ impl RawPng {
             bits,
             palette,
             values,
+            orientation,
+            alpha,
         }))
     }
 }

@@ -1,7 +1,7 @@
 //! Single images in MetaImage files (`.mhd` with a raw file).
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use vlsm_image::{ClassMap, ImageError, Result, read_bytes, read_text};
 
@@ -46,7 +46,19 @@ pub(crate) fn read_metaimage(path: &Path) -> Result<ClassMap> {
         None | Some("LOCAL" | "LIST") => {
             return Err(fault("its `ElementDataFile` does not name a raw file"));
         }
-        Some(name) => path.with_file_name(name),
+        // A header from elsewhere must not name any file of this computer.
+        Some(name)
+            if Path::new(name)
+                .components()
+                .eq([Component::Normal(name.as_ref())]) =>
+        {
+            path.with_file_name(name)
+        }
+        Some(name) => {
+            return Err(fault(&format!(
+                "its `ElementDataFile` is `{name}`, which is not a file in the same folder"
+            )));
+        }
     };
     let order = field("BinaryDataByteOrderMSB").or(field("ElementByteOrderMSB"));
     single(further.iter().any(|&length| length != 1), path)?;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use vlsm_image::fs::refuse_occupied;
+
 use crate::download::{Download, PublicSet};
 use crate::error::Result;
 use crate::write::{self, Prepared};
@@ -29,7 +31,8 @@ pub fn prepare(
     split: &SplitBy,
     progress: impl Fn(usize, usize) + Sync,
 ) -> Result<Prepared> {
-    write::refuse_existing(out)?;
+    // Before the download is read, which may take minutes.
+    refuse_occupied(out)?;
     let download = Download::new(set, from);
     let plan = match split {
         SplitBy::Seed(seed) => (set.plan)(&download, *seed)?,

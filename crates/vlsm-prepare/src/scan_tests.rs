@@ -137,6 +137,9 @@ fn meta_images_have_their_pixels_in_another_file() {
         ("Data = False", "Data = True", "compressed"),
         ("x.raw", "LOCAL", "ElementDataFile"),
         ("x.raw", "z.raw", "z.raw"),
+        ("x.raw", "../x.raw", "not a file in the same folder"),
+        ("x.raw", "/dev/zero", "not a file in the same folder"),
+        ("x.raw", "..", "not a file in the same folder"),
     ] {
         let error = read(&header.replace(from, to)).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");

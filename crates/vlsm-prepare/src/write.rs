@@ -1,4 +1,4 @@
-//! Writes a plan into a temporary folder next to the final one, and renames it when it is complete.
+//! Writes a plan into a new folder, which is complete or absent.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ use crate::error::{PrepareError, Result};
 use crate::plan::{Case, Cases, Labels, Picture, Plan, Target};
 use crate::scan::read_scan;
 use vlsm_data::{Annotation, DataError, Split, describe, write_annotations};
-use vlsm_image::fs::{PART_SUFFIX, write_atomic_bytes};
+use vlsm_image::fs::{write_atomic_bytes, write_folder};
 
 /// What [`prepare`](crate::prepare()) wrote; each array is for train, val and test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,47 +35,13 @@ struct Progress<'a> {
     tell: &'a (dyn Fn(usize, usize) + Sync),
 }
 
-/// Fails if `out` already exists.
-pub(super) fn refuse_existing(out: &Path) -> Result<()> {
-    // A broken link counts as existing.
-    if fs::symlink_metadata(out).is_err() {
-        return Ok(());
-    }
-    Err(fault(
-        out,
-        io::Error::from(io::ErrorKind::AlreadyExists),
-        "choose another folder, or remove it",
-    ))
-}
-
 /// Writes the data set into the new folder `out`.
 pub(super) fn write(
     plan: Plan,
     out: &Path,
     tell: impl Fn(usize, usize) + Sync,
 ) -> Result<Prepared> {
-    let parent = match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    make_folder(parent)?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".vlsm-").suffix(PART_SUFFIX);
-    #[cfg(unix)]
-    {
-        // The umask still applies, as with any new folder.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o777));
-    }
-    let part = builder
-        .tempdir_in(parent)
-        .map_err(|e| fault(out, e, "choose a folder that you may write to"))?;
-    let prepared = write_into(plan, part.path(), &tell)?;
-    refuse_existing(out)?;
-    fs::rename(part.path(), out).map_err(|e| fault(out, e, "check the disk and the folder"))?;
-    // After the rename there is no temporary folder to remove.
-    let _ = part.keep();
-    Ok(prepared)
+    write_folder(out, |part| write_into(plan, part, &tell))
 }
 
 fn write_into(plan: Plan, root: &Path, tell: &(dyn Fn(usize, usize) + Sync)) -> Result<Prepared> {
@@ -199,7 +165,8 @@ fn write_labels(case: &Case<Labels>, folder: &Path, ignore: u8) -> Result<usize>
     Ok(map.ids().into_iter().filter(|&id| id != ignore).count())
 }
 
-/// Writes an image into `folder`. Files are hard-linked where possible, so that they take no space twice.
+/// Writes an image into `folder`. Files are copied, which takes no space twice on file systems that can share blocks. A hard
+/// link would let an edit of the data set change the download.
 fn write_image<M>(case: &Case<M>, folder: &Path) -> Result<()> {
     make_folder(folder)?;
     let target = folder.join(&case.name);
@@ -214,12 +181,7 @@ fn write_image<M>(case: &Case<M>, folder: &Path) -> Result<()> {
             )?)
         }
         Picture::File(source) => {
-            // Links to the target of a symbolic link: the data set must not depend on the symbolic link.
-            let file = fs::canonicalize(source).map_err(|e| ImageError::read(source, e))?;
-            if fs::hard_link(&file, &target).is_ok() {
-                return Ok(());
-            }
-            fs::copy(&file, &target)
+            fs::copy(source, &target)
                 .map_err(|e| fault(&target, e, "free some disk space and run again"))?;
             Ok(())
         }

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use vlsm_data::{Annotation, GenerateConfig, Result, Split, write_annotations};
+use vlsm_image::fs::write_folder;
 use vlsm_image::{ImageError, write_png_mask, write_png_rgb};
 
 use crate::drawing::DrawnReferent;
 use crate::drawing_id::{Domain, DrawingId};
 
-/// Writes a drawn data set in the published format: `images/` and `masks/` as PNG, then `anns/*.json`. It has the
+/// Writes a drawn data set into the new folder `root`, which is complete or absent, in the published format: `images/` and `masks/` as PNG, then `anns/*.json`. It has the
 /// samples that `builtin:NAME` draws in its first epoch. `progress` is called for each image, from any thread.
 ///
 /// # Errors
@@ -19,6 +20,15 @@ pub fn write_dataset(
     config: &GenerateConfig,
     root: &Path,
     progress: impl Fn() + Sync,
+) -> Result<()> {
+    write_folder(root, |root| write_into(domain, config, root, &progress))
+}
+
+fn write_into(
+    domain: Domain,
+    config: &GenerateConfig,
+    root: &Path,
+    progress: &(impl Fn() + Sync),
 ) -> Result<()> {
     for folder in ["images", "masks", "anns"] {
         let path = root.join(folder);

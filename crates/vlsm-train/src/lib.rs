@@ -35,6 +35,7 @@ pub mod demo;
 mod error;
 pub mod evaluate;
 pub mod feature_cache;
+mod guarded;
 mod identity;
 pub mod loss;
 mod measure;

@@ -16,6 +16,7 @@ use crate::claim::Claim;
 use crate::error::{Result, TrainError};
 use crate::evaluate::SemanticMetrics;
 use crate::feature_cache::FeatureCache;
+use crate::guarded::open_guarded;
 use crate::identity::Identity;
 use crate::measure::{Measured, label_test_images, measure};
 use crate::memory::peak_memory;
@@ -53,12 +54,12 @@ pub(crate) fn train_from_files(
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
     check(recipe, &claim.folder().path)?;
-    let dataset = vlsm_synth::open(&recipe.data.config)?;
+    let (recipe, dataset) = open_guarded(recipe, observer)?;
     dataset.require(Split::Train)?;
-    if recipe.trainer.validate && dataset.val.is_empty() && has_validation(recipe, &dataset) {
+    if recipe.trainer.validate && dataset.val.is_empty() && has_validation(&recipe, &dataset) {
         dataset.require(Split::Val)?;
     }
-    train_claimed(recipe.clone(), &dataset, claim, observer)
+    train_claimed(recipe, &dataset, claim, observer)
 }
 
 /// Like [`train`], on a data set that is already open or was built in memory. The recipe's `[data]` section then says how samples

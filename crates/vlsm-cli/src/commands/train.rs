@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use vlsm_data::FindingKind;
 use vlsm_train::RunFolder;
 use vlsm_train::evaluate::MeanStd;
 use vlsm_train::{Metrics, Recipe, RunSummary};
@@ -29,6 +30,10 @@ pub(crate) struct Args {
     /// Set a key of the recipe, such as optim.lr=3e-4; can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Accept a finding about masks or images by its name, such as inverted; can be given several
+    /// times.
+    #[arg(long, value_name = "NAME")]
+    accept: Vec<FindingKind>,
     /// The run's folder [default: runs/ and the recipe's name].
     #[arg(short, long, value_name = "RUN")]
     out: Option<PathBuf>,
@@ -39,7 +44,8 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let recipe = Recipe::read(&self.recipe, &self.set)?;
+        let mut recipe = Recipe::read(&self.recipe, &self.set)?;
+        recipe.data.config.accept.extend(self.accept);
         let out = self.out.unwrap_or_else(|| {
             PathBuf::from("runs").join(self.recipe.file_stem().unwrap_or("run".as_ref()))
         });

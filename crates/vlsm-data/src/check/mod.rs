@@ -1,22 +1,24 @@
 //! Finds all faults of a data set in one pass.
 
-mod facts;
 mod report;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::{DataConfig, Format};
 use crate::dataset::empty_split;
-use crate::error::DataError;
+use crate::error::{DataError, Result};
+use crate::facts::{Content, Digest, Facts, ImageFacts, MaskFacts};
+use crate::finding::{FindingKind, Severity};
+use crate::findings::Findings;
 use crate::formats::folder::has_split_folders;
 use crate::formats::{self, Listing, Pair};
 use crate::prompt::{NO_PROMPTS_FIX, PromptChoice};
 use crate::split::Split;
-use facts::{Content, Digest, Facts, ImageFacts, MaskFacts, read_all};
-use report::Findings;
+use crate::{file_set, guard};
 
-pub use report::{CheckReport, Finding, FindingKind, Severity, SplitCounts};
+pub use report::{CheckReport, SplitCounts};
 
 /// Finds all faults of the data set that a recipe's `[data]` section describes, including those on which
 /// [`Dataset::open`](crate::Dataset::open) fails. Reads and decodes every file once, on all cores.
@@ -31,19 +33,25 @@ pub fn check(config: &DataConfig) -> CheckReport {
         .iter()
         .any(|fault| matches!(fault, DataError::NoPrompts { .. }));
     faults.into_iter().for_each(|fault| findings.fault(fault));
-    let listed_nothing = !findings.0.is_empty() && listing.splits.iter().all(Vec::is_empty);
+    let has_faults = !findings.0.is_empty();
+    let listed_nothing = has_faults && listing.splits.iter().all(Vec::is_empty);
     if !listed_nothing {
         empty_splits(config, &listing, &mut findings);
     }
     if !prompts_reported {
         missing_prompts(config, &listing, &mut findings);
     }
-    let images = read_all(&listing, |pair| &pair.image, ImageFacts::read);
-    let masks = read_all(
-        &listing,
-        |pair| &pair.mask,
-        |path| MaskFacts::read(path, listing.format),
-    );
+    let mut set = listing.files(config);
+    if has_faults {
+        // Entries at fault are not in the listing.
+        set.unlisted.clear();
+    }
+    let images = read_all(set.distinct(|file| &file.image), |path| {
+        ImageFacts::read(path, &set, true)
+    });
+    let masks = read_all(set.distinct(|file| &file.mask), |path| {
+        MaskFacts::read(path, &set)
+    });
     let mut counts = [SplitCounts::default(); 3];
     let mut reported = HashSet::new();
     for (pairs, counts) in listing.splits.iter().zip(&mut counts) {
@@ -61,6 +69,9 @@ pub fn check(config: &DataConfig) -> CheckReport {
     }
     duplicates(&listing, &mut findings);
     shared_images(&listing, &images, &mut findings);
+    guard::rules(&set, &images, &masks, &mut findings);
+    guard::window(std::slice::from_ref(&Arc::new(set)), &mut findings);
+    findings.accept(&config.accept);
     let [train, val, test] = counts;
     CheckReport {
         root: config.root.clone(),
@@ -87,11 +98,11 @@ fn check_pair<'a>(
         findings.fault(fault.clone());
     }
     if let (Ok(image), Ok(mask)) = (image, mask)
-        && image.size != mask.size
+        && image.header.size != mask.size
     {
         findings.fault(DataError::SizeMismatch {
             image: pair.image.clone(),
-            image_size: image.size,
+            image_size: image.header.size,
             mask: pair.mask.clone(),
             mask_size: mask.size,
         });
@@ -106,20 +117,11 @@ fn check_pair<'a>(
         }
         (
             Ok(MaskFacts {
-                content:
-                    Content::Binary {
-                        foreground,
-                        max_level,
-                    },
+                content: Content::Binary(_),
                 ..
             }),
             _,
-        ) => {
-            if first && *foreground == 0 {
-                findings.empty_mask(&pair.mask, *max_level);
-            }
-            1
-        }
+        ) => 1,
         (
             Ok(MaskFacts {
                 content: Content::Classes(ids),
@@ -138,7 +140,7 @@ fn check_pair<'a>(
                     findings.add(
                         Severity::Warning,
                         FindingKind::EmptyMask,
-                        Some(&pair.mask),
+                        &[&pair.mask],
                         message,
                     );
                 }
@@ -162,7 +164,7 @@ fn empty_splits(config: &DataConfig, listing: &Listing, findings: &mut Findings)
             findings.add(
                 severity,
                 FindingKind::EmptySplit,
-                Some(&config.root),
+                &[&config.root],
                 fault.to_string(),
             );
         }
@@ -204,7 +206,7 @@ fn missing_prompts(config: &DataConfig, listing: &Listing, findings: &mut Findin
         findings.add(
             Severity::Warning,
             FindingKind::Prompt,
-            Some(&config.root),
+            &[&config.root],
             message,
         );
         return;
@@ -262,7 +264,7 @@ fn duplicates(listing: &Listing, findings: &mut Findings) {
             findings.add(
                 Severity::Warning,
                 FindingKind::Duplicate,
-                Some(&pair.image),
+                &[&pair.image],
                 message,
             );
         }
@@ -298,25 +300,30 @@ fn shared_images(listing: &Listing, images: &Facts<'_, ImageFacts>, findings: &m
                     .map(move |file| format!("`{}` ({split})", file.display()))
             })
             .collect();
-        let last = group
-            .values()
-            .next_back()
-            .and_then(|files| files.last())
-            .copied();
+        let all: Vec<&Path> = group.values().flatten().copied().collect();
         if several_splits {
             let message = format!(
                 "the same image is in several splits: {}; keep it in one split, or the metrics are misleading",
                 names.join(", ")
             );
-            findings.add(Severity::Error, FindingKind::SharedImage, last, message);
+            findings.add(Severity::Error, FindingKind::SharedImage, &all, message);
         } else if names.len() > 1 {
             let message = format!(
                 "the same image, byte for byte, has several names: {}; keep one of them",
                 names.join(", ")
             );
-            findings.add(Severity::Warning, FindingKind::Duplicate, last, message);
+            findings.add(Severity::Warning, FindingKind::Duplicate, &all, message);
         }
     }
+}
+
+/// Reads files on all cores.
+fn read_all<'a, T: Send>(
+    files: Vec<&'a Path>,
+    read: impl Fn(&Path) -> Result<T> + Sync,
+) -> Facts<'a, T> {
+    let facts = file_set::in_parallel(&files, |path| read(path));
+    files.into_iter().zip(facts).collect()
 }
 
 #[cfg(test)]

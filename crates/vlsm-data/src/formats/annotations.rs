@@ -5,12 +5,14 @@
 //! If `train/`, `val/` or `test/` have image folders and the root has none, as in [`folder`](super::folder), a split's
 //! files are in its folder.
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value};
+use vlsm_image::fs::image_files;
 use vlsm_image::read_json;
 
-use super::folder::has_split_folders;
+use super::folder::{has_mask, has_split_folders};
 use super::{Pair, flat_stem};
 use crate::config::DataConfig;
 use crate::error::DataError;
@@ -54,6 +56,36 @@ pub(crate) fn folders(config: &DataConfig, split: Split) -> (PathBuf, PathBuf) {
         config.root.clone()
     };
     (base.join(&config.images), base.join(&config.masks))
+}
+
+/// Images with a mask of the same stem that no split lists.
+pub(crate) fn unlisted(config: &DataConfig, splits: &[Vec<Pair>; 3]) -> Vec<PathBuf> {
+    let listed: HashSet<&Path> = splits
+        .iter()
+        .flatten()
+        .map(|pair| pair.image.as_path())
+        .collect();
+    let mut folders: Vec<(PathBuf, PathBuf)> =
+        Split::ALL.map(|split| folders(config, split)).into();
+    folders.dedup();
+    let mut unlisted = Vec::new();
+    for (images, masks) in folders {
+        // A folder that cannot be read has been reported if it is needed.
+        let images = image_files(&images).unwrap_or_default();
+        let masks = image_files(&masks).unwrap_or_default();
+        let masks: BTreeSet<String> = masks.iter().map(|mask| flat_stem(name(mask))).collect();
+        let is_unlisted = |image: &PathBuf| {
+            !listed.contains(image.as_path()) && has_mask(&flat_stem(name(image)), &masks)
+        };
+        unlisted.extend(images.into_iter().filter(is_unlisted));
+    }
+    unlisted.sort();
+    unlisted
+}
+
+/// A file's name.
+fn name(path: &Path) -> &Path {
+    path.file_name().unwrap_or_default().as_ref()
 }
 
 fn read_split(

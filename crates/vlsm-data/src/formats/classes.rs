@@ -10,6 +10,7 @@ use vlsm_image::{ClassNames, read_class_map};
 use super::{Pair, unique};
 use crate::config::DataConfig;
 use crate::error::{DataError, Result};
+use crate::file_set::FileSet;
 use crate::prompt::Prompts;
 use crate::sample::{Sample, Target};
 use crate::source::{FilePair, Source};
@@ -50,6 +51,7 @@ pub(crate) fn targets<'a>(
 pub(crate) fn samples(
     splits: [Vec<Pair>; 3],
     classes: &ClassNames,
+    set: &Arc<FileSet>,
     faults: &mut Vec<DataError>,
 ) -> [Vec<Sample>; 3] {
     splits.map(|pairs| {
@@ -67,7 +69,7 @@ pub(crate) fn samples(
                     continue;
                 }
             };
-            let source = source(&pair);
+            let source = source(&pair, set);
             for (id, name) in targets(classes, &pair.mask, &ids, faults) {
                 samples.push(Sample {
                     name: unique(format!("{}.{}", pair.name, file_name_of(name)), &mut taken),
@@ -85,12 +87,12 @@ pub(crate) fn samples(
 }
 
 /// A sample of all labels for each image. Unlike [`samples`], this includes images that show no class.
-pub(crate) fn whole_images(pairs: &[Pair]) -> Vec<Sample> {
+pub(crate) fn whole_images(pairs: &[Pair], set: &Arc<FileSet>) -> Vec<Sample> {
     let mut taken = HashSet::new();
     let sample = |pair: &Pair| Sample {
         name: unique(pair.name.clone(), &mut taken),
         subject: pair.subject.clone(),
-        source: source(pair),
+        source: source(pair, set),
         target: Target::Labels,
         group: String::new(),
         prompts: Prompts::new(),
@@ -100,12 +102,9 @@ pub(crate) fn whole_images(pairs: &[Pair]) -> Vec<Sample> {
 }
 
 /// Image and class-id mask of a pair.
-fn source(pair: &Pair) -> Arc<dyn Source> {
-    Arc::new(FilePair {
-        image: pair.image.clone(),
-        mask: pair.mask.clone(),
-        class_ids: true,
-    })
+fn source(pair: &Pair, set: &Arc<FileSet>) -> Arc<dyn Source> {
+    let files = FilePair::new(pair.image.clone(), pair.mask.clone(), true);
+    Arc::new(files.in_set(Arc::clone(set)))
 }
 
 /// A class name in a form that is safe in a file name.

@@ -105,20 +105,26 @@ fn take_mask(stem: &str, masks: &mut BTreeMap<String, PathBuf>) -> Option<(Strin
     if let Some(found) = masks.remove_entry(stem) {
         return Some(found);
     }
-    let suffixed = |name: &&String| {
-        let rest = name.strip_prefix(stem).unwrap_or_default();
-        MASK_SUFFIXES
-            .iter()
-            .any(|suffix| rest.eq_ignore_ascii_case(suffix))
-    };
-    let from = stem.to_string();
-    let name = masks
-        .range(from..)
-        .map(|(name, _)| name)
-        .take_while(|name| name.starts_with(stem))
-        .find(suffixed)?
-        .clone();
+    let names = masks.range(stem.to_string()..).map(|(name, _)| name);
+    let name = suffixed(stem, names)?.clone();
     masks.remove_entry(&name)
+}
+
+/// Whether a mask belongs to an image's stem.
+pub(super) fn has_mask(stem: &str, masks: &BTreeSet<String>) -> bool {
+    masks.contains(stem) || suffixed(stem, masks.range(stem.to_string()..)).is_some()
+}
+
+/// The first of the sorted names that is the stem with a mask's suffix.
+fn suffixed<'a>(stem: &str, names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+    names
+        .take_while(|name| name.starts_with(stem))
+        .find(|name| {
+            let rest = name.strip_prefix(stem).unwrap_or_default();
+            MASK_SUFFIXES
+                .iter()
+                .any(|suffix| rest.eq_ignore_ascii_case(suffix))
+        })
 }
 
 /// The images of a folder by stem. `None` if the folder does not exist or is empty.

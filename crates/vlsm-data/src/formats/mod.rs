@@ -17,6 +17,7 @@ use vlsm_image::ClassNames;
 
 use crate::config::{DataConfig, Format};
 use crate::error::DataError;
+use crate::file_set::{FileRef, FileSet};
 use crate::prompt::Prompts;
 use crate::sample::{Sample, Target};
 use crate::source::FilePair;
@@ -119,17 +120,34 @@ pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> Listing 
     }
 }
 
+impl Listing {
+    /// The listed files.
+    pub(crate) fn files(&self, config: &DataConfig) -> FileSet {
+        let file = |pair: &Pair| FileRef {
+            image: pair.image.clone(),
+            mask: pair.mask.clone(),
+            subject: pair.subject.clone(),
+        };
+        let mut set = FileSet::default().with_window(config.window);
+        set.binary = self.classes.is_none() && self.format != Format::Classes;
+        let files = |pairs: &Vec<Pair>| pairs.iter().map(file).collect();
+        set.splits = self.splits.each_ref().map(files);
+        if self.format == Format::Annotations {
+            set.unlisted = annotations::unlisted(config, &self.splits);
+        }
+        set.has_subjects = config.group.is_some();
+        set.accept = config.accept.clone();
+        set
+    }
+}
+
 /// Samples with unique names for pairs with binary masks.
-pub(crate) fn binary_samples(pairs: Vec<Pair>) -> Vec<Sample> {
+pub(crate) fn binary_samples(pairs: Vec<Pair>, set: &Arc<FileSet>) -> Vec<Sample> {
     let mut taken = HashSet::new();
     let sample = |pair: Pair| Sample {
         name: unique(pair.name, &mut taken),
         subject: pair.subject,
-        source: Arc::new(FilePair {
-            image: pair.image,
-            mask: pair.mask,
-            class_ids: false,
-        }),
+        source: Arc::new(FilePair::new(pair.image, pair.mask, false).in_set(Arc::clone(set))),
         target: Target::Mask(0),
         group: pair.group,
         prompts: pair.prompts,

@@ -44,6 +44,27 @@ enum LoadedMasks {
     },
 }
 
+impl Loaded {
+    /// Memory of its pixels, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let image = self.image.as_ref().and_then(|image| image.resized.as_ref());
+        let image = image.map_or(0, |image| image.data.len());
+        let mask = |mask: &Arc<Mask>| mask.data.len();
+        let map = |map: &Arc<ClassMap>| map.data.len();
+        let masks = match &self.masks {
+            None => 0,
+            Some(LoadedMasks::Binary { masks, .. }) => masks
+                .iter()
+                .map(|(resized, original)| mask(resized) + original.as_ref().map_or(0, mask))
+                .sum(),
+            Some(LoadedMasks::Classes {
+                resized, original, ..
+            }) => map(resized) + original.as_ref().map_or(0, map),
+        };
+        image + masks
+    }
+}
+
 impl LoadedMasks {
     fn size(&self) -> Size {
         match self {

@@ -2,10 +2,13 @@
 //!
 //! Each image and each mask that a pass needs is one job, in the order of first use. Worker threads take jobs within a
 //! bounded distance of the consumer. The consumer waits for the two jobs of its next request and assembles the example.
-//! A resized result is kept until its last use in the pass, so nothing is decoded twice.
+//! A resized result is kept until its last use in the pass, so nothing is decoded twice, unless the results that later
+//! requests share would need more memory than allowed. Then those that are used last are dropped and decoded again. This
+//! changes neither the order of the examples nor their pixels.
 
 mod load;
 mod plan;
+mod results;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,6 +20,7 @@ use crate::error::{DataError, Result};
 use crate::sample::Sample;
 use load::Loaded;
 use plan::{Job, plan};
+use results::Results;
 
 /// One use of a sample, with the prompt that was chosen for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,10 +65,13 @@ pub struct LoaderConfig {
     pub images: bool,
     /// Whether examples contain the mask at its original size.
     pub keep_original: bool,
+    /// Memory for images and masks that later requests share, in bytes. Those of the next `ahead` requests are kept in any
+    /// case.
+    pub memory: usize,
 }
 
 impl Default for LoaderConfig {
-    /// 352 x 352 pixels, CLIPSeg's input size; two workers; 16 requests ahead.
+    /// 352 x 352 pixels, CLIPSeg's input size; two workers; 16 requests ahead; 512 MiB.
     fn default() -> Self {
         Self {
             image_size: 352,
@@ -73,6 +80,7 @@ impl Default for LoaderConfig {
             ahead: 16,
             images: true,
             keep_original: false,
+            memory: 512 << 20,
         }
     }
 }
@@ -80,15 +88,11 @@ impl Default for LoaderConfig {
 /// Iterates over the examples of a pass of requests, in their order.
 ///
 /// A request that fails yields its error at its position, and the pass continues. In memory are the images and masks of
-/// at most `ahead` requests, plus the resized ones that later requests share with earlier ones. Dropping the loader stops
-/// its threads.
+/// at most `ahead` requests, plus up to `memory` bytes of those that later requests share. Dropping the loader stops its
+/// threads.
 pub struct Loader {
     shared: Arc<Shared>,
     requests: std::vec::IntoIter<Request>,
-    /// The two jobs of each request, or `None` if the sample does not exist.
-    uses: Vec<Option<[usize; 2]>>,
-    /// Number of uses left for each job's result.
-    remaining: Vec<usize>,
     next: usize,
     threads: Vec<JoinHandle<()>>,
 }
@@ -99,6 +103,8 @@ struct Shared {
     ignore: Option<u8>,
     config: LoaderConfig,
     jobs: Vec<Job>,
+    /// The two jobs of each request, or `None` if the sample does not exist.
+    uses: Vec<Option<[usize; 2]>>,
     state: Mutex<State>,
     /// Notified when a job is done.
     done: Condvar,
@@ -108,8 +114,9 @@ struct Shared {
 }
 
 struct State {
-    results: Vec<Option<Result<Loaded>>>,
-    next_job: usize,
+    results: Results,
+    /// The request that a worker looks at next.
+    next: usize,
     consumed: usize,
     stop: bool,
 }
@@ -123,15 +130,10 @@ impl Loader {
         config: LoaderConfig,
     ) -> Self {
         let (jobs, uses) = plan(&samples, &requests);
-        let mut remaining = vec![0; jobs.len()];
-        for &job in uses.iter().flatten().flatten() {
-            remaining[job] += 1;
-        }
         let workers = config.workers.min(jobs.len());
-        let results = jobs.iter().map(|_| None).collect();
         let state = Mutex::new(State {
-            results,
-            next_job: 0,
+            results: Results::new(jobs.len(), &uses, config.memory),
+            next: 0,
             consumed: 0,
             stop: false,
         });
@@ -141,6 +143,7 @@ impl Loader {
             ignore,
             config,
             jobs,
+            uses,
             state,
             done,
             moved,
@@ -158,8 +161,6 @@ impl Loader {
         Self {
             shared,
             requests: requests.into_iter(),
-            uses,
-            remaining,
             next: 0,
             threads,
         }
@@ -170,39 +171,34 @@ impl Loader {
         self.shared.decodes.load(Ordering::Relaxed)
     }
 
-    /// The result of a job. The loader drops its copy at the last use.
+    /// The most bytes of images and masks that were kept at a time.
+    pub fn peak_bytes(&self) -> usize {
+        self.shared.lock().results.peak()
+    }
+
+    /// The result of a job of the current request.
     fn take(&mut self, job: usize) -> Result<Loaded> {
         let mut state = self.shared.lock();
-        if self.threads.is_empty() && state.results[job].is_none() {
-            drop(state);
-            let result = self.shared.load(job);
-            state = self.shared.lock();
-            state.results[job] = Some(result);
+        loop {
+            if let Some(result) = state.results.take(job) {
+                return result;
+            }
+            if self.threads.is_empty() && state.results.begin(job) {
+                drop(state);
+                let result = self.shared.load(job);
+                state = self.shared.lock();
+                let horizon = state.consumed;
+                state.results.finish(job, result, horizon);
+            } else {
+                let done = &self.shared.done;
+                state = done.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
         }
-        while state.results[job].is_none() {
-            state = self
-                .shared
-                .done
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        self.remaining[job] -= 1;
-        let kept = if self.remaining[job] == 0 {
-            state.results[job].take()
-        } else {
-            state.results[job].clone()
-        };
-        kept.unwrap_or_else(|| {
-            Err(DataError::Shape {
-                what: "loader",
-                reason: "internal error: a result was taken after its last use".to_string(),
-            })
-        })
     }
 
     fn answer(&mut self, index: usize, request: Request) -> Result<Example> {
         let samples = self.shared.samples.len();
-        let Some([image, mask]) = self.uses[index] else {
+        let Some([image, mask]) = self.shared.uses[index] else {
             return Err(DataError::Request {
                 sample: request.sample,
                 samples,
@@ -225,20 +221,27 @@ impl Shared {
     /// The loop of a worker thread. It stays at most `ahead` requests ahead of the consumer.
     fn work(&self) {
         let mut state = self.lock();
-        while !state.stop && state.next_job < self.jobs.len() {
-            let job = state.next_job;
-            if self.jobs[job].first_use > state.consumed + self.config.ahead {
+        while !state.stop && state.next < self.uses.len() {
+            let request = state.next;
+            if request > state.consumed + self.config.ahead {
                 state = self
                     .moved
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            state.next_job += 1;
+            let jobs = self.uses[request].iter().flatten();
+            let Some(&job) = jobs.into_iter().find(|&&job| state.results.begin(job)) else {
+                // Both are loaded, or other threads load them.
+                state.next += 1;
+                continue;
+            };
             drop(state);
             let result = self.load(job);
             state = self.lock();
-            state.results[job] = Some(result);
+            // What requests before `next` need is not dropped, since no worker looks at them again.
+            let horizon = state.next;
+            state.results.finish(job, result, horizon);
             self.done.notify_all();
         }
     }

@@ -21,8 +21,6 @@ pub(super) struct Job {
     pub(super) source: Arc<dyn Source>,
     pub(super) id: String,
     pub(super) kind: Kind,
-    /// Index of the first request that uses it.
-    pub(super) first_use: usize,
 }
 
 /// The distinct jobs in order of first use, and for each request the indices of its image's and its masks' job. The two
@@ -34,7 +32,7 @@ pub(super) fn plan(
     let mut jobs: Vec<Job> = Vec::new();
     let mut known: HashMap<(String, Kind), usize> = HashMap::new();
     let mut uses = Vec::with_capacity(requests.len());
-    for (first_use, request) in requests.iter().enumerate() {
+    for request in requests {
         let Some(sample) = samples.get(request.sample) else {
             uses.push(None);
             continue;
@@ -52,7 +50,6 @@ pub(super) fn plan(
                     source: Arc::clone(source),
                     id: id.to_owned(),
                     kind,
-                    first_use,
                 });
                 jobs.len() - 1
             })

@@ -4,18 +4,18 @@ use std::time::Duration;
 use super::*;
 use crate::prompt::Prompts;
 use crate::sample::Target;
-use crate::source::FilePair;
+use crate::source::{FilePair, Masks, Source};
 use vlsm_image::{write_png_gray, write_png_mask, write_png_rgb};
 
 fn sample(root: &Path, image: usize, mask: &str, target: Target) -> Sample {
     Sample {
         name: format!("{image}"),
         subject: String::new(),
-        source: Arc::new(FilePair {
-            image: root.join(format!("{image}.png")),
-            mask: root.join(mask),
-            class_ids: !matches!(target, Target::Mask(_)),
-        }),
+        source: Arc::new(FilePair::new(
+            root.join(format!("{image}.png")),
+            root.join(mask),
+            !matches!(target, Target::Mask(_)),
+        )),
         target,
         group: String::new(),
         prompts: Prompts::new(),
@@ -55,6 +55,7 @@ fn config(workers: usize, ahead: usize) -> LoaderConfig {
         ahead,
         images: true,
         keep_original: true,
+        memory: 1 << 20,
     }
 }
 
@@ -184,4 +185,85 @@ fn workers_stay_within_their_bound_and_stop_when_dropped() {
     assert_eq!(loader.decodes(), 10);
     drop(loader);
     drop(Loader::new(samples, None, requests(0..50), config(3, 4)));
+}
+
+/// An image that is small to read and larger once it is resized.
+#[derive(Debug)]
+struct Small(usize);
+
+impl Source for Small {
+    fn id(&self) -> std::borrow::Cow<'_, str> {
+        self.0.to_string().into()
+    }
+
+    fn image(&self) -> Result<RgbImage> {
+        let level = |shift: usize| (self.0 >> shift) as u8;
+        Ok(RgbImage::filled(2, 2, [level(0), level(8), 7]))
+    }
+
+    fn masks(&self) -> Result<Masks> {
+        Ok(Mask::from_fn(2, 2, |x, _| u8::from(x == self.0 % 2)).into())
+    }
+}
+
+#[test]
+fn memory_stays_within_its_budget_however_samples_share_images() {
+    // As many images and samples as Cityscapes has, shuffled; the images are smaller.
+    let (images, requested, side) = (2975, 30_000, 24);
+    let samples: Arc<[Sample]> = (0..requested)
+        .map(|index| {
+            let source = Arc::new(Small(index % images));
+            Sample::new(index.to_string(), source, Prompts::new())
+        })
+        .collect();
+    let mut order: Vec<usize> = (0..requested).collect();
+    crate::splitting::shuffle(&mut order, 5);
+    let one = side * side * 4;
+    for workers in [0, 3] {
+        let config = LoaderConfig {
+            image_size: side,
+            mask_size: side,
+            workers,
+            ahead: 16,
+            memory: 500 * one,
+            ..LoaderConfig::default()
+        };
+        let mut loader = Loader::new(samples.clone(), None, requests(order.clone()), config);
+        for &expected in &order {
+            let example = loader.next().unwrap().unwrap();
+            assert_eq!(example.sample, expected);
+            let image = expected % images;
+            let colour = [image as u8, (image >> 8) as u8, 7];
+            assert_eq!(example.image.unwrap().data[..3], colour);
+            assert_eq!(example.mask.data[0], u8::from(image % 2 == 0));
+        }
+        // Requests within the distance are kept in any case, but they fit here.
+        assert!(
+            loader.peak_bytes() <= 500 * one,
+            "{} bytes",
+            loader.peak_bytes()
+        );
+        // All 2975 would have been kept otherwise; a good choice needs far fewer reads than one for each request.
+        assert!(
+            loader.decodes() > images && loader.decodes() < requested * 7 / 10,
+            "{}",
+            loader.decodes()
+        );
+    }
+}
+
+#[test]
+fn what_the_next_requests_need_is_kept_even_without_a_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = data(folder.path(), 6);
+    let order = [0, 1, 2, 0, 3, 4, 5, 0];
+    for workers in [0, 2] {
+        let config = LoaderConfig {
+            memory: 0,
+            ..config(workers, 2)
+        };
+        let loader = Loader::new(samples.clone(), None, requests(order), config);
+        let found: Vec<usize> = loader.map(|example| example.unwrap().sample).collect();
+        assert_eq!(found, order);
+    }
 }

@@ -73,6 +73,12 @@ pub struct Description {
     pub bbox: Option<[usize; 4]>,
 }
 
+/// Number of connected parts of a mask's foreground, without single pixels.
+pub(crate) fn parts(mask: &Mask) -> usize {
+    let parts = components(mask, Neighbours::Eight);
+    parts.iter().filter(|part| part.area > 1).count()
+}
+
 /// Describes the objects of a mask, which have class `class` ("polyp"), and their colour in the image.
 ///
 /// Specks are left out. These are components that cover less than a ten-thousandth of the image and less than a tenth of

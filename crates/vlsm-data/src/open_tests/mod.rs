@@ -285,6 +285,19 @@ fn invalid_values_are_errors() {
 }
 
 #[test]
+fn drawn_sets_have_a_limit() {
+    let generate = crate::GenerateConfig {
+        val: 1 << 32,
+        ..Default::default()
+    };
+    let error = generate.validate().unwrap_err().to_string();
+    assert!(
+        error.contains("`data.generate.val`") && error.contains("at most 100000"),
+        "{error}"
+    );
+}
+
+#[test]
 fn the_section_is_the_same_after_writing_and_reading() {
     let config = DataConfig {
         limit: Some(3),

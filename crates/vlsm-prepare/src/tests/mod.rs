@@ -121,6 +121,7 @@ fn splits_depend_on_the_seed_alone() {
 fn an_existing_folder_is_refused() {
     let download = kvasir();
     std::fs::create_dir(download.out("")).unwrap();
+    std::fs::write(download.out("notes.txt"), "mine").unwrap();
     let error = download.try_prepare().unwrap_err();
     assert!(matches!(
         error,
@@ -132,7 +133,28 @@ fn an_existing_folder_is_refused() {
             .contains("choose another folder, or remove it"),
         "{error}"
     );
-    assert_eq!(std::fs::read_dir(download.out("")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(download.out("")).unwrap().count(), 1);
+    std::fs::remove_file(download.out("notes.txt")).unwrap();
+    download.prepare();
+}
+
+#[test]
+fn an_edit_of_the_prepared_set_leaves_the_download_as_it_is() {
+    let download = kvasir();
+    let before = std::fs::read(download.path("Kvasir-SEG/images/cju3.png")).unwrap();
+    download.prepare();
+    std::fs::write(download.out("images/cju3.png"), "edited").unwrap();
+    let after = std::fs::read(download.path("Kvasir-SEG/images/cju3.png")).unwrap();
+    assert_eq!(after, before);
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed_by_the_next() {
+    let download = kvasir();
+    let left = download.out("").with_file_name(".vlsm-killed.part");
+    std::fs::create_dir_all(left.join("images")).unwrap();
+    download.prepare();
+    assert!(!left.exists());
 }
 
 #[test]

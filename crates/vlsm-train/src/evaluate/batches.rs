@@ -94,6 +94,7 @@ pub(super) fn examples(samples: &[Sample], mask_size: usize, config: &EvalConfig
             ahead: 2 * config.batch_size,
             images: config.features.is_none(),
             keep_original: true,
+            ..LoaderConfig::default()
         },
     )
 }

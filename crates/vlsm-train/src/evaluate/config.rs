@@ -48,7 +48,7 @@ impl<'a> EvalConfig<'a> {
             preprocessing,
             loss: recipe.loss,
             batch_size: recipe.trainer.eval_batch_size.max(1),
-            workers: recipe.data.config.workers,
+            workers: recipe.data.config.threads(),
             root: &dataset.root,
             ignore: dataset.ignore,
             masks: None,

@@ -18,10 +18,13 @@ fn every_key() -> Result<toml::Table> {
     data.eval_prompt = Some(vlsm_data::PromptChoice::Named("p1".into()));
     data.prompts = path();
     data.classes = path();
+    data.window = Some([0, 1]);
+    data.accept = vec![vlsm_data::FindingKind::Inverted];
     data.group = Some("x".into());
     data.split.folds = Some(2);
     data.split.fold = Some(1);
     data.limit = Some(1);
+    data.workers = Some(1);
     data.split.train_list = path();
     data.split.val_list = path();
     data.split.test_list = path();

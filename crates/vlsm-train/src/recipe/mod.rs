@@ -125,6 +125,14 @@ impl Recipe {
                 make_absolute(file);
             }
         }
+        if let Some(group) = data.group.as_mut().filter(|group| group.ends_with(".csv"))
+            && Path::new(group).exists()
+            && !data.root.join(&*group).exists()
+        {
+            let mut file = PathBuf::from(&*group);
+            make_absolute(&mut file);
+            *group = file.to_string_lossy().into_owned();
+        }
         let others = [&mut recipe.method.init_from, &mut recipe.cache.dir];
         others.into_iter().flatten().for_each(make_absolute);
         let mut base = PathBuf::from(&recipe.model.base);
@@ -145,6 +153,7 @@ impl Recipe {
         let mut free = vec![
             "cache.dir",
             "cache.max_gb",
+            "data.accept",
             "data.workers",
             "trainer.checkpoint_every",
             "trainer.device",
@@ -157,6 +166,9 @@ impl Recipe {
         if wanted.method.init_from.is_some() {
             wanted.method.config = existing.method.config.clone();
         }
+        // A run records the window that it computed.
+        let data = &mut wanted.data.config;
+        data.window = data.window.or(existing.data.config.window);
         let mut changed = wanted.differences(&existing)?;
         changed.retain(|key| !free.contains(&key.as_str()));
         Ok(changed)

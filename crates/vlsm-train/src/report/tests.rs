@@ -158,11 +158,7 @@ fn oracle_parts_of_all_samples_are_gathered() {
         group: String::new(),
         name: "a".into(),
         subject: String::new(),
-        source: Arc::new(FilePair {
-            image: "a.png".into(),
-            mask: "a.png".into(),
-            class_ids: false,
-        }),
+        source: Arc::new(FilePair::new("a.png", "a.png", false)),
         target: vlsm_data::Target::Mask(0),
         prompts: vlsm_data::Prompts::new(),
         oracle: oracle.map(|json| serde_json::from_str(json).unwrap()),

@@ -269,10 +269,11 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         let config = LoaderConfig {
             image_size: self.setup.preprocessing.image_size,
             mask_size: self.output_size,
-            workers: data.workers,
+            workers: data.threads(),
             ahead: 2 * recipe.trainer.step_samples(),
             images: self.setup.features.is_none(),
             keep_original: false,
+            ..LoaderConfig::default()
         };
         Ok(Loader::new(
             self.train.clone(),

@@ -5,16 +5,17 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
-use vlsm_data::{CheckReport, Format, Severity, check};
+use vlsm_data::{CheckReport, FindingKind, Format, Severity, check};
 
 use crate::commands::shared::{data_recipe, to_json};
-use crate::output::{print, table};
+use crate::output::{print, printable, table};
 
 /// Report every problem of a data set in one pass.
 ///
 /// Finds files that are missing or cannot be read, masks whose size differs from their image,
-/// malformed annotations, empty masks and splits, and images in several splits. The exit code is 1
-/// if there are errors; warnings alone give 0.
+/// malformed annotations, empty masks and splits, images in several splits, and masks and images
+/// that would train silently wrong: inverted masks, class ids without names, photographs as masks,
+/// turned images, and others. The exit code is 1 if there are errors; warnings alone give 0.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm data check data/kvasir_polyp
@@ -29,6 +30,10 @@ pub(crate) struct Args {
     /// Set a key of the recipe's `data` section; can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Accept a finding about masks or images by its name, such as inverted; can be given several
+    /// times.
+    #[arg(long, value_name = "NAME")]
+    accept: Vec<FindingKind>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -47,6 +52,7 @@ impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         // The base is not used, but a recipe must name one.
         let mut config = data_recipe("-", &self.root, &self.set)?.data.config;
+        config.accept.extend(self.accept);
         config.format = self.format.unwrap_or(config.format);
         let report = check(&config);
         print(&if self.json {
@@ -67,7 +73,8 @@ impl Args {
 }
 
 fn text(report: &CheckReport) -> String {
-    let mut text = format!("{} ({})\n", report.root.display(), report.format);
+    let root = printable(&report.root.to_string_lossy());
+    let mut text = format!("{root} ({})\n", report.format);
     let splits = [
         ("train", report.train),
         ("val", report.val),
@@ -88,8 +95,9 @@ fn text(report: &CheckReport) -> String {
         let severity = match finding.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Notice => "notice",
         };
-        text += &format!("{severity}: {}\n", finding.message);
+        text += &format!("{severity}: {}\n", printable(&finding.message));
     }
     let (errors, warnings) = (report.errors(), report.warnings());
     let plural = |n: usize| if n == 1 { "" } else { "s" };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::ValueEnum;
 use vlsm_data::GenerateConfig;
 use vlsm_synth::{Domain, write_dataset};
@@ -70,13 +70,6 @@ impl ValueEnum for DomainName {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let occupied = std::fs::read_dir(&self.out).is_ok_and(|mut files| files.next().is_some());
-        if occupied {
-            bail!(
-                "`{}` is not empty; choose another folder, or remove it",
-                self.out.display()
-            );
-        }
         let config = GenerateConfig {
             seed: self.seed,
             side: self.side,

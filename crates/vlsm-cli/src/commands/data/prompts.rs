@@ -5,15 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use rayon::prelude::*;
 use vlsm_data::{
-    Annotation, DataConfig, Dataset, Description, Format, PromptChoice, Split, annotate,
-    write_annotations,
+    Annotation, DataConfig, Dataset, Description, FindingKind, Format, PromptChoice, Split,
+    annotate, write_annotations,
 };
 
-use crate::commands::shared::{data_recipe, make_folder};
-use crate::output::{key_value_table, print, progress_bar, table};
+use vlsm_image::ImageError;
+use vlsm_image::fs::{sweep_parts, write_folder};
+
+use crate::commands::shared::data_recipe;
+use crate::output::{key_value_table, note, print, progress_bar, table};
 
 /// How many words of a kind the summary lists.
 const SHOWN: usize = 6;
@@ -49,6 +52,10 @@ pub(crate) struct Args {
     /// Replace existing annotation files; those of splits that are now empty are deleted.
     #[arg(long)]
     force: bool,
+    /// Accept a finding about masks or images by its name, such as inverted; can be given several
+    /// times.
+    #[arg(long, value_name = "NAME")]
+    accept: Vec<FindingKind>,
     /// Set a key of the recipe's `data` section; can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -73,19 +80,16 @@ impl Args {
             );
         }
         let dataset = Dataset::open(&config)?;
+        for finding in vlsm_data::guard(&dataset).into_result()?.findings {
+            note(&format!("warning: {}", finding.message));
+        }
         // All are computed before the first file is replaced.
         let annotations = annotate_all(&config, &dataset, class)?;
-        make_folder(&out)?;
-        for (split, annotations) in Split::ALL.into_iter().zip(&annotations) {
-            let file = file(split);
-            if !annotations.is_empty() {
-                let entries: Vec<Annotation> =
-                    annotations.iter().map(|(entry, _)| entry.clone()).collect();
-                write_annotations(&file, &entries)?;
-            } else if file.exists() {
-                fs::remove_file(&file)
-                    .with_context(|| format!("cannot remove `{}`", file.display()))?;
-            }
+        if !out.exists() {
+            write_folder(&out, |out| write_splits(out, &annotations))?;
+        } else {
+            sweep_parts(&out);
+            write_splits(&out, &annotations)?;
         }
         print(&summary(&out, class, &annotations))?;
         Ok(ExitCode::SUCCESS)
@@ -96,6 +100,7 @@ impl Args {
         // The base is not used, but a recipe must name one.
         let mut config = data_recipe("-", &self.root, &self.set)?.data.config;
         let has_classes = config.classes.is_some() || self.root.join("classes.json").is_file();
+        config.accept.extend(&self.accept);
         config.format = match config.format {
             Format::Auto if has_classes => Format::Classes,
             Format::Auto => Format::Folder,
@@ -112,6 +117,21 @@ impl Args {
         config.prompt = PromptChoice::Text(class.to_owned());
         Ok(config)
     }
+}
+
+/// Writes the annotation file of each split that has samples, and removes the others.
+fn write_splits(out: &Path, annotations: &[Vec<Annotated>; 3]) -> vlsm_data::Result<()> {
+    for (split, annotations) in Split::ALL.into_iter().zip(annotations) {
+        let file = out.join(format!("{split}.json"));
+        if !annotations.is_empty() {
+            let entries: Vec<Annotation> =
+                annotations.iter().map(|(entry, _)| entry.clone()).collect();
+            write_annotations(&file, &entries)?;
+        } else if file.exists() {
+            fs::remove_file(&file).map_err(|e| ImageError::write(&file, e))?;
+        }
+    }
+    Ok(())
 }
 
 /// An entry of an annotation file, and the description it was made from.
