@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 mod docs;
 mod files;
 mod fixtures;
+mod kills;
 mod lexer;
 mod lines;
 mod modules;
@@ -30,6 +31,9 @@ Usage: cargo xtask TASK
   fixtures          fixture folders without a README on their origin
   docs [--check]    write docs/recipe.md from the types' doc comments; --check compares it
   bench             the kernels' benchmark
+  kills [EVERY [RANDOM]]
+                    kill trainings at every EVERY-th file system call (1) and RANDOM random times (100), resume them, and
+                    compare the results with unbroken ones; needs strace
 ";
 
 fn main() -> ExitCode {
@@ -63,8 +67,19 @@ fn run(args: &[&str]) -> Result<bool> {
         ["bench"] => shell(
             &root,
             "cargo",
-            &["bench", "--package", "vlsm-kernels", "--profile", "dev"],
+            // Not `--package`, which compiles Burn again with other features.
+            &[
+                "bench",
+                "--workspace",
+                "--bench",
+                "sublayers",
+                "--profile",
+                "dev",
+            ],
         ),
+        ["kills"] => kills::check(&root, 1, 100),
+        ["kills", every] => kills::check(&root, every.parse()?, 100),
+        ["kills", every, random] => kills::check(&root, every.parse()?, random.parse()?),
         ["help" | "--help" | "-h"] | [] => {
             print!("{HELP}");
             Ok(true)

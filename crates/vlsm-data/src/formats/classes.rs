@@ -1,6 +1,6 @@
 //! Class-id masks with class names. Each class present in an image becomes a sample with its name as prompt.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub(crate) fn samples(
             .par_iter()
             .map(|pair| Ok(read_class_map(&pair.mask)?.ids()))
             .collect();
-        let mut taken = HashSet::new();
+        let mut taken = HashMap::new();
         let mut samples = Vec::new();
         for (pair, ids) in pairs.into_iter().zip(ids) {
             let ids = match ids {
@@ -88,7 +88,7 @@ pub(crate) fn samples(
 
 /// A sample of all labels for each image. Unlike [`samples`], this includes images that show no class.
 pub(crate) fn whole_images(pairs: &[Pair], set: &Arc<FileSet>) -> Vec<Sample> {
-    let mut taken = HashSet::new();
+    let mut taken = HashMap::new();
     let sample = |pair: &Pair| Sample {
         name: unique(pair.name.clone(), &mut taken),
         subject: pair.subject.clone(),

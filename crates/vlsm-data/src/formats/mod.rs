@@ -9,7 +9,7 @@ pub(crate) mod folder;
 pub(crate) mod splits;
 pub(crate) mod subjects;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -143,7 +143,7 @@ impl Listing {
 
 /// Samples with unique names for pairs with binary masks.
 pub(crate) fn binary_samples(pairs: Vec<Pair>, set: &Arc<FileSet>) -> Vec<Sample> {
-    let mut taken = HashSet::new();
+    let mut taken = HashMap::new();
     let sample = |pair: Pair| Sample {
         name: unique(pair.name, &mut taken),
         subject: pair.subject,
@@ -156,17 +156,21 @@ pub(crate) fn binary_samples(pairs: Vec<Pair>, set: &Arc<FileSet>) -> Vec<Sample
     pairs.into_iter().map(sample).collect()
 }
 
-/// `name`, or the first of `name-2`, `name-3`, ... that is free.
-pub(crate) fn unique(name: String, taken: &mut HashSet<String>) -> String {
-    let free = if taken.contains(&name) {
-        (2..)
-            .map(|n| format!("{name}-{n}"))
-            .find(|name| !taken.contains(name))
-            .unwrap_or(name)
-    } else {
-        name
+/// `name`, or the first of `name-2`, `name-3`, ... that is free. `taken` holds, for each name, the number to try next.
+pub(crate) fn unique(name: String, taken: &mut HashMap<String, usize>) -> String {
+    let Some(mut number) = taken.get(&name).copied() else {
+        taken.insert(name.clone(), 2);
+        return name;
     };
-    taken.insert(free.clone());
+    let free = loop {
+        let candidate = format!("{name}-{number}");
+        number += 1;
+        if !taken.contains_key(&candidate) {
+            break candidate;
+        }
+    };
+    taken.insert(name, number);
+    taken.insert(free.clone(), 2);
     free
 }
 
