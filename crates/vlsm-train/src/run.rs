@@ -145,6 +145,20 @@ fn warn(recipe: &Recipe, dataset: &Dataset) {
         }
         tracing::warn!("{why}: {without}");
     }
+    let full = matches!(recipe.method.config, MethodConfig::Full(_));
+    if full && optim.lr > 1e-4 && !recipe.model.base.starts_with("builtin:") {
+        tracing::warn!(
+            "`optim.lr` is {} with `method.kind` \"full\": pretrained towers are overwritten within a few hundred steps at such a \
+             rate; try 1e-5",
+            optim.lr
+        );
+    }
+    if device_kind(&trainer.device) != "cpu" && (trainer.recompute || trainer.data_parallel > 1) {
+        tracing::warn!(
+            "`trainer.recompute` and `trainer.data_parallel` are for the CPU; on `{}` they save nothing",
+            trainer.device
+        );
+    }
     let steps = trainer.steps(dataset.train.len());
     if optim.warmup_steps >= steps {
         tracing::warn!(
@@ -152,6 +166,11 @@ fn warn(recipe: &Recipe, dataset: &Dataset) {
             optim.warmup_steps
         );
     }
+}
+
+/// The device's name without its number.
+fn device_kind(device: &str) -> &str {
+    device.split(':').next().unwrap_or(device)
 }
 
 /// Keeps the run's folder from the first step on.

@@ -123,7 +123,9 @@ impl Fixture {
             assert!(own < 5e-4, "{name}: {own}");
             assert_within(name, &self.logits(&model), logits, (2.0 * own).max(1e-4));
         }
+        let at_start = to_host(self.logits(&model));
         let mut model = model.for_training();
+        let start = weights::export(&model, |name| model.trains(name));
         let config = OptimConfig::default();
         let mut optimizer = Optimizer::new(&config);
         let losses = report["losses"].as_array().unwrap();
@@ -162,18 +164,29 @@ impl Fixture {
             let norm = global_norm(&gradients);
             model = optimizer.step(model, clip(gradients, norm, config.clip), lr);
         }
-        if let Some(logits) = expected.get("logits_after10") {
-            assert_within(name, &self.logits(&model), logits, tolerance.logits);
+        let logits = &expected["logits_after10"];
+        let off = furthest(&to_host(self.logits(&model).inner()), &logits.data);
+        let moved = furthest(&at_start, &logits.data);
+        assert!(
+            off < tolerance.logits * moved,
+            "{name}: the logits after ten steps are off by {off}; the steps moved them by {moved}"
+        );
+        let trained = weights::export(&model, |name| model.trains(name));
+        let (mut off, mut moved) = (0.0, 0.0);
+        for (key, expected) in &expected {
+            let Some(parameter) = key.strip_prefix("after10.") else {
+                continue;
+            };
+            off += distance(&trained[parameter].data, &expected.data).0.powi(2);
+            moved += distance(&start[parameter].data, &expected.data).0.powi(2);
         }
-        for (parameter, tensor) in weights::export(&model, |name| model.trains(name)) {
-            if let Some(expected) = expected.get(&format!("after10.{parameter}")) {
-                let (distance, norm) = distance(&tensor.data, &expected.data);
-                assert!(
-                    distance <= tolerance.parameters * norm,
-                    "{name}: {parameter} after ten steps is off by {distance} of {norm}"
-                );
-            }
-        }
+        // The fixture of the decoder has no parameters.
+        assert!(moved > 0.0 || name == "full", "{name}: no parameters");
+        let (off, moved) = (off.sqrt(), moved.sqrt());
+        assert!(
+            off <= tolerance.update * moved,
+            "{name}: parameters after ten steps are off by {off}; the steps moved them by {moved}"
+        );
     }
 }
 
@@ -183,9 +196,9 @@ struct Tolerance {
     gradient: f64,
     /// Of the losses after the first two, whose tolerance is 1e-5.
     late_loss: f64,
-    /// Of parameters after ten steps, relative to their norm.
-    parameters: f64,
-    /// Of logits after ten steps.
+    /// Of all parameters after ten steps, relative to how far the steps moved them: an optimiser that does nothing is off by 1.
+    update: f64,
+    /// Of logits after ten steps, relative to how far the steps moved them.
     logits: f32,
 }
 
@@ -195,15 +208,16 @@ impl Tolerance {
             Self {
                 gradient: 1e-2,
                 late_loss: 5e-4,
-                parameters: 1e-1,
-                logits: 1.0,
+                update: 0.9,
+                // PyTorch's own distance is 0.6 of it.
+                logits: 1.3,
             }
         } else {
             Self {
                 gradient: 2e-3,
                 late_loss: 3e-5,
-                parameters: 1e-1,
-                logits: 0.2,
+                update: 0.4,
+                logits: 0.15,
             }
         }
     }

@@ -30,6 +30,23 @@ pub(crate) fn drop_foreign_keys(table: &mut Table, keep: impl Fn(&str) -> bool) 
     });
 }
 
+/// Sets the learning rate that suits the section's kind, unless the recipe has one: the published rates of adapters and decoder, and
+/// for `full` a hundredth of them, since more would overwrite pretrained towers within a few hundred steps.
+pub(super) fn set_learning_rate(table: &mut Table) {
+    let kind = section(table).and_then(|method| method.get("kind")?.as_str());
+    let lr = match kind {
+        Some("full") => 1e-5,
+        Some("shallow") => 3e-4,
+        _ => return,
+    };
+    let optim = table
+        .entry("optim")
+        .or_insert_with(|| Value::Table(Table::new()));
+    if let Some(optim) = optim.as_table_mut() {
+        optim.entry("lr").or_insert(Value::Float(lr));
+    }
+}
+
 /// If `overrides` (`key=value`) choose another kind of method, drops the file's keys that this kind does not have.
 pub(super) fn follow_kind(table: &mut Table, overrides: &[String]) {
     let keys = overrides.iter().filter_map(|text| text.split_once('='));

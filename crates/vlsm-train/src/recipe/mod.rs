@@ -76,9 +76,10 @@ impl Recipe {
     ///
     /// # Errors
     /// A message that names the key.
-    pub(crate) fn from_table(table: toml::Table) -> std::result::Result<Self, String> {
+    pub(crate) fn from_table(mut table: toml::Table) -> std::result::Result<Self, String> {
         expect_known(&table)?;
         method::check(&table)?;
+        method::set_learning_rate(&mut table);
         let recipe = read(table.clone()).map_err(|(path, message)| {
             let (path, message) = within(&table, &path).unwrap_or((path, message));
             format!("`{path}`: {message}")

@@ -206,3 +206,16 @@ fn a_resumed_run_may_change_what_changes_no_number() {
     let moved = parse(LEAST, &harmless[..1]).unwrap();
     assert_eq!(moved.changes_since(&recipe).unwrap(), ["data.root"]);
 }
+
+#[test]
+fn the_learning_rate_suits_the_method_unless_it_is_given() {
+    for (set, lr) in [
+        (&["method.kind=dense"][..], 1e-3),
+        (&["method.kind=shallow"], 3e-4),
+        (&["method.kind=full"], 1e-5),
+        (&["method.kind=full", "optim.lr=2e-3"], 2e-3),
+        (&["method.kind=full", "optim.clip=1"], 1e-5),
+    ] {
+        assert_eq!(parse(LEAST, set).unwrap().optim.lr, lr, "{set:?}");
+    }
+}

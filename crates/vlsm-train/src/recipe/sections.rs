@@ -76,7 +76,7 @@ pub enum ScheduleKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimConfig {
-    /// Learning rate.
+    /// Learning rate. Default: `1e-3`; for `method.kind = "shallow"` `3e-4`, for `"full"` `1e-5`.
     pub lr: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,

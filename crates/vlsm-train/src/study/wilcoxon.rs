@@ -11,12 +11,14 @@ pub struct Wilcoxon {
     pub p: f64,
 }
 
-/// Maximum number of pairs for the exact distribution.
+/// Maximum number of pairs for the exact distribution, if all differ by different amounts.
 const EXACT: usize = 50;
+/// The same with ties or equal pairs.
+const EXACT_WITH_TIES: usize = 13;
 
-/// Tests paired differences, as scipy's `wilcoxon`. Zeros are left out; ties share their mean rank. The exact distribution is used
-/// for up to 50 pairs without ties, otherwise the normal approximation with correction for ties and none for continuity. `None` if
-/// no pair differs.
+/// Tests paired differences, as scipy 1.17's `wilcoxon`. Zeros are left out; ties share their mean rank. The distribution over all
+/// signs is exact for up to 50 pairs, with ties or zeros for up to 13; otherwise the normal approximation is used, with correction
+/// for ties and none for continuity. `None` if no pair differs.
 pub fn wilcoxon(differences: &[f64]) -> Option<Wilcoxon> {
     let mut sorted: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
     sorted.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
@@ -24,20 +26,25 @@ pub fn wilcoxon(differences: &[f64]) -> Option<Wilcoxon> {
     if pairs == 0 {
         return None;
     }
-    let (mut below, mut positive, mut ties) = (0, 0.0, 0.0);
+    // Twice the rank, which is an integer for ties as well.
+    let mut ranks: Vec<usize> = Vec::with_capacity(pairs);
+    let (mut positive, mut ties) = (0, 0.0);
     for equal in sorted.chunk_by(|a, b| a.abs() == b.abs()) {
         let count = equal.len();
-        let rank = below as f64 + (count + 1) as f64 / 2.0;
-        positive += rank * equal.iter().filter(|d| **d > 0.0).count() as f64;
+        let rank = 2 * ranks.len() + count + 1;
+        positive += rank * equal.iter().filter(|d| **d > 0.0).count();
         ties += (count.pow(3) - count) as f64;
-        below += count;
+        ranks.extend(std::iter::repeat_n(rank, count));
     }
-    let n = pairs as f64;
-    let mean = n * (n + 1.0) / 4.0;
-    let statistic = positive.min(2.0 * mean - positive);
-    let p = if pairs <= EXACT && ties == 0.0 {
-        exact(pairs, statistic as usize)
+    let total: usize = ranks.iter().sum();
+    let smaller = positive.min(total - positive);
+    let statistic = smaller as f64 / 2.0;
+    let simple = ties == 0.0 && pairs == differences.len();
+    let p = if differences.len() <= if simple { EXACT } else { EXACT_WITH_TIES } {
+        exact(&ranks, smaller)
     } else {
+        let n = pairs as f64;
+        let mean = n * (n + 1.0) / 4.0;
         let variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - ties / 48.0;
         libm::erfc((mean - statistic) / (2.0 * variance).sqrt())
     };
@@ -48,18 +55,18 @@ pub fn wilcoxon(differences: &[f64]) -> Option<Wilcoxon> {
     })
 }
 
-/// Twice the probability that a random subset of 1, 2, ..., `n` has a sum of at most `statistic`.
-fn exact(n: usize, statistic: usize) -> f64 {
+/// Twice the probability that a random subset of the ranks has a sum of at most `most`.
+fn exact(ranks: &[usize], most: usize) -> f64 {
     // Number of subsets by their sum. The counts are at most 2^50, which doubles represent exactly.
-    let mut subsets = vec![0.0; statistic + 1];
+    let mut subsets = vec![0.0; most + 1];
     subsets[0] = 1.0;
-    for rank in 1..=n {
-        for sum in (rank..=statistic).rev() {
+    for rank in ranks {
+        for sum in (*rank..=most).rev() {
             subsets[sum] += subsets[sum - rank];
         }
     }
     let count: f64 = subsets.iter().sum();
-    (2.0 * count / 2f64.powi(n as i32)).min(1.0)
+    (2.0 * count / 2f64.powi(ranks.len() as i32)).min(1.0)
 }
 
 /// Holm's step-down correction: each p-value times the number of hypotheses not yet rejected before it, in the order given.
@@ -105,6 +112,10 @@ mod tests {
         agrees(&signed(51), 433.0, 0.03109167913918939);
         agrees(&signed(100), 1509.0, 0.0004770222417899159);
         agrees(&[1.5, -0.5], 1.0, 1.0);
+        agrees(&[0.0, 1.0, 2.0, -3.0, 4.0, 5.0, 6.0], 3.0, 0.15625);
+        agrees(&[1.0, 1.0, 2.0, -3.0, 4.0], 4.0, 0.375);
+        let zero = [0, 1, 2, -3, 4, 5, 6, 7, 8, 9, -10, 11, 12, 13, 14];
+        agrees(&zero.map(f64::from), 13.0, 0.013150364234284668);
         assert_eq!(wilcoxon(&[0.0, 0.0]), None);
     }
 

@@ -1,0 +1,78 @@
+//! Muon, compared with numbers in f64 (`scripts/reference/make_muon.py`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::Deserialize;
+use vlsm_models::weights::{self, to_host};
+use vlsm_train::optimizer::Optimizer;
+use vlsm_train::recipe::OptimConfig;
+
+#[derive(Deserialize)]
+struct Fixture {
+    lr: f64,
+    weight_decay: f64,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    shape: [usize; 2],
+    start: Vec<f32>,
+    gradients: Vec<Vec<f32>>,
+    after3: Vec<f32>,
+}
+
+/// A matrix whose name, `adapter.matrix`, is that of an adapter.
+#[derive(Module, Debug)]
+struct Model {
+    adapter: Adapter,
+}
+
+#[derive(Module, Debug)]
+struct Adapter {
+    matrix: Param<Tensor<2>>,
+}
+
+fn tensor(values: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+#[test]
+fn muon_takes_the_published_steps() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/optimizer/muon.json");
+    let fixture: Fixture = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let device = Device::flex().autodiff();
+    for case in &fixture.cases {
+        let mut optimizer = Optimizer::new(&OptimConfig {
+            lr: fixture.lr,
+            weight_decay: fixture.weight_decay,
+            muon: true,
+            ..OptimConfig::default()
+        });
+        let start = tensor(&case.start, case.shape, &device).require_grad();
+        let mut model = Model {
+            adapter: Adapter {
+                matrix: Param::from_tensor(start),
+            },
+        };
+        for gradient in &case.gradients {
+            let gradient = tensor(gradient, case.shape, &device);
+            let loss = (model.adapter.matrix.val() * gradient).sum();
+            let gradients = weights::take_gradients(&model, &mut loss.backward());
+            assert_eq!(gradients.len(), 1);
+            model = optimizer.step(model, gradients, fixture.lr);
+        }
+        let after = to_host(model.adapter.matrix.val().inner());
+        for ((after, expected), start) in after.iter().zip(&case.after3).zip(&case.start) {
+            // A step is about 0.01.
+            assert!(
+                (after - expected).abs() < 1e-5,
+                "{after} is not {expected} (at first {start})"
+            );
+        }
+    }
+}
