@@ -73,7 +73,7 @@ impl Observer for Terminal {
             bar: ProgressBar::new(steps as u64),
             ..Self::new()
         };
-        let style = ProgressStyle::with_template("{bar:20} {pos}/{len} {msg} [{elapsed}]");
+        let style = ProgressStyle::with_template("{bar:12} {pos}/{len} [{elapsed}] {wide_msg}");
         if let Ok(style) = style {
             self.bar.set_style(style.progress_chars("━━─"));
         }
@@ -96,11 +96,11 @@ impl Observer for Terminal {
         let left = steps_left as f64 * seconds / (step - start.step) as f64;
         let dice = self.dice.map_or("-".into(), |dice| format!("{dice:.4}"));
         self.bar.set_message(format!(
-            "epoch {} loss {:.4} val Dice {dice} {:.1} images/s, {} left",
+            "{} left, epoch {} loss {:.4} Dice {dice} {:.1} images/s",
+            clock(left),
             report.epoch,
             report.epoch_loss,
             images as f64 / seconds,
-            clock(left),
         ));
         self.bar.set_position(step);
         stop::flow()

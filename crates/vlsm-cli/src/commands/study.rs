@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use vlsm_train::Study;
-use vlsm_train::study::{Plan, State};
+use vlsm_train::study::{Failure, Plan, State};
 
 use crate::output::{note, print};
 use crate::stop;
@@ -99,6 +99,11 @@ impl Args {
                 Err(code) => return Ok(code),
             };
         }
+        if study.plan()?.count(&State::Done) == 0 {
+            report_failures(failed);
+            note("error: no run is finished, so there are no tables");
+            return Ok(ExitCode::FAILURE);
+        }
         let document = study.write_results()?;
         print(&document.text())?;
         let out = study.out.display();
@@ -108,11 +113,18 @@ impl Args {
         if failed.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
-        note(&format!("error: runs that failed: {}", failed.len()));
-        for failure in failed {
-            note(&format!("  {}: {}", failure.cell, failure.error));
-        }
+        report_failures(failed);
         Ok(ExitCode::FAILURE)
+    }
+}
+
+fn report_failures(failed: Vec<Failure>) {
+    if failed.is_empty() {
+        return;
+    }
+    note(&format!("error: runs that failed: {}", failed.len()));
+    for failure in failed {
+        note(&format!("  {}: {}", failure.cell, failure.error));
     }
 }
 

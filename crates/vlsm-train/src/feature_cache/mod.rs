@@ -28,7 +28,7 @@ use crate::error::{Result, TrainError};
 use crate::observer::Observer;
 use crate::recipe::{CacheConfig, CacheDtype, CacheMode, Recipe};
 use crate::text::bytes;
-use store::Store;
+use store::{Store, make_room, touch};
 
 /// Part of the key. Raise it when the decoding of images or the layout of the files changes. All other arithmetic enters the
 /// key through its result on a [`probe`].
@@ -132,9 +132,11 @@ impl FeatureCache {
         let images: HashSet<u128> = self.digests.values().copied().collect();
         let missing = images.difference(&present).count();
         let [all, more] = [images.len(), missing].map(|count| count as u64 * store.file_size());
+        let most = (config.max_gb * 1e9) as u64;
+        let deleted = make_room(&root, &store.folder, more, most).map_err(unusable)?;
+        touch(&store.folder);
         let used = usage(&root).map_err(unusable)?.bytes;
         let free = fs4::available_space(&root).map_err(unusable)?;
-        let most = (config.max_gb * 1e9) as u64;
         let needs = format!("{missing} images need {}", bytes(more));
         if more > free {
             let free = bytes(free);
@@ -152,9 +154,16 @@ impl FeatureCache {
         self.store = Some(store);
         let (count, dtype) = (images.len(), self.dtype.name());
         let (size, stored) = (bytes(all), count - missing);
-        Ok(format!(
+        let mut note = format!(
             "{count} images, {size} as {dtype}, {stored} of them already stored, in `{path}`"
-        ))
+        );
+        if deleted > 0 {
+            note += &format!(
+                "; {} that were not used for longest deleted",
+                bytes(deleted)
+            );
+        }
+        Ok(note)
     }
 
     /// The folder's name: a digest of everything that the values depend on except the image's bytes.

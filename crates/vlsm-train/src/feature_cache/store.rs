@@ -19,6 +19,9 @@ const HEADER: usize = MAGIC.len() + size_of::<u128>();
 /// Suffix of file names.
 const SUFFIX: &str = ".features";
 
+/// A file in each folder that is written when a run uses the folder.
+const USED: &str = "used";
+
 /// A temporary file older than this was left by a killed process.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -214,10 +217,61 @@ pub fn clear(folder: &Path) -> io::Result<Usage> {
     let usage = usage(folder)?;
     for_each_file(folder, |path| std::fs::remove_file(path))?;
     for set in entries(folder)? {
-        // A folder that is not empty holds new files, or files of other programs.
-        let _ = std::fs::remove_dir(set);
+        remove_set(&set);
     }
     Ok(usage)
+}
+
+/// Marks a set of features as just used.
+pub(super) fn touch(set: &Path) {
+    // Without it, the set is only deleted earlier.
+    let _ = std::fs::write(set.join(USED), "");
+}
+
+/// Deletes the sets of features that were not used for longest, until `bytes` are free of what `most` allows; `keep` stays.
+/// Returns the bytes that were deleted. A training that uses a deleted set computes it again.
+///
+/// # Errors
+/// If the folder cannot be read or a file cannot be deleted.
+pub(super) fn make_room(root: &Path, keep: &Path, bytes: u64, most: u64) -> io::Result<u64> {
+    let mut used = usage(root)?.bytes;
+    let mut sets: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for set in entries(root)? {
+        if set != keep && set.is_dir() {
+            let time = std::fs::metadata(set.join(USED)).and_then(|metadata| metadata.modified());
+            sets.push((time.unwrap_or(SystemTime::UNIX_EPOCH), set));
+        }
+    }
+    sets.sort();
+    let mut deleted = 0;
+    for (_, set) in sets {
+        if used + bytes <= most {
+            break;
+        }
+        let mut of_set = 0;
+        for path in entries(&set)? {
+            if is(&path, SUFFIX) || is(&path, PART_SUFFIX) {
+                of_set += std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+                match std::fs::remove_file(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    other => other?,
+                }
+            }
+        }
+        remove_set(&set);
+        used = used.saturating_sub(of_set);
+        deleted += of_set;
+    }
+    Ok(deleted)
+}
+
+/// Removes the folder of a set whose features are deleted. A folder that is not empty holds new files, or files of other programs.
+fn remove_set(set: &Path) {
+    let only_mark = entries(set).is_ok_and(|entries| entries.iter().all(|path| is(path, USED)));
+    if only_mark {
+        let _ = std::fs::remove_file(set.join(USED));
+        let _ = std::fs::remove_dir(set);
+    }
 }
 
 /// Calls `act` for each file of the cache in the folders in `root`.
@@ -286,6 +340,36 @@ mod tests {
         let mut values = [0.1, -7e4, 1e-9];
         CacheDtype::F16.round(&mut values);
         assert_eq!(values, [0.099_975_586, f32::NEG_INFINITY, 0.0]);
+    }
+
+    #[test]
+    fn the_sets_unused_for_longest_make_room() {
+        let root = tempfile::tempdir().unwrap();
+        let set = |name: &str| Store {
+            folder: root.path().join(name),
+            dtype: CacheDtype::F32,
+            values: 3,
+        };
+        let [old, new, mine] = ["a", "b", "c"].map(set);
+        for (age, store) in [(9, &old), (5, &new), (7, &mine)] {
+            store.open().unwrap();
+            store.write(1, &[&mut [1.0, 2.0, 3.0]]).unwrap();
+            touch(&store.folder);
+            let used = std::fs::File::options()
+                .write(true)
+                .open(store.folder.join(USED))
+                .unwrap();
+            used.set_modified(SystemTime::now() - age * ABANDONED)
+                .unwrap();
+        }
+        let size = old.file_size();
+        let free = |bytes, most| make_room(root.path(), &mine.folder, bytes, most).unwrap();
+        assert_eq!(free(size, 4 * size), 0);
+        assert_eq!(free(size, 3 * size), size);
+        assert!(!old.folder.exists() && new.folder.exists());
+        // The own set is never deleted.
+        assert_eq!(free(size, size), size);
+        assert!(!new.folder.exists() && mine.open().unwrap().contains(&1));
     }
 
     #[test]

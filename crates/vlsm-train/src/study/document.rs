@@ -72,8 +72,12 @@ impl Document {
 
     /// As plain text for a terminal. Bold cells have a `*` before them.
     pub fn text(&self) -> String {
-        let sheet =
-            |sheet: &Sheet| format!("\n{}\n\n{}{}\n", sheet.title, sheet.text(), sheet.note);
+        let sheet = |sheet: &Sheet| {
+            let bold = sheet.rows.iter().flatten().any(|cell| cell.bold);
+            let star = if bold { " An asterisk means bold." } else { "" };
+            let (title, note) = (&sheet.title, &sheet.note);
+            format!("\n{title}\n\n{}{note}{star}\n", sheet.text())
+        };
         self.sheets.iter().map(sheet).collect()
     }
 }

@@ -218,7 +218,7 @@ impl<'a> Tables<'a> {
             "{spread}, each at its mask's own size, under prompt {}; 95 % interval: of the mean, by \
              bootstrap over images or patients (`data.group`). DSC and IoU in percent, HD95 in pixels; one empty: the \
              share of samples in which prediction or truth, but not both, has no foreground, so that HD95 is the image's \
-             diagonal, in percent. The best of each row is bold (* in a terminal).",
+             diagonal, in percent. The best of each row is bold.",
             sets.iter()
                 .map(|set| format!("{set}{}", self.oracle(set).mark()))
                 .collect::<Vec<_>>()
