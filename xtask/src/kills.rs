@@ -179,7 +179,7 @@ impl Case {
         run(program, self.again, folder)?;
         let parts = parts(folder)?;
         if !parts.is_empty() {
-            println!("left behind: {parts:?}");
+            println!("left over: {parts:?}");
         }
         Ok(self.read(folder)? == expected && parts.is_empty())
     }

@@ -46,6 +46,7 @@ pub mod optimizer;
 pub mod recipe;
 pub mod report;
 mod run;
+mod run_checks;
 mod run_folder;
 mod run_report;
 pub mod schedule;

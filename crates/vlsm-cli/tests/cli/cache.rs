@@ -30,7 +30,7 @@ fn assert_same(shop: &Workshop, a: &str, b: &str) {
     }
 }
 
-/// The files of the cache, sorted.
+/// The files of the cache, sorted, without the marks of use.
 fn files(shop: &Workshop) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for set in shop.names("cache/features") {
@@ -38,6 +38,7 @@ fn files(shop: &Workshop) -> Vec<PathBuf> {
         files.extend(
             names
                 .iter()
+                .filter(|name| *name != "used")
                 .map(|name| shop.path("cache/features").join(&set).join(name)),
         );
     }

@@ -28,7 +28,7 @@ use crate::error::{Result, TrainError};
 use crate::observer::Observer;
 use crate::recipe::{CacheConfig, CacheDtype, CacheMode, Recipe};
 use crate::text::bytes;
-use store::{Store, make_room, touch};
+use store::{Store, make_space, touch};
 
 /// Part of the key. Raise it when the decoding of images or the layout of the files changes. All other arithmetic enters the
 /// key through its result on a [`probe`].
@@ -133,7 +133,11 @@ impl FeatureCache {
         let missing = images.difference(&present).count();
         let [all, more] = [images.len(), missing].map(|count| count as u64 * store.file_size());
         let most = (config.max_gb * 1e9) as u64;
-        let deleted = make_room(&root, &store.folder, more, most).map_err(unusable)?;
+        let fits = all <= most && more <= fs4::available_space(&root).map_err(unusable)?;
+        let deleted = match fits {
+            true => make_space(&root, &store.folder, more, most).map_err(unusable)?,
+            false => 0,
+        };
         touch(&store.folder);
         let used = usage(&root).map_err(unusable)?.bytes;
         let free = fs4::available_space(&root).map_err(unusable)?;

@@ -233,7 +233,7 @@ pub(super) fn touch(set: &Path) {
 ///
 /// # Errors
 /// If the folder cannot be read or a file cannot be deleted.
-pub(super) fn make_room(root: &Path, keep: &Path, bytes: u64, most: u64) -> io::Result<u64> {
+pub(super) fn make_space(root: &Path, keep: &Path, bytes: u64, most: u64) -> io::Result<u64> {
     let mut used = usage(root)?.bytes;
     let mut sets: Vec<(SystemTime, PathBuf)> = Vec::new();
     for set in entries(root)? {
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sets_unused_for_longest_make_room() {
+    fn the_sets_unused_for_longest_make_space() {
         let root = tempfile::tempdir().unwrap();
         let set = |name: &str| Store {
             folder: root.path().join(name),
@@ -363,7 +363,7 @@ mod tests {
                 .unwrap();
         }
         let size = old.file_size();
-        let free = |bytes, most| make_room(root.path(), &mine.folder, bytes, most).unwrap();
+        let free = |bytes, most| make_space(root.path(), &mine.folder, bytes, most).unwrap();
         assert_eq!(free(size, 4 * size), 0);
         assert_eq!(free(size, 3 * size), size);
         assert!(!old.folder.exists() && new.folder.exists());

@@ -233,7 +233,7 @@ pub struct CacheConfig {
     pub features: CacheMode,
     /// How features are stored.
     pub dtype: CacheDtype,
-    /// Maximum size of the folder, in 10^9 bytes. Features that were not used for longest are deleted to make room; a run
+    /// Maximum size of the folder, in 10^9 bytes. Features that were not used for longest are deleted to make space; a run
     /// that alone needs more does not use the cache.
     pub max_gb: f64,
     /// The folder. Default: `features` in `$VLSM_CACHE`, else in
