@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use vlsm_image::fs::PART_SUFFIX;
+use vlsm_image::fs::sweep_parts;
 
 use crate::error::{Result, TrainError};
 use crate::run_folder::RunFolder;
@@ -52,7 +52,7 @@ impl Claim {
             begun: false,
         };
         for folder in [folder.path.clone(), folder.checkpoints()] {
-            sweep(&folder).map_err(failed)?;
+            sweep_parts(&folder);
         }
         Ok(Some(claim))
     }
@@ -123,23 +123,6 @@ fn lock(path: &Path) -> io::Result<Option<Option<File>>> {
 pub(crate) fn is_claimed(folder: &RunFolder) -> bool {
     let lock = File::open(folder.lock()).map(|file| file.try_lock_shared());
     matches!(lock, Ok(Err(TryLockError::WouldBlock)))
-}
-
-/// Deletes the temporary files that killed processes left in a folder. Only for folders that no other process writes to.
-pub(crate) fn sweep(folder: &Path) -> io::Result<()> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(".vlsm-") && name.ends_with(PART_SUFFIX) {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -7,8 +7,7 @@ use burn::module::Module;
 use vlsm_data::{Dataset, Split};
 use vlsm_image::write_atomic_bytes;
 use vlsm_models::{
-    AdapterFile, Base, BaseIdentity, MethodConfig, Model, Preprocessing, SegmentationModel,
-    Tokenizer, device,
+    AdapterFile, Base, BaseIdentity, Model, Preprocessing, SegmentationModel, Tokenizer, device,
 };
 
 use crate::checkpoint::{Progress, Throughput};

@@ -129,7 +129,8 @@ fn accumulated_and_parallel_batches_equal_whole_ones() {
 
 #[test]
 fn workers_change_no_number() {
-    let [none, four] = [0, 4].map(|workers| Run::of(|recipe| recipe.data.config.workers = workers));
+    let [none, four] =
+        [Some(0), Some(4)].map(|workers| Run::of(|recipe| recipe.data.config.workers = workers));
     for file in ["metrics.jsonl", "adapter.safetensors"] {
         assert!(none.bytes(file) == four.bytes(file), "{file}");
     }

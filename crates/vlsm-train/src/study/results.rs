@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use vlsm_data::pool_sample;
+use vlsm_image::fs::sweep_parts;
 
 use super::plan::State;
 use super::table::Tables;
@@ -78,6 +79,7 @@ impl Study {
             path: path.clone(),
             source,
         })?;
+        sweep_parts(&self.out);
         let results = self.results()?;
         results.write_csv(self.out.join("results.csv"))?;
         let tables = Tables::of(&results);
