@@ -81,7 +81,7 @@ impl MaskFacts {
     pub(crate) fn read(path: &Path, set: &FileSet) -> Result<Self> {
         let bytes = read_bytes(path)?;
         if !set.binary {
-            let map = decode_class_map(path, &bytes)?;
+            let map = decode_class_map(path, &bytes, set.accepts(FindingKind::MultiPage))?;
             return Ok(Self {
                 size: (map.width, map.height),
                 orientation: decode_header(path, &bytes)?.orientation,

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vlsm_image::{
-    ImageError, ImageOptions, Mask, Window, decode_16_bit_histogram, decode_mask, read_bytes,
+    ClassMap, FULL_WINDOW, ImageError, ImageOptions, Mask, Window, decode_16_bit_histogram,
+    decode_class_map, decode_mask, read_bytes, window_of,
 };
 
 use crate::error::Result;
@@ -16,12 +17,6 @@ use crate::levels::{Levels, Meaning, decide};
 
 /// Number of files of a kind that are looked at; of a larger set, this many that are spread evenly.
 pub(crate) const SAMPLE: usize = 2000;
-
-/// Shares of the pixels that are darker than the window, and that are not brighter than it.
-const PERCENTILES: [f64; 2] = [0.005, 0.995];
-
-/// 16-bit images that reach this level use the range well enough.
-const USED: usize = 1 << 15;
 
 /// An image and its mask, and their subject.
 #[derive(Clone, Debug)]
@@ -78,6 +73,12 @@ impl FileSet {
         Ok(self.meaning()?.mask(path, &grey)?)
     }
 
+    /// A mask of class ids.
+    pub(crate) fn class_map(&self, path: &Path) -> Result<ClassMap> {
+        let first_page = self.accepts(FindingKind::MultiPage);
+        Ok(decode_class_map(path, &read_bytes(path)?, first_page)?)
+    }
+
     /// What the levels of the masks mean. The first call reads the masks, unless [`decide_by`](Self::decide_by) did.
     pub(crate) fn meaning(&self) -> Result<&Meaning> {
         let decided = self.meaning.get_or_init(|| {
@@ -117,7 +118,7 @@ impl FileSet {
         Some(Levels::of(&mask))
     }
 
-    /// The window of 16-bit images: `None` if there are none, or if they use the range.
+    /// The window of 16-bit images: `None` if there are none, the full one if they use the range.
     pub(crate) fn window(&self) -> Result<Option<Window>> {
         let window = self.window.get_or_init(|| {
             let train = self.splits[0].iter().map(|file| file.image.as_path());
@@ -133,7 +134,7 @@ impl FileSet {
                     self.accepts(FindingKind::MultiPage),
                 ),
             };
-            Ok(counts.and_then(|counts| window_of(&counts)))
+            Ok(counts.map(|counts| window_of(&counts).unwrap_or(FULL_WINDOW)))
         });
         window.clone()
     }
@@ -178,29 +179,6 @@ pub(crate) fn histogram(images: &[&Path], first_page: bool) -> Option<Vec<u64>> 
         }
     }
     sum
-}
-
-/// The window of images with this histogram; `None` if they use the range.
-pub(crate) fn window_of(counts: &[u64]) -> Option<Window> {
-    let max = counts.iter().rposition(|&n| n > 0)?;
-    if max >= USED {
-        return None;
-    }
-    let total: u64 = counts.iter().sum();
-    let level_at = |share: f64| {
-        let wanted = (share * total as f64) as u64;
-        let mut below = 0;
-        counts
-            .iter()
-            .position(|&n| {
-                below += n;
-                below > wanted
-            })
-            .unwrap_or(max)
-    };
-    let [low, high] = PERCENTILES.map(level_at);
-    let (low, high) = if low < high { (low, high) } else { (0, max) };
-    Some([u16::try_from(low).ok()?, u16::try_from(high).ok()?])
 }
 
 /// At most `most` items, spread evenly.

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vlsm_image::{
-    ClassMap, ImageOptions, Mask, RgbImage, decode_header, decode_image, read_bytes,
-    read_class_map, read_size,
+    ClassMap, ImageOptions, Mask, RgbImage, decode_header, decode_image, read_bytes, read_size,
 };
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
@@ -215,7 +214,7 @@ impl Source for FilePair {
 
     fn masks(&self) -> Result<Masks> {
         Ok(if self.class_ids {
-            read_class_map(&self.mask)?.into()
+            self.set.class_map(&self.mask)?.into()
         } else {
             self.set.mask(&self.mask, &read_bytes(&self.mask)?)?.into()
         })

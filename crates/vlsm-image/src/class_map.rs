@@ -20,18 +20,19 @@ use crate::raw_png::RawPng;
 /// As [`read_image`](crate::read_image), and [`ImageError::ClassMap`] for colour, ids above 255, and JPEG, because its
 /// compression changes ids.
 pub fn read_class_map(path: &Path) -> Result<ClassMap> {
-    decode_class_map(path, &read_bytes(path)?)
+    decode_class_map(path, &read_bytes(path)?, false)
 }
 
-/// Decodes the content of a file as [`read_class_map`] does; `path` is for errors.
+/// Decodes the content of a file as [`read_class_map`] does; `path` is for errors. `first_page` reads the first page of a file
+/// with several.
 ///
 /// # Errors
 /// As [`read_class_map`].
-pub fn decode_class_map(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
-    guarded(path, || class_map_from(path, bytes))
+pub fn decode_class_map(path: &Path, bytes: &[u8], first_page: bool) -> Result<ClassMap> {
+    guarded(path, || class_map_from(path, bytes, first_page))
 }
 
-fn class_map_from(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
+fn class_map_from(path: &Path, bytes: &[u8], first_page: bool) -> Result<ClassMap> {
     const FIX: &str =
         "save the mask as an 8-bit grey or palette PNG whose pixel values are the class ids";
     let fault = |reason: &str| ImageError::ClassMap {
@@ -40,7 +41,9 @@ fn class_map_from(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
         fix: FIX,
     };
     let format = format_of(path, bytes)?;
-    expect_one_page(path, bytes, format)?;
+    if !first_page {
+        expect_one_page(path, bytes, format)?;
+    }
     match format {
         ImageFormat::Jpeg => return Err(fault("JPEG is lossy and changes ids")),
         ImageFormat::Png => {
@@ -61,7 +64,7 @@ fn class_map_from(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
         }
         _ => {}
     }
-    let (decoded, _) = decode(path, bytes, format, false)?;
+    let (decoded, _) = decode(path, bytes, format, first_page)?;
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
     let narrow = |values: Vec<u16>| {
         values

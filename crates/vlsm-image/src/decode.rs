@@ -16,9 +16,7 @@ use crate::fs::read_bytes;
 use crate::pages::has_several_pages;
 use crate::panics::catch_panic;
 use crate::raw_png::RawPng;
-
-/// The levels of 16-bit images that become black and white.
-pub type Window = [u16; 2];
+use crate::window::{Window, scale};
 
 /// How image files are decoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -297,18 +295,6 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
         }
     }
     false
-}
-
-/// Scales levels to 8 bits: those of the window, or of the full range, `v / 257`, rounded.
-fn scale(window: Option<Window>) -> impl Fn(u16) -> u8 {
-    move |v| match window {
-        None => ((u32::from(v) + 128) / 257) as u8,
-        Some([low, high]) => {
-            let range = u32::from(high.saturating_sub(low)).max(1);
-            let above = u32::from(v.saturating_sub(low)).min(range);
-            ((above * 255 + range / 2) / range) as u8
-        }
-    }
 }
 
 fn repeat(levels: impl Iterator<Item = u8>) -> Vec<u8> {

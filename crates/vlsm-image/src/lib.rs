@@ -42,6 +42,7 @@ mod panics;
 mod raw_png;
 mod resample;
 mod resize;
+mod window;
 
 pub use arg_max::ArgMax;
 pub use arrays::{ClassMap, Mask, RgbImage};
@@ -52,8 +53,8 @@ mod reading_tests;
 pub use class_map::{decode_class_map, read_class_map};
 pub use class_names::ClassNames;
 pub use decode::{
-    ImageHeader, ImageOptions, Window, decode_16_bit_histogram, decode_header, decode_image,
-    read_image, read_image_with, read_size,
+    ImageHeader, ImageOptions, decode_16_bit_histogram, decode_header, decode_image, read_image,
+    read_image_with, read_size,
 };
 pub use encode::{jpeg, write_png_gray, write_png_mask, write_png_rgb};
 pub use error::{ImageError, Result};
@@ -64,3 +65,4 @@ pub use label_overlay::{class_colour, overlay_labels};
 pub use overlay::overlay;
 pub use panics::{catch_panic, panic_is_caught};
 pub use resize::{fit_image, normalize, resize_class_map, resize_image, resize_map, resize_mask};
+pub use window::{FULL as FULL_WINDOW, Window, window_of};

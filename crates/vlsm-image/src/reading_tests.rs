@@ -68,7 +68,7 @@ fn the_exif_orientation_is_applied_to_images_masks_ids_and_sizes() {
             ((image.width, image.height), &grey[..]),
             (size, &expected[..])
         );
-        let map = decode_class_map(Path::new(PATH), &bytes).unwrap();
+        let map = decode_class_map(Path::new(PATH), &bytes, false).unwrap();
         assert_eq!(
             ((map.width, map.height), &map.data[..]),
             (size, &expected[..])
@@ -139,7 +139,7 @@ fn several_pages_are_an_error_unless_the_first_is_asked_for() {
     for error in [
         image_of(&two, ImageOptions::default()).unwrap_err(),
         decode_mask(Path::new(PATH), &two, false).unwrap_err(),
-        decode_class_map(Path::new(PATH), &two).unwrap_err(),
+        decode_class_map(Path::new(PATH), &two, false).unwrap_err(),
     ] {
         let error = error.to_string();
         assert!(
@@ -153,6 +153,8 @@ fn several_pages_are_an_error_unless_the_first_is_asked_for() {
     );
     let mask = decode_mask(Path::new(PATH), &two, true).unwrap();
     assert_eq!(mask.mask(LevelRule::File).data, [0, 1]);
+    let map = decode_class_map(Path::new(PATH), &two, true).unwrap();
+    assert_eq!(map.data, [9, 255]);
     image_of(&pages(1, &[9, 255]), ImageOptions::default()).unwrap();
 
     let mut animated = Vec::new();
@@ -222,7 +224,7 @@ fn a_palette_png_never_panics() {
         for error in [
             image_of(&bytes, ImageOptions::default()).err(),
             decode_mask(Path::new(PATH), &bytes, false).err(),
-            decode_class_map(Path::new(PATH), &bytes).err(),
+            decode_class_map(Path::new(PATH), &bytes, false).err(),
             decode_header(Path::new(PATH), &bytes).err(),
         ] {
             faults.extend(error.map(|error| (length, error)));

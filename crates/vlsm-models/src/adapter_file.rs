@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use vlsm_image::Window;
+
 use crate::error::{ModelError, Result};
 use crate::files::{BaseIdentity, fingerprint};
 use crate::methods::{
@@ -26,6 +28,9 @@ pub struct AdapterFile {
     pub base: Option<BaseIdentity>,
     /// Side of the square input that they were trained at; `None` where the file does not say.
     pub image_size: Option<usize>,
+    /// The levels of 16-bit images that they saw as black and white; `None` if they saw no such images, or the file does not
+    /// say.
+    pub window: Option<Window>,
     /// Digests of the pretrained tensors of a whole checkpoint, by their published names. They must be those of the base,
     /// since only the trained tensors are loaded.
     pub pretrained: BTreeMap<String, String>,
@@ -34,6 +39,7 @@ pub struct AdapterFile {
 const METHOD: &str = "vlsm.method";
 const BASE: &str = "vlsm.base";
 const IMAGE_SIZE: &str = "vlsm.image_size";
+const WINDOW: &str = "vlsm.window";
 
 impl AdapterFile {
     /// Reads an adapter file; a bare safetensors with the published names and no metadata, of
@@ -65,12 +71,19 @@ impl AdapterFile {
             .map(|size| size.parse())
             .transpose()
             .map_err(|error| wrong(format!("metadata `{IMAGE_SIZE}`: {error}")))?;
+        let window = file
+            .metadata
+            .get(WINDOW)
+            .map(|window| serde_json::from_str(window))
+            .transpose()
+            .map_err(|error| wrong(format!("metadata `{WINDOW}`: {error}")))?;
         Ok(Self {
             path: path.into(),
             tensors: file.tensors,
             method,
             base,
             image_size,
+            window,
             pretrained: BTreeMap::new(),
         })
     }
@@ -90,6 +103,9 @@ impl AdapterFile {
         }
         if let Some(size) = self.image_size {
             metadata.insert(IMAGE_SIZE.into(), size.to_string());
+        }
+        if let Some(window) = &self.window {
+            metadata.insert(WINDOW.into(), json(serde_json::to_string(window))?);
         }
         metadata.extend(tensor_file::pytorch_metadata());
         Ok(tensor_file::write_safetensors(

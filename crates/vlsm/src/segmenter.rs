@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use vlsm_image::{ClassList, ClassMap, RgbImage, read_image};
+use vlsm_image::{ClassList, ClassMap, RgbImage};
 use vlsm_models::predict::{Adapter, EncodedImage, Engine, Prediction, Request};
 use vlsm_models::{Base, Model, Preprocessing, SegmentationModel, Tokenizer, device};
 
@@ -100,9 +100,19 @@ impl Segmenter {
     /// Reads an image file and encodes it.
     ///
     /// # Errors
-    /// If the file cannot be read or is not an image.
+    /// If the file cannot be read, is not an image, or has several pages.
     pub fn set_image_file(&self, path: impl AsRef<Path>) -> Result<EncodedImage> {
-        self.set_image(&read_image(path.as_ref())?)
+        self.set_image(&self.read_image(path, false)?)
+    }
+
+    /// Reads an image file in the orientation in which viewers show it. A 16-bit image has the window of the images that the
+    /// adapter was trained on, or its own, with a warning, if it would be dark. `first_page` reads the first page of a file
+    /// with several, which is otherwise an error.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not an image.
+    pub fn read_image(&self, path: impl AsRef<Path>, first_page: bool) -> Result<RgbImage> {
+        Ok(self.adapter.read_image(path.as_ref(), first_page)?)
     }
 
     /// The model's answer to a prompt about an image.

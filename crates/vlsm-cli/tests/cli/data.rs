@@ -108,6 +108,39 @@ fn the_window_of_16_bit_images_is_recorded_and_used_again() {
         let printed: serde_json::Value = serde_json::from_str(&shop.ok(&arguments)).unwrap();
         printed.to_string()
     };
+    let adapter = vlsm::models::AdapterFile::read(&shop.path("run/adapter.safetensors")).unwrap();
+    assert_eq!(adapter.window, Some([window[0], window[1]]));
+    // A single picture: with the adapter's window, and for the base alone with its own.
+    let predict = |more: &[&str]| {
+        let image = "scans/images/case3.png";
+        let arguments = [
+            "predict", "--base", "base", "--prompt", "a disc", image, "-o",
+        ];
+        let output = shop
+            .command(&[&arguments[..], more].concat())
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(!predict(&["out", "--adapter", "run"]).contains("16-bit"));
+    assert!(predict(&["zero"]).contains("small part of the 16-bit range"));
+    let picture = vlsm::image::read_image_with(
+        &shop.path("scans/images/case3.png"),
+        vlsm::image::ImageOptions {
+            window: adapter.window,
+            ..Default::default()
+        },
+    );
+    // The overlay shows the picture as the model saw it.
+    let overlay = shop
+        .names("out")
+        .into_iter()
+        .find(|name| name.contains("overlay"))
+        .unwrap();
+    let overlay = vlsm::image::read_image(&shop.path(&format!("out/{overlay}"))).unwrap();
+    let brightest = |image: &RgbImage| image.data.iter().copied().max().unwrap();
+    assert_eq!(brightest(&overlay), brightest(&picture.unwrap()));
     let recorded = format!("data.window=[{}, {}]", window[0], window[1]);
     assert_eq!(dice(&[]), dice(&["--set", &recorded]));
 }
@@ -226,4 +259,64 @@ fn a_panic_inside_a_decoder_is_one_line() {
     let output = shop.command(&["data", "check", "scans"]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!error.contains("panicked"), "{error}");
+}
+
+#[test]
+fn predict_shows_images_as_viewers_do_and_refuses_several_pages() {
+    let shop = Workshop::new();
+    let mut info = png::Info::with_size(40, 24);
+    info.color_type = png::ColorType::Grayscale;
+    // EXIF orientation 6: turned by 90 degrees.
+    let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    info.exif_metadata = Some(exif.to_vec().into());
+    let file = std::fs::File::create(shop.path("turned.png")).unwrap();
+    let encoder = png::Encoder::with_info(file, info).unwrap();
+    encoder
+        .write_header()
+        .unwrap()
+        .write_image_data(&[99; 40 * 24])
+        .unwrap();
+    let predict = [
+        "predict", "--base", "base", "--prompt", "a disc", "-o", "out",
+    ];
+    shop.ok(&[&predict[..], &["turned.png"]].concat());
+    for name in shop
+        .names("out")
+        .iter()
+        .filter(|name| name.ends_with(".png"))
+    {
+        let size = vlsm::image::read_size(&shop.path(&format!("out/{name}"))).unwrap();
+        assert_eq!(size, (24, 40), "{name}");
+    }
+    let file = std::fs::File::create(shop.path("pages.png")).unwrap();
+    let mut encoder = png::Encoder::new(file, 8, 8);
+    encoder.set_animated(2, 0).unwrap();
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&[1; 64]).unwrap();
+    writer.write_image_data(&[2; 64]).unwrap();
+    writer.finish().unwrap();
+    let pages = [&predict[..], &["pages.png"]].concat();
+    let error = shop.fails(&pages);
+    assert!(
+        error.contains("pages.png") && error.contains("several pages"),
+        "{error}"
+    );
+    shop.ok(&[&pages[..], &["--accept", "multi-page"]].concat());
+    let error = shop.fails(&[&predict[..], &["/dev/zero"]].concat());
+    assert!(error.contains("not a file"), "{error}");
+}
+
+#[test]
+fn prompts_remove_what_a_killed_run_left() {
+    let shop = folder([0, 255]);
+    std::fs::create_dir(shop.path("scans/.vlsm-killed.part")).unwrap();
+    let arguments = ["data", "prompts", "scans", "--class", "disc"];
+    shop.ok(&arguments);
+    assert_eq!(shop.names("scans"), ["anns", "images", "masks"]);
+    shop.write("scans/anns/.vlsm-killed.part", "x");
+    shop.ok(&[&arguments[..], &["--force"]].concat());
+    assert_eq!(
+        shop.names("scans/anns"),
+        ["test.json", "train.json", "val.json"]
+    );
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use vlsm_image::{ClassNames, read_class_map};
+use vlsm_image::ClassNames;
 
 use super::{Pair, unique};
 use crate::config::DataConfig;
@@ -57,7 +57,7 @@ pub(crate) fn samples(
     splits.map(|pairs| {
         let ids: Vec<Result<Vec<u8>>> = pairs
             .par_iter()
-            .map(|pair| Ok(read_class_map(&pair.mask)?.ids()))
+            .map(|pair| Ok(set.class_map(&pair.mask)?.ids()))
             .collect();
         let mut taken = HashMap::new();
         let mut samples = Vec::new();

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use vlsm_image::Window;
+use vlsm_image::{FULL_WINDOW, Window, window_of};
 
 use super::words::{SHOWN, are, few};
 use crate::error::DataError;
 use crate::facts::{Facts, ImageFacts, MaskFacts};
-use crate::file_set::{FileSet, histogram, window_of};
+use crate::file_set::{FileSet, histogram};
 use crate::finding::{FindingKind, Severity};
 use crate::findings::Findings;
 
@@ -100,9 +100,12 @@ pub(crate) fn window(sets: &[Arc<FileSet>], findings: &mut Findings) -> Option<W
                 .flat_map(|set| &set.splits[0])
                 .map(|file| file.image.as_path())
                 .collect();
-            window_of(&histogram(&images, true)?)?
+            window_of(&histogram(&images, true)?).unwrap_or(FULL_WINDOW)
         }
     };
+    if window == FULL_WINDOW {
+        return Some(window);
+    }
     let [low, high] = window;
     let message = format!(
         "the 16-bit images use a small part of the range: levels from {low} (black) to {high} (white) are shown, the window \

@@ -32,7 +32,7 @@ const PICTURES: usize = 50;
 pub struct GuardReport {
     /// The findings: errors where a training would surely be wrong, warnings where it may be, and notices.
     pub findings: Vec<Finding>,
-    /// The window of 16-bit images, if they use a small part of the range. A run records it as `data.window`.
+    /// The window of 16-bit images, if there are any and the recipe gives none. A run records it as `data.window`.
     pub window: Option<Window>,
 }
 

@@ -183,12 +183,12 @@ impl Loader {
             if let Some(result) = state.results.take(job) {
                 return result;
             }
-            if self.threads.is_empty() && state.results.begin(job) {
+            let request = state.consumed;
+            if self.threads.is_empty() && state.results.begin(job, request) {
                 drop(state);
                 let result = self.shared.load(job);
                 state = self.shared.lock();
-                let horizon = state.consumed;
-                state.results.finish(job, result, horizon);
+                state.results.finish(job, result, request);
             } else {
                 let done = &self.shared.done;
                 state = done.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -231,7 +231,8 @@ impl Shared {
                 continue;
             }
             let jobs = self.uses[request].iter().flatten();
-            let Some(&job) = jobs.into_iter().find(|&&job| state.results.begin(job)) else {
+            let must_load = |&&job: &&usize| state.results.begin(job, request);
+            let Some(&job) = jobs.into_iter().find(must_load) else {
                 // Both are loaded, or other threads load them.
                 state.next += 1;
                 continue;

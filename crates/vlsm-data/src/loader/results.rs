@@ -55,13 +55,16 @@ impl Results {
         }
     }
 
-    /// Whether the caller must load the job. If so, others see that it is being loaded.
-    pub(super) fn begin(&mut self, job: usize) -> bool {
-        let is_absent = matches!(self.jobs[job].state, State::Absent);
-        if is_absent {
-            self.jobs[job].state = State::Loading;
+    /// Whether the caller must load the job for a request. If so, others see that it is being loaded.
+    pub(super) fn begin(&mut self, job: usize, request: usize) -> bool {
+        let job = &mut self.jobs[job];
+        // The consumer may have overtaken a worker, so that the request has its result already.
+        let is_needed = job.next_use().is_some_and(|next| next <= request);
+        let must_load = is_needed && matches!(job.state, State::Absent);
+        if must_load {
+            job.state = State::Loading;
         }
-        is_absent
+        must_load
     }
 
     /// Keeps a result. Those that are used last, after request `horizon`, are dropped to stay within the budget.

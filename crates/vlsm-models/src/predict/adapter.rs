@@ -1,7 +1,12 @@
 //! Adapters on an engine's base.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use vlsm_image::{
+    ImageOptions, RgbImage, Window, decode_16_bit_histogram, decode_image, read_bytes, window_of,
+};
 
 use crate::contract::SegmentationModel;
 use crate::files::BaseIdentity;
@@ -17,6 +22,7 @@ struct Loaded {
     model: Model,
     base: Arc<BaseIdentity>,
     image_size: usize,
+    window: Option<Window>,
     vision: Tower,
     text: Tower,
 }
@@ -31,8 +37,14 @@ pub(super) enum Tower {
 }
 
 impl Adapter {
-    /// A model on a base. `image_size` is the side of its input, in pixels, unless a caller names another.
-    pub(super) fn new(model: Model, base: Arc<BaseIdentity>, image_size: usize) -> Self {
+    /// A model on a base. `image_size` is the side of its input, in pixels, unless a caller names another; `window` is that
+    /// of [`read_image`](Self::read_image).
+    pub(super) fn new(
+        model: Model,
+        base: Arc<BaseIdentity>,
+        image_size: usize,
+        window: Option<Window>,
+    ) -> Self {
         // Unique in the process, so that a handle given to another engine never meets another adapter's states.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -50,6 +62,7 @@ impl Adapter {
             model,
             base,
             image_size,
+            window,
             vision,
             text,
         }))
@@ -63,6 +76,33 @@ impl Adapter {
     /// Side of the square input that the adapter was trained at, in pixels; the base's if its file does not name one.
     pub fn image_size(&self) -> usize {
         self.0.image_size
+    }
+
+    /// Reads an image as those that the adapter was trained on: 16-bit images have the levels of its window. Without one,
+    /// an image that uses a small part of the range has its own window, with a warning. `first_page` reads the first page of
+    /// a file with several.
+    ///
+    /// # Errors
+    /// As [`vlsm_image::read_image`].
+    pub fn read_image(&self, path: &Path, first_page: bool) -> vlsm_image::Result<RgbImage> {
+        let bytes = read_bytes(path)?;
+        let mut options = ImageOptions {
+            window: self.0.window,
+            first_page,
+        };
+        if options.window.is_none()
+            && let Some(counts) = decode_16_bit_histogram(path, &bytes, options)?
+            && let Some(window) = window_of(&counts)
+        {
+            let [low, high] = window;
+            tracing::warn!(
+                "`{}` uses a small part of the 16-bit range, so that it would be dark: levels from {low} (black) to {high} \
+                 (white) are used, its own; a model trained on such images has their window",
+                path.display()
+            );
+            options.window = Some(window);
+        }
+        decode_image(path, &bytes, options)
     }
 
     /// Whether the vision tower is the base's own, so that the adapter shares its states with the others of this kind.

@@ -99,7 +99,7 @@ impl Engine {
         let model = Model::of_network(&base.network, MethodConfig::zero_shot(), 0)?.for_inference();
         let side = base.preprocessing.image_size;
         Ok(Self {
-            zero_shot: Adapter::new(model, identity.clone(), side),
+            zero_shot: Adapter::new(model, identity.clone(), side, None),
             vision: StatesCache::new(config.vision_cache)?,
             text: StatesCache::new(config.text_cache)?,
             vision_passes: AtomicU64::new(0),
@@ -126,14 +126,13 @@ impl Engine {
     /// # Errors
     /// If it was trained on another base, does not fit this one, or names an input size that the model cannot take.
     pub fn add(&self, file: AdapterFile) -> Result<Adapter> {
-        let side = file
-            .image_size
-            .unwrap_or(self.base.preprocessing.image_size);
+        let own = self.base.preprocessing.image_size;
+        let (side, window) = (file.image_size.unwrap_or(own), file.window);
         let model = Model::with_adapter(&self.base, file)?
             .for_inference()
             .merged();
         model.output_size(side)?;
-        Ok(Adapter::new(model, self.identity.clone(), side))
+        Ok(Adapter::new(model, self.identity.clone(), side, window))
     }
 
     /// Adds the adapter of a file, see [`AdapterFile::read`].

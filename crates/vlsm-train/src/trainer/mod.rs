@@ -359,6 +359,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             method: self.setup.recipe.method.config.clone(),
             base: Some(self.setup.base.clone()),
             image_size: Some(self.setup.preprocessing.image_size),
+            window: self.setup.recipe.data.config.window,
             ..AdapterFile::default()
         };
         Ok(adapter.write(path)?)

@@ -12,6 +12,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use vlsm::Segmenter;
 use vlsm_data::{Dataset, PromptChoice, Sample, Split};
+use vlsm_models::AdapterFile;
 use vlsm_train::RunFolder;
 use vlsm_train::evaluate::file_name;
 use vlsm_train::{EvalConfig, Evaluation, PromptSet, Recipe, evaluate, write_scores};
@@ -267,6 +268,11 @@ impl Args {
         }
         recipe.data.eval_limit = self.limit.or(recipe.data.eval_limit);
         recipe.model.image_size = self.image_size.or(recipe.model.image_size);
+        let window = &mut recipe.data.config.window;
+        if let (None, Some(path)) = (&window, &self.adapter) {
+            // 16-bit images as those that the adapter was trained on.
+            *window = AdapterFile::read(&adapter_file(path)?)?.window;
+        }
         Ok(recipe)
     }
 

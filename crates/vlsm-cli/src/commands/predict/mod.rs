@@ -9,7 +9,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use vlsm::{ClassList, Prediction, Segmenter, overlay, overlay_labels};
-use vlsm_image::{ClassMap, RgbImage, read_image, write_png_gray, write_png_mask, write_png_rgb};
+use vlsm_data::FindingKind;
+use vlsm_image::{ClassMap, RgbImage, write_png_gray, write_png_mask, write_png_rgb};
 use vlsm_train::evaluate::file_name;
 
 use self::manifest::{Manifest, Planned, Row};
@@ -70,6 +71,9 @@ pub(crate) struct Args {
     /// Side of the square input, in pixels [default: that of the adapter, else of the base].
     #[arg(long, value_name = "N")]
     image_size: Option<usize>,
+    /// `multi-page` reads the first page of files with several, which are otherwise an error.
+    #[arg(long, value_name = "NAME")]
+    accept: Vec<FindingKind>,
     /// Overwrite files that were made of other inputs.
     #[arg(long)]
     force: bool,
@@ -100,7 +104,7 @@ impl Args {
         let mut failed = 0;
         for planned in planned.chunks(self.masks_per_image(classes.as_ref()).max(1)) {
             let done = match &classes {
-                Some(classes) => label(&segmenter, planned, classes, &mut manifest),
+                Some(classes) => label(&segmenter, planned, classes, &self.accept, &mut manifest),
                 None => self.predict(&segmenter, planned, &mut manifest),
             };
             match done {
@@ -214,7 +218,7 @@ impl Args {
         let Some(Planned { image: path, .. }) = planned.first() else {
             return Ok(());
         };
-        let picture = open_image(path)?;
+        let picture = open_image(segmenter, path, &self.accept)?;
         let image = segmenter.set_image(&picture)?;
         let predictions = segmenter.predict_all(&image, &self.prompt)?;
         for (prediction, Planned { row, files, .. }) in predictions.iter().zip(planned) {
@@ -246,6 +250,7 @@ fn label(
     segmenter: &Segmenter,
     planned: &[Planned],
     classes: &ClassList,
+    accept: &[FindingKind],
     manifest: &mut Manifest,
 ) -> Result<()> {
     let Some(Planned {
@@ -256,7 +261,7 @@ fn label(
     else {
         return Ok(());
     };
-    let picture = open_image(path)?;
+    let picture = open_image(segmenter, path, accept)?;
     let image = segmenter.set_image(&picture)?;
     let labels = segmenter.segment(&image, classes)?;
     write_png_gray(&files[0], labels.width, labels.height, &labels.data)?;
@@ -303,14 +308,14 @@ fn words(prompts: &[String]) -> Result<Vec<String>> {
     Ok(words)
 }
 
-fn open_image(path: &Path) -> Result<RgbImage> {
+fn open_image(segmenter: &Segmenter, path: &Path, accept: &[FindingKind]) -> Result<RgbImage> {
     if path.is_dir() {
         bail!(
             "`{0}` is a folder; name the images in it, such as {0}/*.png",
             path.display()
         );
     }
-    Ok(read_image(path)?)
+    Ok(segmenter.read_image(path, accept.contains(&FindingKind::MultiPage))?)
 }
 
 /// Mean probability inside the mask; none if nothing was found.

@@ -108,6 +108,8 @@ fn dark_16_bit_images_get_a_window_of_the_training_images() {
     // The full range is scaled as before.
     let (_folder, config) = set(twelve_bits(65535), |_| square(255, 0));
     assert_eq!(findings(&config), []);
+    let report = guard(&Dataset::open(&config).unwrap());
+    assert_eq!(report.window, Some(vlsm_image::FULL_WINDOW));
     let image = samples(&config)[0].source.image().unwrap();
     let sample = &samples(&config)[0];
     let plain = vlsm_image::read_image(sample.source.files().unwrap().0).unwrap();
