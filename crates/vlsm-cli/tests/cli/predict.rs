@@ -141,15 +141,15 @@ fn a_list_says_what_each_mask_is_and_nothing_is_overwritten() {
     // Once more, with the same inputs: the row is replaced.
     shop.ok(&one);
     let found = rows(&shop, "out");
-    let images: Vec<&str> = found.iter().map(|row| row[0].as_str()).collect();
-    assert_eq!(
-        images,
-        [
-            "data/images/test0.png",
-            "data/images/test1.png",
-            "data/images/test0.png"
-        ]
-    );
+    let images = found.iter().map(|row| Path::new(&row[0]));
+    let expected = ["test0", "test1", "test0"].map(|name| format!("data/images/{name}.png"));
+    assert_eq!(found.len(), 3);
+    for (image, expected) in images.zip(expected) {
+        assert!(
+            image.is_absolute() && image.ends_with(&expected),
+            "{image:?}"
+        );
+    }
     for row in &found {
         assert!(shop.path("out").join(&row[2]).is_file());
         let mask = read_mask(&shop.path("out").join(&row[2])).unwrap();
@@ -173,7 +173,7 @@ fn a_list_says_what_each_mask_is_and_nothing_is_overwritten() {
         let error = shop.fails(&arguments);
         for part in [
             "out/test0.a-disc.mask.png",
-            "`data/images/test0.png`",
+            "data/images/test0.png`",
             "--force",
         ] {
             assert!(error.contains(part), "{error}");
@@ -187,7 +187,10 @@ fn a_list_says_what_each_mask_is_and_nothing_is_overwritten() {
         .into_iter()
         .map(|row| row[0].clone())
         .collect();
-    assert!(images.contains(&"other/test0.png".to_owned()) && images.len() == 3);
+    let replaced = images
+        .iter()
+        .filter(|image| image.ends_with("other/test0.png"));
+    assert_eq!((replaced.count(), images.len()), (1, 3));
 }
 
 #[test]

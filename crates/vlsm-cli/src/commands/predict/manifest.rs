@@ -13,7 +13,7 @@ const FILE: &str = "predictions.csv";
 /// A prediction: what it is made of and what came out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Row {
-    /// The image, as it was given.
+    /// The image, with its whole path.
     pub(super) image: String,
     /// The prompt; for labels of a whole image, the names of the classes.
     pub(super) prompt: String,

@@ -169,7 +169,11 @@ impl Args {
             };
             Planned {
                 row: Row {
-                    image: image.display().to_string(),
+                    // A relative path means another file in another folder.
+                    image: std::path::absolute(image)
+                        .unwrap_or_else(|_| image.to_path_buf())
+                        .display()
+                        .to_string(),
                     prompt: prompt.clone(),
                     file: files[0].clone(),
                     base: self.base.clone(),
