@@ -124,7 +124,8 @@ pub trait SegmentationModel: Module {
     /// If a prompt is too long or has an id outside the vocabulary.
     fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch>;
 
-    /// Tokens to the text tower's states. A prompt's states do not depend on the other prompts of the batch.
+    /// Tokens to the text tower's states. A prompt's states do not depend on the other prompts of the batch, except for their
+    /// last bits in towers over 512 wide.
     fn text_states(&self, tokens: &TokenBatch) -> HiddenStates;
 
     /// Whether [`text_states`](Self::text_states) do not depend on anything that is trained.

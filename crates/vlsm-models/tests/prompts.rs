@@ -1,4 +1,4 @@
-//! Encoded prompts, which must not depend on what was encoded with them or before them.
+//! Encoded prompts and images, which must not depend on what was encoded with them or before them.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -19,7 +19,7 @@ const PROMPTS: [&str; 5] = [
     "the sky above the town",
 ];
 
-/// A CLIPSeg with a text tower as wide as BiomedCLIP's projection.
+/// A CLIPSeg with a text tower as wide as BiomedCLIP's projection, and a vision tower as wide as ViT-B/16.
 fn wide() -> Base {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.json");
@@ -28,8 +28,8 @@ fn wide() -> Base {
         "decoder_num_attention_heads": 2, "decoder_intermediate_size": 32,
         "text_config": {"hidden_size": 640, "intermediate_size": 1280, "num_hidden_layers": 2,
                         "num_attention_heads": 2, "pad_token_id": 49407},
-        "vision_config": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-                          "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+        "vision_config": {"hidden_size": 768, "intermediate_size": 1536, "num_hidden_layers": 2,
+                          "num_attention_heads": 12, "image_size": 48, "patch_size": 16}
     }"#;
     std::fs::write(&path, config).unwrap();
     let config = NetworkConfig::read(&path).unwrap();
@@ -63,6 +63,22 @@ fn a_prompt_is_the_same_whatever_it_is_encoded_with() {
     let model = Model::new(&base, ZeroShotConfig::default().into(), 0).unwrap();
     let encoder = PromptEncoder::frozen(&base.tokenizer).unwrap();
     assert_eq!(bits(encoder.encode(&model, &PROMPTS).unwrap()), one_by_one);
+}
+
+/// Images too: a training that was killed finds other ones in the cache of features.
+#[test]
+fn an_image_is_the_same_whatever_it_is_encoded_with() {
+    let base = wide();
+    let model = Model::new(&base, DecoderConfig::default().into(), 0).unwrap();
+    let noise = burn::tensor::Distribution::Normal(0.0, 1.0);
+    let pixels = Tensor::<4>::random([5, 3, 48, 48], noise, &Device::flex());
+    let states = |first, count| model.vision_states(pixels.clone().narrow(0, first, count));
+    let together = states(0, 5);
+    for (first, count) in [(0, 1), (4, 1), (1, 2), (2, 3)] {
+        let own = together.iter().map(|x| x.clone().narrow(0, first, count));
+        let own = bits(own.collect());
+        assert_eq!(bits(states(first, count)), own, "{count} images");
+    }
 }
 
 /// What is kept of a prompt is as long as the prompt, not as the longest possible one.
