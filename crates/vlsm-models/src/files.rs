@@ -175,19 +175,11 @@ fn read_optional(path: PathBuf) -> Result<Option<(PathBuf, String)>> {
     }
 }
 
-/// The text of a configuration file. Anything but an ordinary file of that kind's size is an error: a pipe would be waited
-/// for, and a large file parsed into many times its size.
+/// The text of a configuration file, of a size that a configuration can have: parsed, a file takes over ten times its size.
 fn read_text(path: &Path) -> io::Result<String> {
     const MOST_BYTES: u64 = 4 << 20;
-    let about = std::fs::metadata(path)?;
-    let wrong = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason);
-    if !about.is_file() {
-        return Err(wrong("it is not an ordinary file"));
-    }
-    if about.len() > MOST_BYTES {
-        return Err(wrong("it has over 4 MB, which no configuration needs"));
-    }
-    std::fs::read_to_string(path)
+    let bytes = vlsm_image::fs::read_up_to(path, MOST_BYTES)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Parses a configuration file; an error names the file.

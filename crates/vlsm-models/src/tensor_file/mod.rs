@@ -9,11 +9,11 @@ mod safetensors;
 mod torchscript;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use vlsm_image::fs::open_regular;
 
 pub use self::fingerprint::{Fingerprint, fingerprint};
 pub use self::pytorch::read_pytorch;
@@ -144,15 +144,7 @@ pub fn read(path: &Path) -> Result<TensorFile, TensorFileError> {
     const TAR: &[u8] = b"ustar";
 
     let mut start = Vec::with_capacity(512);
-    // Opening a pipe would wait for whatever writes into it.
-    let is_file = std::fs::metadata(path).map(|about| about.is_file());
-    if is_file.is_ok_and(|is_file| !is_file) {
-        return Err(TensorFileError::Malformed {
-            path: path.to_owned(),
-            reason: "it is not an ordinary file".to_owned(),
-        });
-    }
-    let opened = File::open(path).and_then(|file| file.take(512).read_to_end(&mut start));
+    let opened = open_regular(path).and_then(|file| file.take(512).read_to_end(&mut start));
     opened.map_err(|source| TensorFileError::Read {
         path: path.to_owned(),
         source,

@@ -10,7 +10,6 @@ mod embedded;
 pub mod wordpiece;
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -320,13 +319,7 @@ impl Tokenizer {
 fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     // Parsed, a file takes over ten times as much memory; those of the largest vocabularies have 20 MB.
     const MOST_BYTES: u64 = 64 << 20;
-    let content = fs::metadata(path).and_then(|about| match about.len() {
-        0..=MOST_BYTES => fs::read(path),
-        _ => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "it has over 64 MB",
-        )),
-    });
+    let content = vlsm_image::fs::read_up_to(path, MOST_BYTES);
     content.map_err(|source| TokenizerError::Read {
         path: path.to_owned(),
         source,
