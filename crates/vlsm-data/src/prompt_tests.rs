@@ -208,3 +208,22 @@ fn a_name_in_other_case_is_unclear() {
     }
     assert!(serde_json::from_str::<PromptChoice>(r#""P1""#).is_err());
 }
+
+/// Training on `p2` or on a text is judged by the same; training on random prompts by the class name.
+#[test]
+fn evaluation_uses_the_training_prompt_unless_that_is_random() {
+    let prompts = serde_json::from_str(r#"{"p0":"","p1":"polyp","p2":"round polyp","p6":"x"}"#);
+    let prompts: Prompts = prompts.unwrap();
+    for (training, evaluation) in [
+        ("p2", "p2"),
+        ("p0", "p0"),
+        ("a lesion", "a lesion"),
+        ("random", "p1"),
+    ] {
+        let mut config = crate::DataConfig::new("d");
+        config.prompt = training.parse().unwrap();
+        assert_eq!(config.eval_choice(&prompts).to_string(), evaluation);
+        config.eval_prompt = Some("p6".parse().unwrap());
+        assert_eq!(config.eval_choice(&prompts).to_string(), "p6");
+    }
+}

@@ -269,3 +269,34 @@ fn a_training_survives_the_loss_of_standard_error() {
         std::fs::remove_dir_all(shop.path("s")).unwrap();
     }
 }
+
+/// What the settings cannot do is said before the training.
+#[test]
+fn settings_without_effect_are_named() {
+    let shop = Workshop::new();
+    let said = |run: &str, set: &[&str]| {
+        let set = [&["trainer.max_steps=1"], set].concat();
+        let output = shop.run(&train_args(run, &set));
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let full = said("a", &["optim.lr=1e-3"]);
+    assert!(
+        full.contains("`optim.lr`") && full.contains("full"),
+        "{full}"
+    );
+    let plateau = [
+        "trainer.validate=false",
+        "optim.schedule=plateau",
+        "optim.lr=1e-5",
+    ];
+    let plateau = said("b", &plateau);
+    assert!(
+        plateau.contains("plateau") && plateau.contains("no early stopping"),
+        "{plateau}"
+    );
+    let warm_up = said("c", &["optim.warmup_steps=9", "optim.lr=1e-5"]);
+    assert!(warm_up.contains("`optim.warmup_steps`"), "{warm_up}");
+    let few = said("d", &["optim.lr=1e-5"]);
+    assert!(few.contains("only 5 test images"), "{few}");
+}

@@ -133,7 +133,8 @@ pub struct TrainerConfig {
     /// Passes whose gradients are accumulated for one step.
     pub accumulate: usize,
     /// Parts of a batch that run in parallel, each on its share of the cores: faster for small models on a CPU, with more
-    /// memory. Each part has its own cross entropy; that of the batch is their mean.
+    /// memory. Each part has its own cross entropy; that of the batch is
+    /// their mean. Numbers differ from those of 1 by rounding, so a run keeps its value.
     pub data_parallel: usize,
     /// Recompute activations in the backward pass instead of keeping them: less memory, same numbers, slower. CPU only.
     pub recompute: bool,
