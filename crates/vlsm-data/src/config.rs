@@ -31,7 +31,7 @@ pub struct DataConfig {
     pub images: String,
     /// Name of the sub-folder with the masks.
     pub masks: String,
-    /// The prompt for training: `p0`, `p1`, ... (that prompt of each sample), `random` (one of all but the first, drawn
+    /// The prompt for training: `p0`, `p1`, ... (that prompt of each sample), `random` (one of all but `p0`, drawn
     /// for each sample and epoch), or a text for all samples. Default: `"random"`.
     pub prompt: PromptChoice,
     /// The prompt for validation and test, as `prompt`. It decides the best epoch, early stopping and the headline.

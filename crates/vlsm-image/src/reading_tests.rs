@@ -170,6 +170,11 @@ fn several_pages_are_an_error_unless_the_first_is_asked_for() {
 
 /// A palette PNG of 4 x 1 pixels whose palette has any length.
 fn indexed(palette: &[u8], indices: [u8; 4]) -> Vec<u8> {
+    png_of(&[0, 0, 0, 4, 0, 0, 0, 1, 8, 3, 0, 0, 0], palette, indices)
+}
+
+/// A PNG with this header, whatever it says.
+fn png_of(header: &[u8; 13], palette: &[u8], indices: [u8; 4]) -> Vec<u8> {
     let chunk = |kind: &[u8; 4], data: &[u8]| {
         let crc = update(update(u32::MAX, kind), data);
         let mut chunk = (data.len() as u32).to_be_bytes().to_vec();
@@ -190,7 +195,7 @@ fn indexed(palette: &[u8], indices: [u8; 4]) -> Vec<u8> {
     data.extend(((b << 16) | a).to_be_bytes());
     [
         b"\x89PNG\r\n\x1a\n".to_vec(),
-        chunk(b"IHDR", &[0, 0, 0, 4, 0, 0, 0, 1, 8, 3, 0, 0, 0]),
+        chunk(b"IHDR", header),
         chunk(b"PLTE", palette),
         chunk(b"IDAT", &data),
         chunk(b"IEND", &[]),
@@ -290,4 +295,28 @@ fn alpha_and_wide_levels_are_noticed() {
         [wide(255), wide(400), wide(65535)],
         [Some(1), None, Some(1)]
     );
+}
+
+#[test]
+fn a_small_file_that_claims_a_huge_image_is_an_error() {
+    // 60000 x 60000 pixels: grey, RGB, palette and RGB of 16 bits.
+    for (bits, colour) in [(8, 0), (8, 2), (8, 3), (16, 2)] {
+        let side = 60_000u32.to_be_bytes();
+        let mut header = [0; 13];
+        header[..4].copy_from_slice(&side);
+        header[4..8].copy_from_slice(&side);
+        (header[8], header[9]) = (bits, colour);
+        let bytes = png_of(&header, &[0, 0, 0], [0; 4]);
+        for error in [
+            image_of(&bytes, ImageOptions::default()).err(),
+            decode_mask(Path::new(PATH), &bytes, false).err(),
+            decode_class_map(Path::new(PATH), &bytes, false).err(),
+        ] {
+            let error = error.unwrap().to_string();
+            assert!(
+                error.contains(PATH) && error.to_lowercase().contains("limit"),
+                "{error}"
+            );
+        }
+    }
 }

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 use vlsm_data::{
-    Annotation, DataConfig, Dataset, Description, FindingKind, Format, PromptChoice, Split,
-    annotate, write_annotations,
+    Annotation, DataConfig, Dataset, Description, FindingKind, Format, PromptChoice, Severity,
+    Split, annotate, write_annotations,
 };
 
 use vlsm_image::ImageError;
@@ -81,7 +81,11 @@ impl Args {
         }
         let dataset = Dataset::open(&config)?;
         for finding in vlsm_data::guard(&dataset).into_result()?.findings {
-            note(&format!("warning: {}", finding.message));
+            let severity = match finding.severity {
+                Severity::Notice => "note",
+                _ => "warning",
+            };
+            note(&format!("{severity}: {}", finding.message));
         }
         // All are computed before the first file is replaced.
         let annotations = annotate_all(&config, &dataset, class)?;
