@@ -78,6 +78,16 @@ pub(crate) struct BinaryFacts {
 }
 
 impl MaskFacts {
+    /// The facts of a mask's header alone, without the ids in it.
+    pub(crate) fn read_header(path: &Path) -> Result<Self> {
+        let header = decode_header(path, &read_bytes(path)?)?;
+        Ok(Self {
+            size: header.size,
+            orientation: header.orientation,
+            content: Content::Classes(Vec::new()),
+        })
+    }
+
     pub(crate) fn read(path: &Path, set: &FileSet) -> Result<Self> {
         let bytes = read_bytes(path)?;
         if !set.binary {

@@ -25,6 +25,7 @@ const TINY: f64 = 1e-4;
 /// Number of separate parts that a mask rarely has more of.
 const PARTS: usize = 10;
 
+/// Adds what binary masks show, and decides what their levels mean.
 pub(super) fn masks(
     set: &FileSet,
     masks: &[(&Path, &BinaryFacts)],
@@ -47,7 +48,9 @@ pub(super) fn masks(
             few(&varying)
         );
         found.add(Severity::Error, FindingKind::Alpha, &varying, message);
-        return;
+        if !set.accepts(FindingKind::Alpha) {
+            return;
+        }
     }
     let varying = of(&|facts| facts.alpha_varies);
     if !varying.is_empty() {
@@ -82,9 +85,10 @@ pub(super) fn masks(
             )
         };
         found.add(Severity::Error, kind, &pictures, message);
-        return;
-    }
-    if !pictures.is_empty() {
+        if !set.accepts(kind) {
+            return;
+        }
+    } else if !pictures.is_empty() {
         let message = format!(
             "{} of {all} masks look like photographs or overlays ({}); a mask is black with white objects",
             pictures.len(),

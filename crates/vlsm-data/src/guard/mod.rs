@@ -71,12 +71,11 @@ pub fn guard(dataset: &Dataset) -> GuardReport {
             ImageFacts::read(path, set, pictures.contains(path))
         });
         let masks = spread(&set.distinct(|file| &file.mask), SAMPLE);
-        let masks = if set.binary {
-            read(&masks, |path| MaskFacts::read(path, set))
-        } else {
-            // Opening the data set has read them all.
-            Facts::new()
-        };
+        let masks = read(&masks, |path| match set.binary {
+            true => MaskFacts::read(path, set),
+            // Opening the data set has read the ids of them all.
+            false => MaskFacts::read_header(path),
+        });
         unreadable(set, &images, &mut findings);
         unreadable(set, &masks, &mut findings);
         sizes(set, &images, &masks, &mut findings);

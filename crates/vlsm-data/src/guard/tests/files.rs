@@ -68,6 +68,30 @@ fn turned_images_are_applied_and_reported() {
 }
 
 #[test]
+fn turned_images_with_masks_of_class_ids_are_reported() {
+    let (folder, config) = set(photo, |_| square(1, 0));
+    let names = r#"{"classes": [null, "lesion"]}"#;
+    fs::write(folder.path().join("classes.json"), names).unwrap();
+    let config = DataConfig::new(config.root);
+    let path = folder.path().join("images/case7.png");
+    fs::write(path, turned(&photo(7), 6)).unwrap();
+    let found = findings(&config);
+    let is_size =
+        |finding: &(Severity, FindingKind, String)| finding.1 == FindingKind::SizeMismatch;
+    assert!(found.iter().any(is_size), "{found:?}");
+    square(1, 0)
+        .rotate90()
+        .save(folder.path().join("masks/case7.png"))
+        .unwrap();
+    only(
+        &config,
+        Severity::Notice,
+        FindingKind::Orientation,
+        "the masks fit",
+    );
+}
+
+#[test]
 fn dark_16_bit_images_get_a_window_of_the_training_images() {
     let twelve_bits = |max: u32| {
         move |index: usize| -> DynamicImage {
