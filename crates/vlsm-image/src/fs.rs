@@ -78,10 +78,12 @@ pub fn write_folder<T, E: From<ImageError>>(
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o777));
     }
-    let part = builder.tempdir_in(parent).map_err(fault)?;
-    // Shows other processes that this one is alive.
-    let lock = File::open(part.path());
-    let _ = lock.as_ref().map(File::lock);
+    let make = || {
+        let part = builder.tempdir_in(parent)?;
+        let lock = File::open(part.path()).ok();
+        Ok((part, lock))
+    };
+    let (part, _lock) = locked(make, |(part, lock)| (part.path(), lock.as_ref())).map_err(fault)?;
     let written = write(part.path())?;
     refuse_occupied(out)?;
     if out.is_dir() {
@@ -92,6 +94,23 @@ pub fn write_folder<T, E: From<ImageError>>(
     let _ = part.keep();
     sync_folder(parent).map_err(fault)?;
     Ok(written)
+}
+
+/// Makes a temporary file or folder and locks it, which shows [`sweep_parts`] that its process is alive. Where there are no
+/// locks it stays unlocked.
+fn locked<P>(
+    make: impl Fn() -> io::Result<P>,
+    parts: impl Fn(&P) -> (&Path, Option<&File>),
+) -> io::Result<P> {
+    loop {
+        let part = make()?;
+        let (path, file) = parts(&part);
+        let _ = file.map(File::lock);
+        // Another process may have swept it before it was locked.
+        if path.exists() {
+            return Ok(part);
+        }
+    }
 }
 
 /// Fails if `out` exists and is anything but an empty folder. A broken link counts as existing.
@@ -261,9 +280,8 @@ fn write_part(
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let mut part = builder.tempfile_in(parent(path))?;
-    // Shows other processes that this one is alive.
-    let _ = part.as_file().lock();
+    let make = || builder.tempfile_in(parent(path));
+    let mut part = locked(make, |part| (part.path(), Some(part.as_file())))?;
     write(part.as_file_mut())?;
     part.as_file_mut().flush()?;
     Ok(part)

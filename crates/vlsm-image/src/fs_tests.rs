@@ -87,6 +87,37 @@ fn a_file_that_is_being_written_is_not_swept() {
 }
 
 #[test]
+fn a_sweep_never_takes_a_file_from_a_living_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let sweep = || {
+            while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                sweep_parts(folder.path());
+            }
+        };
+        scope.spawn(sweep);
+        for index in 0..300 {
+            let path = folder.path().join(format!("{index}.json"));
+            let written = replace_unsynced(&path, |file| file.write_all(b"x"));
+            if written.is_err() {
+                is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+            written.unwrap();
+        }
+        for index in 0..30 {
+            let out = folder.path().join(format!("set{index}"));
+            let written = write_folder(&out, |part| write_atomic_bytes(&part.join("a"), b"x"));
+            if written.is_err() {
+                is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+            written.unwrap();
+        }
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
 fn a_folder_is_written_whole_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("data");
