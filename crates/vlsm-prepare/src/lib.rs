@@ -34,5 +34,8 @@ mod write;
 
 pub use download::PublicSet;
 pub use error::{PrepareError, Result};
+pub use metaimage::decode_metaimage;
+pub use nifti::decode_nifti;
 pub use prepare::{SplitBy, prepare};
+pub use rle::Rle;
 pub use write::Prepared;

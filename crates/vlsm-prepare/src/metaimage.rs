@@ -9,8 +9,21 @@ use crate::raw::{Number, Raw, single};
 
 /// Reads an image; see [`read_scan`](crate::scan::read_scan).
 pub(crate) fn read_metaimage(path: &Path) -> Result<ClassMap> {
+    decode_metaimage(path, &read_text(path)?, read_bytes)
+}
+
+/// Decodes a MetaImage with the header `text`: one image with levels or labels from 0 to 255; fractions are rounded. `path`
+/// is the header's, `read` reads the raw file that it names.
+///
+/// # Errors
+/// If the header is damaged or not supported, names a file outside its folder, or does not fit the raw file; if it holds more
+/// than one image, or has levels out of range; and those of `read`.
+pub fn decode_metaimage(
+    path: &Path,
+    text: &str,
+    read: impl FnOnce(&Path) -> Result<Vec<u8>>,
+) -> Result<ClassMap> {
     let fault = |reason: &str| ImageError::image(path, reason);
-    let text = read_text(path)?;
     let fields: HashMap<&str, &str> = text
         .lines()
         .filter_map(|line| line.split_once('='))
@@ -69,7 +82,7 @@ pub(crate) fn read_metaimage(path: &Path) -> Result<ClassMap> {
         big_endian: order.is_some_and(|value| value.eq_ignore_ascii_case("true")),
         slope: 1.0,
         intercept: 0.0,
-        bytes: &read_bytes(&data)?,
+        bytes: &read(&data)?,
     };
     raw.levels(path)
 }

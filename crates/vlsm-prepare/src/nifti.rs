@@ -18,16 +18,26 @@ const NIFTI_HEADER: usize = 348;
 
 /// Reads an image; see [`read_scan`](crate::scan::read_scan).
 pub(crate) fn read_nifti(path: &Path) -> Result<ClassMap> {
+    decode_nifti(path, &read_bytes(path)?)
+}
+
+/// Decodes the content of a NIfTI-1 file, which may be compressed by gzip: one image with levels or labels from 0 to 255;
+/// fractions are rounded. `path` is for errors.
+///
+/// # Errors
+/// If it is damaged, holds more than one image, or has levels out of range.
+pub fn decode_nifti(path: &Path, bytes: &[u8]) -> Result<ClassMap> {
     let fault = |reason: &str| ImageError::image(path, reason);
-    let mut bytes = read_bytes(path)?;
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut unpacked = Vec::new();
-        let mut reader = MultiGzDecoder::new(bytes.as_slice()).take(LIMIT + 1);
+    let mut unpacked = Vec::new();
+    let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
+        let mut reader = MultiGzDecoder::new(bytes).take(LIMIT + 1);
         reader
             .read_to_end(&mut unpacked)
             .map_err(|e| fault(&format!("its compression is damaged: {e}")))?;
-        bytes = unpacked;
-    }
+        unpacked.as_slice()
+    } else {
+        bytes
+    };
     if bytes.len() as u64 > LIMIT {
         return Err(fault("it is larger than 512 MiB"));
     }

@@ -5,38 +5,43 @@ use vlsm_image::Mask;
 
 /// A mask in the JSON form of `pycocotools`: `{"size": [height, width], "counts": "..."}`.
 #[derive(Deserialize)]
-pub(super) struct Rle {
+pub struct Rle {
     /// Height and width.
-    pub(super) size: [usize; 2],
+    pub size: [usize; 2],
     /// Lengths of alternating background and foreground runs, column by column from the left, as text. Each character
     /// holds five bits (offset `0`), lowest first, with bit 5 set if more follow; numbers are in two's complement. From
     /// the fourth number on, each is the difference from the one two before it (`maskApi.c`, `rleToString`).
-    pub(super) counts: String,
+    pub counts: String,
 }
 
 impl Rle {
-    /// The mask, or what is wrong with the text.
-    pub(super) fn decode(&self) -> Result<Mask, String> {
+    /// The mask.
+    ///
+    /// # Errors
+    /// The reason, if the text is damaged or does not fit the size.
+    pub fn decode(&self) -> Result<Mask, String> {
         let [height, width] = self.size;
         let pixels = height.checked_mul(width).filter(|&n| n > 0 && n <= 1 << 28);
         let pixels = pixels.ok_or_else(|| format!("{width}x{height} is not a valid image size"))?;
-        let mut mask = Mask::empty(width, height);
+        // The mask is allocated once the runs are known to fit it.
+        let mut ends = Vec::new();
         let mut start = 0usize;
-        for (number, run) in self.runs()?.into_iter().enumerate() {
+        for run in self.runs()? {
             let run = usize::try_from(run).map_err(|_| "a run has a negative length")?;
-            let end = start.saturating_add(run);
-            if end > pixels {
+            start = start.saturating_add(run);
+            if start > pixels {
                 return Err(format!("its runs are longer than {width}x{height} pixels"));
             }
-            if number % 2 == 1 {
-                for pixel in start..end {
-                    mask.data[pixel % height * width + pixel / height] = 1;
-                }
-            }
-            start = end;
+            ends.push(start);
         }
         if start != pixels {
             return Err(format!("its runs cover {start} of {width}x{height} pixels"));
+        }
+        let mut mask = Mask::empty(width, height);
+        for run in ends.chunks_exact(2) {
+            for pixel in run[0]..run[1] {
+                mask.data[pixel % height * width + pixel / height] = 1;
+            }
         }
         Ok(mask)
     }
@@ -64,7 +69,8 @@ impl Rle {
                 byte = bytes.next().ok_or("it ends in the middle of a number")?;
             }
             if runs.len() > 2 {
-                value += runs[runs.len() - 2];
+                let before = runs[runs.len() - 2];
+                value = value.checked_add(before).ok_or("a run is too long")?;
             }
             runs.push(value);
         }
@@ -134,6 +140,9 @@ mod tests {
             let error = decode([2, 3], counts).unwrap_err();
             assert!(error.contains(reason), "{counts}: {error}");
         }
+        // Each number is 2^54 more than the one two before it.
+        let error = decode([2, 3], &"PPPPPPPPPP?".repeat(2000)).unwrap_err();
+        assert!(error.contains("too long"), "{error}");
         assert!(decode([0, 3], "0").is_err());
         assert!(decode([usize::MAX, 3], "0").is_err());
     }
