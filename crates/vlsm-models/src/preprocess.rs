@@ -92,8 +92,8 @@ impl Preprocessing {
     /// Parses a `preprocessor_config.json`; what it does not say is as in `default`.
     ///
     /// # Errors
-    /// If it is malformed or its input is not square.
-    pub(crate) fn parse(text: &str, default: Self) -> std::result::Result<Self, String> {
+    /// If it is malformed, its input is not square, or images cannot be normalised by its numbers.
+    pub fn parse(text: &str, default: Self) -> std::result::Result<Self, String> {
         let mut preprocessing = default;
         let file: PreprocessorConfig =
             serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -109,6 +109,16 @@ impl Preprocessing {
         }
         preprocessing.mean = file.image_mean.unwrap_or(preprocessing.mean);
         preprocessing.std = file.image_std.unwrap_or(preprocessing.std);
+        let size = preprocessing.image_size;
+        if !(1..=MAX_IMAGE_SIZE).contains(&size) {
+            return Err(format!(
+                "`size` is {size}; use 1 to {MAX_IMAGE_SIZE} pixels"
+            ));
+        }
+        // 0 would make every pixel infinite, a negative deviation would invert the image.
+        if !preprocessing.std.iter().all(|std| *std > 0.0) {
+            return Err("`image_std` has a number that is not positive".into());
+        }
         Ok(preprocessing)
     }
 
@@ -194,4 +204,22 @@ pub fn check_image_size(size: usize, patch: usize) -> Result<()> {
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_no_image_can_be_normalised_by_are_refused() {
+        for (text, field) in [
+            (r#"{"size":0}"#, "size"),
+            (r#"{"size":1000000000}"#, "size"),
+            (r#"{"image_std":[0.2,0.0,0.2]}"#, "image_std"),
+            (r#"{"image_std":[0.2,-0.2,0.2]}"#, "image_std"),
+        ] {
+            let error = Preprocessing::parse(text, Preprocessing::clip(224)).unwrap_err();
+            assert!(error.contains(field), "{text}: {error}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::activation::Activation;
-use crate::clip::config::{BertConfig, TextConfig, VisionConfig};
+use crate::clip::config::{BertConfig, TextConfig, VisionConfig, check_sizes};
 use crate::clipseg::ClipSegConfig;
 use crate::preprocess::{Preprocessing, shortest};
 
@@ -167,6 +167,8 @@ pub(crate) fn parse(text: &str, decoder: Option<&str>) -> Result<ClipSegConfig, 
     };
     let config = assembled(&model, base, stated);
     config.validate()?;
+    // Positions and token types, which no field of the configuration's file holds.
+    check_sizes(&model.text_cfg.hf_model_config)?;
     if model.text_cfg.hf_model_config.max_position_embeddings
         < config.text_config.max_position_embeddings
     {
@@ -202,7 +204,8 @@ pub fn biomedclipseg() -> ClipSegConfig {
 fn assembled(model: &Model, base: ClipSegConfig, stated: bool) -> ClipSegConfig {
     let vit = &model.vision_cfg.timm_model_kwargs;
     let bert = &model.text_cfg.hf_model_config;
-    let next = base.extract_layers.iter().map(|tap| tap + 1).collect();
+    let taps = base.extract_layers.iter();
+    let next = taps.map(|tap| tap.saturating_add(1)).collect();
     ClipSegConfig {
         vision_config: VisionConfig {
             hidden_size: vit.embed_dim,
@@ -323,4 +326,38 @@ pub fn to_json(
             "std": preprocessing.std.map(shortest),
         },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_larger_than_any_model_has_are_refused() {
+        let config = biomedclipseg();
+        let text = to_json(&config, &config.preprocessing()).unwrap();
+        for (field, change) in [
+            (TAPS, json!({ "decoder_cfg": { TAPS: [u64::MAX] } })),
+            (
+                "max_position_embeddings",
+                json!({ "text_cfg": { "hf_model_config": { "max_position_embeddings": u64::MAX } } }),
+            ),
+        ] {
+            let mut text = text.clone();
+            merge(&mut text["model_cfg"], change);
+            let error = parse(&text.to_string(), None).unwrap_err();
+            assert!(error.contains(field), "{error}");
+        }
+    }
+
+    fn merge(into: &mut Value, change: Value) {
+        match change {
+            Value::Object(change) => {
+                for (key, value) in change {
+                    merge(&mut into[key], value);
+                }
+            }
+            value => *into = value,
+        }
+    }
 }

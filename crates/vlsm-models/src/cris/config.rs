@@ -284,7 +284,7 @@ impl CrisConfig {
         let blocks = |start: &str| {
             let numbers = tensors.keys().filter_map(|name| {
                 let (number, _) = name.strip_prefix(start)?.split_once('.')?;
-                Some(number.parse::<usize>().ok()? + 1)
+                number.parse::<usize>().ok()?.checked_add(1)
             });
             numbers.max().unwrap_or(0)
         };
@@ -304,12 +304,12 @@ impl CrisConfig {
                 layers: [1, 2, 3, 4].map(|stage| blocks(&format!("backbone.visual.layer{stage}."))),
                 width,
                 image_size: positions.saturating_sub(1).isqrt() * STRIDE,
-                heads: (width * EXPANSION * 8 / 64).max(1),
+                heads: (width.saturating_mul(EXPANSION * 8) / 64).max(1),
             },
             text_config: TextConfig {
                 vocab_size: vocabulary,
                 hidden_size: text_width,
-                intermediate_size: 4 * text_width,
+                intermediate_size: text_width.saturating_mul(4),
                 num_hidden_layers: blocks("backbone.transformer.resblocks."),
                 num_attention_heads: (text_width / 64).max(1),
                 max_position_embeddings: extent("positional_embedding", 0)?,
@@ -352,49 +352,5 @@ pub(super) fn check_image_size(size: usize) -> std::result::Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn written_configuration_reads_back() {
-        for config in [CrisConfig::default(), CrisConfig::tiny()] {
-            config.validate().unwrap();
-            assert_eq!(
-                CrisConfig::parse(&config.to_json().unwrap().to_string()),
-                Ok(config)
-            );
-        }
-    }
-
-    #[test]
-    fn impossible_models_name_the_field() {
-        for (text, field) in [
-            (r#"{"model_type":"clipseg"}"#, "model_type"),
-            (
-                r#"{"model_type":"cris","decoder_heads":7}"#,
-                "decoder_heads",
-            ),
-            (
-                r#"{"model_type":"cris","fpn_out":[256,256,1024]}"#,
-                "fpn_out",
-            ),
-            (
-                r#"{"model_type":"cris","context_length":78}"#,
-                "context_length",
-            ),
-            (r#"{"model_type":"cris","image_size":400}"#, "image_size"),
-            (r#"{"model_type":"cris","dropout":1.0}"#, "dropout"),
-            (
-                r#"{"model_type":"cris","vision_config":{"width":"x"}}"#,
-                "vision_config.width",
-            ),
-            (
-                r#"{"model_type":"cris","vision_config":{"layers":[3,4,0,3]}}"#,
-                "vision_config.layers",
-            ),
-        ] {
-            let error = CrisConfig::parse(text).unwrap_err();
-            assert!(error.contains(field), "{error}");
-        }
-    }
-}
+#[path = "config_tests.rs"]
+mod tests;

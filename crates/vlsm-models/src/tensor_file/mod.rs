@@ -207,6 +207,22 @@ impl TensorFile {
     }
 }
 
+/// Checks that tensors of these sizes in bytes can be those of a file. They may share storages, as tied weights do, but not so
+/// often that a small file fills the memory.
+fn expect_plausible(sizes: impl Iterator<Item = usize>, file_length: u64) -> Result<(), String> {
+    /// Tensors may have this many times the file's length, and this much more.
+    const SHARING: u64 = 8;
+    const SLACK: u64 = 1 << 20;
+
+    let total = sizes.fold(0u64, |total, size| total.saturating_add(size as u64));
+    if total <= file_length.saturating_mul(SHARING).saturating_add(SLACK) {
+        return Ok(());
+    }
+    Err(format!(
+        "its tensors have {total} bytes, but the file only {file_length}"
+    ))
+}
+
 /// Element types that are read, with their bytes in little-endian order.
 #[derive(Debug, Clone, Copy)]
 enum Element {
@@ -298,4 +314,17 @@ fn decode<const N: usize, T>(
         all_good &= good(&values[start..]);
     }
     Ok((values, all_good))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_file_cannot_hold_large_tensors() {
+        assert!(expect_plausible([4 << 20, 4 << 20].into_iter(), 4 << 20).is_ok());
+        let error = expect_plausible([1 << 30; 100].into_iter(), 2 << 20).unwrap_err();
+        assert!(error.contains("but the file only 2097152"), "{error}");
+        assert!(expect_plausible([usize::MAX; 2].into_iter(), 1 << 40).is_err());
+    }
 }

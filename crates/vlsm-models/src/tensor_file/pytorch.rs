@@ -6,7 +6,7 @@ use std::path::Path;
 
 use pytorch_reader::{DType, PickleError, PytorchError, PytorchReader};
 
-use super::{Element, TensorFile, TensorFileError, torchscript};
+use super::{Element, TensorFile, TensorFileError, expect_plausible, torchscript};
 
 /// Where a Lightning checkpoint keeps the model's tensors.
 const STATE_DICT: &str = "state_dict.";
@@ -55,6 +55,13 @@ pub fn read_pytorch(path: &Path) -> Result<TensorFile, TensorFileError> {
     if found.is_empty() {
         return Err(malformed("it holds no tensors".to_owned()));
     }
+
+    let sizes = found.iter().map(|(_, tensor)| {
+        let size = element(tensor.dtype()).size();
+        tensor.num_elements().saturating_mul(size)
+    });
+    let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    expect_plausible(sizes, length).map_err(malformed)?;
 
     let mut content = TensorFile::default();
     for (name, tensor) in found {

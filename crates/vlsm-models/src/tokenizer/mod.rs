@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use serde::de::IgnoredAny;
 use thiserror::Error;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{
@@ -24,6 +25,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizerSequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 use tokenizers::{AddedToken, Tokenizer as Pipeline};
+use vlsm_image::catch_panic;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Text of the token that opens every CLIP sequence.
@@ -184,13 +186,13 @@ impl Tokenizer {
         } else {
             text.to_owned()
         };
-        let encoding =
-            self.inner
-                .encode_fast(cleaned, false)
-                .map_err(|e| TokenizerError::Encode {
-                    text: text.to_owned(),
-                    reason: e.to_string(),
-                })?;
+        let fault = |reason: String| TokenizerError::Encode {
+            text: text.to_owned(),
+            reason,
+        };
+        let encoding = catch_panic(|| self.inner.encode_fast(cleaned, false))
+            .map_err(fault)?
+            .map_err(|error| fault(error.to_string()))?;
         let mut ids = Vec::with_capacity(encoding.len() + 2);
         ids.push(self.start);
         ids.extend_from_slice(encoding.get_ids());
@@ -252,7 +254,11 @@ impl Tokenizer {
             path: path.to_owned(),
             reason,
         };
-        let mut inner = Pipeline::from_bytes(content).map_err(|e| malformed(e.to_string()))?;
+        // `tokenizers` panics on some faults, for one on JSON that is broken in its decoder.
+        serde_json::from_slice::<IgnoredAny>(content).map_err(|e| malformed(e.to_string()))?;
+        let mut inner = catch_panic(|| Pipeline::from_bytes(content))
+            .map_err(&malformed)?
+            .map_err(|e| malformed(e.to_string()))?;
         // The caller cuts and pads, so the file's settings for both are ignored.
         inner.with_padding(None);
         inner

@@ -14,16 +14,16 @@ use std::path::Path;
 use zip::ZipArchive;
 
 use self::pickle::{Pickle, Value};
-use super::{Element, TensorFile, TensorFileError, Values};
+use super::{Element, TensorFile, TensorFileError, Values, expect_plausible};
 
 /// How the names of generated classes start.
 pub(super) const CLASS: &str = "__torch__";
 
-/// More than any model has; a pickle can repeat what it holds, a file of a few bytes thousands of times over.
-const MOST_TENSORS: usize = 1 << 17;
+/// More bytes of names than any model has. A pickle can repeat what it holds, so a file of a few bytes could have any number.
+const MOST_NAMES: usize = 64 << 20;
 
-/// Nested deeper than any model.
-const DEEPEST: usize = 64;
+/// Bytes that each attribute counts in addition to its name.
+const ATTRIBUTE: usize = 64;
 
 /// The largest pickle that is read, as for other PyTorch files.
 const LARGEST_PICKLE: u64 = 100 << 20;
@@ -46,9 +46,10 @@ pub(super) fn read_torchscript(path: &Path) -> Result<TensorFile, TensorFileErro
         path: path.to_owned(),
         source,
     })?;
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
     let content = ZipArchive::new(BufReader::new(file))
         .map_err(|error| error.to_string())
-        .and_then(|mut archive| tensors(&mut archive))
+        .and_then(|mut archive| tensors(&mut archive, length))
         .map_err(malformed)?;
     if content.tensors.is_empty() {
         return Err(malformed("it holds no tensors".to_owned()));
@@ -56,7 +57,7 @@ pub(super) fn read_torchscript(path: &Path) -> Result<TensorFile, TensorFileErro
     Ok(content)
 }
 
-fn tensors(archive: &mut Archive) -> Result<TensorFile, Fault> {
+fn tensors(archive: &mut Archive, file_length: u64) -> Result<TensorFile, Fault> {
     let names = archive.file_names().collect::<Result<Vec<_>, _>>();
     let names = names.map_err(|error| error.to_string())?;
     let roots = names
@@ -67,10 +68,12 @@ fn tensors(archive: &mut Archive) -> Result<TensorFile, Fault> {
         .ok_or("it has no data.pkl")?
         .to_owned();
     let pickle = entry(archive, &format!("{root}data.pkl"), LARGEST_PICKLE)?;
-    let mut found = BTreeMap::new();
-    collect(&Pickle::new(&pickle).run()?, "", 0, &mut found)?;
+    let mut found = Found::default();
+    found.collect(&Pickle::new(&pickle).run()?, "")?;
+    let sizes = found.tensors.values().map(Stored::bytes);
+    expect_plausible(sizes, file_length)?;
     let mut content = TensorFile::default();
-    for (name, tensor) in found {
+    for (name, tensor) in found.tensors {
         let wrong = |error: Fault| format!("tensor `{name}`: {error}");
         let values = tensor.read(archive, &root).map_err(wrong)?;
         content.insert(name, tensor.shape.clone(), values);
@@ -91,27 +94,32 @@ fn entry(archive: &mut Archive, name: &str, most: u64) -> Result<Vec<u8>, Fault>
     Ok(bytes)
 }
 
-/// The tensors of a module and of what is in it, by path.
-fn collect(
-    value: &Value,
-    path: &str,
-    depth: usize,
-    found: &mut BTreeMap<String, Stored>,
-) -> Result<(), Fault> {
-    match value {
-        Value::Tensor(tensor) => drop(found.insert(path.to_owned(), (**tensor).clone())),
-        Value::Object(attributes) => {
-            if depth > DEEPEST || found.len() > MOST_TENSORS {
-                return Err("it is nested without end".to_owned());
+/// The tensors of a module and its submodules, by path.
+#[derive(Default)]
+struct Found {
+    tensors: BTreeMap<String, Stored>,
+    /// Bytes of all names so far.
+    names: usize,
+}
+
+impl Found {
+    fn collect(&mut self, value: &Value, path: &str) -> Result<(), Fault> {
+        match value {
+            Value::Tensor(tensor) => drop(self.tensors.insert(path.to_owned(), (**tensor).clone())),
+            Value::Object(attributes, _) => {
+                for (name, value) in attributes.iter() {
+                    self.names += path.len() + name.len() + ATTRIBUTE;
+                    if self.names > MOST_NAMES {
+                        return Err("it has too many attributes".to_owned());
+                    }
+                    let dot = if path.is_empty() { "" } else { "." };
+                    self.collect(value, &format!("{path}{dot}{name}"))?;
+                }
             }
-            for (name, value) in attributes.iter() {
-                let dot = if path.is_empty() { "" } else { "." };
-                collect(value, &format!("{path}{dot}{name}"), depth + 1, found)?;
-            }
+            _ => {}
         }
-        _ => {}
+        Ok(())
     }
-    Ok(())
 }
 
 /// A tensor as the pickle describes it.
@@ -140,6 +148,12 @@ impl Stored {
             shape,
             strides,
         })
+    }
+
+    /// Bytes of the elements.
+    fn bytes(&self) -> usize {
+        let count = self.shape.iter().copied().reduce(usize::saturating_mul);
+        count.unwrap_or(1).saturating_mul(self.element.size())
     }
 
     fn read(&self, archive: &mut Archive, root: &str) -> Result<Values, Fault> {
@@ -186,5 +200,52 @@ impl Stored {
             })
         };
         (0..count).map(|index| storage[place(index)]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An entry `name`: the value stored at `index`.
+    fn entry_of(name: u8, index: u8) -> Vec<u8> {
+        vec![b'X', 1, 0, 0, 0, name, b'h', index, b's']
+    }
+
+    fn refusal(pickle: &[u8]) -> String {
+        let value = match Pickle::new(pickle).run() {
+            Ok(value) => value,
+            Err(fault) => return fault,
+        };
+        Found::default().collect(&value, "").unwrap_err()
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_before_it_overflows_the_stack() {
+        let mut tuples = vec![b')'];
+        tuples.extend([0x85].repeat(1 << 20));
+        tuples.push(b'.');
+        assert!(refusal(&tuples).contains("nested too deep"));
+    }
+
+    #[test]
+    fn objects_that_share_parts_are_not_visited_without_end() {
+        let mut pickle = b"}q\x00".to_vec();
+        for level in 1..60 {
+            pickle.push(b'}');
+            pickle.extend(entry_of(b'a', level - 1));
+            pickle.extend(entry_of(b'b', level - 1));
+            pickle.extend([b'q', level]);
+        }
+        pickle.push(b'.');
+        assert!(refusal(&pickle).contains("too many attributes"));
+    }
+
+    #[test]
+    fn a_dictionary_is_not_copied_for_every_entry() {
+        let mut pickle = b"}".to_vec();
+        pickle.extend(b"q\x00X\x01\x00\x00\x00aNs".repeat(10_000));
+        pickle.push(b'.');
+        assert!(refusal(&pickle).contains("copies too much"));
     }
 }

@@ -6,6 +6,12 @@ use std::rc::Rc;
 use super::{Fault, Stored};
 use crate::tensor_file::Element;
 
+/// Nested deeper than any model. Values are dropped and searched recursively, so nesting without limit would overflow the stack.
+const DEEPEST: u8 = 64;
+
+/// More entries than any model's dictionaries have that are changed after they were stored for use again.
+const MOST_COPIES: usize = 1 << 20;
+
 /// What a pickle can hold here; parts are shared, so that copies cost nothing.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
@@ -15,9 +21,10 @@ pub(super) enum Value {
     Text(Rc<str>),
     /// A class or function, by module and name.
     Global(Rc<str>),
-    Tuple(Rc<[Value]>),
-    /// An object's attributes, or a dictionary's entries with text keys.
-    Object(Rc<Vec<(Rc<str>, Value)>>),
+    /// With the depth of nesting.
+    Tuple(Rc<[Value]>, u8),
+    /// An object's attributes, or a dictionary's entries with text keys; with the depth of nesting.
+    Object(Rc<Vec<(Rc<str>, Value)>>, u8),
     Storage(Rc<str>, Element),
     Tensor(Rc<Stored>),
     /// Anything that has no tensors.
@@ -34,14 +41,28 @@ impl Value {
 
     pub(super) fn integers(&self) -> Option<Vec<usize>> {
         match self {
-            Self::Tuple(values) => values.iter().map(Self::integer).collect(),
+            Self::Tuple(values, _) => values.iter().map(Self::integer).collect(),
             _ => None,
         }
     }
 
+    fn depth(&self) -> u8 {
+        match self {
+            Self::Tuple(_, depth) | Self::Object(_, depth) => *depth,
+            _ => 0,
+        }
+    }
+
+    fn tuple(values: Vec<Self>) -> Result<Self, Fault> {
+        let depth = depth_over(values.iter())?;
+        Ok(Self::Tuple(values.into(), depth))
+    }
+
     /// From a persistent id: `("storage", class, key, device, elements)`.
     fn storage(id: &Self) -> Option<Self> {
-        let Self::Tuple(parts) = id else { return None };
+        let Self::Tuple(parts, _) = id else {
+            return None;
+        };
         let [Self::Text(_), Self::Global(class), Self::Text(key), ..] = &parts[..] else {
             return None;
         };
@@ -62,7 +83,7 @@ impl Value {
 
     /// What a call gives: a tensor, or nothing of interest.
     fn called(function: &Self, arguments: &Self) -> Option<Self> {
-        let (Self::Global(name), Self::Tuple(arguments)) = (function, arguments) else {
+        let (Self::Global(name), Self::Tuple(arguments, _)) = (function, arguments) else {
             return Some(Self::Other);
         };
         match &**name {
@@ -76,11 +97,22 @@ impl Value {
     }
 }
 
+/// The depth of a value that holds `values`.
+fn depth_over<'a>(values: impl Iterator<Item = &'a Value>) -> Result<u8, Fault> {
+    let depth = values.map(Value::depth).max().unwrap_or(0) + 1;
+    match depth > DEEPEST {
+        true => Err("it is nested too deep".to_owned()),
+        false => Ok(depth),
+    }
+}
+
 /// A pickle that is run: bytes, stack, and values to be used again.
 pub(super) struct Pickle<'a> {
     bytes: &'a [u8],
     stack: Vec<Value>,
     memo: HashMap<u32, Value>,
+    /// Entries of dictionaries copied so far.
+    copies: usize,
 }
 
 impl<'a> Pickle<'a> {
@@ -89,6 +121,7 @@ impl<'a> Pickle<'a> {
             bytes,
             stack: Vec::new(),
             memo: HashMap::new(),
+            copies: 0,
         }
     }
 
@@ -153,16 +186,16 @@ impl<'a> Pickle<'a> {
             // Tuples of everything above the mark, and of 0 to 3 values.
             b't' => {
                 let values = self.above_mark()?;
-                self.stack.push(Value::Tuple(values.into()));
+                self.stack.push(Value::tuple(values)?);
             }
-            b')' => self.stack.push(Value::Tuple([].into())),
+            b')' => self.stack.push(Value::tuple(Vec::new())?),
             0x85..=0x87 => {
                 let start = self.stack.len().checked_sub(usize::from(code - 0x84));
                 let values = self.stack.split_off(start.ok_or_else(short)?);
-                self.stack.push(Value::Tuple(values.into()));
+                self.stack.push(Value::tuple(values)?);
             }
             // Dictionaries and their entries.
-            b'}' => self.stack.push(Value::Object(Rc::default())),
+            b'}' => self.stack.push(Value::Object(Rc::default(), 1)),
             b's' => {
                 let (value, key) = (self.pop()?, self.pop()?);
                 self.put(vec![key, value])?;
@@ -246,9 +279,17 @@ impl<'a> Pickle<'a> {
 
     /// Puts keys and values, in turn, into the dictionary on the stack; entries without a text key have no tensors.
     fn put(&mut self, entries: Vec<Value>) -> Result<(), Fault> {
-        let Some(Value::Object(object)) = self.stack.last_mut() else {
+        let Some(Value::Object(object, depth)) = self.stack.last_mut() else {
             return Err("its pickle has entries without a dictionary".to_owned());
         };
+        *depth = depth_over(entries.iter())?.max(*depth);
+        // Each change of a dictionary that is stored for use again copies it.
+        if Rc::strong_count(object) > 1 {
+            self.copies += object.len();
+        }
+        if self.copies > MOST_COPIES {
+            return Err("its pickle copies too much".to_owned());
+        }
         let object = Rc::make_mut(object);
         let mut entries = entries.into_iter();
         while let (Some(key), Some(value)) = (entries.next(), entries.next()) {
