@@ -77,7 +77,10 @@ impl Cell {
     /// The run's summary; `None` until it is complete.
     pub(super) fn summary(&self) -> Option<Summary> {
         let text = std::fs::read(self.folder.summary()).ok()?;
-        serde_json::from_slice(&text).ok()
+        let mut summary: Summary = serde_json::from_slice(&text).ok()?;
+        // An edited file can hold any number.
+        summary.seconds = summary.seconds.filter(|seconds| *seconds >= 0.0);
+        Some(summary)
     }
 
     /// Whether another cell should take as long, since it only differs in prompt and seed.
@@ -151,7 +154,8 @@ impl Plan<'_> {
                 None => unknown += 1,
             }
         }
-        (Duration::from_secs_f64(known), unknown)
+        let known = Duration::try_from_secs_f64(known).unwrap_or(Duration::MAX);
+        (known, unknown)
     }
 
     /// The estimate in words.
@@ -177,5 +181,41 @@ impl Plan<'_> {
                 "{time} of training left (estimated from finished runs), plus {unknown} runs with no estimate yet"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STUDY: &str = r#"
+        seeds = [1]
+        [[model]]
+        name = "tiny"
+        model.base = "builtin:tiny"
+        [[method]]
+        name = "decoder"
+        method.kind = "decoder"
+        [[data]]
+        name = "endoscopy"
+        data.root = "builtin:endoscopy"
+    "#;
+
+    #[test]
+    fn an_edited_summary_does_not_break_the_estimate() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = format!("out={:?}", folder.path());
+        let study = Study::parse(STUDY, "s", &[out]).unwrap();
+        let cell = &study.cells[0];
+        std::fs::create_dir_all(&cell.folder.path).unwrap();
+        let text = r#"{"trainable_parameters":1,"seconds":-1.0}"#;
+        std::fs::write(cell.folder.summary(), text).unwrap();
+        assert_eq!(cell.summary().unwrap().seconds, None);
+        let plan = Plan {
+            cells: vec![(cell, State::Open)],
+            seconds: vec![Some(1e300)],
+        };
+        assert_eq!(plan.estimate(), (Duration::MAX, 0));
+        assert!(plan.estimate_in_words().starts_with("about"));
     }
 }
