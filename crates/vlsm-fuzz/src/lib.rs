@@ -4,7 +4,7 @@
 //! explains. `tests/mutations` runs all of them on mutated inputs; `fuzz/` runs them with libFuzzer. Only temporary folders that
 //! cannot be written panic here.
 
-// A panic is how a fuzzer is told about a fault.
+// A panic reports a fault to the fuzzer.
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod data;

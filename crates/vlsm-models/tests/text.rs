@@ -134,7 +134,7 @@ fn a_faulty_tokenizer_folder_is_an_error_that_names_the_file() {
     // The second text makes the `tokenizers` crate panic.
     for text in [
         "{",
-        r#"{"decoder": {"type": "WordPiece", "clea"WordPiece"}}"#,
+        r#"{"decoder": {"type": "WordPiece", "clean"WordPiece"}}"#,
     ] {
         fs::write(alone.path().join("tokenizer.json"), text).unwrap();
         fails(&alone, "tokenizer.json");

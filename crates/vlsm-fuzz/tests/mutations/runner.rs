@@ -14,6 +14,9 @@ use crate::mutate::mutation;
 /// A parser may take this long for an input. The longest take some 10 ms on an idle machine.
 const TIME: Duration = Duration::from_secs(20);
 
+/// Inputs of a parser without `VLSM_FUZZ_INPUTS`.
+const SHORT: usize = 250;
+
 /// One parser at a time: memory is counted for the whole process.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -29,7 +32,7 @@ pub(crate) struct Target {
     pub(crate) parse: fn(&[u8]) -> bool,
     /// Valid files.
     pub(crate) seeds: Vec<Vec<u8>>,
-    /// Number of inputs in a short run; long runs have this many thousandths of `VLSM_FUZZ_INPUTS`.
+    /// Of `VLSM_FUZZ_INPUTS` inputs it gets this many thousandths; a short run has 250 inputs.
     pub(crate) inputs: usize,
     /// Memory in bytes that an input may take.
     pub(crate) memory: usize,
@@ -49,7 +52,7 @@ pub(crate) fn run(target: Target) {
             .parse::<usize>()
             .expect("VLSM_FUZZ_INPUTS is a number")
     });
-    let count = wanted.map_or(target.inputs, |count| count * target.inputs / 1000);
+    let count = wanted.unwrap_or(SHORT) * target.inputs / 1000;
     let (name, file) = (target.name, input_file(target.name));
     let started = Instant::now();
     let (sender, receiver) = channel();
