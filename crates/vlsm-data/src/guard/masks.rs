@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use vlsm_image::LevelRule;
+
 use super::words::{few, in_order};
 use crate::facts::{BinaryFacts, Facts, ImageFacts};
 use crate::file_set::FileSet;
@@ -119,6 +121,16 @@ pub(super) fn masks(
             "the masks have the levels 0 and {level}; {level} is taken as foreground, save it as 255 to be clear"
         );
         found.add(Severity::Warning, FindingKind::SingleLevel, &[], message);
+    }
+
+    if meaning.rule == LevelRule::Void {
+        let message = "the masks have the levels 0, 1 and 255: 1 is foreground, and 255 is left out of loss and metrics";
+        found.add(
+            Severity::Notice,
+            FindingKind::Levels,
+            &[],
+            message.to_string(),
+        );
     }
 
     let share =

@@ -21,12 +21,20 @@ fn void_is_left_out() {
         _ => square(1, 0),
     };
     let (_folder, config) = set(photo, mask);
-    only(
-        &config,
-        Severity::Warning,
-        FindingKind::EmptyMask,
-        "case1.png",
+    let found = findings(&config);
+    let kinds: Vec<_> = found
+        .iter()
+        .map(|(severity, kind, _)| (*severity, *kind))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            (Severity::Notice, FindingKind::Levels),
+            (Severity::Warning, FindingKind::EmptyMask)
+        ],
+        "{found:?}"
     );
+    assert!(found[0].2.contains("255 is left out") && found[1].2.contains("case1.png"));
     let all = samples(&config);
     let count = |index: usize, value: u8| {
         let mask: Mask = all[index].read(None).unwrap().1;
