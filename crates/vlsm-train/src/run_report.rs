@@ -94,7 +94,7 @@ fn lead(setup: &Setup<'_>, summary: &RunSummary, measured: Option<&Measured>) ->
     };
     let few = metrics
         .few()
-        .map_or(String::new(), |few| format!(" {few}."));
+        .map_or(String::new(), |few| format!(" Caution: {few}."));
     format!(
         "Dice {} (95 % interval) on {} {of} under prompt {set}{}, after {training}.{few}",
         metrics.dice.with_interval(3),

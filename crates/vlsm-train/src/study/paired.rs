@@ -102,7 +102,7 @@ impl<'a> Tables<'a> {
             header: ["data", "first", "second", "n"].map(String::from).to_vec(),
             words: 3,
             note: format!(
-                "Differences of the means over n images or patients (`data.group`), first minus second, and p-values of Wilcoxon's \
+                "Differences of the means over n images or patients (key data.group), first minus second, and p-values of Wilcoxon's \
                  two-sided signed-rank test over them (each the mean over its samples and seeds), with Holm's correction for the {} pairs of a metric; those \
                  below {SIGNIFICANT} are bold.",
                 self.pairs.len()

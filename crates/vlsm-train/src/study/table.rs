@@ -216,7 +216,7 @@ impl<'a> Tables<'a> {
         };
         sheet.note = format!(
             "{spread}, each at its mask's own size, under prompt {}; 95 % interval: of the mean, by \
-             bootstrap over images or patients (`data.group`). DSC and IoU in percent, HD95 in pixels; one empty: the \
+             bootstrap over images or patients (key data.group). DSC and IoU in percent, HD95 in pixels; one empty: the \
              share of samples in which prediction or truth, but not both, has no foreground, so that HD95 is the image's \
              diagonal, in percent. The best of each row is bold.",
             sets.iter()
