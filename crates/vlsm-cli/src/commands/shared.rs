@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use vlsm::Segmenter;
+use vlsm_data::{Dataset, Severity};
 use vlsm_models::NetworkConfig;
 use vlsm_train::{Recipe, RunFolder};
+
+use crate::output::note;
 
 /// Loads a base, with an adapter and an input size if given, on a device.
 pub(super) fn segmenter(
@@ -24,6 +27,21 @@ pub(super) fn segmenter(
         segmenter = segmenter.with_image_size(size)?;
     }
     Ok(segmenter)
+}
+
+/// Prints what the guards find in a data set's masks and images.
+///
+/// # Errors
+/// If results on them would be wrong.
+pub(super) fn report_findings(dataset: &Dataset) -> Result<()> {
+    for finding in vlsm_data::guard(dataset).into_result()?.findings {
+        let severity = match finding.severity {
+            Severity::Notice => "note",
+            _ => "warning",
+        };
+        note(&format!("{severity}: {}", finding.message));
+    }
+    Ok(())
 }
 
 /// The adapter file that a path names: the file itself, or that of a run's folder.

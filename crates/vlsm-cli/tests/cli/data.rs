@@ -53,6 +53,15 @@ fn masks_that_would_train_wrong_are_errors_or_warnings() {
     let warnings = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{warnings}");
     assert!(warnings.contains("[inverted]"), "{warnings}");
+    let eval = [
+        "eval", "--base", "base", "--data", "scans", "--prompt", "a disc",
+    ];
+    let output = shop.command(&eval).output().unwrap();
+    let warnings = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && warnings.contains("[inverted]"),
+        "{warnings}"
+    );
     let accepted = [&on_scans("accepted")[..], &["--accept", "inverted"]].concat();
     let output = shop.command(&accepted).output().unwrap();
     let warnings = String::from_utf8(output.stderr).unwrap();

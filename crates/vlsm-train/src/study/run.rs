@@ -8,6 +8,7 @@ use super::{Cell, Study};
 use crate::claim::Claim;
 use crate::error::{Result, TrainError};
 use crate::evaluate::write_scores;
+use crate::guarded::open_guarded;
 use crate::observer::Observer;
 use crate::run::train_from_files;
 use crate::zero_shot::zero_shot;
@@ -84,7 +85,7 @@ impl Cell {
         let rows = if self.seed.is_some() {
             train_from_files(&recipe, &mut claim, observer)?.rows
         } else {
-            let dataset = vlsm_synth::open(&recipe.data.config)?;
+            let (recipe, dataset) = open_guarded(&recipe, observer)?;
             let base = Base::load(&recipe.model.base, &device(&recipe.trainer.device)?)?;
             let rows = zero_shot(&recipe, &dataset, &base, observer)?.1;
             write_atomic_bytes(&self.folder.recipe(), recipe.to_toml()?.as_bytes())?;

@@ -8,15 +8,15 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 use vlsm_data::{
-    Annotation, DataConfig, Dataset, Description, FindingKind, Format, PromptChoice, Severity,
-    Split, annotate, write_annotations,
+    Annotation, DataConfig, Dataset, Description, FindingKind, Format, PromptChoice, Split,
+    annotate, write_annotations,
 };
 
 use vlsm_image::ImageError;
 use vlsm_image::fs::{sweep_parts, write_folder};
 
-use crate::commands::shared::data_recipe;
-use crate::output::{key_value_table, note, print, progress_bar, table};
+use crate::commands::shared::{data_recipe, report_findings};
+use crate::output::{key_value_table, print, progress_bar, table};
 
 /// How many words of a kind the summary lists.
 const SHOWN: usize = 6;
@@ -80,13 +80,7 @@ impl Args {
             );
         }
         let dataset = Dataset::open(&config)?;
-        for finding in vlsm_data::guard(&dataset).into_result()?.findings {
-            let severity = match finding.severity {
-                Severity::Notice => "note",
-                _ => "warning",
-            };
-            note(&format!("{severity}: {}", finding.message));
-        }
+        report_findings(&dataset)?;
         // All are computed before the first file is replaced.
         let annotations = annotate_all(&config, &dataset, class)?;
         if !out.exists() {

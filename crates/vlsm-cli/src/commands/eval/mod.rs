@@ -19,7 +19,9 @@ use vlsm_train::{EvalConfig, Evaluation, PromptSet, Recipe, evaluate, write_scor
 
 use self::report::Evaluated;
 use self::scores::{SetResult, json_text, table_text};
-use super::shared::{adapter_file, data_recipe, make_folder, make_parent, only_data, segmenter};
+use super::shared::{
+    adapter_file, data_recipe, make_folder, make_parent, only_data, report_findings, segmenter,
+};
 use crate::output::{note, print, progress_bar};
 
 /// Evaluate a base, with or without an adapter, on a data set.
@@ -123,6 +125,7 @@ impl Args {
             recipe.data.config.eval_prompt = Some(text.clone());
         }
         let dataset = vlsm_synth::open(&recipe.data.config)?;
+        report_findings(&dataset)?;
         let samples = dataset.require(self.split)?;
         let samples = &samples[..recipe
             .data

@@ -14,13 +14,14 @@ use vlsm_train::{EvalConfig, Recipe, SemanticEvaluation, SemanticMetrics, evalua
 
 use super::Args;
 use super::report::Evaluated;
-use crate::commands::shared::to_json;
+use crate::commands::shared::{report_findings, to_json};
 use crate::output::{print, progress_bar, table, thousands};
 
 impl Args {
     /// Evaluates labels of whole images.
     pub(super) fn run_semantic(&self, recipe: &Recipe) -> Result<ExitCode> {
         let dataset = vlsm_synth::open(&recipe.data.config)?;
+        report_findings(&dataset)?;
         let mut classes = dataset.class_list()?;
         if let Some(background) = self.background {
             classes = classes.with_background(background)?;
