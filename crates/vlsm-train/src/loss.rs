@@ -129,6 +129,13 @@ mod tests {
         assert!((whole - partly).abs() < 1e-6);
     }
 
+    /// Nothing to find and nothing found: Dice is 1, by the smoothing, and the cross entropy 0.
+    #[test]
+    fn two_empty_masks_agree() {
+        let loss = loss(&[-40.0; 4], &[0.0; 4], None, Profile::Default);
+        assert!(loss.abs() < 1e-5, "{loss}");
+    }
+
     #[test]
     fn extreme_logits_stay_finite() {
         for profile in [Profile::Paper, Profile::Default] {
