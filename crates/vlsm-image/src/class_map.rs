@@ -8,7 +8,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat};
 
 use crate::arrays::ClassMap;
-use crate::decode::{decode, expect_one_page, format_of, guarded};
+use crate::decode::{decode, format_of_page, guarded};
 use crate::error::{ImageError, Result};
 use crate::fs::read_bytes;
 use crate::raw_png::RawPng;
@@ -40,10 +40,7 @@ fn class_map_from(path: &Path, bytes: &[u8], first_page: bool) -> Result<ClassMa
         reason: reason.to_string(),
         fix: FIX,
     };
-    let format = format_of(path, bytes)?;
-    if !first_page {
-        expect_one_page(path, bytes, format)?;
-    }
+    let format = format_of_page(path, bytes, first_page)?;
     match format {
         ImageFormat::Jpeg => return Err(fault("JPEG is lossy and changes ids")),
         ImageFormat::Png => {
@@ -64,7 +61,7 @@ fn class_map_from(path: &Path, bytes: &[u8], first_page: bool) -> Result<ClassMa
         }
         _ => {}
     }
-    let (decoded, _) = decode(path, bytes, format, first_page)?;
+    let (decoded, _) = decode(path, bytes, format)?;
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
     let narrow = |values: Vec<u16>| {
         values

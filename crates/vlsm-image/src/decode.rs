@@ -107,8 +107,8 @@ pub fn decode_image(path: &Path, bytes: &[u8], options: ImageOptions) -> Result<
 }
 
 fn image_from(path: &Path, bytes: &[u8], options: ImageOptions) -> Result<RgbImage> {
-    let format = format_of(path, bytes)?;
-    let (decoded, _) = decode(path, bytes, format, options.first_page)?;
+    let format = format_of_page(path, bytes, options.first_page)?;
+    let (decoded, _) = decode(path, bytes, format)?;
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
     let scale = scale(options.window);
     let data = match decoded {
@@ -148,8 +148,8 @@ pub fn decode_16_bit_histogram(
         return Ok(None);
     }
     guarded(path, || {
-        let format = format_of(path, bytes)?;
-        let (decoded, _) = decode(path, bytes, format, options.first_page)?;
+        let format = format_of_page(path, bytes, options.first_page)?;
+        let (decoded, _) = decode(path, bytes, format)?;
         let mut counts = vec![0; 65536];
         let mut count = |data: &[u16], step: usize, used: usize| {
             let pixels = data.chunks_exact(step);
@@ -178,7 +178,7 @@ pub(crate) fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T>) -> Res
     })
 }
 
-pub(crate) fn format_of(path: &Path, bytes: &[u8]) -> Result<ImageFormat> {
+fn format_of(path: &Path, bytes: &[u8]) -> Result<ImageFormat> {
     match image::guess_format(bytes) {
         Ok(
             format @ (ImageFormat::Jpeg
@@ -195,17 +195,24 @@ pub(crate) fn format_of(path: &Path, bytes: &[u8]) -> Result<ImageFormat> {
     }
 }
 
+/// The format of a file, which may have several pages only if its first is to be read.
+pub(crate) fn format_of_page(path: &Path, bytes: &[u8], first_page: bool) -> Result<ImageFormat> {
+    let format = format_of(path, bytes)?;
+    if !first_page && has_several_pages(format, bytes) {
+        return Err(ImageError::Pages {
+            path: path.to_path_buf(),
+        });
+    }
+    Ok(format)
+}
+
 /// Decodes the first page and applies the EXIF orientation, which is returned too.
 pub(crate) fn decode(
     path: &Path,
     bytes: &[u8],
     format: ImageFormat,
-    first_page: bool,
 ) -> Result<(DynamicImage, Orientation)> {
     let fault = |e: image::ImageError| ImageError::image(path, e.to_string());
-    if !first_page {
-        expect_one_page(path, bytes, format)?;
-    }
     let reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut decoder = reader.into_decoder().map_err(fault)?;
     let orientation = orientation(&mut decoder);
@@ -236,7 +243,10 @@ pub(crate) fn decode(
 /// A palette PNG in colour. An index without a colour, on which the
 /// decoder panics, is black.
 fn palette_image(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<Option<DynamicImage>> {
-    if format != ImageFormat::Png {
+    // The colour type in a PNG's first chunk (PNG specification, 11.2.1): other kinds must not be decoded twice.
+    const COLOUR_TYPE: usize = 25;
+    const INDEXED: u8 = 3;
+    if format != ImageFormat::Png || bytes.get(COLOUR_TYPE) != Some(&INDEXED) {
         return Ok(None);
     }
     let Some(RawPng {
@@ -255,16 +265,6 @@ fn palette_image(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<Optio
         return Ok(None);
     };
     Ok(image::RgbImage::from_raw(width, height, data).map(DynamicImage::from))
-}
-
-/// Refuses a file with several pages.
-pub(crate) fn expect_one_page(path: &Path, bytes: &[u8], format: ImageFormat) -> Result<()> {
-    if has_several_pages(format, bytes) {
-        return Err(ImageError::Pages {
-            path: path.to_path_buf(),
-        });
-    }
-    Ok(())
 }
 
 /// The orientation in the header; none if it cannot be read.

@@ -6,7 +6,7 @@ use image::{DynamicImage, ImageFormat};
 
 use crate::arrays::Mask;
 use crate::class_map::oriented;
-use crate::decode::{decode, expect_one_page, format_of, guarded, unsupported};
+use crate::decode::{decode, format_of_page, guarded, unsupported};
 use crate::error::Result;
 use crate::fs::read_bytes;
 use crate::luma::{luma, luma16};
@@ -82,16 +82,13 @@ pub fn decode_mask(path: &Path, bytes: &[u8], first_page: bool) -> Result<GreyMa
 }
 
 fn mask_from(path: &Path, bytes: &[u8], first_page: bool) -> Result<GreyMask> {
-    let format = format_of(path, bytes)?;
-    if !first_page {
-        expect_one_page(path, bytes, format)?;
-    }
+    let format = format_of_page(path, bytes, first_page)?;
     if format == ImageFormat::Png
         && let Some(png) = RawPng::decode(path, bytes)?
     {
         return Ok(of_png(png));
     }
-    let (decoded, orientation) = decode(path, bytes, format, first_page)?;
+    let (decoded, orientation) = decode(path, bytes, format)?;
     let (width, height) = (decoded.width() as usize, decoded.height() as usize);
     let every = |data: &[u8], step: usize| -> Vec<u16> {
         data.chunks_exact(step).map(|p| u16::from(p[0])).collect()
