@@ -58,6 +58,7 @@ mod source;
 mod split;
 mod split_config;
 pub mod splitting;
+mod unique_names;
 
 pub use annotate::{Annotation, annotate, write_annotations};
 pub use check::{CheckReport, SplitCounts, check};
@@ -77,3 +78,4 @@ pub use sample::{Sample, Target};
 pub use source::{Arrays, FilePair, Masks, Source};
 pub use split::{Split, UnknownSplit};
 pub use split_config::SplitConfig;
+pub use unique_names::UniqueNames;

@@ -1,19 +1,19 @@
 //! Class-id masks with class names. Each class present in an image becomes a sample with its name as prompt.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use vlsm_image::ClassNames;
 
-use super::{Pair, unique};
+use super::Pair;
 use crate::config::DataConfig;
 use crate::error::{DataError, Result};
 use crate::file_set::FileSet;
 use crate::prompt::Prompts;
 use crate::sample::{Sample, Target};
 use crate::source::{FilePair, Source};
+use crate::unique_names::UniqueNames;
 
 /// Reads the class names from the recipe's file, or from `ROOT/classes.json`.
 pub(crate) fn read_names(config: &DataConfig) -> Result<ClassNames> {
@@ -59,7 +59,7 @@ pub(crate) fn samples(
             .par_iter()
             .map(|pair| Ok(set.class_map(&pair.mask)?.ids()))
             .collect();
-        let mut taken = HashMap::new();
+        let mut names = UniqueNames::default();
         let mut samples = Vec::new();
         for (pair, ids) in pairs.into_iter().zip(ids) {
             let ids = match ids {
@@ -72,7 +72,7 @@ pub(crate) fn samples(
             let source = source(&pair, set);
             for (id, name) in targets(classes, &pair.mask, &ids, faults) {
                 samples.push(Sample {
-                    name: unique(format!("{}.{}", pair.name, file_name_of(name)), &mut taken),
+                    name: names.take(format!("{}.{}", pair.name, file_name_of(name))),
                     subject: pair.subject.clone(),
                     source: Arc::clone(&source),
                     target: Target::Class(id),
@@ -88,9 +88,9 @@ pub(crate) fn samples(
 
 /// A sample of all labels for each image. Unlike [`samples`], this includes images that show no class.
 pub(crate) fn whole_images(pairs: &[Pair], set: &Arc<FileSet>) -> Vec<Sample> {
-    let mut taken = HashMap::new();
+    let mut names = UniqueNames::default();
     let sample = |pair: &Pair| Sample {
-        name: unique(pair.name.clone(), &mut taken),
+        name: names.take(pair.name.clone()),
         subject: pair.subject.clone(),
         source: source(pair, set),
         target: Target::Labels,

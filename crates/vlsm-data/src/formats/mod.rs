@@ -9,7 +9,7 @@ pub(crate) mod folder;
 pub(crate) mod splits;
 pub(crate) mod subjects;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use crate::file_set::{FileRef, FileSet};
 use crate::prompt::Prompts;
 use crate::sample::{Sample, Target};
 use crate::source::FilePair;
+use crate::unique_names::UniqueNames;
 use subjects::Subjects;
 
 /// An image and its mask, both known to exist.
@@ -143,9 +144,9 @@ impl Listing {
 
 /// Samples with unique names for pairs with binary masks.
 pub(crate) fn binary_samples(pairs: Vec<Pair>, set: &Arc<FileSet>) -> Vec<Sample> {
-    let mut taken = HashMap::new();
+    let mut names = UniqueNames::default();
     let sample = |pair: Pair| Sample {
-        name: unique(pair.name, &mut taken),
+        name: names.take(pair.name),
         subject: pair.subject,
         source: Arc::new(FilePair::new(pair.image, pair.mask, false).in_set(Arc::clone(set))),
         target: Target::Mask(0),
@@ -154,24 +155,6 @@ pub(crate) fn binary_samples(pairs: Vec<Pair>, set: &Arc<FileSet>) -> Vec<Sample
         oracle: pair.oracle,
     };
     pairs.into_iter().map(sample).collect()
-}
-
-/// `name`, or the first of `name-2`, `name-3`, ... that is free. `taken` holds, for each name, the number to try next.
-pub(crate) fn unique(name: String, taken: &mut HashMap<String, usize>) -> String {
-    let Some(mut number) = taken.get(&name).copied() else {
-        taken.insert(name.clone(), 2);
-        return name;
-    };
-    let free = loop {
-        let candidate = format!("{name}-{number}");
-        number += 1;
-        if !taken.contains_key(&candidate) {
-            break candidate;
-        }
-    };
-    taken.insert(name, number);
-    taken.insert(free.clone(), 2);
-    free
 }
 
 /// A file's relative path without its extension, as a flat name: `case1/slice 3.png` becomes `case1_slice 3`.

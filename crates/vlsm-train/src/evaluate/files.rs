@@ -1,9 +1,8 @@
 //! File names of predictions.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use vlsm_data::Sample;
+use vlsm_data::{Sample, UniqueNames};
 
 use crate::error::{Result, TrainError};
 
@@ -20,28 +19,10 @@ pub(crate) fn make_parent(path: &Path) -> Result<()> {
 
 /// A file name for each sample's predicted mask, with a number where two would be equal.
 pub(crate) fn file_names(samples: &[Sample]) -> Vec<String> {
-    // For each name, the number to try next. Some file systems ignore case.
-    let mut taken: HashMap<String, usize> = HashMap::new();
+    let mut names = UniqueNames::of_files();
     samples
         .iter()
-        .map(|sample| {
-            let stem = file_name(&sample.name);
-            let key = stem.to_lowercase();
-            let Some(mut number) = taken.get(&key).copied() else {
-                taken.insert(key, 2);
-                return stem + ".png";
-            };
-            let name = loop {
-                let name = format!("{stem}-{number}");
-                number += 1;
-                if !taken.contains_key(&name.to_lowercase()) {
-                    break name;
-                }
-            };
-            taken.insert(key, number);
-            taken.insert(name.to_lowercase(), 2);
-            name + ".png"
-        })
+        .map(|sample| names.take(file_name(&sample.name)) + ".png")
         .collect()
 }
 

@@ -1,8 +1,9 @@
 //! Names of a prediction's files.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
+use vlsm_data::UniqueNames;
 use vlsm_train::evaluate::file_name;
 
 /// A name for each image, the same in every call with these images: the file's name without its extension; with the
@@ -48,17 +49,8 @@ fn name(path: &Path, parts: usize) -> String {
 
 /// Names with a number where two would be equal.
 pub(super) fn numbered(names: Vec<String>) -> Vec<String> {
-    let mut taken = HashSet::new();
-    let unique = |name: String| {
-        let mut unique = name.clone();
-        let mut number = 1;
-        while !taken.insert(unique.to_lowercase()) {
-            number += 1;
-            unique = format!("{name}-{number}");
-        }
-        unique
-    };
-    names.into_iter().map(unique).collect()
+    let mut unique = UniqueNames::of_files();
+    names.into_iter().map(|name| unique.take(name)).collect()
 }
 
 #[cfg(test)]
