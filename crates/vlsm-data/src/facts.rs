@@ -10,7 +10,7 @@ use vlsm_image::{
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::Result;
-use crate::file_set::FileSet;
+use crate::file_set::{FileSet, in_parallel};
 use crate::finding::FindingKind;
 use crate::levels::Levels;
 use crate::mask_prompts::parts;
@@ -155,6 +155,15 @@ impl BinaryFacts {
             .flat_map(|counts| counts.iter());
         counts.filter(|&&n| n > 0).count()
     }
+}
+
+/// Reads files on all cores.
+pub(crate) fn read_all<'a, T: Send>(
+    files: Vec<&'a Path>,
+    read: impl Fn(&Path) -> Result<T> + Sync,
+) -> Facts<'a, T> {
+    let facts = in_parallel(&files, |path| read(path));
+    files.into_iter().zip(facts).collect()
 }
 
 /// The facts of files by their paths.

@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use crate::config::{DataConfig, Format};
 use crate::dataset::empty_split;
-use crate::error::{DataError, Result};
-use crate::facts::{Content, Digest, Facts, ImageFacts, MaskFacts};
+use crate::error::DataError;
+use crate::facts::{Content, Digest, Facts, ImageFacts, MaskFacts, read_all};
 use crate::finding::{FindingKind, Severity};
 use crate::findings::Findings;
 use crate::formats::folder::has_split_folders;
 use crate::formats::{self, Listing, Pair};
+use crate::guard;
 use crate::prompt::{NO_PROMPTS_FIX, PromptChoice};
 use crate::split::Split;
-use crate::{file_set, guard};
 
 pub use report::{CheckReport, SplitCounts};
 
@@ -315,15 +315,6 @@ fn shared_images(listing: &Listing, images: &Facts<'_, ImageFacts>, findings: &m
             findings.add(Severity::Warning, FindingKind::Duplicate, &all, message);
         }
     }
-}
-
-/// Reads files on all cores.
-fn read_all<'a, T: Send>(
-    files: Vec<&'a Path>,
-    read: impl Fn(&Path) -> Result<T> + Sync,
-) -> Facts<'a, T> {
-    let facts = file_set::in_parallel(&files, |path| read(path));
-    files.into_iter().zip(facts).collect()
 }
 
 #[cfg(test)]

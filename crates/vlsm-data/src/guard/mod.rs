@@ -13,8 +13,8 @@ use vlsm_image::Window;
 
 use crate::dataset::Dataset;
 use crate::error::{DataError, Result};
-use crate::facts::{BinaryFacts, Content, Facts, ImageFacts, MaskFacts};
-use crate::file_set::{FileSet, SAMPLE, in_parallel, spread};
+use crate::facts::{BinaryFacts, Content, Facts, ImageFacts, MaskFacts, read_all};
+use crate::file_set::{FileSet, SAMPLE, spread};
 use crate::finding::{Finding, FindingKind, Severity};
 use crate::findings::Findings;
 use images::{orientation, sizes};
@@ -67,11 +67,11 @@ pub fn guard(dataset: &Dataset) -> GuardReport {
     for set in &dataset.files {
         let images = spread(&set.distinct(|file| &file.image), SAMPLE);
         let pictures: HashSet<&Path> = spread(&images, PICTURES).into_iter().collect();
-        let images = read(&images, |path| {
+        let images = read_all(images, |path| {
             ImageFacts::read(path, set, pictures.contains(path))
         });
         let masks = spread(&set.distinct(|file| &file.mask), SAMPLE);
-        let masks = read(&masks, |path| match set.binary {
+        let masks = read_all(masks, |path| match set.binary {
             true => MaskFacts::read(path, set),
             // Opening the data set has read the ids of them all.
             false => MaskFacts::read_header(path),
@@ -109,11 +109,6 @@ fn unreadable<T>(set: &FileSet, facts: &Facts<'_, T>, findings: &mut Findings) {
                 .for_each(|finding| finding.severity = Severity::Warning);
         }
     }
-}
-
-fn read<'a, T: Send>(files: &[&'a Path], read: impl Fn(&Path) -> Result<T> + Sync) -> Facts<'a, T> {
-    let facts = in_parallel(files, |path| read(path));
-    files.iter().copied().zip(facts).collect()
 }
 
 /// Adds what the facts of a set's files show.

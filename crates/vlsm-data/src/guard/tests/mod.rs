@@ -7,6 +7,7 @@ use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, Luma, RgbImage
 use tempfile::TempDir;
 
 use super::*;
+use crate::file_set::in_parallel;
 use crate::{DataConfig, Dataset, PromptChoice, Sample, Split, SplitConfig, check};
 use vlsm_image::Mask;
 
