@@ -19,13 +19,12 @@ const LOOKS: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Claim {
     folder: RunFolder,
-    /// Locked until it is closed; `None` on a file system without locks.
-    _lock: Option<File>,
+    /// Locked until it is closed.
+    _lock: File,
     /// The folders that did not exist before, the run's own first. They and what is in the run's folder are removed on drop.
     created: Vec<PathBuf>,
     /// Whether the folder held a run before.
     resumes: bool,
-    begun: bool,
 }
 
 impl Claim {
@@ -49,7 +48,6 @@ impl Claim {
             _lock: lock,
             created,
             resumes: folder.holds_run(),
-            begun: false,
         };
         for folder in [folder.path.clone(), folder.checkpoints()] {
             sweep_parts(&folder);
@@ -61,11 +59,6 @@ impl Claim {
     pub(crate) fn folder(&self) -> &RunFolder {
         &self.folder
     }
-
-    /// Keeps the folder when this is dropped.
-    pub(crate) fn begin(&mut self) {
-        self.begun = true;
-    }
 }
 
 impl Drop for Claim {
@@ -73,7 +66,9 @@ impl Drop for Claim {
     /// left is not taken for a run.
     fn drop(&mut self) {
         let folder = &self.folder;
-        if self.begun || self.resumes || folder.holds_run() {
+        // From its first step on, a training has lines of metrics.
+        let stepped = std::fs::metadata(folder.metrics()).is_ok_and(|file| file.len() > 0);
+        if stepped || self.resumes || folder.holds_run() {
             return;
         }
         for file in [folder.recipe(), folder.metrics(), folder.lock()] {
@@ -95,23 +90,28 @@ fn missing_folders(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Locks a file, which is created if it does not exist. `None` if another process has locked it.
-fn lock(path: &Path) -> io::Result<Option<Option<File>>> {
-    let file = File::options()
+/// Opens a file to be locked, which is created if it does not exist.
+pub(crate) fn lock_file(path: &Path) -> io::Result<File> {
+    File::options()
         .create(true)
         .truncate(false)
         .write(true)
-        .open(path)?;
+        .open(path)
+}
+
+/// Locks a file; `None` if another process has locked it. Without locks on the file system it stays unlocked.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    let file = lock_file(path)?;
     for _ in 0..LOOKS {
         match file.try_lock() {
-            Ok(()) => return Ok(Some(Some(file))),
+            Ok(()) => return Ok(Some(file)),
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
                 tracing::warn!(
                     "`{}`: this file system has no locks; make sure that no other process works on the run",
                     path.display()
                 );
-                return Ok(Some(None));
+                return Ok(Some(file));
             }
             Err(TryLockError::Error(error)) => return Err(error),
         }

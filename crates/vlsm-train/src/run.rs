@@ -1,6 +1,5 @@
 //! From a recipe to a run's folder: prepare, fit, measure, summarise.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::module::Module;
@@ -19,7 +18,7 @@ use crate::guarded::open_guarded;
 use crate::identity::Identity;
 use crate::measure::{Measured, label_test_images, measure};
 use crate::memory::peak_memory;
-use crate::observer::{EpochMetrics, Observer, StepReport};
+use crate::observer::Observer;
 use crate::recipe::Recipe;
 use crate::run_checks::{check, has_validation, warn};
 use crate::run_folder::RunFolder;
@@ -43,17 +42,16 @@ pub fn train(
 ) -> Result<RunSummary> {
     let recipe = recipe.with_absolute_paths();
     check(&recipe, path)?;
-    let mut claim = claim(&recipe, path, resume)?;
-    train_from_files(&recipe, &mut claim, observer)
+    let claim = claim(&recipe, path, resume)?;
+    train_from_files(&recipe, &claim, observer)
 }
 
-/// Like [`train`], in a folder that is already locked. A run in it is continued.
+/// Like [`train`], with a recipe that is checked, in a folder that is already locked. A run in it is continued.
 pub(crate) fn train_from_files(
     recipe: &Recipe,
-    claim: &mut Claim,
+    claim: &Claim,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
-    check(recipe, &claim.folder().path)?;
     let (recipe, dataset) = open_guarded(recipe, observer)?;
     dataset.require(Split::Train)?;
     if recipe.trainer.validate && dataset.val.is_empty() && has_validation(&recipe, &dataset) {
@@ -81,8 +79,8 @@ pub fn train_on(
         data.root = dataset.root.clone();
     }
     check(&recipe, path)?;
-    let mut claim = claim(&recipe, path, resume)?;
-    train_claimed(recipe, dataset, &mut claim, observer)
+    let claim = claim(&recipe, path, resume)?;
+    train_claimed(recipe, dataset, &claim, observer)
 }
 
 /// Locks the folder, which must not hold another run.
@@ -101,7 +99,7 @@ fn claim(recipe: &Recipe, path: &Path, resume: bool) -> Result<Claim> {
 fn train_claimed(
     recipe: Recipe,
     dataset: &Dataset,
-    claim: &mut Claim,
+    claim: &Claim,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
     dataset.require(Split::Train)?;
@@ -118,41 +116,12 @@ fn train_claimed(
     let setup = prepared.setup(dataset, features.as_ref());
     let trainer = Trainer::new(&setup, model)?;
     prepared.write_recipe()?;
-    let mut observer = Begin { claim, observer };
-    let (model, progress, throughput) = trainer.fit(&mut observer)?;
+    let (model, progress, throughput) = trainer.fit(observer)?;
     let fitted = Fitted {
         progress,
         throughput,
     };
-    finish(&prepared, &setup, model, &fitted, &mut observer)
-}
-
-/// Keeps the run's folder from the first step on.
-struct Begin<'a> {
-    claim: &'a mut Claim,
-    observer: &'a mut dyn Observer,
-}
-
-impl Observer for Begin<'_> {
-    fn start(&mut self, steps: usize) {
-        self.observer.start(steps);
-    }
-    fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
-        self.claim.begin();
-        self.observer.step(report)
-    }
-    fn evaluation(&mut self, split: Split, done: usize, total: usize) -> ControlFlow<()> {
-        self.observer.evaluation(split, done, total)
-    }
-    fn epoch(&mut self, metrics: &EpochMetrics) -> ControlFlow<()> {
-        self.observer.epoch(metrics)
-    }
-    fn checkpoint(&mut self, path: &Path) {
-        self.observer.checkpoint(path);
-    }
-    fn message(&mut self, text: &str) {
-        self.observer.message(text);
-    }
+    finish(&prepared, &setup, model, &fitted, observer)
 }
 
 /// What a run needs from its recipe and its base.

@@ -6,17 +6,17 @@ use vlsm_data::{PromptChoice, Sample, Summary};
 use super::bootstrap::intervals;
 
 /// Whether words of a prompt were read from the true mask, which a user of the model does not have.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Oracle {
     /// They were not.
     #[default]
     No,
-    /// They were.
-    Yes,
     /// The data set does not say. In the published data sets this holds for the prompts beyond p1, which state shape, colour,
     /// size, number or position.
     Unknown,
+    /// They were.
+    Yes,
 }
 
 impl Oracle {
@@ -140,7 +140,6 @@ impl Metrics {
                 ci95: intervals.map(|intervals| intervals[metric]),
             }
         };
-        let has = |oracle| rows.clone().any(|row| row.oracle == oracle);
         Self {
             samples: values.len(),
             subjects,
@@ -148,11 +147,7 @@ impl Metrics {
             iou: over(1),
             hd95: over(2),
             one_empty: rows.clone().filter(|row| row.one_empty).count(),
-            oracle: match (has(Oracle::Yes), has(Oracle::Unknown)) {
-                (true, _) => Oracle::Yes,
-                (false, true) => Oracle::Unknown,
-                (false, false) => Oracle::No,
-            },
+            oracle: rows.map(|row| row.oracle).max().unwrap_or_default(),
         }
     }
 

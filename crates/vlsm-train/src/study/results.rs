@@ -1,6 +1,5 @@
 //! The scores of a study's finished runs.
 
-use std::fs::File;
 use std::path::PathBuf;
 
 use vlsm_data::pool_sample;
@@ -9,6 +8,7 @@ use vlsm_image::fs::sweep_parts;
 use super::plan::State;
 use super::table::Tables;
 use super::{Cell, Document, Study};
+use crate::claim::lock_file;
 use crate::error::{Result, TrainError};
 use crate::evaluate::SampleScores;
 use crate::evaluate::{COLUMNS, read_scores, record, write_table};
@@ -66,11 +66,7 @@ impl Study {
         let path = self.out.join("results.lock");
         let lock = || {
             std::fs::create_dir_all(&self.out)?;
-            let file = File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&path)?;
+            let file = lock_file(&path)?;
             file.lock()?;
             Ok(file)
         };

@@ -58,7 +58,7 @@ impl Cell {
         if self.left_as()? == State::Done {
             return Ok(true);
         }
-        let Some(mut claim) = Claim::take(&self.folder)? else {
+        let Some(claim) = Claim::take(&self.folder)? else {
             return Ok(false);
         };
         // Another process may have completed or started it since.
@@ -83,13 +83,12 @@ impl Cell {
         observer.message(&format!("{number} {doing}{}", self.label()));
         let recipe = self.recipe.with_absolute_paths();
         let rows = if self.seed.is_some() {
-            train_from_files(&recipe, &mut claim, observer)?.rows
+            train_from_files(&recipe, &claim, observer)?.rows
         } else {
             let (recipe, dataset) = open_guarded(&recipe, observer)?;
             let base = Base::load(&recipe.model.base, &device(&recipe.trainer.device)?)?;
             let rows = zero_shot(&recipe, &dataset, &base, observer)?.1;
             write_atomic_bytes(&self.folder.recipe(), recipe.to_toml()?.as_bytes())?;
-            claim.begin();
             rows
         };
         if rows.is_empty() {

@@ -231,15 +231,7 @@ impl<'a> Tables<'a> {
     fn oracle(&self, set: &str) -> Oracle {
         let rows = self.results.runs.iter().flat_map(|run| &run.rows);
         let of_set = rows.map(|(_, row)| row).filter(|row| row.set == set);
-        let mut found = Oracle::No;
-        for row in of_set {
-            match row.oracle {
-                Oracle::Yes => return Oracle::Yes,
-                Oracle::Unknown => found = Oracle::Unknown,
-                Oracle::No => {}
-            }
-        }
-        found
+        of_set.map(|row| row.oracle).max().unwrap_or_default()
     }
 
     /// The interval of the mean over samples and seeds.
