@@ -133,14 +133,15 @@ impl FeatureCache {
         let missing = images.difference(&present).count();
         let [all, more] = [images.len(), missing].map(|count| count as u64 * store.file_size());
         let most = (config.max_gb * 1e9) as u64;
-        let fits = all <= most && more <= fs4::available_space(&root).map_err(unusable)?;
-        let deleted = match fits {
-            true => make_space(&root, &store.folder, more, most).map_err(unusable)?,
-            false => 0,
-        };
-        touch(&store.folder);
-        let used = usage(&root).map_err(unusable)?.bytes;
+        let mut used = usage(&root).map_err(unusable)?.bytes;
         let free = fs4::available_space(&root).map_err(unusable)?;
+        let mut deleted = 0;
+        if all <= most && more <= free {
+            let excess = (used + more).saturating_sub(most);
+            deleted = make_space(&root, &store.folder, excess).map_err(unusable)?;
+            used = used.saturating_sub(deleted);
+        }
+        touch(&store.folder);
         let needs = format!("{missing} images need {}", bytes(more));
         if more > free {
             let free = bytes(free);

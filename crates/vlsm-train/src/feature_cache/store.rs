@@ -199,13 +199,7 @@ pub struct Usage {
 /// # Errors
 /// If the folder cannot be read.
 pub fn usage(folder: &Path) -> io::Result<Usage> {
-    let mut usage = Usage::default();
-    for_each_file(folder, |path| {
-        usage.bytes += std::fs::metadata(path)?.len();
-        usage.images += usize::from(is(path, SUFFIX));
-        Ok(())
-    })?;
-    Ok(usage)
+    total(sets(folder)?, size_of_set)
 }
 
 /// Deletes the features in a folder, and nothing else. Returns the size of what was deleted. A run that needs them computes them
@@ -214,12 +208,7 @@ pub fn usage(folder: &Path) -> io::Result<Usage> {
 /// # Errors
 /// If the folder cannot be read or a file cannot be deleted.
 pub fn clear(folder: &Path) -> io::Result<Usage> {
-    let usage = usage(folder)?;
-    for_each_file(folder, |path| std::fs::remove_file(path))?;
-    for set in entries(folder)? {
-        remove_set(&set);
-    }
-    Ok(usage)
+    total(sets(folder)?, delete_set)
 }
 
 /// Marks a set of features as just used.
@@ -228,65 +217,76 @@ pub(super) fn touch(set: &Path) {
     let _ = std::fs::write(set.join(USED), "");
 }
 
-/// Deletes the sets of features that were not used for longest, until `bytes` are free of what `most` allows; `keep` stays.
-/// Returns the bytes that were deleted. A training that uses a deleted set computes it again.
+/// Deletes the sets of features that were not used for longest, until they had at least that many bytes; `keep` stays. Returns the
+/// bytes that were deleted. A training that uses a deleted set computes it again.
 ///
 /// # Errors
 /// If the folder cannot be read or a file cannot be deleted.
-pub(super) fn make_space(root: &Path, keep: &Path, bytes: u64, most: u64) -> io::Result<u64> {
-    let mut used = usage(root)?.bytes;
-    let mut sets: Vec<(SystemTime, PathBuf)> = Vec::new();
-    for set in entries(root)? {
-        if set != keep && set.is_dir() {
-            let time = std::fs::metadata(set.join(USED)).and_then(|metadata| metadata.modified());
-            sets.push((time.unwrap_or(SystemTime::UNIX_EPOCH), set));
-        }
-    }
-    sets.sort();
+pub(super) fn make_space(root: &Path, keep: &Path, bytes: u64) -> io::Result<u64> {
+    let mut others = sets(root)?;
+    others.retain(|set| set != keep);
+    others.sort_by_cached_key(|set| {
+        let used = std::fs::metadata(set.join(USED)).and_then(|metadata| metadata.modified());
+        (used.unwrap_or(SystemTime::UNIX_EPOCH), set.clone())
+    });
     let mut deleted = 0;
-    for (_, set) in sets {
-        if used + bytes <= most {
+    for set in others {
+        if deleted >= bytes {
             break;
         }
-        let mut of_set = 0;
-        for path in entries(&set)? {
-            if is(&path, SUFFIX) || is(&path, PART_SUFFIX) {
-                of_set += std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
-                match std::fs::remove_file(&path) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    other => other?,
-                }
-            }
-        }
-        remove_set(&set);
-        used = used.saturating_sub(of_set);
-        deleted += of_set;
+        deleted += delete_set(&set)?.bytes;
     }
     Ok(deleted)
 }
 
-/// Removes the folder of a set whose features are deleted. A folder that is not empty holds new files, or files of other programs.
-fn remove_set(set: &Path) {
+/// The sum of sets' sizes.
+fn total(sets: Vec<PathBuf>, size: fn(&Path) -> io::Result<Usage>) -> io::Result<Usage> {
+    let mut total = Usage::default();
+    for set in sets {
+        let set = size(&set)?;
+        total.images += set.images;
+        total.bytes += set.bytes;
+    }
+    Ok(total)
+}
+
+fn size_of_set(set: &Path) -> io::Result<Usage> {
+    let mut usage = Usage::default();
+    for_each_file(set, |path| {
+        usage.bytes += std::fs::metadata(path)?.len();
+        usage.images += usize::from(is(path, SUFFIX));
+        Ok(())
+    })?;
+    Ok(usage)
+}
+
+/// Deletes the features of a set, and its folder unless that holds new files or files of other programs. Returns their size.
+fn delete_set(set: &Path) -> io::Result<Usage> {
+    let usage = size_of_set(set)?;
+    for_each_file(set, |path| std::fs::remove_file(path))?;
     let only_mark = entries(set).is_ok_and(|entries| entries.iter().all(|path| is(path, USED)));
     if only_mark {
         let _ = std::fs::remove_file(set.join(USED));
         let _ = std::fs::remove_dir(set);
     }
+    Ok(usage)
 }
 
-/// Calls `act` for each file of the cache in the folders in `root`.
-fn for_each_file(root: &Path, mut act: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
-    for set in entries(root)? {
-        if !set.is_dir() {
-            continue;
-        }
-        for path in entries(&set)? {
-            if is(&path, SUFFIX) || is(&path, PART_SUFFIX) {
-                match act(&path) {
-                    // Another process has already deleted it.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    other => other?,
-                }
+/// The folders of the sets.
+fn sets(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut sets = entries(root)?;
+    sets.retain(|set| set.is_dir());
+    Ok(sets)
+}
+
+/// Calls `act` for each file of the cache in a set.
+fn for_each_file(set: &Path, mut act: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    for path in entries(set)? {
+        if is(&path, SUFFIX) || is(&path, PART_SUFFIX) {
+            match act(&path) {
+                // Another process has already deleted it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
             }
         }
     }
@@ -363,7 +363,10 @@ mod tests {
                 .unwrap();
         }
         let size = old.file_size();
-        let free = |bytes, most| make_space(root.path(), &mine.folder, bytes, most).unwrap();
+        let free = |bytes: u64, most: u64| {
+            let needed = usage(root.path()).unwrap().bytes + bytes;
+            make_space(root.path(), &mine.folder, needed.saturating_sub(most)).unwrap()
+        };
         assert_eq!(free(size, 4 * size), 0);
         assert_eq!(free(size, 3 * size), size);
         assert!(!old.folder.exists() && new.folder.exists());
