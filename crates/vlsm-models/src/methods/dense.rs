@@ -172,11 +172,7 @@ impl Method for DenseConfig {
     }
 
     fn as_published(&self) -> bool {
-        // The published code has no other towers, and one width for all blocks.
-        let towers = [Towers::V, Towers::Vl, Towers::Vlc].contains(&self.towers);
-        let one_width = matches!(self.bottleneck, Bottleneck::All(_));
-        towers
-            && one_width
+        sites::are_published(self.towers, &self.bottleneck)
             && *self
                 == Self {
                     towers: self.towers,

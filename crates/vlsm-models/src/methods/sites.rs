@@ -110,6 +110,12 @@ pub(super) struct Placement<'a> {
     pub(super) cond_bottleneck: Option<usize>,
 }
 
+/// Whether the published code has these towers, and one width for all blocks as it does.
+pub(super) fn are_published(towers: Towers, bottleneck: &Bottleneck) -> bool {
+    [Towers::V, Towers::Vl, Towers::Vlc].contains(&towers)
+        && matches!(bottleneck, Bottleneck::All(_))
+}
+
 /// Upper bound of hidden units of a block, over 20 times the widest published: a few more digits would ask for more memory
 /// than any machine has.
 const MOST_UNITS: usize = 65_536;
