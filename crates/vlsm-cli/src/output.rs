@@ -1,6 +1,7 @@
 //! Printing: results to standard output, errors and progress to standard error.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use vlsm_train::text::columns;
@@ -74,6 +75,14 @@ pub(crate) fn progress_bar(what: &'static str, total: usize) -> ProgressBar {
     match ProgressStyle::with_template("{msg} {bar:20} {pos}/{len} [{eta} left]") {
         Ok(style) => bar.with_style(style.progress_chars("━━─")),
         Err(_) => bar,
+    }
+}
+
+/// Shows the progress of an evaluation on a bar, and never stops it.
+pub(crate) fn advance(bar: &ProgressBar) -> impl FnMut(usize) -> ControlFlow<()> {
+    |done| {
+        bar.set_position(done as u64);
+        ControlFlow::Continue(())
     }
 }
 

@@ -18,7 +18,7 @@ const INTERRUPTED: u8 = 130;
 static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// From now on, the first Ctrl-C or SIGTERM only requests a stop; the second ends the process at once.
-pub(crate) fn watch() -> Result<()> {
+fn watch() -> Result<()> {
     for signal in [SIGINT, SIGTERM] {
         // The order matters: the first signal finds the flag down.
         flag::register_conditional_shutdown(signal, INTERRUPTED.into(), REQUESTED.clone())
@@ -36,14 +36,16 @@ pub(crate) fn flow() -> ControlFlow<()> {
     }
 }
 
-/// The result of something that can be stopped. If it was, says how to continue.
-pub(crate) fn unless_stopped<T>(
-    result: vlsm_train::Result<T>,
-    go_on: &str,
+/// Does work that an observer stops when [`flow`] says so. If it was stopped, says how to continue: with the command of this
+/// process and `more`, unless that is there. Returns the exit code then.
+pub(crate) fn stoppable<T>(
+    more: Option<&str>,
+    work: impl FnOnce() -> vlsm_train::Result<T>,
 ) -> Result<std::result::Result<T, ExitCode>> {
-    match result {
+    watch()?;
+    match work() {
         Err(TrainError::Stopped) => {
-            note(&format!("stopped; {go_on}"));
+            note(&format!("stopped; continue with\n  {}", command_with(more)));
             Ok(Err(INTERRUPTED.into()))
         }
         result => Ok(Ok(result?)),
@@ -51,16 +53,14 @@ pub(crate) fn unless_stopped<T>(
 }
 
 /// The command of this process, for a shell, with `more` added unless it is there.
-pub(crate) fn command_with(more: &str) -> String {
+fn command_with(more: Option<&str>) -> String {
     let arguments: Vec<String> = std::env::args_os()
         .skip(1)
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
     let mut words = vec!["vlsm"];
     words.extend(arguments.iter().map(String::as_str));
-    if !more.is_empty() && !words.contains(&more) {
-        words.push(more);
-    }
+    words.extend(more.filter(|more| !arguments.iter().any(|argument| argument == more)));
     // Only an argument with a null byte cannot be quoted, and no process can have one.
     shlex::try_join(words).unwrap_or_default()
 }

@@ -69,10 +69,8 @@ impl Args {
             PathBuf::from(format!("runs/demo-{}{quick}", demo.domain.name()))
         });
         make_folder(&out)?;
-        stop::watch()?;
-        let shown = demo.run(&out, &mut Terminal::new());
-        let go_on = format!("continue with\n  {}", stop::command_with(""));
-        let result = match stop::unless_stopped(shown, &go_on)? {
+        let show = || demo.run(&out, &mut Terminal::new());
+        let result = match stop::stoppable(None, show)? {
             Ok(result) => result,
             Err(code) => return Ok(code),
         };

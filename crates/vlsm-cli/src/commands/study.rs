@@ -91,10 +91,8 @@ impl Args {
         if !self.table {
             let plan = study.plan()?;
             note(&format!("{}; {}", counts(&plan), plan.estimate_in_words()));
-            stop::watch()?;
-            let run = study.run(&mut Terminal::new());
-            let go_on = format!("continue with\n  {}", stop::command_with(""));
-            failed = match stop::unless_stopped(run, &go_on)? {
+            let run = || study.run(&mut Terminal::new());
+            failed = match stop::stoppable(None, run)? {
                 Ok(failed) => failed,
                 Err(code) => return Ok(code),
             };

@@ -49,10 +49,8 @@ impl Args {
         let out = self.out.unwrap_or_else(|| {
             PathBuf::from("runs").join(self.recipe.file_stem().unwrap_or("run".as_ref()))
         });
-        stop::watch()?;
-        let trained = vlsm_train::train(&recipe, &out, self.resume, &mut Terminal::new());
-        let go_on = format!("continue with\n  {}", stop::command_with("--resume"));
-        let summary = match stop::unless_stopped(trained, &go_on)? {
+        let train = || vlsm_train::train(&recipe, &out, self.resume, &mut Terminal::new());
+        let summary = match stop::stoppable(Some("--resume"), train)? {
             Ok(summary) => summary,
             Err(code) => return Ok(code),
         };

@@ -4,7 +4,6 @@ mod report;
 mod scores;
 mod semantic;
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -22,7 +21,7 @@ use self::scores::{SetResult, json_text, table_text};
 use super::shared::{
     adapter_file, data_recipe, make_folder, make_parent, only_data, report_findings, segmenter,
 };
-use crate::output::{note, print, progress_bar};
+use crate::output::{advance, note, print, progress_bar};
 
 /// Evaluate a base, with or without an adapter, on a data set.
 ///
@@ -302,16 +301,12 @@ impl Args {
         let config = EvalConfig::new(recipe, dataset, tokenizer, preprocessing)
             .with_masks(self.masks.as_deref());
         let bar = progress_bar("evaluating", samples.len());
-        let progress = |done| {
-            bar.set_position(done as u64);
-            ControlFlow::Continue(())
-        };
         Ok(evaluate(
             segmenter.model(),
             samples,
             sets,
             &config,
-            progress,
+            advance(&bar),
         )?)
     }
 }

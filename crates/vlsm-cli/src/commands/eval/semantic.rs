@@ -1,6 +1,5 @@
 //! `vlsm eval --semantic`.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -15,7 +14,7 @@ use vlsm_train::{EvalConfig, Recipe, SemanticEvaluation, SemanticMetrics, evalua
 use super::Args;
 use super::report::Evaluated;
 use crate::commands::shared::{report_findings, to_json};
-use crate::output::{print, progress_bar, table, thousands};
+use crate::output::{advance, print, progress_bar, table, thousands};
 
 impl Args {
     /// Evaluates labels of whole images.
@@ -34,11 +33,8 @@ impl Args {
         let config = EvalConfig::new(recipe, &dataset, tokenizer, preprocessing)
             .with_masks(self.masks.as_deref());
         let bar = progress_bar("labelling", images.len());
-        let progress = |done| {
-            bar.set_position(done as u64);
-            ControlFlow::Continue(())
-        };
-        let evaluation = evaluate_semantic(segmenter.model(), images, &classes, &config, progress)?;
+        let evaluation =
+            evaluate_semantic(segmenter.model(), images, &classes, &config, advance(&bar))?;
         drop(bar);
         let seconds = started.elapsed().as_secs_f64();
         if let Some(path) = &self.csv {

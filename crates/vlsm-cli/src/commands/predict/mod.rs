@@ -100,9 +100,14 @@ impl Args {
         make_folder(&self.out)?;
         let planned = self.plan(&segmenter, classes.as_ref());
         let mut manifest = Manifest::open(&self.out, &planned, self.force)?;
-        let images = planned.len() / self.masks_per_image(classes.as_ref()).max(1);
-        let mut failed = 0;
-        for planned in planned.chunks(self.masks_per_image(classes.as_ref()).max(1)) {
+        // Each is a row of the list; labels of a whole image are one.
+        let masks_per_image = match &classes {
+            Some(_) => 1,
+            None => self.prompt.len().max(1),
+        };
+        let images = planned.chunks(masks_per_image);
+        let (count, mut failed) = (images.len(), 0);
+        for planned in images {
             let done = match &classes {
                 Some(classes) => label(&segmenter, planned, classes, &self.accept, &mut manifest),
                 None => self.predict(&segmenter, planned, &mut manifest),
@@ -119,18 +124,10 @@ impl Args {
         if failed == 0 {
             return Ok(ExitCode::SUCCESS);
         }
-        if images > 1 {
-            note(&format!("{failed} of {images} images failed"));
+        if count > 1 {
+            note(&format!("{failed} of {count} images failed"));
         }
         Ok(ExitCode::FAILURE)
-    }
-
-    /// Number of masks of an image, each a row of the list; labels of a whole image are one.
-    fn masks_per_image(&self, classes: Option<&ClassList>) -> usize {
-        match classes {
-            Some(_) => 1,
-            None => self.prompt.len(),
-        }
     }
 
     /// The predictions of each image, in order.
