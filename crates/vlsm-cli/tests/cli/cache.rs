@@ -9,25 +9,10 @@ use crate::support::{Workshop, train_args};
 const IMAGES: usize = 30;
 
 const SHALLOW: &str = "method.kind=shallow";
-const RESULTS: [&str; 3] = [
-    "metrics.jsonl",
-    "adapter.safetensors",
-    "adapter_last.safetensors",
-];
 
 /// Trains and returns the text of standard error.
 fn train(shop: &Workshop, run: &str, set: &[&str]) -> String {
-    let output = shop.run(&train_args(run, set));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{said}");
-    said
-}
-
-fn assert_same(shop: &Workshop, a: &str, b: &str) {
-    for file in RESULTS {
-        let [a, b] = [a, b].map(|run| shop.read(&format!("{run}/{file}")));
-        assert!(a == b, "{file} differs");
-    }
+    shop.says(&train_args(run, set))
 }
 
 /// The files of the cache, sorted, without the marks of use.
@@ -70,7 +55,7 @@ fn results_with_and_without_the_cache_are_equal_bit_for_bit() {
             said.contains(&format!("{stored} of them already stored")),
             "{said}"
         );
-        assert_same(&shop, &without, &with);
+        shop.assert_same_results(&without, &with);
         assert_eq!(files(&shop).len(), IMAGES);
     }
 }
@@ -91,8 +76,8 @@ fn half_precision_is_close_and_does_not_depend_on_storage() {
         said.contains("no feature cache") && said.contains("cache.max_gb"),
         "{said}"
     );
-    assert_same(&shop, "filling", "filled");
-    assert_same(&shop, "filling", "unstored");
+    shop.assert_same_results("filling", "filled");
+    shop.assert_same_results("filling", "unstored");
     assert_eq!(files(&shop).len(), 2 * IMAGES);
     let [exact, rounded] = ["exact", "filled"].map(|run| shop.metrics(run));
     let mut differs = false;
@@ -129,7 +114,7 @@ fn damaged_files_are_written_again() {
     }
     std::fs::remove_file(&files[5]).unwrap();
     train(&shop, "second", &[SHALLOW]);
-    assert_same(&shop, "first", "second");
+    shop.assert_same_results("first", "second");
     for (file, whole) in files.iter().zip(&whole) {
         assert!(&std::fs::read(file).unwrap() == whole, "{}", file.display());
     }
@@ -143,7 +128,7 @@ fn a_changed_image_and_another_base_have_separate_features() {
     shop.write("data/images/train0.png", other);
     train(&shop, "with", &[SHALLOW]);
     train(&shop, "without", &[SHALLOW, "cache.features=off"]);
-    assert_same(&shop, "with", "without");
+    shop.assert_same_results("with", "without");
     assert!(shop.read("before/metrics.jsonl") != shop.read("with/metrics.jsonl"));
     // The image now equals one that is already stored.
     assert_eq!(files(&shop).len(), IMAGES);
@@ -171,8 +156,8 @@ fn parallel_runs_share_one_cache() {
     for child in &mut children {
         assert!(child.wait().unwrap().success());
     }
-    assert_same(&shop, "a", "b");
-    assert_same(&shop, "a", "c");
+    shop.assert_same_results("a", "b");
+    shop.assert_same_results("a", "c");
     let files = files(&shop);
     assert_eq!(files.len(), IMAGES);
     assert!(
@@ -195,7 +180,7 @@ fn an_unusable_cache_folder_does_not_stop_a_run() {
         said.contains("no feature cache") && said.contains("cache.dir"),
         "{said}"
     );
-    assert_same(&shop, "without", "with");
+    shop.assert_same_results("without", "with");
 }
 
 #[test]
@@ -262,7 +247,7 @@ fn features_of_drawn_images_are_cached_too() {
         "without",
         &[&drawn[..], &["cache.features=off"]].concat(),
     );
-    assert_same(&shop, "with", "without");
+    shop.assert_same_results("with", "without");
     assert_eq!(files(&shop).len(), 5);
 }
 

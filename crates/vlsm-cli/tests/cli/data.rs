@@ -49,26 +49,16 @@ fn masks_that_would_train_wrong_are_errors_or_warnings() {
     assert!(error.contains("classes.json"), "{error}");
 
     let shop = folder([255, 0]);
-    let output = shop.command(&on_scans("run")).output().unwrap();
-    let warnings = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{warnings}");
+    let warnings = shop.says(&on_scans("run"));
     assert!(warnings.contains("[inverted]"), "{warnings}");
     let eval = [
         "eval", "--base", "base", "--data", "scans", "--prompt", "a disc",
     ];
-    let output = shop.command(&eval).output().unwrap();
-    let warnings = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        output.status.success() && warnings.contains("[inverted]"),
-        "{warnings}"
-    );
+    let warnings = shop.says(&eval);
+    assert!(warnings.contains("[inverted]"), "{warnings}");
     let accepted = [&on_scans("accepted")[..], &["--accept", "inverted"]].concat();
-    let output = shop.command(&accepted).output().unwrap();
-    let warnings = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        output.status.success() && !warnings.contains("[inverted]"),
-        "{warnings}"
-    );
+    let warnings = shop.says(&accepted);
+    assert!(!warnings.contains("[inverted]"), "{warnings}");
     let recipe = String::from_utf8(shop.read("accepted/recipe.toml")).unwrap();
     assert!(recipe.contains("accept = [\"inverted\"]"), "{recipe}");
     let unknown = ["data", "check", "scans", "--accept", "anything"];
@@ -125,12 +115,7 @@ fn the_window_of_16_bit_images_is_recorded_and_used_again() {
         let arguments = [
             "predict", "--base", "base", "--prompt", "a disc", image, "-o",
         ];
-        let output = shop
-            .command(&[&arguments[..], more].concat())
-            .output()
-            .unwrap();
-        assert!(output.status.success());
-        String::from_utf8(output.stderr).unwrap()
+        shop.says(&[&arguments[..], more].concat())
     };
     assert!(!predict(&["out", "--adapter", "run"]).contains("16-bit"));
     assert!(predict(&["zero"]).contains("small part of the 16-bit range"));

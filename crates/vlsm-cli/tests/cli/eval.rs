@@ -194,14 +194,9 @@ fn other_data_do_not_replace_the_report_of_a_run() {
 fn an_unfinished_run_is_said_to_be_so() {
     let shop = Workshop::new();
     shop.ok(&train_args("run", &["trainer.max_steps=2"]));
-    let note = |arguments: &[&str]| {
-        let output = shop.run(arguments);
-        assert!(output.status.success());
-        String::from_utf8(output.stderr).unwrap()
-    };
-    assert_eq!(note(&["eval", "run"]), "");
+    assert_eq!(shop.says(&["eval", "run"]), "");
     std::fs::remove_file(shop.path("run/summary.json")).unwrap();
-    let warning = note(&["eval", "run"]);
+    let warning = shop.says(&["eval", "run"]);
     assert!(
         warning.contains("has not ended") && warning.contains("--resume"),
         "{warning}"

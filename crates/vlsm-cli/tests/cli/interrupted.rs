@@ -5,19 +5,6 @@ use std::process::Stdio;
 
 use crate::support::{Workshop, train_args};
 
-const RESULTS: [&str; 3] = [
-    "metrics.jsonl",
-    "adapter.safetensors",
-    "adapter_last.safetensors",
-];
-
-fn expect_same(shop: &Workshop, run: &str, whole: &str) {
-    for file in RESULTS {
-        let [run, whole] = [run, whole].map(|folder| shop.read(&format!("{folder}/{file}")));
-        assert!(run == whole, "{file} differs from that of an unbroken run");
-    }
-}
-
 #[cfg(unix)]
 #[test]
 fn a_signal_stops_a_run_which_says_how_to_continue() {
@@ -50,7 +37,7 @@ fn a_signal_stops_a_run_which_says_how_to_continue() {
         // The command that it prints continues the run.
         let command: Vec<&str> = command[1..].iter().map(String::as_str).collect();
         shop.ok(&command);
-        expect_same(&shop, "run", "whole");
+        shop.assert_same_results("run", "whole");
         std::fs::remove_dir_all(shop.path("run")).unwrap();
     }
 }
@@ -86,7 +73,7 @@ fn what_a_start_left_is_no_run() {
     shop.ok(&arguments);
     assert_eq!(shop.names("run/checkpoint"), ["state.safetensors"]);
     shop.ok(&train_args("other", &["trainer.epochs=1", "optim.lr=1e-4"]));
-    expect_same(&shop, "run", "other");
+    shop.assert_same_results("run", "other");
 }
 
 #[test]
@@ -163,7 +150,7 @@ fn a_run_is_resumed_on_the_same_base_and_samples_only() {
     shop.ok(&[&resume[..], &["--set", "data.root=moved"]].concat());
     std::fs::rename(shop.path("moved"), shop.path("data")).unwrap();
     shop.ok(&train_args("whole", &["trainer.epochs=2"]));
-    expect_same(&shop, "run", "whole");
+    shop.assert_same_results("run", "whole");
 }
 
 #[test]
@@ -188,8 +175,7 @@ fn early_stopping_says_so_when_a_run_is_resumed() {
     let epochs = |run: &str| shop.json(&format!("{run}/summary.json"))["epochs"].clone();
     assert_eq!(epochs("run"), 2);
     let resume = [&arguments[..], &["--resume"]].concat();
-    let output = shop.run(&resume);
-    let said = String::from_utf8(output.stderr).unwrap();
+    let said = shop.says(&resume);
     assert!(
         said.contains("early stopping") && said.contains("trainer.patience"),
         "{said}"
@@ -259,7 +245,7 @@ fn a_training_survives_the_loss_of_standard_error() {
         let mut child = shop.command(&arguments);
         let status = child.stdout(Stdio::null()).stderr(stderr).status().unwrap();
         assert!(status.success(), "{run}: {status}");
-        expect_same(&shop, run, "whole");
+        shop.assert_same_results(run, "whole");
     }
     for stderr in [full(), closed()] {
         let mut child = shop.command(&study);
@@ -276,9 +262,7 @@ fn settings_without_effect_are_named() {
     let shop = Workshop::new();
     let said = |run: &str, set: &[&str]| {
         let set = [&["trainer.max_steps=1"], set].concat();
-        let output = shop.run(&train_args(run, &set));
-        assert!(output.status.success());
-        String::from_utf8(output.stderr).unwrap()
+        shop.says(&train_args(run, &set))
     };
     let full = said("a", &["optim.lr=1e-3"]);
     assert!(

@@ -273,9 +273,7 @@ fn a_prompt_that_is_cut_gives_a_warning() {
         "out",
     ];
     for (prompt, cut) in [(long.as_str(), true), ("a small round polyp", false)] {
-        let output = shop.run(&[&predict[..], &["--prompt", prompt]].concat());
-        assert!(output.status.success());
-        let warning = String::from_utf8(output.stderr).unwrap();
+        let warning = shop.says(&[&predict[..], &["--prompt", prompt]].concat());
         assert_eq!(warning.contains("752 tokens"), cut, "{warning}");
         assert_eq!(warning.contains("reads 77"), cut, "{warning}");
         assert_eq!(warning.lines().count(), usize::from(cut), "{warning}");
@@ -310,9 +308,7 @@ fn a_random_decoder_is_warned_of() {
         "polyp",
         "data/images/test0.png",
     ];
-    let output = shop.run(&[&predict[..], &["-o", "out"]].concat());
-    let warning = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{warning}");
+    let warning = shop.says(&[&predict[..], &["-o", "out"]].concat());
     assert_eq!(
         warning.matches("no decoder of its own").count(),
         1,

@@ -138,6 +138,26 @@ impl Workshop {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Runs the program, which must succeed, and returns what it says on standard error.
+    pub(crate) fn says(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        said
+    }
+
+    /// Asserts that two runs have the same metrics and adapters, byte for byte.
+    pub(crate) fn assert_same_results(&self, a: &str, b: &str) {
+        for file in [
+            "metrics.jsonl",
+            "adapter.safetensors",
+            "adapter_last.safetensors",
+        ] {
+            let same = self.read(&format!("{a}/{file}")) == self.read(&format!("{b}/{file}"));
+            assert!(same, "{file} of `{a}` differs from that of `{b}`");
+        }
+    }
+
     /// Runs the program with `--json`, which must succeed, and returns its output.
     pub(crate) fn ok_json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.ok(&[arguments, &["--json"]].concat())).unwrap()

@@ -8,11 +8,6 @@ use vlsm::models::tensor_file::{read, write_safetensors};
 use crate::support::{Workshop, train_args};
 
 const TRAIN: [&str; 4] = ["train", "recipe.toml", "--out", "run"];
-const RESULTS: [&str; 3] = [
-    "metrics.jsonl",
-    "adapter.safetensors",
-    "adapter_last.safetensors",
-];
 
 fn number(line: &Value, key: &str) -> f64 {
     line[key]
@@ -88,12 +83,7 @@ fn two_runs_are_equal_bit_for_bit() {
         for run in ["a", "b"] {
             shop.ok(&train_args(run, &[&kind, "trainer.epochs=2"]));
         }
-        for file in RESULTS {
-            assert!(
-                shop.read(&format!("a/{file}")) == shop.read(&format!("b/{file}")),
-                "{kind}: {file} differs"
-            );
-        }
+        shop.assert_same_results("a", "b");
         for run in ["a", "b"] {
             std::fs::remove_dir_all(shop.path(run)).unwrap();
         }
@@ -116,12 +106,7 @@ fn killed_and_resumed(set: &[&str]) {
     );
 
     shop.ok(&[&arguments[..], &["--resume"]].concat());
-    for file in RESULTS {
-        assert!(
-            shop.read(&format!("run/{file}")) == shop.read(&format!("whole/{file}")),
-            "{file} differs from that of an unbroken run"
-        );
-    }
+    shop.assert_same_results("run", "whole");
     let (run, whole) = (
         shop.json("run/summary.json"),
         shop.json("whole/summary.json"),
@@ -185,10 +170,7 @@ fn an_extended_run_equals_an_uninterrupted_one() {
     steps("cut", "17", &[]);
     steps("cut", "24", &["--resume"]);
     steps("whole", "24", &[]);
-    for file in RESULTS {
-        let [cut, whole] = ["cut", "whole"].map(|run| shop.read(&format!("{run}/{file}")));
-        assert!(cut == whole, "{file}");
-    }
+    shop.assert_same_results("cut", "whole");
 }
 
 #[test]
