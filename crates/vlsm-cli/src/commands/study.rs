@@ -99,7 +99,9 @@ impl Args {
         }
         if study.plan()?.count(&State::Done) == 0 {
             report_failures(failed);
-            note("error: no run is finished, so there are no tables; run the study first, without --table");
+            note(
+                "error: no run is finished, so there are no tables; run the study first, without --table",
+            );
             return Ok(ExitCode::FAILURE);
         }
         let document = study.write_results()?;
