@@ -5,14 +5,13 @@
 
 #![allow(clippy::print_stdout)]
 
-mod peak;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
+use vlsm::InstructionSet;
 use vlsm::data::Example;
 use vlsm::image::{Mask, RgbImage};
 use vlsm::models::predict::{PromptEncoder, PromptStates};
@@ -77,6 +76,7 @@ enum Method {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     vlsm_alloc::set_up();
+    InstructionSet::requested()?;
     let args = Args::parse();
     let texts = std::fs::read_to_string(&args.texts)?;
     let texts: Vec<&str> = texts.lines().collect();
@@ -165,21 +165,33 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             (median(seconds.clone()), losses, seconds)
         }
     };
-    let peak = peak::multiply_add_peak();
     let what = match args.case {
         Case::Train => "seconds_per_image",
         Case::Infer => "seconds_per_call",
+    };
+    // Operations a second, counting only the vision tower's arithmetic that dense training needs.
+    let rate = (args.case == Case::Train && args.method == Method::Dense)
+        .then(|| dense_operations(&config, side).map(|all| all / seconds))
+        .transpose()?;
+    let used = InstructionSet::in_use();
+    let widest = InstructionSet::available().next().unwrap_or(used);
+    let peak = used.measured_peak();
+    let widest_peak = if widest == used {
+        peak
+    } else {
+        widest.measured_peak()
     };
     println!(
         "{}",
         serde_json::json!({
             what: seconds,
             "step_seconds": steps,
+            "instruction_set": used.name(),
             "peak_flops": peak,
-            // Fraction of the processor's peak, counting only the vision tower's arithmetic that dense training needs.
-            "share_of_peak": (args.case == Case::Train && args.method == Method::Dense)
-                .then(|| dense_operations(&config, side).map(|all| all / seconds / peak))
-                .transpose()?,
+            "share_of_peak": rate.map(|rate| rate / peak),
+            "widest_instruction_set": widest.name(),
+            "widest_peak_flops": widest_peak,
+            "share_of_widest_peak": rate.map(|rate| rate / widest_peak),
             "first_loss": losses.first(),
             "last_loss": losses.last(),
             "peak_bytes": peak_memory(),

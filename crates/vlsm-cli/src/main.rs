@@ -10,6 +10,7 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use vlsm::InstructionSet;
 use vlsm_alloc::MiMalloc;
 
 #[global_allocator]
@@ -28,7 +29,12 @@ fn main() -> ExitCode {
     vlsm_alloc::set_up();
     output::hide_caught_panics();
     terminal::show_warnings();
-    match Cli::parse().command.run() {
+    let cli = Cli::parse();
+    let run = || {
+        InstructionSet::requested().map_err(anyhow::Error::msg)?;
+        cli.command.run()
+    };
+    match run() {
         Ok(code) => code,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

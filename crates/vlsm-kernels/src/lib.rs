@@ -25,6 +25,7 @@ mod cpu;
 ))]
 mod cube;
 mod functions;
+mod instruction_set;
 pub mod kernels;
 pub mod ops;
 mod tape;
@@ -32,6 +33,7 @@ mod tape;
 pub use functions::{
     adamw, adapter_block, attention, attention_sublayer, layer_norm, mlp_sublayer, quick_gelu,
 };
+pub use instruction_set::InstructionSet;
 pub use ops::{
     Activation, AdamW, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, Connection,
     LinearWeights, MlpConfig, MlpWeights, Normalisation,

@@ -66,3 +66,4 @@ pub use predict::device;
 pub use preprocess::Preprocessing;
 pub use registry::{Architecture, Model, Network, NetworkConfig, part_of_base};
 pub use tokenizer::Tokenizer;
+pub use vlsm_kernels::InstructionSet;

@@ -20,7 +20,7 @@ use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
-    AdapterFile, Base, DecoderConfig, FullConfig, Model, Profile, SegmentationModel,
+    AdapterFile, Base, DecoderConfig, FullConfig, InstructionSet, Model, Profile, SegmentationModel,
 };
 use vlsm_train::loss::{LossConfig, dice_ce};
 use vlsm_train::optimizer::{Optimizer, clip, global_norm};
@@ -121,7 +121,12 @@ impl Fixture {
             let own = furthest(&to_host(exact), &logits.data);
             // Ours in f64, and theirs: the same arithmetic.
             assert!(own < 5e-4, "{name}: {own}");
-            assert_within(name, &self.logits(&model), logits, (2.0 * own).max(1e-4));
+            // Without a fused multiply-add products are rounded too, which PyTorch's are not.
+            let times = match InstructionSet::in_use() {
+                InstructionSet::Portable => 3.0,
+                _ => 2.0,
+            };
+            assert_within(name, &self.logits(&model), logits, (times * own).max(1e-4));
         }
         let at_start = to_host(self.logits(&model));
         let mut model = model.for_training();

@@ -1,9 +1,7 @@
 //! Activation functions and their derivatives (slopes).
 
-use multiversion::multiversion;
-use multiversion::target::selected_target;
-
-use super::exp::{exp, fuses, multiply_add};
+use super::exp::{exp, multiply_add};
+use super::isa::{Isa, dispatch};
 use crate::ops::{Activation, QUICK_GELU_SLOPE};
 
 impl Activation {
@@ -62,20 +60,22 @@ fn relu_and_slope(values: &mut [f32], slopes: &mut [u16]) {
     relu(values);
 }
 
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-fn quick_gelu(values: &mut [f32]) {
-    const FMA: bool = fuses(selected_target!());
+dispatch! { fn quick_gelu(values: &mut [f32]) = quick_gelu_body; }
+
+#[inline(always)]
+fn quick_gelu_body<I: Isa>(values: &mut [f32]) {
     for x in values {
-        *x /= 1.0 + exp::<FMA>(-QUICK_GELU_SLOPE * *x);
+        *x /= 1.0 + exp::<I>(-QUICK_GELU_SLOPE * *x);
     }
 }
 
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-fn quick_gelu_and_slope(values: &mut [f32], slopes: &mut [u16]) {
-    const FMA: bool = fuses(selected_target!());
+dispatch! { fn quick_gelu_and_slope(values: &mut [f32], slopes: &mut [u16]) = quick_gelu_and_slope_body; }
+
+#[inline(always)]
+fn quick_gelu_and_slope_body<I: Isa>(values: &mut [f32], slopes: &mut [u16]) {
     for (x, slope) in values.iter_mut().zip(slopes) {
         let scaled = QUICK_GELU_SLOPE * *x;
-        let rate = 1.0 + exp::<FMA>(-scaled);
+        let rate = 1.0 + exp::<I>(-scaled);
         let gate = 1.0 / rate;
         *slope = quantised(gate * (1.0 + scaled * (1.0 - gate)));
         // The same bits as in `quick_gelu`.
@@ -86,33 +86,35 @@ fn quick_gelu_and_slope(values: &mut [f32], slopes: &mut [u16]) {
 /// The normal distribution function and density at `x`, to 1e-7: by approximation 7.1.26 of the error function in Abramowitz and
 /// Stegun (1964).
 #[inline(always)]
-fn normal<const FMA: bool>(x: f32) -> [f32; 2] {
+fn normal<I: Isa>(x: f32) -> [f32; 2] {
     let t = 1.0 / (1.0 + 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2 * x.abs());
     let mut series = 1.061_405_4;
     for coefficient in [-1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6] {
-        series = multiply_add::<FMA>(series, t, coefficient);
+        series = multiply_add::<I>(series, t, coefficient);
     }
-    let gauss = exp::<FMA>(-0.5 * x * x);
+    let gauss = exp::<I>(-0.5 * x * x);
     let tail = 0.5 * series * t * gauss;
     // 1 / sqrt(2 pi)
     const SCALE: f32 = 0.398_942_3;
     [if x < 0.0 { tail } else { 1.0 - tail }, SCALE * gauss]
 }
 
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-fn gelu(values: &mut [f32]) {
-    const FMA: bool = fuses(selected_target!());
+dispatch! { fn gelu(values: &mut [f32]) = gelu_body; }
+
+#[inline(always)]
+fn gelu_body<I: Isa>(values: &mut [f32]) {
     for x in values {
-        let [below, _] = normal::<FMA>(*x);
+        let [below, _] = normal::<I>(*x);
         *x *= below;
     }
 }
 
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-fn gelu_and_slope(values: &mut [f32], slopes: &mut [u16]) {
-    const FMA: bool = fuses(selected_target!());
+dispatch! { fn gelu_and_slope(values: &mut [f32], slopes: &mut [u16]) = gelu_and_slope_body; }
+
+#[inline(always)]
+fn gelu_and_slope_body<I: Isa>(values: &mut [f32], slopes: &mut [u16]) {
     for (x, slope) in values.iter_mut().zip(slopes) {
-        let [below, density] = normal::<FMA>(*x);
+        let [below, density] = normal::<I>(*x);
         *slope = quantised(below + *x * density);
         *x *= below;
     }
@@ -120,29 +122,31 @@ fn gelu_and_slope(values: &mut [f32], slopes: &mut [u16]) {
 
 /// `sigmoid(2 u)` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`, which is `(1 + tanh(u)) / 2`, and the derivative of `2 u`.
 #[inline(always)]
-fn by_tanh<const FMA: bool>(x: f32) -> [f32; 2] {
+fn by_tanh<I: Isa>(x: f32) -> [f32; 2] {
     // 2 sqrt(2 / pi)
     const SCALE: f32 = 1.595_769;
     const CUBE: f32 = 0.044_715;
     let square = x * x;
-    let gate = 1.0 / (1.0 + exp::<FMA>(-SCALE * x * multiply_add::<FMA>(CUBE, square, 1.0)));
-    [gate, SCALE * multiply_add::<FMA>(3.0 * CUBE, square, 1.0)]
+    let gate = 1.0 / (1.0 + exp::<I>(-SCALE * x * multiply_add::<I>(CUBE, square, 1.0)));
+    [gate, SCALE * multiply_add::<I>(3.0 * CUBE, square, 1.0)]
 }
 
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-fn gelu_tanh(values: &mut [f32]) {
-    const FMA: bool = fuses(selected_target!());
+dispatch! { fn gelu_tanh(values: &mut [f32]) = gelu_tanh_body; }
+
+#[inline(always)]
+fn gelu_tanh_body<I: Isa>(values: &mut [f32]) {
     for x in values {
-        let [gate, _] = by_tanh::<FMA>(*x);
+        let [gate, _] = by_tanh::<I>(*x);
         *x *= gate;
     }
 }
 
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-fn gelu_tanh_and_slope(values: &mut [f32], slopes: &mut [u16]) {
-    const FMA: bool = fuses(selected_target!());
+dispatch! { fn gelu_tanh_and_slope(values: &mut [f32], slopes: &mut [u16]) = gelu_tanh_and_slope_body; }
+
+#[inline(always)]
+fn gelu_tanh_and_slope_body<I: Isa>(values: &mut [f32], slopes: &mut [u16]) {
     for (x, slope) in values.iter_mut().zip(slopes) {
-        let [gate, steepness] = by_tanh::<FMA>(*x);
+        let [gate, steepness] = by_tanh::<I>(*x);
         *slope = quantised(gate + *x * gate * (1.0 - gate) * steepness);
         *x *= gate;
     }
@@ -150,6 +154,7 @@ fn gelu_tanh_and_slope(values: &mut [f32], slopes: &mut [u16]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::isa::{Fused, Portable};
     use super::*;
 
     /// Reference values from Python's `math.erfc` and `math.exp`, in f64.
@@ -162,14 +167,14 @@ mod tests {
             (0.3, 0.617_911_422_188_952_7, 0.381_387_815_460_524_1),
             (2.0, 0.977_249_868_051_820_8, 0.053_990_966_513_188_06),
         ] {
-            for values in [normal::<true>(x), normal::<false>(x)] {
+            for values in [normal::<Fused>(x), normal::<Portable>(x)] {
                 for (value, expected) in values.into_iter().zip([below, density]) {
                     let error: f64 = f64::from(value) - expected;
                     assert!(error.abs() < 1.5e-7, "{value} for {expected} at {x}");
                 }
             }
         }
-        assert!(normal::<true>(f32::NAN)[0].is_nan());
+        assert!(normal::<Fused>(f32::NAN)[0].is_nan());
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use burn::backend::Flex;
 use burn_flex::FlexTensor;
-use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::isa::{Isa, dispatch};
 use super::tensors::{CHUNK, is_f32};
 use crate::compose;
 use crate::ops::{AdamW, AdamWFactors};
@@ -37,8 +37,16 @@ pub(crate) fn adamw(
     (value, first, second)
 }
 
-#[multiversion(targets("x86_64+avx2", "aarch64+neon"))]
-fn step(
+dispatch! { fn step(
+    values: &mut [f32],
+    gradients: &[f32],
+    firsts: &mut [f32],
+    seconds: &mut [f32],
+    factors: AdamWFactors,
+) = step_body; }
+
+#[inline(always)]
+fn step_body<I: Isa>(
     values: &mut [f32],
     gradients: &[f32],
     firsts: &mut [f32],

@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::gradient;
-use super::heads::{Head, HeadView, HeadViewMut, Scratch, Softmax};
+use super::head_view::{HeadView, HeadViewMut};
+use super::heads::{Head, Scratch, Softmax};
 use super::panels::{LANES, Panels, Part, Rows};
 use super::product::{BLOCK, Linear, Product};
 use super::sublayer_core::{Core, Group, NeededGrads, Save};

@@ -1,33 +1,28 @@
 //! Gradients at parameters: sums over tokens.
 
-use multiversion::multiversion;
-use multiversion::target::selected_target;
 use rayon::prelude::*;
 
-use super::exp::fuses;
-use super::panels::{LANES, Lane, Panels};
-use super::tile::{TILE, tile};
+use super::isa::{Isa, dispatch};
+use super::panels::{LANES, Lane, Panels, transpose_into};
 
 /// Tokens that a tile sums over at a time.
 const DEPTH: usize = 256;
 /// Rows of a task.
-const ROWS: usize = 8 * TILE;
+const ROWS: usize = 4 * LANES;
 
 /// The gradient at a matrix `[input, output]`, given its inputs and the gradient at its outputs, which is 0 after the last token
 /// of an image. The order of summation does not depend on the number of threads.
 fn matrix(x: &Panels, grad: &Panels) -> Vec<f32> {
     let (inputs, outputs) = (x.width, grad.width);
     let tokens = x.count * LANES;
-    // `[tile of inputs][token][input]` and `[16 outputs][token][output]`: tiles sum over tokens.
-    let x = by_token::<TILE>(x);
-    let grad = by_token::<LANES>(grad);
+    let (x, grad) = (by_token(x), by_token(grad));
     let mut result = vec![0.0; inputs * outputs];
     result
         .par_chunks_mut(ROWS * outputs)
-        .zip(x.par_chunks(ROWS * tokens))
+        .zip(x.par_chunks(ROWS / LANES * tokens))
         .for_each(|(result, x)| {
-            for (column, grad) in grad.chunks(LANES * tokens).enumerate() {
-                tiles(x, grad, tokens, result, outputs, column * LANES);
+            for (pair, grad) in grad.chunks(2 * tokens).enumerate() {
+                columns(x, grad, tokens, result, outputs, 2 * pair * LANES);
             }
         });
     result
@@ -65,51 +60,71 @@ pub(crate) fn bias(grad: &Panels) -> Vec<f32> {
     result
 }
 
-/// Panels to `[tile][token][feature]`, the last tile padded with zeros.
-fn by_token<const WIDTH: usize>(panels: &Panels) -> Vec<f32> {
+/// Panels to `[16 features][token][feature]`, the last 16 padded with zeros.
+fn by_token(panels: &Panels) -> Vec<Lane> {
     let tokens = panels.count * LANES;
-    let mut result = vec![0.0; panels.width.div_ceil(WIDTH) * WIDTH * tokens];
+    let mut result = vec![[0.0; LANES]; panels.width.div_ceil(LANES) * tokens];
     result
-        .par_chunks_mut(WIDTH * tokens)
+        .par_chunks_mut(tokens)
         .enumerate()
-        .for_each(|(index, tile)| {
-            let (rows, _) = tile.as_chunks_mut::<WIDTH>();
-            let features = index * WIDTH..panels.width.min((index + 1) * WIDTH);
-            for (column, feature) in features.enumerate() {
-                let (block, offset) = (feature / panels.block, feature % panels.block);
-                for (panel, rows) in rows.chunks_mut(LANES).enumerate() {
-                    let lane = &panels.panel(block, panel)[offset * LANES..][..LANES];
-                    for (row, x) in rows.iter_mut().zip(lane) {
-                        row[column] = *x;
-                    }
-                }
-            }
-        });
+        .for_each(|(index, rows)| some_by_token(panels, index * LANES, rows));
     result
 }
 
-/// 16 columns of some rows of the result.
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-fn tiles(
-    x: &[f32],
-    grad: &[f32],
+dispatch! {
+    /// The 16 features from `first` on to `[token][feature]`.
+    fn some_by_token(panels: &Panels, first: usize, rows: &mut [Lane]) = transpose_panels;
+}
+
+#[inline(always)]
+fn transpose_panels<I: Isa>(panels: &Panels, first: usize, rows: &mut [Lane]) {
+    let features = LANES.min(panels.width - first);
+    for (panel, rows) in rows.chunks_mut(LANES).enumerate() {
+        let mut block = [[0.0; LANES]; LANES];
+        for (feature, lane) in (first..).zip(&mut block[..features]) {
+            let (index, offset) = (feature / panels.block, feature % panels.block);
+            let (lanes, _) = panels.panel(index, panel).as_chunks();
+            *lane = lanes[offset];
+        }
+        transpose_into::<I>(&block, rows);
+    }
+}
+
+dispatch! {
+    /// Adds to 16 or 32 columns of some rows of the result, from `column` on.
+    fn columns(
+        x: &[Lane],
+        grad: &[Lane],
+        tokens: usize,
+        result: &mut [f32],
+        outputs: usize,
+        column: usize,
+    ) = add_columns;
+}
+
+#[inline(always)]
+fn add_columns<I: Isa>(
+    x: &[Lane],
+    grad: &[Lane],
     tokens: usize,
     result: &mut [f32],
     outputs: usize,
     column: usize,
 ) {
-    const FMA: bool = fuses(selected_target!());
-    let (grad, _) = grad.as_chunks::<LANES>();
-    let width = LANES.min(outputs - column);
-    for (start, grad) in grad.chunks(DEPTH).enumerate() {
-        for (x, result) in x
-            .chunks(TILE * tokens)
-            .zip(result.chunks_mut(TILE * outputs))
-        {
-            let (x, _) = x[start * DEPTH * TILE..].as_chunks::<TILE>();
-            let sums: [Lane; TILE] = tile::<TILE, TILE, 0, FMA>(x, grad);
-            for (row, sums) in result.chunks_mut(outputs).zip(&sums) {
-                for (y, sum) in row[column..][..width].iter_mut().zip(sums) {
+    let (first, second) = grad.split_at(tokens);
+    for start in (0..tokens).step_by(DEPTH) {
+        let part = start..tokens.min(start + DEPTH);
+        for (x, result) in x.chunks(tokens).zip(result.chunks_mut(LANES * outputs)) {
+            let mut sums = [[[0.0; LANES]; LANES]; 2];
+            let [a, b] = &mut sums;
+            let (x, first) = (&x[part.clone()], &first[part.clone()]);
+            if second.is_empty() {
+                I::dot::<1, false>(x, [first], [a]);
+            } else {
+                I::dot::<2, false>(x, [first, &second[part.clone()]], [a, b]);
+            }
+            for (row, (a, b)) in result.chunks_mut(outputs).zip(sums[0].iter().zip(&sums[1])) {
+                for (y, sum) in row[column..].iter_mut().zip(a.iter().chain(b)) {
                     *y += sum;
                 }
             }

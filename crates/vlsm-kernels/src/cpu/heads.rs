@@ -1,65 +1,13 @@
 //! Attention of one head of one image.
 
-use multiversion::multiversion;
-use multiversion::target::selected_target;
-
-use super::exp::{exp, exp_wide, fuses};
-use super::panels::{LANES, Lane};
-use super::tile::{TILE, add, mix, set, tile};
+use super::exp::{exp, exp_wide};
+use super::head_view::{HeadView, HeadViewMut};
+use super::isa::{Isa, dispatch};
+use super::panels::{LANES, Lane, transpose_into};
 
 /// Panels of queries whose weights are held until they are multiplied: about 100 queries, so that both matrices of the backward
 /// pass stay in the L2 cache.
 const QUERIES: usize = 6;
-
-/// The features of one head in the panels of one image: `[panel][feature of the block][token]`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct HeadView<'a> {
-    pub(crate) data: &'a [f32],
-    /// Features of the block.
-    pub(crate) block: usize,
-    /// The head's first feature there.
-    pub(crate) first: usize,
-    /// Features of a head.
-    pub(crate) width: usize,
-}
-
-impl<'a> HeadView<'a> {
-    fn panel(self, panel: usize) -> &'a [Lane] {
-        let start = (panel * self.block + self.first) * LANES;
-        self.data[start..][..self.width * LANES].as_chunks().0
-    }
-
-    /// `[tile of features][token][feature]`, the last tile may have fewer features: the order in which [`mix`] over tokens reads.
-    #[inline(always)]
-    fn by_token(self, tokens: usize, to: &mut Vec<f32>) {
-        to.resize(tokens * self.width, 0.0);
-        for (index, to) in to.chunks_mut(TILE * tokens).enumerate() {
-            let width = to.len() / tokens;
-            for (token, to) in to.chunks_mut(width).enumerate() {
-                let lanes = &self.panel(token / LANES)[index * TILE..];
-                for (x, lane) in to.iter_mut().zip(lanes) {
-                    *x = lane[token % LANES];
-                }
-            }
-        }
-    }
-}
-
-/// A mutable [`HeadView`].
-#[derive(Debug)]
-pub(crate) struct HeadViewMut<'a> {
-    pub(crate) data: &'a mut [f32],
-    pub(crate) block: usize,
-    pub(crate) first: usize,
-    pub(crate) width: usize,
-}
-
-impl HeadViewMut<'_> {
-    fn panel(&mut self, panel: usize) -> &mut [Lane] {
-        let start = (panel * self.block + self.first) * LANES;
-        self.data[start..][..self.width * LANES].as_chunks_mut().0
-    }
-}
 
 /// Queries, already scaled, keys and values of a head.
 #[derive(Debug, Clone, Copy)]
@@ -75,14 +23,15 @@ pub(crate) struct Head<'a> {
 /// Buffers that are reused for the next head.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Scratch {
+    /// For two panels of queries, `[panel][key][query]`.
     weights: Vec<Lane>,
     grads: Vec<Lane>,
     /// For some panels of queries, `[panel of keys][query][key]`.
     weights_by_key: Vec<Lane>,
     grads_by_key: Vec<Lane>,
-    first: Vec<f32>,
-    second: Vec<f32>,
-    third: Vec<f32>,
+    first: Vec<Lane>,
+    second: Vec<Lane>,
+    third: Vec<Lane>,
 }
 
 /// The maximum score of each query and the reciprocal of the sum of its exponentials, from which the backward pass recomputes
@@ -117,58 +66,118 @@ impl Head<'_> {
     }
 }
 
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-fn forward(head: &Head, output: &mut HeadViewMut, softmax: &mut [Softmax], scratch: &mut Scratch) {
-    const FMA: bool = fuses(selected_target!());
-    let values = &mut scratch.first;
-    head.value.by_token(head.tokens, values);
-    let weights = &mut scratch.weights;
-    weights.resize(head.keys(), [0.0; LANES]);
-    for (panel, softmax) in softmax.iter_mut().enumerate() {
-        dot::<FMA>(head.key, head.query.panel(panel), weights);
-        hide(head, panel, weights);
-        let mut most = [f32::NEG_INFINITY; LANES];
-        for lane in &weights[..head.tokens] {
-            for (most, x) in most.iter_mut().zip(lane) {
-                *most = if x > most { *x } else { *most };
+dispatch! {
+    fn forward(
+        head: &Head<'_>,
+        output: &mut HeadViewMut<'_>,
+        softmax: &mut [Softmax],
+        scratch: &mut Scratch,
+    ) = forward_head;
+}
+
+#[inline(always)]
+fn forward_head<I: Isa>(
+    head: &Head<'_>,
+    output: &mut HeadViewMut<'_>,
+    softmax: &mut [Softmax],
+    scratch: &mut Scratch,
+) {
+    let Scratch {
+        weights,
+        first: values,
+        ..
+    } = scratch;
+    head.value.by_token::<I>(head.tokens, values);
+    weights.resize(2 * head.keys(), [0.0; LANES]);
+    let (first, second) = weights.split_at_mut(head.keys());
+    for (pair, softmax) in softmax.chunks_mut(2).enumerate() {
+        match softmax {
+            [a, b] => {
+                let weights = [&mut *first, &mut *second];
+                attend::<I, 2>(head, 2 * pair, values, weights, [a, b], output);
             }
+            [a] => attend::<I, 1>(head, 2 * pair, values, [&mut *first], [a], output),
+            _ => {}
         }
-        // First the sum of each panel of keys, so that rounding errors grow with the number of panels, not of keys.
-        let mut totals = [0.0f64; LANES];
-        for part in weights[..head.tokens].chunks_mut(LANES) {
-            let mut total = [0.0; LANES];
-            for lane in part {
-                for ((x, most), total) in lane.iter_mut().zip(&most).zip(&mut total) {
-                    *x = exp_wide::<FMA>(*x - most) as f32;
-                    *total += *x;
-                }
-            }
-            for (sum, total) in totals.iter_mut().zip(&total) {
-                *sum += f64::from(*total);
-            }
-        }
-        let rates = totals.map(|total| (1.0 / total) as f32);
-        *softmax = [most, rates];
-        for lane in &mut weights[..head.tokens] {
-            for (x, rate) in lane.iter_mut().zip(&rates) {
-                *x *= rate;
-            }
-        }
-        mix::<FMA>(values, &weights[..head.tokens], output.panel(panel), set);
     }
+}
+
+/// The mixed values of some panels of queries.
+#[inline(always)]
+fn attend<I: Isa, const PANELS: usize>(
+    head: &Head<'_>,
+    panel: usize,
+    values: &[Lane],
+    mut weights: [&mut [Lane]; PANELS],
+    softmax: [&mut Softmax; PANELS],
+    output: &mut HeadViewMut<'_>,
+) {
+    let queries = head.query.panels(panel);
+    dot::<I, PANELS>(
+        head.key,
+        queries,
+        weights.each_mut().map(|lanes| &mut **lanes),
+    );
+    for (index, (weights, softmax)) in weights.iter_mut().zip(softmax).enumerate() {
+        hide(head, panel + index, weights);
+        *softmax = to_weights::<I>(&mut weights[..head.tokens]);
+    }
+    let weights = weights.map(|lanes| &lanes[..head.tokens]);
+    mix::<I, PANELS, false>(values, weights, output.panels(panel));
+}
+
+/// Replaces the scores of a panel of queries by attention weights.
+#[inline(always)]
+fn to_weights<I: Isa>(weights: &mut [Lane]) -> Softmax {
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for lane in &*weights {
+        for (most, x) in most.iter_mut().zip(lane) {
+            *most = if x > most { *x } else { *most };
+        }
+    }
+    // First the sum of each panel of keys, so that rounding errors grow with the number of panels, not of keys.
+    let mut totals = [0.0f64; LANES];
+    for part in weights.chunks_mut(LANES) {
+        let mut total = [0.0; LANES];
+        for lane in part {
+            for ((x, most), total) in lane.iter_mut().zip(&most).zip(&mut total) {
+                *x = exp_wide::<I>(*x - most) as f32;
+                *total += *x;
+            }
+        }
+        for (sum, total) in totals.iter_mut().zip(&total) {
+            *sum += f64::from(*total);
+        }
+    }
+    let rates = totals.map(|total| (1.0 / total) as f32);
+    for lane in weights {
+        for (x, rate) in lane.iter_mut().zip(&rates) {
+            *x *= rate;
+        }
+    }
+    [most, rates]
+}
+
+dispatch! {
+    fn backward(
+        head: &Head<'_>,
+        grad: HeadView<'_>,
+        softmax: &[Softmax],
+        to: &mut [HeadViewMut<'_>; 3],
+        scratch: &mut Scratch,
+    ) = backward_head;
 }
 
 /// With `P` the weights, `O` the output and `dP = dO V^T`: `dV = P^T dO` and `dS = P (dP - rowsum(P dP))`. The sum equals
 /// `rowsum(dO O)`, but computed so it would not cancel exactly where the weights are all on one token.
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-fn backward(
-    head: &Head,
-    grad: HeadView,
+#[inline(always)]
+fn backward_head<I: Isa>(
+    head: &Head<'_>,
+    grad: HeadView<'_>,
     softmax: &[Softmax],
-    to: &mut [HeadViewMut; 3],
+    to: &mut [HeadViewMut<'_>; 3],
     scratch: &mut Scratch,
 ) {
-    const FMA: bool = fuses(selected_target!());
     let Scratch {
         weights,
         grads,
@@ -179,86 +188,145 @@ fn backward(
         third: outputs,
     } = scratch;
     let [query_grad, key_grad, value_grad] = to;
-    head.key.by_token(head.tokens, keys);
-    weights.resize(head.keys(), [0.0; LANES]);
-    grads.resize(head.keys(), [0.0; LANES]);
+    head.key.by_token::<I>(head.tokens, keys);
+    weights.resize(2 * head.keys(), [0.0; LANES]);
+    grads.resize(2 * head.keys(), [0.0; LANES]);
     let panels = softmax.len();
     for start in (0..panels).step_by(QUERIES) {
         let count = QUERIES.min(panels - start);
         let depth = count * LANES;
         weights_by_key.resize(panels * depth, [0.0; LANES]);
         grads_by_key.resize(panels * depth, [0.0; LANES]);
-        for (row, [most, rates]) in softmax[start..start + count].iter().enumerate() {
-            let panel = start + row;
-            dot::<FMA>(head.key, head.query.panel(panel), weights);
-            hide(head, panel, weights);
-            dot::<FMA>(head.value, grad.panel(panel), grads);
-            let mut along = [0.0; LANES];
-            for (lane, grads) in weights[..head.tokens].iter_mut().zip(&*grads) {
-                for token in 0..LANES {
-                    lane[token] = exp::<FMA>(lane[token] - most[token]) * rates[token];
-                    along[token] += lane[token] * grads[token];
-                }
+        for (pair, softmax) in softmax[start..start + count].chunks(2).enumerate() {
+            let panel = start + 2 * pair;
+            let (a, b) = weights.split_at_mut(head.keys());
+            let (c, d) = grads.split_at_mut(head.keys());
+            if softmax.len() == 2 {
+                at_scores::<I, 2>(
+                    head,
+                    panel,
+                    grad,
+                    softmax,
+                    [&mut *a, &mut *b],
+                    [&mut *c, &mut *d],
+                );
+                let grads = [&c[..head.tokens], &d[..head.tokens]];
+                mix::<I, 2, false>(keys, grads, query_grad.panels(panel));
+            } else {
+                at_scores::<I, 1>(head, panel, grad, softmax, [&mut *a], [&mut *c]);
+                mix::<I, 1, false>(keys, [&c[..head.tokens]], query_grad.panels(panel));
             }
-            for (lane, grads) in weights.iter().zip(&mut grads[..head.tokens]) {
-                for token in 0..LANES {
-                    grads[token] = lane[token] * (grads[token] - along[token]);
-                }
+            let lanes = weights.chunks(head.keys()).zip(grads.chunks(head.keys()));
+            for (index, (weights, grads)) in lanes.take(softmax.len()).enumerate() {
+                let row = (2 * pair + index) * LANES;
+                by_key::<I>(weights, depth, row, weights_by_key);
+                by_key::<I>(grads, depth, row, grads_by_key);
             }
-            // The lanes after the last key are padding.
-            weights[head.tokens..].fill([0.0; LANES]);
-            grads[head.tokens..].fill([0.0; LANES]);
-            mix::<FMA>(keys, &grads[..head.tokens], query_grad.panel(panel), set);
-            by_key(weights, depth, row * LANES, weights_by_key);
-            by_key(grads, depth, row * LANES, grads_by_key);
         }
-        some_by_token(head.query, start, count, queries);
-        some_by_token(grad, start, count, outputs);
-        for panel in 0..panels {
-            let part = panel * depth..(panel + 1) * depth;
-            for (rows, lanes, to) in [
-                (
-                    &*queries,
-                    &grads_by_key[part.clone()],
-                    key_grad.panel(panel),
-                ),
-                (&*outputs, &weights_by_key[part], value_grad.panel(panel)),
-            ] {
-                if start == 0 {
-                    mix::<FMA>(rows, lanes, to, set);
+        head.query.some_by_token::<I>(start, count, queries);
+        grad.some_by_token::<I>(start, count, outputs);
+        for (rows, lanes, to) in [
+            (&*queries, &*grads_by_key, &mut *key_grad),
+            (&*outputs, &*weights_by_key, &mut *value_grad),
+        ] {
+            for (pair, lanes) in lanes.chunks(2 * depth).enumerate() {
+                let (first, second) = lanes.split_at(depth);
+                if second.is_empty() {
+                    mix_onto::<I, 1>(rows, [first], to.panels(2 * pair), start > 0);
                 } else {
-                    mix::<FMA>(rows, lanes, to, add);
+                    mix_onto::<I, 2>(rows, [first, second], to.panels(2 * pair), start > 0);
                 }
             }
         }
     }
 }
 
-/// [`HeadView::by_token`] of some panels.
+/// Attention weights of some panels of queries, and the gradients at their scores.
 #[inline(always)]
-fn some_by_token(view: HeadView<'_>, start: usize, count: usize, to: &mut Vec<f32>) {
-    let data = &view.data[start * view.block * LANES..][..count * view.block * LANES];
-    HeadView { data, ..view }.by_token(count * LANES, to);
-}
-
-/// `to[token] = view[.., token] . lanes` for each token of the view: scores of a panel of queries for all keys.
-#[inline(always)]
-fn dot<const FMA: bool>(view: HeadView<'_>, lanes: &[Lane], to: &mut [Lane]) {
-    for (panel, to) in to.chunks_mut(LANES).enumerate() {
-        let rows = view.panel(panel);
-        let (a, rest) = to.split_at_mut(TILE);
-        let (b, c) = rest.split_at_mut(TILE);
-        store(a, tile::<TILE, LANES, 0, FMA>(rows, lanes));
-        store(b, tile::<TILE, LANES, TILE, FMA>(rows, lanes));
-        store(c, tile::<4, LANES, { 2 * TILE }, FMA>(rows, lanes));
+fn at_scores<I: Isa, const PANELS: usize>(
+    head: &Head<'_>,
+    panel: usize,
+    grad: HeadView<'_>,
+    softmax: &[Softmax],
+    mut weights: [&mut [Lane]; PANELS],
+    mut grads: [&mut [Lane]; PANELS],
+) {
+    let (queries, at_output) = (head.query.panels(panel), grad.panels(panel));
+    dot::<I, PANELS>(
+        head.key,
+        queries,
+        weights.each_mut().map(|lanes| &mut **lanes),
+    );
+    dot::<I, PANELS>(
+        head.value,
+        at_output,
+        grads.each_mut().map(|lanes| &mut **lanes),
+    );
+    let lanes = weights.into_iter().zip(grads);
+    for (index, ((weights, grads), [most, rates])) in lanes.zip(softmax).enumerate() {
+        hide(head, panel + index, weights);
+        let mut along = [0.0; LANES];
+        for (lane, grads) in weights[..head.tokens].iter_mut().zip(&*grads) {
+            for token in 0..LANES {
+                lane[token] = exp::<I>(lane[token] - most[token]) * rates[token];
+                along[token] += lane[token] * grads[token];
+            }
+        }
+        for (lane, grads) in weights.iter().zip(&mut grads[..head.tokens]) {
+            for token in 0..LANES {
+                grads[token] = lane[token] * (grads[token] - along[token]);
+            }
+        }
+        // The lanes after the last key are padding.
+        weights[head.tokens..].fill([0.0; LANES]);
+        grads[head.tokens..].fill([0.0; LANES]);
     }
 }
 
-/// Lane by lane: copying the whole array would go through the stack.
+/// For each feature of `to`, the sum over tokens of `rows`, as [`HeadView::by_token`] writes them, times `lanes`: added to `to`, or
+/// overwriting it.
 #[inline(always)]
-fn store<const N: usize>(to: &mut [Lane], sums: [Lane; N]) {
-    for (to, sum) in to.iter_mut().zip(sums) {
-        *to = sum;
+fn mix<I: Isa, const PANELS: usize, const ADD: bool>(
+    rows: &[Lane],
+    lanes: [&[Lane]; PANELS],
+    mut to: [&mut [Lane]; PANELS],
+) {
+    for (index, rows) in rows.chunks(lanes[0].len()).enumerate() {
+        let to = to.each_mut().map(|to| {
+            let to = &mut to[index * LANES..];
+            let features = to.len().min(LANES);
+            &mut to[..features]
+        });
+        I::dot::<PANELS, ADD>(rows, lanes, to);
+    }
+}
+
+/// [`mix`], which adds if `add`.
+#[inline(always)]
+fn mix_onto<I: Isa, const PANELS: usize>(
+    rows: &[Lane],
+    lanes: [&[Lane]; PANELS],
+    to: [&mut [Lane]; PANELS],
+    add: bool,
+) {
+    if add {
+        mix::<I, PANELS, true>(rows, lanes, to);
+    } else {
+        mix::<I, PANELS, false>(rows, lanes, to);
+    }
+}
+
+/// `to[token] = view[.., token] . lanes` for each token of the view: scores of some panels of queries for all keys.
+#[inline(always)]
+fn dot<I: Isa, const PANELS: usize>(
+    view: HeadView<'_>,
+    lanes: [&[Lane]; PANELS],
+    to: [&mut [Lane]; PANELS],
+) {
+    let mut to = to.map(|to| to.chunks_mut(LANES));
+    for panel in 0..view.panel_count() {
+        let to = to.each_mut().map(|to| to.next().unwrap_or_default());
+        I::dot::<PANELS, false>(view.panel(panel), lanes, to);
     }
 }
 
@@ -277,12 +345,8 @@ fn hide(head: &Head<'_>, panel: usize, scores: &mut [Lane]) {
 
 /// `[key][query]` of a panel of queries to `[panel of keys][query][key]` with `depth` queries, from query `row` on.
 #[inline(always)]
-fn by_key(lanes: &[Lane], depth: usize, row: usize, to: &mut [Lane]) {
+fn by_key<I: Isa>(lanes: &[Lane], depth: usize, row: usize, to: &mut [Lane]) {
     for (lanes, to) in lanes.chunks(LANES).zip(to.chunks_mut(depth)) {
-        for (query, to) in to[row..][..LANES].iter_mut().enumerate() {
-            for (x, lane) in to.iter_mut().zip(lanes) {
-                *x = lane[query];
-            }
-        }
+        transpose_into::<I>(lanes, &mut to[row..]);
     }
 }

@@ -4,12 +4,17 @@ mod activation;
 mod adamw;
 mod adapter;
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod exp;
 mod gradient;
+mod head_view;
 mod heads;
+mod isa;
 mod mlp;
 mod norm;
 mod panels;
+mod peak;
 mod product;
 mod rowwise;
 mod sublayer;

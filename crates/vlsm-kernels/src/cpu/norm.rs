@@ -1,9 +1,9 @@
 //! Layer normalisation from rows to panels, and back for gradients.
 
-use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::gradient;
+use super::isa::{Isa, dispatch};
 use super::panels::{LANES, Lane, Panels, Rows, add_to_rows, from_rows};
 
 /// Scale, shift and epsilon of a layer normalisation.
@@ -101,8 +101,10 @@ fn statistics(x: &[Lane], epsilon: f64) -> [[f64; LANES]; 2] {
     [mean, squares.map(|sum| 1.0 / (sum / n + epsilon).sqrt())]
 }
 
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-fn normalise(panel: &mut [f32], gamma: &[f32], beta: &[f32], epsilon: f64) {
+dispatch! { fn normalise(panel: &mut [f32], gamma: &[f32], beta: &[f32], epsilon: f64) = normalise_body; }
+
+#[inline(always)]
+fn normalise_body<I: Isa>(panel: &mut [f32], gamma: &[f32], beta: &[f32], epsilon: f64) {
     let (lanes, _) = panel.as_chunks_mut::<LANES>();
     let [mean, rate] = statistics(lanes, epsilon);
     for ((lane, gamma), beta) in lanes.iter_mut().zip(gamma).zip(beta) {
@@ -113,11 +115,13 @@ fn normalise(panel: &mut [f32], gamma: &[f32], beta: &[f32], epsilon: f64) {
     }
 }
 
+dispatch! { fn to_input_grad(x: &[f32], grad: &mut [f32], gamma: &[f32], epsilon: f64) = to_input_grad_body; }
+
 /// Replaces the gradient at the output by that at the input: `(g - mean(g) - n mean(g n)) / std` with `g = grad * gamma`
 /// and `n` the normalised input. The sums are in f64: the result of the two subtractions can be a thousand times smaller than
 /// their operands.
-#[multiversion(targets("x86_64+avx2+fma", "aarch64+neon"))]
-fn to_input_grad(x: &[f32], grad: &mut [f32], gamma: &[f32], epsilon: f64) {
+#[inline(always)]
+fn to_input_grad_body<I: Isa>(x: &[f32], grad: &mut [f32], gamma: &[f32], epsilon: f64) {
     let (x, _) = x.as_chunks::<LANES>();
     let (grad, _) = grad.as_chunks_mut::<LANES>();
     let [mean, rate] = statistics(x, epsilon);

@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::isa::{Isa, dispatch};
+
 /// Tokens in a panel: two AVX registers of f32, or four of NEON.
 pub(crate) const LANES: usize = 16;
 
@@ -153,31 +155,78 @@ pub(crate) fn copied(values: &[f32]) -> Vec<f32> {
     values.with_min_len(1 << 14).collect()
 }
 
-/// Features of rows of up to 16 tokens, from `first` on, to `[feature][token]`.
-pub(crate) fn from_rows(panel: &mut [f32], rows: &[f32], width: usize, first: usize) {
+dispatch! {
+    /// Features of rows of up to 16 tokens, from `first` on, to `[feature][token]`.
+    pub(crate) fn from_rows(panel: &mut [f32], rows: &[f32], width: usize, first: usize)
+        = copy_from_rows;
+}
+
+#[inline(always)]
+fn copy_from_rows<I: Isa>(panel: &mut [f32], rows: &[f32], width: usize, first: usize) {
     let (lanes, _) = panel.as_chunks_mut::<LANES>();
-    // Some features of all tokens at a time, so that a panel's cache lines are written while they are in the L1 cache.
     for (part, lanes) in lanes.chunks_mut(LANES).enumerate() {
-        let first = first + part * LANES;
-        for (token, row) in rows.chunks(width).enumerate() {
-            for (lane, x) in lanes.iter_mut().zip(&row[first..]) {
-                lane[token] = *x;
+        let mut block = [[0.0; LANES]; LANES];
+        for (row, lane) in rows.chunks(width).zip(&mut block) {
+            copy_start(&row[first + part * LANES..], lane);
+        }
+        transpose_into::<I>(&block, lanes);
+    }
+}
+
+dispatch! {
+    /// Adds `[feature][token]` to the features of rows of up to 16 tokens from `first` on.
+    pub(crate) fn add_to_rows(panel: &[f32], rows: &mut [f32], width: usize, first: usize)
+        = add_transposed;
+}
+
+#[inline(always)]
+fn add_transposed<I: Isa>(panel: &[f32], rows: &mut [f32], width: usize, first: usize) {
+    let (lanes, _) = panel.as_chunks::<LANES>();
+    for (part, lanes) in lanes.chunks(LANES).enumerate() {
+        let mut block = [[0.0; LANES]; LANES];
+        transpose_into::<I>(lanes, &mut block);
+        for (row, lane) in rows.chunks_mut(width).zip(&block) {
+            let row = &mut row[first + part * LANES..];
+            for (x, y) in row.iter_mut().zip(&lane[..lanes.len()]) {
+                *x += y;
             }
         }
     }
 }
 
-/// Adds `[feature][token]` to the features of rows of up to 16 tokens from `first` on.
-pub(crate) fn add_to_rows(panel: &[f32], rows: &mut [f32], width: usize, first: usize) {
-    let (lanes, _) = panel.as_chunks::<LANES>();
-    for (part, lanes) in lanes.chunks(LANES).enumerate() {
-        let first = first + part * LANES;
-        for (token, row) in rows.chunks_mut(width).enumerate() {
-            for (x, lane) in row[first..].iter_mut().zip(lanes) {
-                *x += lane[token];
+/// Writes the first lanes, 16 at most, with rows and columns exchanged, to the first lanes of `to`, 16 at most.
+#[inline(always)]
+pub(crate) fn transpose_into<I: Isa>(from: &[Lane], to: &mut [Lane]) {
+    match (from.first_chunk(), to.first_chunk_mut()) {
+        (Some(from), Some(to)) => I::transpose(from, to),
+        _ => {
+            let (mut rows, mut columns) = ([[0.0; LANES]; LANES], [[0.0; LANES]; LANES]);
+            for (row, lane) in rows.iter_mut().zip(from) {
+                *row = *lane;
+            }
+            I::transpose(&rows, &mut columns);
+            for (lane, column) in to.iter_mut().zip(&columns) {
+                *lane = *column;
             }
         }
     }
+}
+
+/// Copies the first values, as many as there are in both.
+#[inline(always)]
+pub(crate) fn copy_start<const N: usize>(from: &[f32], to: &mut [f32; N]) {
+    match from.first_chunk() {
+        Some(from) => *to = *from,
+        None => copy_few(from, to),
+    }
+}
+
+/// Apart from the copy of a whole array: the compiler would make one call to `memcpy` of both, for any length, which takes longer
+/// than the copy.
+#[cold]
+#[inline(never)]
+fn copy_few(from: &[f32], to: &mut [f32]) {
+    to[..from.len()].copy_from_slice(from);
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
-use super::panels::{LANES, Panels};
-use super::tile::{TILE, tiles};
+use super::isa::{Isa, dispatch, tile};
+use super::panels::{LANES, Panels, copy_start};
+use super::tile::{add_panel, add_panels};
 
-/// Inputs that a tile sums over at a time: their 6 + 16 values each stay in the L1 cache.
+/// Inputs that a tile sums over at a time: their weights, and the panels' values, stay in the L1 cache.
 const DEPTH: usize = 256;
 /// Inputs for which weights are packed at a time, as many as fit in the L2 cache with [`BLOCK`] outputs.
 const GROUP: usize = 768;
@@ -139,7 +140,7 @@ impl Product<'_> {
 }
 
 thread_local! {
-    /// Weights in the order in which [`tiles`] reads them.
+    /// Weights in the order in which tiles read them.
     static PACKED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -160,6 +161,8 @@ fn add_term(
             pieces.push((block, start, DEPTH.min(features - start)));
         }
     }
+    // Outputs with those that pad the last tile.
+    let padded = outputs.next_multiple_of(tile());
     PACKED.with_borrow_mut(|packed| {
         let mut pieces = &pieces[..];
         while !pieces.is_empty() {
@@ -175,11 +178,11 @@ fn add_term(
             let now;
             (now, pieces) = pieces.split_at(group);
             let depth: usize = now.iter().map(|piece| piece.2).sum();
-            packed.resize(packed.len().max(depth * outputs), 0.0);
+            packed.resize(packed.len().max(depth * padded), 0.0);
             let mut rest = &mut packed[..];
             for (block, start, depth) in now {
                 let part;
-                (part, rest) = rest.split_at_mut(depth * outputs);
+                (part, rest) = rest.split_at_mut(depth * padded);
                 pack(
                     weights,
                     block * x.block + start,
@@ -189,22 +192,39 @@ fn add_term(
                     part,
                 );
             }
-            for (panel, data) in data.chunks_mut(outputs * LANES).enumerate() {
+            for (pair, data) in data.chunks_mut(2 * outputs * LANES).enumerate() {
+                let panel = first_panel + 2 * pair;
+                let (first, second) = data.split_at_mut(outputs * LANES);
                 let mut rest = &packed[..];
                 for (block, start, depth) in now {
                     let part;
-                    (part, rest) = rest.split_at(depth * outputs);
-                    let x = x.panel(*block, first_panel + panel);
-                    let x = &x[start * LANES..][..depth * LANES];
-                    tiles(part, x, data);
+                    (part, rest) = rest.split_at(depth * padded);
+                    let x = |panel| &x.panel(*block, panel)[start * LANES..][..depth * LANES];
+                    if second.is_empty() {
+                        add_panel(part, x(panel), first);
+                    } else {
+                        add_panels(part, [x(panel), x(panel + 1)], [first, second]);
+                    }
                 }
             }
         }
     });
 }
 
-/// Weights to `[tile][input][output]`, the last tile with fewer outputs.
-fn pack(
+dispatch! {
+    /// Weights to `[tile][input][output]`, the last tile padded with zeros.
+    fn pack(
+        weights: Weights<'_>,
+        first_input: usize,
+        inputs: usize,
+        first_output: usize,
+        outputs: usize,
+        packed: &mut [f32],
+    ) = pack_tiles;
+}
+
+#[inline(always)]
+fn pack_tiles<I: Isa>(
     weights: Weights<'_>,
     first_input: usize,
     inputs: usize,
@@ -212,51 +232,77 @@ fn pack(
     outputs: usize,
     packed: &mut [f32],
 ) {
-    for (tile, packed) in packed.chunks_mut(TILE * inputs).enumerate() {
-        let first = first_output + tile * TILE;
-        let width = TILE.min(first_output + outputs - first);
-        let data =
-            &weights.data[first_input * weights.input_stride + first * weights.output_stride..];
-        if weights.output_stride == 1 && width == TILE {
-            // The compiler knows the length: a call to copy 24 bytes would take longer than the copy.
-            let (packed, _) = packed.as_chunks_mut::<TILE>();
-            for (packed, row) in packed.iter_mut().zip(data.chunks(weights.input_stride)) {
-                if let Some(row) = row.first_chunk() {
-                    *packed = *row;
+    match I::TILE {
+        6 => pack_tiles_of::<I, 6>(weights, first_input, inputs, first_output, outputs, packed),
+        _ => pack_tiles_of::<I, 8>(weights, first_input, inputs, first_output, outputs, packed),
+    }
+}
+
+#[inline(always)]
+fn pack_tiles_of<I: Isa, const TILE: usize>(
+    weights: Weights<'_>,
+    first_input: usize,
+    inputs: usize,
+    first_output: usize,
+    outputs: usize,
+    packed: &mut [f32],
+) {
+    let data =
+        &weights.data[first_input * weights.input_stride + first_output * weights.output_stride..];
+    let (tiles, rest) = packed.split_at_mut(outputs / (2 * TILE) * 2 * TILE * inputs);
+    for (pair, packed) in tiles.chunks_exact_mut(2 * TILE * inputs).enumerate() {
+        let data = &data[pair * 2 * TILE * weights.output_stride..];
+        let (first, second) = packed.split_at_mut(TILE * inputs);
+        let (first, _) = first.as_chunks_mut::<TILE>();
+        let (second, _) = second.as_chunks_mut::<TILE>();
+        let rows = first.iter_mut().zip(second);
+        if weights.output_stride == 1 {
+            for (input, (first, second)) in rows.enumerate() {
+                let row = &data[input * weights.input_stride..];
+                copy_start(row, first);
+                copy_start(&row[TILE..], second);
+            }
+        } else if weights.input_stride == 1 {
+            let mut rows = rows;
+            for start in (0..inputs).step_by(LANES) {
+                let mut block = [[0.0; LANES]; LANES];
+                let width = LANES.min(inputs - start);
+                for (output, lane) in block[..2 * TILE].iter_mut().enumerate() {
+                    copy_start(
+                        &data[output * weights.output_stride + start..][..width],
+                        lane,
+                    );
+                }
+                let mut columns = [[0.0; LANES]; LANES];
+                I::transpose(&block, &mut columns);
+                for ((first, second), lane) in rows.by_ref().take(width).zip(&columns) {
+                    copy_start(lane, first);
+                    copy_start(&lane[TILE..], second);
                 }
             }
-        } else if weights.input_stride == 1 && width == TILE {
-            let columns: [&[f32]; TILE] =
-                std::array::from_fn(|output| &data[output * weights.output_stride..][..inputs]);
-            interleave(columns, packed);
         } else {
-            for output in 0..width {
-                let column = data[output * weights.output_stride..]
-                    .iter()
-                    .step_by(weights.input_stride);
-                for (packed, weight) in packed[output..].iter_mut().step_by(width).zip(column) {
+            for (input, (first, second)) in rows.enumerate() {
+                let data = data[input * weights.input_stride..].iter();
+                let row = data.step_by(weights.output_stride);
+                for (packed, weight) in first.iter_mut().chain(second).zip(row) {
                     *packed = *weight;
                 }
             }
         }
     }
-}
-
-/// Columns, the weights of one output each, to `[input][output]`; some inputs at a time, so that writes stay in the L1 cache.
-fn interleave(columns: [&[f32]; TILE], packed: &mut [f32]) {
-    const INPUTS: usize = 16;
-    let whole = columns.map(|column| column.as_chunks::<INPUTS>());
-    let (packed, packed_rest) = packed.as_chunks_mut::<{ TILE * INPUTS }>();
-    for (chunk, packed) in packed.iter_mut().enumerate() {
-        for (output, (chunks, _)) in whole.iter().enumerate() {
-            for (input, weight) in chunks[chunk].iter().enumerate() {
-                packed[input * TILE + output] = *weight;
+    // Less than two tiles.
+    let done = outputs / (2 * TILE) * 2 * TILE;
+    for (tile, packed) in rest.chunks_mut(TILE * inputs).enumerate() {
+        let first = done + tile * TILE;
+        packed.fill(0.0);
+        if first < outputs {
+            for (input, packed) in packed.chunks_exact_mut(TILE).enumerate() {
+                let start = input * weights.input_stride + first * weights.output_stride;
+                let row = data[start..].iter().step_by(weights.output_stride);
+                for (packed, weight) in packed.iter_mut().zip(row.take(outputs - first)) {
+                    *packed = *weight;
+                }
             }
-        }
-    }
-    for (output, (_, rest)) in whole.iter().enumerate() {
-        for (input, weight) in rest.iter().enumerate() {
-            packed_rest[input * TILE + output] = *weight;
         }
     }
 }
@@ -277,6 +323,8 @@ mod tests {
     fn equals_the_plain_sum_in_both_orders() {
         for (tokens, inputs, outputs) in [
             (1, 1, 1),
+            (3, 1, 40),
+            (3, 40, 1),
             (5, 7, 13),
             (17, 64, 192),
             (40, 300, 199),

@@ -2,10 +2,10 @@
 
 use burn::backend::{Flex, TensorMetadata};
 use burn_flex::FlexTensor;
-use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::exp::{exp, exp_wide};
+use super::isa::{Isa, Portable, dispatch};
 use super::tensors::{CHUNK, from_values, is_f32, values};
 use crate::compose;
 use crate::ops::QUICK_GELU_SLOPE;
@@ -106,15 +106,19 @@ fn by_rows(
 // The loops below are compiled for several instruction sets, and the widest that the processor has is chosen at run time.
 // Rust does not contract products and sums into fused multiply-adds, so all of them give the same bits.
 
-#[multiversion(targets = "simd")]
-fn quick_gelu_slice(output: &mut [f32], input: &[f32]) {
+dispatch! { fn quick_gelu_slice(output: &mut [f32], input: &[f32]) = quick_gelu_slice_body; }
+
+#[inline(always)]
+fn quick_gelu_slice_body<I: Isa>(output: &mut [f32], input: &[f32]) {
     for (y, x) in output.iter_mut().zip(input) {
         *y = x * sigmoid(QUICK_GELU_SLOPE * x);
     }
 }
 
-#[multiversion(targets = "simd")]
-fn quick_gelu_backward_slice(output: &mut [f32], x: &[f32], grad: &[f32]) {
+dispatch! { fn quick_gelu_backward_slice(output: &mut [f32], x: &[f32], grad: &[f32]) = quick_gelu_backward_slice_body; }
+
+#[inline(always)]
+fn quick_gelu_backward_slice_body<I: Isa>(output: &mut [f32], x: &[f32], grad: &[f32]) {
     for ((y, x), grad) in output.iter_mut().zip(x).zip(grad) {
         let scaled = QUICK_GELU_SLOPE * x;
         let gate = sigmoid(scaled);
@@ -122,10 +126,12 @@ fn quick_gelu_backward_slice(output: &mut [f32], x: &[f32], grad: &[f32]) {
     }
 }
 
+dispatch! { fn softmax_row(output: &mut [f32], x: &[f32]) = softmax_row_body; }
+
 /// Softmax of one row. Exponentials and their sum are in f64: where scores are large, attention depends on the last bits of
 /// its weights.
-#[multiversion(targets = "simd")]
-fn softmax_row(output: &mut [f32], x: &[f32]) {
+#[inline(always)]
+fn softmax_row_body<I: Isa>(output: &mut [f32], x: &[f32]) {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut most = [f32::NEG_INFINITY; LANES];
     for chunk in chunks {
@@ -139,7 +145,7 @@ fn softmax_row(output: &mut [f32], x: &[f32]) {
         .fold(f32::NEG_INFINITY, |most, x| most.max(*x));
     // A separate loop vectorises better than one that also sums; the row stays in the L1 cache.
     for (y, x) in output.iter_mut().zip(x) {
-        *y = exp_wide::<false>(x - most) as f32;
+        *y = exp_wide::<Portable>(x - most) as f32;
     }
     let (chunks, rest) = output.as_chunks::<LANES>();
     let mut totals = [0.0f64; LANES];
@@ -157,8 +163,15 @@ fn softmax_row(output: &mut [f32], x: &[f32]) {
     }
 }
 
-#[multiversion(targets = "simd")]
-fn softmax_backward_row(output: &mut [f32], weights: &[f32], grad: &[f32], scale: f32) {
+dispatch! { fn softmax_backward_row(output: &mut [f32], weights: &[f32], grad: &[f32], scale: f32) = softmax_backward_row_body; }
+
+#[inline(always)]
+fn softmax_backward_row_body<I: Isa>(
+    output: &mut [f32],
+    weights: &[f32],
+    grad: &[f32],
+    scale: f32,
+) {
     let (chunks, rest) = weights.as_chunks::<LANES>();
     let (grads, grads_rest) = grad.as_chunks::<LANES>();
     let mut sums = [0.0f64; LANES];
@@ -176,10 +189,18 @@ fn softmax_backward_row(output: &mut [f32], weights: &[f32], grad: &[f32], scale
     }
 }
 
+dispatch! { fn layer_norm_row(output: &mut [f32], x: &[f32], gamma: &[f32], grad: &[f32], epsilon: f64) = layer_norm_row_body; }
+
 /// One row of the backward pass of layer normalisation. The sums are in f64: the result of the two subtractions can be a
 /// thousand times smaller than their operands.
-#[multiversion(targets = "simd")]
-fn layer_norm_row(output: &mut [f32], x: &[f32], gamma: &[f32], grad: &[f32], epsilon: f64) {
+#[inline(always)]
+fn layer_norm_row_body<I: Isa>(
+    output: &mut [f32],
+    x: &[f32],
+    gamma: &[f32],
+    grad: &[f32],
+    epsilon: f64,
+) {
     let n = x.len() as f64;
     let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
     let squares = x.iter().map(|x| (f64::from(*x) - mean).powi(2));
@@ -203,7 +224,7 @@ const LANES: usize = 8;
 
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp::<false>(-x))
+    1.0 / (1.0 + exp::<Portable>(-x))
 }
 
 #[cfg(test)]

@@ -1,0 +1,220 @@
+//! Products on AVX-512: a panel of 16 tokens is one register.
+//!
+//! A tile of 8 outputs and two panels keeps 16 sums in registers, enough to hide the latency of two multiply-adds a cycle, and
+//! loads 10 values for 16 multiply-adds. With one panel each weight would be loaded for a single multiply-add, and loads would
+//! limit the speed. Written with intrinsics since the compiler uses 256-bit vectors for loops over arrays, or moves the sums to
+//! memory.
+
+use std::arch::x86_64::{
+    __m512, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_fmadd_ps, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
+    _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+};
+
+use super::isa::Isa;
+use super::panels::{LANES, Lane};
+
+/// AVX-512.
+pub(crate) struct Avx512;
+
+/// Outputs of a tile.
+const TILE: usize = 8;
+
+impl Isa for Avx512 {
+    const FMA: bool = true;
+    const TILE: usize = TILE;
+
+    #[inline(always)]
+    fn mix<const PANELS: usize, const ADD: bool>(
+        rows: &[f32],
+        lanes: [&[Lane]; PANELS],
+        to: [&mut [Lane]; PANELS],
+    ) {
+        // SAFETY: this implementation is only run where the processor has AVX-512; see `dispatch`.
+        #[allow(unsafe_code)]
+        unsafe {
+            mix::<PANELS, ADD>(rows, lanes, to)
+        }
+    }
+
+    #[inline(always)]
+    fn dot<const PANELS: usize, const ADD: bool>(
+        rows: &[Lane],
+        lanes: [&[Lane]; PANELS],
+        to: [&mut [Lane]; PANELS],
+    ) {
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        unsafe {
+            dot::<PANELS, ADD>(rows, lanes, to)
+        }
+    }
+
+    #[inline(always)]
+    fn transpose(from: &[Lane; LANES], to: &mut [Lane; LANES]) {
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        unsafe {
+            transpose(from, to)
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn mix<const PANELS: usize, const ADD: bool>(
+    rows: &[f32],
+    lanes: [&[Lane]; PANELS],
+    mut to: [&mut [Lane]; PANELS],
+) {
+    let (rows, _) = rows.as_chunks::<TILE>();
+    let outputs = to.first().map_or(0, |to| to.len());
+    for (rows, first) in rows.chunks(lanes[0].len()).zip((0..outputs).step_by(TILE)) {
+        let sums = tile::<PANELS, TILE, 0>(rows, lanes);
+        for (to, sums) in to.iter_mut().zip(&sums) {
+            let to = &mut to[first..];
+            match to.first_chunk_mut::<TILE>() {
+                Some(to) => write::<ADD>(to, sums),
+                None => write::<ADD>(to, sums),
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn dot<const PANELS: usize, const ADD: bool>(
+    rows: &[Lane],
+    lanes: [&[Lane]; PANELS],
+    to: [&mut [Lane]; PANELS],
+) {
+    let low = tile::<PANELS, LANES, 0>(rows, lanes);
+    let high = tile::<PANELS, LANES, TILE>(rows, lanes);
+    for ((to, low), high) in to.into_iter().zip(&low).zip(&high) {
+        match to.first_chunk_mut::<LANES>() {
+            Some(to) => {
+                let (first, second) = to.split_at_mut(TILE);
+                write::<ADD>(first, low);
+                write::<ADD>(second, high);
+            }
+            None => {
+                let (first, second) = to.split_at_mut(TILE.min(to.len()));
+                write::<ADD>(first, low);
+                write::<ADD>(second, high);
+            }
+        }
+    }
+}
+
+/// Rows in pairs, then fours of each 128 bits, then 128 bits of different rows.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose(from: &[Lane; LANES], to: &mut [Lane; LANES]) {
+    let mut rows = [_mm512_setzero_ps(); LANES];
+    for (row, lane) in rows.iter_mut().zip(from) {
+        *row = load(lane);
+    }
+    let mut fours = [[_mm512_setzero_ps(); 4]; 4];
+    for (rows, four) in rows.chunks_exact(4).zip(&mut fours) {
+        let low = _mm512_castps_pd(_mm512_unpacklo_ps(rows[0], rows[1]));
+        let high = _mm512_castps_pd(_mm512_unpackhi_ps(rows[0], rows[1]));
+        let other_low = _mm512_castps_pd(_mm512_unpacklo_ps(rows[2], rows[3]));
+        let other_high = _mm512_castps_pd(_mm512_unpackhi_ps(rows[2], rows[3]));
+        // Column 4 k + j of four rows is in the 128 bits k of register j.
+        *four = [
+            _mm512_castpd_ps(_mm512_unpacklo_pd(low, other_low)),
+            _mm512_castpd_ps(_mm512_unpackhi_pd(low, other_low)),
+            _mm512_castpd_ps(_mm512_unpacklo_pd(high, other_high)),
+            _mm512_castpd_ps(_mm512_unpackhi_pd(high, other_high)),
+        ];
+    }
+    for j in 0..4 {
+        let [a, b, c, d] = [fours[0][j], fours[1][j], fours[2][j], fours[3][j]];
+        let even = _mm512_shuffle_f32x4::<EVEN>(a, b);
+        let odd = _mm512_shuffle_f32x4::<ODD>(a, b);
+        let other_even = _mm512_shuffle_f32x4::<EVEN>(c, d);
+        let other_odd = _mm512_shuffle_f32x4::<ODD>(c, d);
+        store(&mut to[j], _mm512_shuffle_f32x4::<EVEN>(even, other_even));
+        store(&mut to[4 + j], _mm512_shuffle_f32x4::<EVEN>(odd, other_odd));
+        store(
+            &mut to[8 + j],
+            _mm512_shuffle_f32x4::<ODD>(even, other_even),
+        );
+        store(&mut to[12 + j], _mm512_shuffle_f32x4::<ODD>(odd, other_odd));
+    }
+}
+
+/// Selects the 128 bits 0 and 2 of each operand.
+const EVEN: i32 = 0b10_00_10_00;
+/// Selects the 128 bits 1 and 3 of each operand.
+const ODD: i32 = 0b11_01_11_01;
+
+/// `rows[input][FIRST + output] * lanes[input]`, summed over the inputs, for one panel or two.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn tile<const PANELS: usize, const ROW: usize, const FIRST: usize>(
+    rows: &[[f32; ROW]],
+    lanes: [&[Lane]; PANELS],
+) -> [[__m512; TILE]; PANELS] {
+    let mut sums = [[_mm512_setzero_ps(); TILE]; PANELS];
+    // Iterators in step: with indices, bounds would be checked in the innermost loop.
+    match (lanes.as_slice(), sums.as_mut_slice()) {
+        ([lanes], [sums]) => {
+            for (row, lane) in rows.iter().zip(*lanes) {
+                let x = load(lane);
+                for output in 0..TILE {
+                    let weight = _mm512_set1_ps(row[FIRST + output]);
+                    sums[output] = _mm512_fmadd_ps(weight, x, sums[output]);
+                }
+            }
+        }
+        ([first, second], [sums, others]) => {
+            for ((row, first), second) in rows.iter().zip(*first).zip(*second) {
+                let (x, y) = (load(first), load(second));
+                for output in 0..TILE {
+                    let weight = _mm512_set1_ps(row[FIRST + output]);
+                    sums[output] = _mm512_fmadd_ps(weight, x, sums[output]);
+                    others[output] = _mm512_fmadd_ps(weight, y, others[output]);
+                }
+            }
+        }
+        _ => unreachable!("one panel or two"),
+    }
+    sums
+}
+
+/// Adds the sums to lanes, of which there may be fewer, or overwrites them.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn write<const ADD: bool>(to: &mut [Lane], sums: &[__m512; TILE]) {
+    for (to, sum) in to.iter_mut().zip(sums) {
+        store(
+            to,
+            if ADD {
+                _mm512_add_ps(load(to), *sum)
+            } else {
+                *sum
+            },
+        );
+    }
+}
+
+/// A lane as a register. The intrinsic for loads is slower where debug assertions are on: it checks its pointer.
+#[inline(always)]
+fn load(lane: &Lane) -> __m512 {
+    // SAFETY: both types are 16 values of f32, and any bits are a value.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::mem::transmute::<Lane, __m512>(*lane)
+    }
+}
+
+/// A register as a lane.
+#[inline(always)]
+fn store(lane: &mut Lane, values: __m512) {
+    // SAFETY: as for `load`.
+    #[allow(unsafe_code)]
+    unsafe {
+        *lane = std::mem::transmute::<__m512, Lane>(values);
+    }
+}
