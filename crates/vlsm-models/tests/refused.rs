@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -13,6 +15,8 @@ use vlsm_models::predict::{Engine, EngineConfig, masks, threshold};
 use vlsm_models::tensor_file::{self, WrittenAs, write_safetensors_as};
 use vlsm_models::weights;
 use vlsm_models::{AdapterFile, Base, ClipSegConfig, MethodConfig, Model, SegmentationModel};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 fn folder(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -237,6 +241,27 @@ fn absurd_sizes_and_odd_files_are_refused() {
     ] {
         let error = Model::new(&base, method(keys), 0).unwrap_err().to_string();
         assert!(error.contains(field) && error.contains("65536"), "{error}");
+    }
+}
+
+/// A byte of a pickle can become a value of 88 bytes: 100 MB, compressed to 100 kB, would take 9 GB.
+#[test]
+fn a_small_archive_with_a_large_pickle_is_refused() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("pytorch_model.bin");
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+    for (count, fault) in [
+        (1 << 20, "its pickle has 1048577 bytes, but the file only"),
+        (1 << 10, "found None"),
+    ] {
+        let mut archive = ZipWriter::new(File::create(&path).unwrap());
+        archive.start_file("model/data.pkl", options).unwrap();
+        let pickle = [&b"N".repeat(count)[..], b"."].concat();
+        archive.write_all(&pickle).unwrap();
+        archive.finish().unwrap();
+        let error = tensor_file::read(&path).unwrap_err().to_string();
+        assert!(error.contains(fault), "{error}");
+        assert!(error.contains("pytorch_model.bin"), "{error}");
     }
 }
 

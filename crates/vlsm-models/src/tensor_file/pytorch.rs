@@ -1,15 +1,20 @@
 //! Files written by `torch.save`: state dicts (`pytorch_model.bin`) and Lightning checkpoints (`.ckpt`); and by
 //! `torch.jit.save`.
 
-use std::io;
+use std::io::{self, BufReader};
 use std::path::Path;
 
 use pytorch_reader::{DType, PickleError, PytorchError, PytorchReader};
+use vlsm_image::fs::open_regular;
+use zip::ZipArchive;
 
 use super::{Element, TensorFile, TensorFileError, expect_plausible, torchscript};
 
 /// Where a Lightning checkpoint keeps the model's tensors.
 const STATE_DICT: &str = "state_dict.";
+
+/// An archive's pickle may have this many bytes, or as many as the archive.
+const PICKLE: u64 = 1 << 18;
 
 /// Reads a PyTorch file, in the zip format, the older pickle format or the oldest tar format.
 ///
@@ -26,6 +31,7 @@ pub fn read_pytorch(path: &Path) -> Result<TensorFile, TensorFileError> {
         path: path.to_owned(),
         reason,
     };
+    expect_plausible_pickle(path).map_err(malformed)?;
     let opened = PytorchReader::new(path);
     if let Err(PytorchError::Pickle(PickleError::UnsupportedType(class))) = &opened
         && class.starts_with(torchscript::CLASS)
@@ -80,6 +86,31 @@ pub fn read_pytorch(path: &Path) -> Result<TensorFile, TensorFileError> {
         content.insert(name, tensor.shape().to_vec(), values);
     }
     Ok(content)
+}
+
+/// Checks that a zip archive's pickle is not much larger than the archive. PyTorch does not compress pickles, and each of their bytes
+/// can become a value of 88 bytes, so a small archive could fill the memory. The readers check that the size is true. Errors of
+/// other kinds are left to them.
+fn expect_plausible_pickle(path: &Path) -> Result<(), String> {
+    let Ok(file) = open_regular(path) else {
+        return Ok(());
+    };
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let Ok(mut archive) = ZipArchive::new(BufReader::new(file)) else {
+        return Ok(());
+    };
+    for index in 0..archive.len() {
+        let Ok(entry) = archive.by_index_raw(index) else {
+            continue;
+        };
+        let size = entry.size();
+        if size > length.max(PICKLE) && entry.name().is_ok_and(|name| name.ends_with("data.pkl")) {
+            return Err(format!(
+                "its pickle has {size} bytes, but the file only {length}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whether an error speaks of the file's content, not of the operating system.
