@@ -11,6 +11,8 @@ mod data;
 mod images;
 #[cfg(feature = "models")]
 mod models;
+#[cfg(feature = "models")]
+mod runs;
 mod scans;
 #[cfg(feature = "models")]
 mod training;
@@ -21,9 +23,11 @@ pub use data::{annotations, classes, prompts, split_list, subjects};
 pub use images::{image, png};
 #[cfg(feature = "models")]
 pub use models::{
-    adapter, base_biomedclip, base_clipseg, base_cris, base_san, checkpoint_pickle, config, merges,
-    preprocessor, safetensors, script_pickle, tokenizer, torch, weights,
+    adapter, base_biomedclip, base_clipseg, base_cris, base_san, checkpoint_pickle, config,
+    large_pickle, merges, preprocessor, safetensors, script_pickle, tokenizer, torch, weights,
 };
+#[cfg(feature = "models")]
+pub use runs::{features, metrics, summary, valid_features};
 pub use scans::{metaimage, nifti, run_lengths};
 #[cfg(feature = "models")]
 pub use training::{checkpoint, recipe, scores, study};

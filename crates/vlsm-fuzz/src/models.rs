@@ -53,16 +53,33 @@ pub fn torch(bytes: &[u8]) -> bool {
 
 /// The pickle of a `torch.save` archive.
 pub fn checkpoint_pickle(bytes: &[u8]) -> bool {
-    torch(&with_pickle(STATE_DICT, bytes))
+    torch(&with_pickle(STATE_DICT, bytes, 0))
 }
 
 /// The pickle of a TorchScript archive.
 pub fn script_pickle(bytes: &[u8]) -> bool {
-    torch(&with_pickle(SCRIPT, bytes))
+    torch(&with_pickle(SCRIPT, bytes, 0))
 }
 
-/// An archive with another pickle, so that the mutated pickle has a valid checksum.
-fn with_pickle(archive: &[u8], pickle: &[u8]) -> Vec<u8> {
+/// A pickle that is stored compressed after many repetitions of an opcode. The first byte is the opcode, the second says whether the
+/// archive is a TorchScript's. The number of repetitions is 2 to the power of the sum of all bytes modulo 28, minus 1, so that most
+/// mutations change it.
+pub fn large_pickle(bytes: &[u8]) -> bool {
+    let Some((&[opcode, script, _], pickle)) = bytes.split_first_chunk() else {
+        return false;
+    };
+    let archive = match script {
+        0 => STATE_DICT,
+        _ => SCRIPT,
+    };
+    let exponent = bytes.iter().map(|byte| usize::from(*byte)).sum::<usize>() % 28;
+    let filled = [&[opcode], pickle].concat();
+    torch(&with_pickle(archive, &filled, (1 << exponent) - 1))
+}
+
+/// An archive with another pickle, so that the mutated pickle has a valid checksum. The pickle is compressed if its first byte is
+/// repeated so many times.
+fn with_pickle(archive: &[u8], pickle: &[u8], repetitions: usize) -> Vec<u8> {
     let copy = || {
         let mut archive = ZipArchive::new(Cursor::new(archive))?;
         let mut copy = ZipWriter::new(Cursor::new(Vec::new()));
@@ -70,9 +87,16 @@ fn with_pickle(archive: &[u8], pickle: &[u8]) -> Vec<u8> {
             let entry = archive.by_index_raw(index)?;
             let name = entry.name()?.into_owned();
             if name.ends_with("/data.pkl") {
-                let stored =
-                    SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-                copy.start_file(name, stored)?;
+                let method = match repetitions {
+                    0 => CompressionMethod::Stored,
+                    _ => CompressionMethod::Deflated,
+                };
+                let options = SimpleFileOptions::default().compression_method(method);
+                copy.start_file(name, options)?;
+                let piece = [pickle.first().copied().unwrap_or_default(); 1 << 16];
+                for start in (0..repetitions).step_by(piece.len()) {
+                    copy.write_all(&piece[..piece.len().min(repetitions - start)])?;
+                }
                 copy.write_all(pickle)?;
             } else if !name.contains("/code/") {
                 copy.raw_copy_file(entry)?;
@@ -211,13 +235,18 @@ thread_local! {
     );
 }
 
+/// Calls `work` with a small CLIPSeg.
+pub(crate) fn with_base<T>(work: impl FnOnce(&Base) -> T) -> T {
+    BASE.with(work)
+}
+
 /// An adapter file, put on a base and merged into it.
 pub fn adapter(bytes: &[u8]) -> bool {
     with_files(&[("adapter.safetensors", bytes)], |folder| {
         let Ok(adapter) = AdapterFile::read(&folder.join("adapter.safetensors")) else {
             return false;
         };
-        BASE.with(|base| {
+        with_base(|base| {
             let _ = base.merge(adapter.clone());
             Model::with_adapter(base, adapter).is_ok()
         })

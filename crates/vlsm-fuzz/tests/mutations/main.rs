@@ -61,6 +61,7 @@ parsers! {
     torch: 1000 share, 128 MB;
     checkpoint_pickle: 1000 share, 128 MB;
     script_pickle: 1000 share, 128 MB;
+    large_pickle: 50 share, 128 MB;
     config: 1000 share, 64 MB;
     preprocessor: 1000 share, 64 MB;
     tokenizer: 1000 share, 128 MB;
@@ -75,4 +76,7 @@ parsers! {
     study: 500 share, 128 MB;
     checkpoint: 1000 share, 64 MB;
     scores: 1000 share, 64 MB;
+    metrics: 1000 share, 64 MB;
+    summary: 200 share, 64 MB;
+    features: 1000 share, 64 MB;
 }

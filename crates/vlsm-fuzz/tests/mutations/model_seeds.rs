@@ -85,6 +85,20 @@ pub(crate) fn script_pickle() -> Seeds {
     vec![pickle("torchscript.pt")]
 }
 
+/// With 2^10 repetitions of an opcode that puts `None` on the stack, by the choice of the third byte.
+pub(crate) fn large_pickle() -> Seeds {
+    let filled = |script: u8, pickle: Vec<u8>| {
+        let mut bytes = [&[b'N', script, 0], &*pickle].concat();
+        let sum: usize = bytes.iter().map(|byte| usize::from(*byte)).sum();
+        bytes[2] = ((38 - sum % 28) % 28) as u8;
+        bytes
+    };
+    vec![
+        filled(0, pickle("state_dict.bin")),
+        filled(1, pickle("torchscript.pt")),
+    ]
+}
+
 const CLIPSEG: &str = "fixtures/clipseg/tiny_refined";
 
 pub(crate) fn base_clipseg() -> Seeds {
@@ -234,4 +248,23 @@ pub(crate) fn scores() -> Seeds {
         "sample,group,subject,prompt_set,oracle,prompt,dice,iou,hd95,one_empty\na/1,,images/a.png,p6,unknown,\"one \"\"red\"\" \
          polyp\",0.5,0.3333333333333333,1.5,false\nb,g,b,p1,yes,polyp,1,1,0,true\n",
     ])
+}
+
+pub(crate) fn metrics() -> Seeds {
+    texts(&[r#"{"step":1,"loss":2.0,"lr":0.1,"grad_norm":1.0}
+{"step":2,"loss":1.0,"lr":0.05,"grad_norm":1.0}
+{"epoch":1,"step":2,"train_loss":1.5,"val_loss":1.2,"val_dice":0.4,"lr":0.05,"seconds":3.5}
+{"epoch":2,"step":3,"train_loss":1.1,"lr":0.05}
+"#])
+}
+
+pub(crate) fn summary() -> Seeds {
+    texts(&[
+        r#"{"base":"builtin:tiny","identity":{"samples":[4,1,1]},"epochs":2,"best_val_dice":0.4,"test":{"samples":1,"dice":{"mean":0.5}},
+"trainable_parameters":225345,"total_parameters":4700000,"epoch_seconds":[1.5,1.25],"peak_memory_bytes":null,"seconds":3.5}"#,
+    ])
+}
+
+pub(crate) fn features() -> Seeds {
+    vec![vlsm_fuzz::valid_features()]
 }
