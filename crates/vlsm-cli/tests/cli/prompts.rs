@@ -134,6 +134,29 @@ fn existing_annotations_are_kept_unless_forced() {
     shop.ok(&["data", "check", "data"]);
 }
 
+/// As after a full disk or a kill between two of the files.
+#[test]
+fn a_replacement_that_fails_leaves_no_mixture_of_splits() {
+    let shop = Workshop::new();
+    // A folder cannot be replaced by a file.
+    std::fs::remove_file(shop.path("data/anns/val.json")).unwrap();
+    shop.write("data/anns/val.json/file", "");
+    let forced = [
+        &PROMPTS[..],
+        &["--force", "--set", "data.format=folder"],
+        &["--set", "data.split.val=0.3"],
+    ]
+    .concat();
+    assert!(shop.fails(&forced).contains("val.json"));
+    assert_eq!(shop.names("data/anns"), ["test.json", "val.json"]);
+    std::fs::remove_dir_all(shop.path("data/anns/val.json")).unwrap();
+    shop.ok(&forced);
+    assert_eq!(
+        shop.names("data/anns"),
+        ["test.json", "train.json", "val.json"]
+    );
+}
+
 #[test]
 fn folders_of_splits_stay_splits() {
     let shop = folder();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,7 +14,7 @@ use vlsm_data::{
 };
 
 use vlsm_image::ImageError;
-use vlsm_image::fs::{sweep_parts, write_folder};
+use vlsm_image::fs::{refuse_occupied, sweep_parts, write_folder};
 
 use crate::commands::shared::{data_recipe, report_findings};
 use crate::output::{key_value_table, print, progress_bar, table};
@@ -69,8 +70,8 @@ impl Args {
         }
         let config = self.config(class)?;
         let out = self.out.clone().unwrap_or_else(|| self.root.join("anns"));
-        let file = |split: Split| out.join(format!("{split}.json"));
-        if let Some(file) = Split::ALL.map(file).iter().find(|file| file.exists())
+        let files = Split::ALL.map(|split| annotation_file(&out, split));
+        if let Some(file) = files.iter().find(|file| file.exists())
             && !self.force
         {
             bail!(
@@ -83,11 +84,11 @@ impl Args {
         report_findings(&dataset)?;
         // All are computed before the first file is replaced.
         let annotations = annotate_all(&config, &dataset, class)?;
-        if !out.exists() {
+        if refuse_occupied(&out).is_ok() {
             write_folder(&out, |out| write_splits(out, &annotations))?;
         } else {
             sweep_parts(&out);
-            write_splits(&out, &annotations)?;
+            replace_splits(&out, &annotations)?;
         }
         print(&summary(&out, class, &annotations))?;
         Ok(ExitCode::SUCCESS)
@@ -117,19 +118,35 @@ impl Args {
     }
 }
 
-/// Writes the annotation file of each split that has samples, and removes the others.
+/// Replaces the annotation files. All are removed before the first is written, and the training split is written last, so that a
+/// process that is killed leaves no mixture of old and new splits, and nothing to train on.
+fn replace_splits(out: &Path, annotations: &[Vec<Annotated>; 3]) -> vlsm_data::Result<()> {
+    for split in Split::ALL {
+        let file = annotation_file(out, split);
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(ImageError::write(&file, error).into());
+            }
+            _ => {}
+        }
+    }
+    write_splits(out, annotations)
+}
+
+/// Writes the annotation file of each split that has samples.
 fn write_splits(out: &Path, annotations: &[Vec<Annotated>; 3]) -> vlsm_data::Result<()> {
-    for (split, annotations) in Split::ALL.into_iter().zip(annotations) {
-        let file = out.join(format!("{split}.json"));
+    for (split, annotations) in Split::ALL.into_iter().zip(annotations).rev() {
         if !annotations.is_empty() {
             let entries: Vec<Annotation> =
                 annotations.iter().map(|(entry, _)| entry.clone()).collect();
-            write_annotations(&file, &entries)?;
-        } else if file.exists() {
-            fs::remove_file(&file).map_err(|e| ImageError::write(&file, e))?;
+            write_annotations(&annotation_file(out, split), &entries)?;
         }
     }
     Ok(())
+}
+
+fn annotation_file(folder: &Path, split: Split) -> PathBuf {
+    folder.join(format!("{split}.json"))
 }
 
 /// An entry of an annotation file, and the description it was made from.
