@@ -1,17 +1,20 @@
-//! Kills trainings and studies, resumes them, and compares the results with those of unbroken ones.
+//! Kills trainings, studies and the commands that write data sets, runs them again, and compares the results with those of unbroken
+//! ones.
 //!
-//! `strace` kills the program at its n-th file system call, for every n until it ends by itself. Then the program is killed at random
-//! times. A resumed run must be equal to the unbroken one byte for byte.
+//! `strace` kills the program at its n-th call of each kind that changes files, for every n until it ends by itself. Then the program
+//! is killed at random times. The results in the end must be equal to the unbroken ones byte for byte, and a killed command must not
+//! leave results that look complete but are not.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The calls that change files. A thread is killed when it enters its n-th.
-const CALLS: &str = "openat,creat,write,pwrite64,writev,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir,\
-                     ftruncate,fsync,fdatasync,flock,fchmod,copy_file_range";
+/// The calls that change files. Each has its own turn, because `strace` counts every call on its own, and in every thread.
+const CALLS: &str = "openat creat write pwrite64 writev rename renameat renameat2 link linkat unlink unlinkat mkdir mkdirat rmdir \
+                     ftruncate fsync fdatasync flock fchmod copy_file_range";
 
 const RECIPE: &str = r#"
 model.base = "builtin:tiny"
@@ -44,13 +47,18 @@ data.root = "builtin:endoscopy"
 data.generate = { train = 4, val = 2, test = 2, side = 64 }
 "#;
 
-/// A command, and the files that it must end with.
+/// A command, and the results that it must end with.
 struct Case {
     name: &'static str,
+    /// Commands that are run before it.
+    setup: &'static [&'static [&'static str]],
     first: &'static [&'static str],
     /// Continues it.
     again: &'static [&'static str],
+    /// Files and folders.
     results: &'static [&'static str],
+    /// A result that is there only if all results are complete; `None` if `again` decides.
+    whole: Option<&'static str>,
 }
 
 const RUN: [&str; 3] = [
@@ -59,15 +67,52 @@ const RUN: [&str; 3] = [
     "run/adapter_last.safetensors",
 ];
 
-const CASES: [Case; 3] = [
+const SCANS: &[&str] = &[
+    "data",
+    "generate",
+    "endoscopy",
+    "--out",
+    "scans",
+    "--train",
+    "10",
+    "--val",
+    "0",
+    "--test",
+    "0",
+    "--side",
+    "64",
+];
+
+const PROMPTS: &[&str] = &[
+    "data", "prompts", "scans", "--out", "prompts", "--class", "polyp",
+];
+
+const OTHER_PROMPTS: &[&str] = &[
+    "data", "prompts", "scans", "--out", "prompts", "--class", "tumour", "--force",
+];
+
+const PREPARE: &[&str] = &[
+    "data",
+    "prepare",
+    "kvasir-seg",
+    "--from",
+    "scans",
+    "--out",
+    "prepared",
+];
+
+const CASES: [Case; 6] = [
     Case {
         name: "training",
+        setup: &[],
         first: &["train", "recipe.toml", "--out", "run"],
         again: &["train", "recipe.toml", "--out", "run", "--resume"],
         results: &RUN,
+        whole: None,
     },
     Case {
         name: "cached training",
+        setup: &[],
         first: &[
             "train",
             "recipe.toml",
@@ -86,17 +131,44 @@ const CASES: [Case; 3] = [
             "--resume",
         ],
         results: &RUN,
+        whole: None,
     },
     Case {
         name: "study",
+        setup: &[],
         first: &["study", "study.toml", "--out", "study"],
         again: &["study", "study.toml", "--out", "study"],
         results: &["study/results.csv", "study/tests.csv", "study/table.md"],
+        whole: None,
+    },
+    Case {
+        name: "data prepare",
+        setup: &[SCANS],
+        first: PREPARE,
+        again: PREPARE,
+        results: &["prepared"],
+        whole: Some("prepared"),
+    },
+    Case {
+        name: "data prompts",
+        setup: &[SCANS],
+        first: PROMPTS,
+        again: PROMPTS,
+        results: &["prompts"],
+        whole: Some("prompts"),
+    },
+    Case {
+        name: "data prompts --force",
+        setup: &[SCANS, PROMPTS],
+        first: OTHER_PROMPTS,
+        again: OTHER_PROMPTS,
+        results: &["prompts"],
+        whole: Some("prompts/train.json"),
     },
 ];
 
-/// Kills at every `every`-th call and at `random` random times.
-pub(crate) fn check(root: &Path, every: usize, random: usize) -> Result<bool> {
+/// Kills at every `every`-th call and at `random` random times; only the cases whose name contains `name`.
+pub(crate) fn check(root: &Path, every: usize, random: usize, name: &str) -> Result<bool> {
     ensure!(every > 0, "--every is 0; give at least 1");
     let program = build(root)?;
     let strace = Command::new("strace").arg("-V").output();
@@ -104,7 +176,7 @@ pub(crate) fn check(root: &Path, every: usize, random: usize) -> Result<bool> {
         bail!("`strace` is not there; install it (Debian, Ubuntu: apt-get install strace)");
     }
     let mut whole = true;
-    for case in &CASES {
+    for case in CASES.iter().filter(|case| case.name.contains(name)) {
         whole &= case.check(&program, every, random)?;
     }
     Ok(whole)
@@ -128,31 +200,36 @@ fn build(root: &Path) -> Result<PathBuf> {
     Ok(path.context("cargo names no program")?.into())
 }
 
+/// The files of the results, by path.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
 impl Case {
     fn check(&self, program: &Path, every: usize, random: usize) -> Result<bool> {
-        let mut expected = Vec::new();
-        let started = Instant::now();
-        in_folder(|folder| {
+        let (mut before, mut expected) = (Files::new(), Files::new());
+        let mut length = Duration::ZERO;
+        self.in_folder(program, |folder| {
+            before = self.read(folder)?;
+            let started = Instant::now();
             run(program, self.first, folder)?;
+            length = started.elapsed();
             expected = self.read(folder)?;
             Ok(())
         })?;
-        let length = started.elapsed();
+        ensure!(before != expected, "{} has no results", self.name);
+        let holds = |folder: &Path| self.recovers(program, folder, &before, &expected);
         let (mut kills, mut different) = (0, 0);
-        let mut n = 1;
-        loop {
-            let killed = in_folder(|folder| {
-                let killed = killed_at(program, self.first, folder, n)?;
+        for call in CALLS.split(' ') {
+            let mut n = 1;
+            while self.in_folder(program, |folder| {
+                let killed = killed_at(program, self.first, folder, call, n)?;
                 if killed {
-                    different += usize::from(!self.resumed(program, folder, &expected)?);
+                    different += usize::from(!holds(folder)?);
                 }
                 Ok(killed)
-            })?;
-            if !killed {
-                break;
+            })? {
+                kills += 1;
+                n += every;
             }
-            kills += 1;
-            n += every;
         }
         let mut state = 1_u64;
         for _ in 0..random {
@@ -161,9 +238,9 @@ impl Case {
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
             let after = length.mul_f64((state >> 33) as f64 / (1_u64 << 31) as f64);
-            in_folder(|folder| {
+            self.in_folder(program, |folder| {
                 killed_after(program, self.first, folder, after)?;
-                different += usize::from(!self.resumed(program, folder, &expected)?);
+                different += usize::from(!holds(folder)?);
                 Ok(())
             })?;
         }
@@ -174,33 +251,69 @@ impl Case {
         Ok(different == 0 && kills > 0)
     }
 
-    /// Whether the run, continued, ends like the unbroken one and leaves no temporary file.
-    fn resumed(&self, program: &Path, folder: &Path, expected: &[Vec<u8>]) -> Result<bool> {
+    /// Whether a killed command left results that are complete or not taken for complete, and another one ends like the unbroken
+    /// one and leaves no temporary file.
+    fn recovers(
+        &self,
+        program: &Path,
+        folder: &Path,
+        before: &Files,
+        expected: &Files,
+    ) -> Result<bool> {
+        if self.whole.is_some_and(|whole| folder.join(whole).exists()) {
+            let left = self.read(folder)?;
+            if left != *before && left != *expected {
+                println!("incomplete: {:?}", left.keys());
+                return Ok(false);
+            }
+            if left == *expected {
+                return Ok(true);
+            }
+        }
         run(program, self.again, folder)?;
         let parts = parts(folder)?;
         if !parts.is_empty() {
             println!("left over: {parts:?}");
         }
-        Ok(self.read(folder)? == expected && parts.is_empty())
+        Ok(self.read(folder)? == *expected && parts.is_empty())
     }
 
-    fn read(&self, folder: &Path) -> Result<Vec<Vec<u8>>> {
-        let read = |file: &&str| std::fs::read(folder.join(file)).with_context(|| file.to_string());
-        self.results.iter().map(read).collect()
+    fn read(&self, folder: &Path) -> Result<Files> {
+        let mut files = Files::new();
+        for result in self.results {
+            read_all(&folder.join(result), Path::new(result), &mut files)?;
+        }
+        Ok(files)
+    }
+
+    /// Calls `work` with a new folder that has the recipe, the study and what the setup makes, and removes it.
+    fn in_folder<T>(&self, program: &Path, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        let folder = std::env::temp_dir().join(format!("vlsm-kills-{}", std::process::id()));
+        // Left by a failed check.
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder)?;
+        std::fs::write(folder.join("recipe.toml"), RECIPE)?;
+        std::fs::write(folder.join("study.toml"), STUDY)?;
+        for command in self.setup {
+            run(program, command, &folder)?;
+        }
+        let result = work(&folder)?;
+        std::fs::remove_dir_all(&folder)?;
+        Ok(result)
     }
 }
 
-/// Calls `work` with a new folder that has the recipe and the study, and removes it.
-fn in_folder<T>(work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    let folder = std::env::temp_dir().join(format!("vlsm-kills-{}", std::process::id()));
-    // Left by a failed check.
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir(&folder)?;
-    std::fs::write(folder.join("recipe.toml"), RECIPE)?;
-    std::fs::write(folder.join("study.toml"), STUDY)?;
-    let result = work(&folder)?;
-    std::fs::remove_dir_all(&folder)?;
-    Ok(result)
+/// Reads a file, or all files of a folder; nothing if there is none.
+fn read_all(path: &Path, name: &Path, files: &mut Files) -> Result<()> {
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            read_all(&entry.path(), &name.join(entry.file_name()), files)?;
+        }
+    } else if path.exists() {
+        files.insert(name.into(), std::fs::read(path)?);
+    }
+    Ok(())
 }
 
 fn run(program: &Path, arguments: &[&str], folder: &Path) -> Result<()> {
@@ -218,12 +331,18 @@ fn run(program: &Path, arguments: &[&str], folder: &Path) -> Result<()> {
 }
 
 /// Runs the program and kills it at its n-th call; `false` if it ended before.
-fn killed_at(program: &Path, arguments: &[&str], folder: &Path, n: usize) -> Result<bool> {
+fn killed_at(
+    program: &Path,
+    arguments: &[&str],
+    folder: &Path,
+    call: &str,
+    n: usize,
+) -> Result<bool> {
     let status = Command::new("strace")
         .args(["-f", "-qqq", "-o", "/dev/null", "-e"])
-        .arg(format!("trace={CALLS}"))
+        .arg(format!("trace={call}"))
         .arg("-e")
-        .arg(format!("inject={CALLS}:signal=KILL:when={n}"))
+        .arg(format!("inject={call}:signal=KILL:when={n}"))
         .arg(program)
         .args(arguments)
         .current_dir(folder)
@@ -248,18 +367,18 @@ fn killed_after(program: &Path, arguments: &[&str], folder: &Path, after: Durati
     Ok(())
 }
 
-/// The temporary files below a folder.
+/// The temporary files and folders below a folder.
 fn parts(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut parts = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.is_dir() {
-            parts.extend(self::parts(&path)?);
-        } else if path
+        if path
             .extension()
             .is_some_and(|extension| extension == "part")
         {
             parts.push(path);
+        } else if path.is_dir() {
+            parts.extend(self::parts(&path)?);
         }
     }
     Ok(parts)

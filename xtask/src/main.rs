@@ -31,9 +31,9 @@ Usage: cargo xtask TASK
   fixtures          fixture folders without a README on their origin
   docs [--check]    write docs/recipe.md from the types' doc comments; --check compares it
   bench             the kernels' benchmark
-  kills [EVERY [RANDOM]]
-                    kill trainings at every EVERY-th file system call (1) and RANDOM random times (100), resume them, and
-                    compare the results with unbroken ones; needs strace
+  kills [EVERY [RANDOM [NAME]]]
+                    kill trainings, studies, `data prepare` and `data prompts` at every EVERY-th file system call (1) and
+                    RANDOM random times (100), run them again, and compare the results with unbroken ones; needs strace
 ";
 
 fn main() -> ExitCode {
@@ -77,9 +77,12 @@ fn run(args: &[&str]) -> Result<bool> {
                 "dev",
             ],
         ),
-        ["kills"] => kills::check(&root, 1, 100),
-        ["kills", every] => kills::check(&root, every.parse()?, 100),
-        ["kills", every, random] => kills::check(&root, every.parse()?, random.parse()?),
+        ["kills"] => kills::check(&root, 1, 100, ""),
+        ["kills", every] => kills::check(&root, every.parse()?, 100, ""),
+        ["kills", every, random] => kills::check(&root, every.parse()?, random.parse()?, ""),
+        ["kills", every, random, name] => {
+            kills::check(&root, every.parse()?, random.parse()?, name)
+        }
         ["help" | "--help" | "-h"] | [] => {
             print!("{HELP}");
             Ok(true)
