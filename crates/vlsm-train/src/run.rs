@@ -14,7 +14,7 @@ use crate::claim::Claim;
 use crate::error::{Result, TrainError};
 use crate::evaluate::SemanticMetrics;
 use crate::feature_cache::FeatureCache;
-use crate::guarded::open_guarded;
+use crate::guarded::{look, open_guarded};
 use crate::identity::Identity;
 use crate::measure::{Measured, label_test_images, measure};
 use crate::memory::peak_memory;
@@ -80,6 +80,8 @@ pub fn train_on(
     }
     check(&recipe, path)?;
     let claim = claim(&recipe, path, resume)?;
+    let window = look(dataset, &recipe, observer)?;
+    recipe.data.config.window = recipe.data.config.window.or(window);
     train_claimed(recipe, dataset, &claim, observer)
 }
 

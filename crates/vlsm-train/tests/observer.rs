@@ -265,4 +265,20 @@ fn a_data_set_in_memory_is_trained_on() {
     let other = Dataset::from_splits("memory", splits).unwrap();
     let error = train_on(&recipe, &other, folder.path(), true, &mut ()).unwrap_err();
     assert!(error.to_string().contains("other samples"), "{error}");
+    // 255 is left out, so nothing would be learned.
+    let white = |index: u8| {
+        let image = RgbImage::from_fn(48, 48, |x, _| [x as u8, 9 * index, 0]);
+        let mask = Mask::from_fn(48, 48, |x, y| 255 * u8::from(x > 20 && y > 20));
+        let prompts = Prompts::from_texts(vec!["polyp".into()]);
+        let name = format!("case {index}");
+        let source = Arc::new(Arrays::new(name.clone(), image, mask));
+        Sample::new(name, source, prompts)
+    };
+    let dataset = Dataset::from_splits(
+        "white",
+        [0..4, 4..6, 6..8].map(|range| range.map(white).collect()),
+    );
+    let other = folder.path().join("white");
+    let error = train_on(&recipe, &dataset.unwrap(), &other, false, &mut ()).unwrap_err();
+    assert!(error.to_string().contains("levels 0 and 255"), "{error}");
 }

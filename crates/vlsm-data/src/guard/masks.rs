@@ -27,6 +27,11 @@ const TINY: f64 = 1e-4;
 /// Number of separate parts that a mask rarely has more of.
 const PARTS: usize = 10;
 
+/// Whether these are more than half of all.
+fn is_most(files: &[&Path], of: usize) -> bool {
+    2 * files.len() > of
+}
+
 /// Adds what binary masks show, and decides what their levels mean.
 pub(super) fn masks(
     set: &FileSet,
@@ -38,7 +43,6 @@ pub(super) fn masks(
         let found = masks.iter().filter(|(_, facts)| is(facts));
         found.map(|(path, _)| *path).collect()
     };
-    let is_most = |files: &[&Path], of: usize| 2 * files.len() > of;
     let all = masks.len();
 
     let varying = of(&|facts| facts.alpha_varies && facts.different_levels() == 1);
@@ -133,22 +137,48 @@ pub(super) fn masks(
         );
     }
 
-    let share =
-        |facts: &BinaryFacts| facts.foreground(meaning.rule) as f64 / facts.pixels.max(1) as f64;
-    let empty = of(&|facts| facts.foreground(meaning.rule) == 0);
-    let empty_files: HashSet<&Path> = empty.iter().copied().collect();
-    let known: HashSet<&Path> = masks.iter().map(|(path, _)| *path).collect();
-    let train = || set.splits[0].iter().map(|file| file.mask.as_path());
-    let known_train = train().filter(|path| known.contains(path)).count();
-    if known_train > 0 && train().all(|path| !known.contains(path) || empty_files.contains(path)) {
-        let message = "all masks of the training split are empty, so nothing can be learned; check `data.masks`, and that \
-                       foreground is white";
-        found.add(
-            Severity::Error,
-            FindingKind::EmptyMask,
-            &empty,
-            message.to_string(),
-        );
+    let train: HashSet<&Path> = set.splits[0].iter().map(|file| &*file.mask).collect();
+    let shown: Vec<Shown<'_>> = masks
+        .iter()
+        .map(|(path, facts)| Shown {
+            path,
+            share: facts.foreground(meaning.rule) as f64 / facts.pixels.max(1) as f64,
+            parts: facts.parts,
+            train: train.contains(path),
+        })
+        .collect();
+    foreground(
+        &shown,
+        "check `data.masks`, and that foreground is white",
+        found,
+    );
+}
+
+/// The foreground of a mask.
+pub(super) struct Shown<'a> {
+    /// The mask's file, or the name of its sample.
+    pub(super) path: &'a Path,
+    /// Share of the pixels.
+    pub(super) share: f64,
+    /// Number of separate parts.
+    pub(super) parts: usize,
+    /// Whether it is in the training split.
+    pub(super) train: bool,
+}
+
+/// Adds what is odd about the foreground of all masks. `fix` is the advice if there is none.
+pub(super) fn foreground(masks: &[Shown<'_>], fix: &str, found: &mut Findings) {
+    let of = |is: &dyn Fn(&Shown<'_>) -> bool| -> Vec<&Path> {
+        let found = masks.iter().filter(|mask| is(mask));
+        found.map(|mask| mask.path).collect()
+    };
+    let all = masks.len();
+    let empty = of(&|mask| mask.share == 0.0);
+    let mut train = masks.iter().filter(|mask| mask.train).peekable();
+    if train.peek().is_some() && train.all(|mask| mask.share == 0.0) {
+        let message =
+            format!("all masks of the training split are empty, so nothing can be learned; {fix}");
+        found.add(Severity::Error, FindingKind::EmptyMask, &empty, message);
     } else if !empty.is_empty() {
         let message = format!(
             "{} of {all} masks are empty ({}); drop the pairs unless there is truly nothing to segment",
@@ -158,7 +188,7 @@ pub(super) fn masks(
         found.add(Severity::Warning, FindingKind::EmptyMask, &empty, message);
     }
     let shown = all - empty.len();
-    let over_half = of(&|facts| share(facts) > 0.5);
+    let over_half = of(&|mask| mask.share > 0.5);
     if is_most(&over_half, shown) {
         let message = format!(
             "{} of {shown} masks are foreground for more than half of the image ({}); invert them if the objects are black",
@@ -172,16 +202,16 @@ pub(super) fn masks(
             message,
         );
     }
-    let tiny = of(&|facts| (0.0..TINY).contains(&share(facts)) && share(facts) > 0.0);
+    let tiny = of(&|mask| mask.share > 0.0 && mask.share < TINY);
     if is_most(&tiny, shown) {
         let message = format!(
-            "{} of {shown} masks have foreground on less than 0.01 % of the image ({}); check that foreground is white",
+            "{} of {shown} masks have foreground on less than 0.01 % of the image ({}); {fix}",
             tiny.len(),
             few(&tiny)
         );
         found.add(Severity::Warning, FindingKind::Tiny, &tiny, message);
     }
-    let parts = of(&|facts| facts.parts > PARTS);
+    let parts = of(&|mask| mask.parts > PARTS);
     if is_most(&parts, shown) {
         let message = format!(
             "{} of {shown} masks have more than {PARTS} separate parts ({}); check that they are masks of objects",

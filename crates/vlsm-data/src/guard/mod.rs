@@ -3,6 +3,7 @@
 
 mod images;
 mod masks;
+mod memory;
 mod splits;
 mod words;
 
@@ -37,6 +38,14 @@ pub struct GuardReport {
 }
 
 impl GuardReport {
+    /// The report without the findings of these kinds, as `data.accept` does for files.
+    #[must_use]
+    pub fn accept(mut self, kinds: &[FindingKind]) -> Self {
+        self.findings
+            .retain(|finding| !kinds.contains(&finding.kind));
+        self
+    }
+
     /// The report, or an error with the messages of all errors.
     ///
     /// # Errors
@@ -60,8 +69,8 @@ impl GuardReport {
     }
 }
 
-/// Looks at the masks and images of a data set that is made of files; nothing is found in others. Of a set with more than
-/// 2000 masks or images, 2000 that are spread evenly are looked at.
+/// Looks at the masks and images of a data set that is made of files, and at the binary masks of one in memory. Of a set with more
+/// than 2000 masks or images, 2000 that are spread evenly are looked at.
 pub fn guard(dataset: &Dataset) -> GuardReport {
     let mut findings = Findings::default();
     for set in &dataset.files {
@@ -82,6 +91,11 @@ pub fn guard(dataset: &Dataset) -> GuardReport {
         shared_images(set, &mut findings);
         rules(set, &images, &masks, &mut findings);
         findings.accept(&set.accept);
+    }
+    // Drawn data sets have neither files nor faults.
+    if dataset.files.is_empty() && dataset.format.is_none() {
+        memory::masks(dataset, &mut findings);
+        findings.accept(&[]);
     }
     let window = window(&dataset.files, &mut findings);
     GuardReport {

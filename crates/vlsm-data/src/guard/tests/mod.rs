@@ -1,5 +1,6 @@
 mod files;
 mod masks;
+mod memory;
 
 use std::fs;
 
