@@ -1,4 +1,4 @@
-//! Muon, compared with numbers in f64 (`scripts/reference/make_muon.py`).
+//! Muon, compared with numbers in f64 (`scripts/reference/make_muon.py`); clipping; weight decay.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -8,7 +8,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Deserialize;
 use vlsm_models::weights::{self, to_host};
-use vlsm_train::optimizer::Optimizer;
+use vlsm_train::optimizer::{Optimizer, clip, global_norm};
 use vlsm_train::recipe::OptimConfig;
 
 #[derive(Deserialize)]
@@ -74,5 +74,48 @@ fn muon_takes_the_published_steps() {
                 "{after} is not {expected} (at first {start})"
             );
         }
+    }
+}
+
+/// `torch.nn.utils.clip_grad_norm_` divides by the norm plus 1e-6, which shows for gradients that are about to vanish.
+#[test]
+fn tiny_gradients_are_clipped_as_published() {
+    let device = Device::flex().autodiff();
+    let model = Model {
+        adapter: Adapter {
+            matrix: Param::from_tensor(tensor(&[0.0; 2], [1, 2], &device).require_grad()),
+        },
+    };
+    let loss = (model.adapter.matrix.val() * tensor(&[3e-6, 4e-6], [1, 2], &device)).sum();
+    let gradients = weights::take_gradients(&model, &mut loss.backward());
+    let norm = global_norm(&gradients);
+    assert!((norm - 5e-6).abs() < 1e-11, "{norm}");
+    let clipped = global_norm(&clip(gradients.clone(), norm, 3e-6));
+    assert!((clipped - 2.5e-6).abs() < 1e-11, "{clipped}");
+    assert_eq!(global_norm(&clip(gradients, norm, 7e-6)), norm);
+}
+
+/// A parameter with a gradient of 0 shrinks by `1 - lr * weight_decay` with every step, and by nothing else.
+#[test]
+fn adamw_decays_weights() {
+    let device = Device::flex().autodiff();
+    let matrix = tensor(&[2.0, -4.0], [1, 2], &device).require_grad();
+    let mut model = Model {
+        adapter: Adapter {
+            matrix: Param::from_tensor(matrix),
+        },
+    };
+    let mut optimizer = Optimizer::new(&OptimConfig {
+        weight_decay: 0.5,
+        ..OptimConfig::default()
+    });
+    for _ in 0..2 {
+        let loss = (model.adapter.matrix.val() * 0.0).sum();
+        let gradients = weights::take_gradients(&model, &mut loss.backward());
+        model = optimizer.step(model, gradients, 0.1);
+    }
+    let after = to_host(model.adapter.matrix.val().inner());
+    for (after, expected) in after.iter().zip([2.0 * 0.9025, -4.0 * 0.9025]) {
+        assert!((after - expected).abs() < 1e-6, "{after} is not {expected}");
     }
 }

@@ -207,6 +207,30 @@ fn early_stopping_waits_for_patience_and_the_fewest_epochs() {
 }
 
 #[test]
+fn an_improvement_below_the_least_does_not_delay_early_stopping() {
+    let run = |min_delta| {
+        Run::of(|recipe| {
+            recipe.trainer.patience = 1;
+            recipe.trainer.min_delta = min_delta;
+            recipe.trainer.epochs = 3;
+        })
+    };
+    let any = run(0.0);
+    let dice = any.epochs("val_dice");
+    assert!(dice[1] > dice[0], "{dice:?}");
+    assert_eq!((any.summary.epochs, run(0.9).summary.epochs), (3, 2));
+}
+
+#[test]
+fn an_epoch_that_is_cut_short_is_not_the_best() {
+    let cut = Run::of(|recipe| recipe.trainer.max_steps = Some(3));
+    let dice = cut.epochs("val_dice");
+    assert!(dice[1] > dice[0], "{dice:?}");
+    assert_eq!(cut.summary.best_epoch, 1);
+    assert_eq!(cut.summary.best_val_dice, Some(dice[0]));
+}
+
+#[test]
 fn the_limit_and_the_switch_of_validation() {
     let whole = Run::of(|_| {});
     let limited = Run::of(|recipe| recipe.data.eval_limit = Some(1));
