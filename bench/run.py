@@ -1,6 +1,6 @@
-"""Compares vlsm with the PyTorch program of bench/peer and writes bench/RESULTS.md.
+"""Compares vlsm with the PyTorch program of bench/peer and writes bench/RESULTS-NAME.md.
 
-    bench/peer/.venv/bin/python bench/run.py --data PATH/kvasir_polyp --image PATH/IMAGE.jpg
+    bench/peer/.venv/bin/python bench/run.py --name zen5 --data PATH/kvasir_polyp --image PATH/IMAGE.jpg
 
 The programs run in turn, A B C A B C, each measurement in its own process. A ratio is the median of the ratios within each
 round, so that drifts in the machine's speed cancel. The script needs only the standard library; the interpreter that runs it
@@ -22,8 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-WAYS = ("published", "improved")
-PROGRAMS = ("vlsm", *WAYS)
+WAYS = ("published", "improved", "bf16")
+PROGRAMS = ("vlsm", "int8", *WAYS)
+# The last columns: how many times faster the second is than the first.
+RATIOS = (("published", "vlsm"), ("improved", "vlsm"), ("improved", "int8"), ("bf16", "int8"))
 
 
 @dataclass
@@ -53,17 +55,23 @@ def cases() -> list[Case]:
     return [*training, *epochs, *inference, Case("start to first mask", "first-mask", "zero-shot")]
 
 
+def runs(case: Case, program: str) -> bool:
+    """Whether a program does the work of a case: int8 is for frozen towers."""
+    return program != "int8" or case.method != "full"
+
+
 def measure(case: Case, program: str, args: argparse.Namespace) -> dict[str, float]:
     """Seconds per image (training), call or epoch, and the peak resident memory in bytes."""
-    if program == "vlsm" and case.kind == "first-mask":
-        return first_mask(args)
-    if program == "vlsm" and case.kind == "epochs":
-        return epochs(case, args)
+    precision = {"vlsm": "f32", "int8": "int8"}.get(program)
+    if precision and case.kind == "first-mask":
+        return first_mask(args, precision)
+    if precision and case.kind == "epochs":
+        return epochs(case, args, precision)
     common = ["--base", args.base, "--case", case.kind, "--steps", case.steps]
     common += ["--batch", case.batch, "--prompts", case.prompts]
-    if program == "vlsm":
+    if precision:
         method = [] if case.kind == "infer" else ["--method", case.method]
-        command = [args.target / "vlsm-bench", *common, *method]
+        command = [args.target / "vlsm-bench", *common, *method, "--precision", precision]
     else:
         command = [sys.executable, "bench/peer/bench.py", "--way", program, "--method", case.method, *common]
         command += ["--image", args.image] if case.kind == "first-mask" else []
@@ -75,17 +83,19 @@ def measure(case: Case, program: str, args: argparse.Namespace) -> dict[str, flo
         names = {"train": "seconds_per_image", "infer": "seconds_per_call", "first-mask": "seconds_to_first_mask"}
         seconds = result[names[case.kind]]
     measured = {"seconds": seconds, "peak": result["peak_bytes"]}
-    if result.get("share_of_peak"):
-        measured["share"] = result["share_of_peak"]
+    for key in ("share_of_peak", "peak_flops", "instruction_set", "share_of_widest_peak", "widest_instruction_set"):
+        if result.get(key):
+            measured[key] = result[key]
     return measured
 
 
-def epochs(case: Case, args: argparse.Namespace) -> dict[str, float]:
+def epochs(case: Case, args: argparse.Namespace, precision: str) -> dict[str, float]:
     """Ten epochs of `vlsm train`: seconds of the first, which fills the cache, and the median of the others."""
     with tempfile.TemporaryDirectory() as folder:
         recipe = "clipseg_decoder" if case.method == "decoder" else "clipseg_shallow_vlc"
         settings = {
             "model.base": args.base,
+            "model.precision": precision,
             "data.root": args.data,
             "data.limit": 100,
             "trainer.epochs": 10,
@@ -102,11 +112,11 @@ def epochs(case: Case, args: argparse.Namespace) -> dict[str, float]:
     return {"seconds": first, "later": statistics.median(later), "peak": summary["peak_memory_bytes"]}
 
 
-def first_mask(args: argparse.Namespace) -> dict[str, float]:
+def first_mask(args: argparse.Namespace, precision: str) -> dict[str, float]:
     """Wall time of `vlsm predict`, from process start as for the PyTorch program."""
     prompt = (ROOT / "bench/prompts.txt").read_text().splitlines()[0]
     with tempfile.TemporaryDirectory() as folder:
-        command = [args.target / "vlsm", "predict", "--base", args.base, "--prompt", prompt, "-o", folder, args.image]
+        command = [args.target / "vlsm", "predict", "--base", args.base, "--precision", precision, "--prompt", prompt, "-o", folder, args.image]
         started = time.monotonic()
         process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
@@ -128,8 +138,11 @@ Measurements = dict[str, list[dict[str, float]]]
 def rows(name: str, measured: Measurements) -> list[str]:
     """Table rows of one case. Epochs of vlsm get a second row, for those after the first."""
     if any("later" in one for one in measured["vlsm"]):
-        later = [{**one, "seconds": one["later"]} for one in measured["vlsm"]]
-        return [row(f"{name}: first", measured), row(f"{name}: later", {**measured, "vlsm": later})]
+        later = {
+            program: [{**one, "seconds": one.get("later", one["seconds"])} for one in all_of]
+            for program, all_of in measured.items()
+        }
+        return [row(f"{name}: first", measured), row(f"{name}: later", later)]
     return [row(name, measured)]
 
 
@@ -137,24 +150,39 @@ def row(name: str, measured: Measurements) -> str:
     def median(program: str, key: str) -> float:
         return statistics.median(one[key] for one in measured[program])
 
-    def ratio(way: str) -> str:
-        pairs = [theirs["seconds"] / ours["seconds"] for theirs, ours in zip(measured[way], measured["vlsm"])]
-        spread = f" ({min(pairs):.2f} to {max(pairs):.2f})" if len(pairs) > 1 else ""
-        return f"**{statistics.median(pairs):.2f}**{spread}, {100 * median('vlsm', 'peak') / median(way, 'peak'):.0f} %"
+    def time(program: str) -> str:
+        if not measured.get(program):
+            return "-"
+        return f"{median(program, 'seconds'):.3f} s, {median(program, 'peak') / 1e9:.2f} GB"
 
-    cells = [name, str(len(measured["vlsm"]))]
-    cells += [f"{median(program, 'seconds'):.3f} s, {median(program, 'peak') / 1e9:.2f} GB" for program in PROGRAMS]
-    return f"| {' | '.join(cells + [ratio(way) for way in WAYS])} |"
+    def ratio(theirs: str, ours: str) -> str:
+        if not (measured.get(theirs) and measured.get(ours)):
+            return "-"
+        pairs = [a["seconds"] / b["seconds"] for a, b in zip(measured[theirs], measured[ours])]
+        spread = f" ({min(pairs):.2f} to {max(pairs):.2f})" if len(pairs) > 1 else ""
+        return f"**{statistics.median(pairs):.2f}**{spread}"
+
+    cells = [name, str(len(measured["vlsm"])), *map(time, PROGRAMS), *(ratio(*pair) for pair in RATIOS)]
+    return f"| {' | '.join(cells)} |"
 
 
 def shares(name: str, measured: Measurements) -> list[str]:
-    shares = [one["share"] for one in measured["vlsm"] if "share" in one]
-    if not shares:
+    """The speed of dense training as a share of the processor's."""
+    found = [one for one in measured["vlsm"] if "share_of_peak" in one]
+    if not found:
         return []
-    return [
-        f"- {name}: {100 * statistics.median(shares):.0f} % of the processor's peak rate of multiply-adds, counting only the arithmetic "
-        "that the vision tower needs."
-    ]
+
+    def median(key: str) -> float:
+        return statistics.median(one[key] for one in found)
+
+    kernels, widest = found[0]["instruction_set"], found[0]["widest_instruction_set"]
+    line = (
+        f"- {name}, f32: {100 * median('share_of_peak'):.0f} % of the peak rate of multiply-adds with {kernels} "
+        f"({median('peak_flops') / 1e9:.0f} GFLOP/s, measured), counting only the arithmetic that the vision tower needs"
+    )
+    if widest != kernels:
+        line += f"; {100 * median('share_of_widest_peak'):.0f} % of that with {widest}"
+    return [line + "."]
 
 
 def machine() -> str:
@@ -176,15 +204,16 @@ def report(done: dict[str, Measurements], machine: str) -> str:
     lines = [
         "# Compared with PyTorch",
         "",
-        "Written by `bench/run.py`; `bench/peer/README.md` describes the two ways, *published* and *improved*.",
+        "Written by `bench/run.py`; `bench/peer/README.md` describes PyTorch's ways: *published*, *improved*, and *bf16*, the improved",
+        "way in bfloat16.",
         "",
-        f"{machine}. CLIPSeg base size, 352 px, f32, profile `paper`. The programs ran in turn; values are medians",
-        "over the rounds. Training: seconds per image of a step, or per epoch; inference: seconds per call. Memory is the process's peak.",
-        "The last columns give PyTorch's time divided by vlsm's (median, minimum and maximum of the rounds), then vlsm's memory as a",
-        "percentage of PyTorch's. PyTorch's 1.67 GB is the peak while loading, when the weights are in memory twice.",
+        f"{machine}. CLIPSeg base size, 352 px, profile `paper`; *vlsm* and the first two ways in f32, *int8* is vlsm with",
+        "`precision = \"int8\"`. The programs ran in turn; values are medians over the rounds. Training: seconds per image of a step, or per",
+        "epoch; inference: seconds per call. Memory is the process's peak. The last columns say how many times faster vlsm is (median,",
+        "minimum and maximum of the rounds). PyTorch's peak for inference is that of loading, when the weights are in memory twice.",
         "",
-        "| | rounds | vlsm | published | improved | against published | against improved |",
-        "|---|---|---|---|---|---|---|",
+        "| | rounds | vlsm | int8 | published | improved | bf16 | vlsm over published | over improved | int8 over improved | int8 over bf16 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
         *(line for name, measured in done.items() for line in rows(name, measured)),
         "",
         *(line for name, measured in done.items() for line in shares(name, measured)),
@@ -195,6 +224,7 @@ def report(done: dict[str, Measurements], machine: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", required=True, help="short name of the processor, for the name of the results' file")
     parser.add_argument("--data", type=Path, required=True, help="a data set in the published format, for epochs")
     parser.add_argument("--image", type=Path, required=True, help="an image file, for the first mask")
     parser.add_argument("--base", type=Path, help="folder of a full-size base with vocabulary (made if not given)")
@@ -218,10 +248,11 @@ def main() -> None:
                 continue
             measured = done.setdefault(case.name, {program: [] for program in PROGRAMS})
             for _ in range(args.rounds):
-                for program, result in [(program, measure(case, program, args)) for program in PROGRAMS]:
+                programs = [program for program in PROGRAMS if runs(case, program)]
+                for program, result in [(program, measure(case, program, args)) for program in programs]:
                     measured[program].append(result)
                 args.raw.write_text(json.dumps(done, indent=1))
-                (ROOT / "bench/RESULTS.md").write_text(report(done, where))
+                (ROOT / f"bench/RESULTS-{args.name}.md").write_text(report(done, where))
             print(*rows(case.name, measured), sep="\n", flush=True)
 
 

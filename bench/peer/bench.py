@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from transformers import CLIPSegForImageSegmentation, CLIPTokenizer
 
 from images import normalised
-from model import Improved, Method, Published, Segmenter
+from model import BFloat16, Improved, Method, Published, Segmenter
 from text import tokenized
 
 SEED = 42
@@ -95,7 +95,7 @@ def first_mask(args: argparse.Namespace, model: Segmenter, tokenizer: CLIPTokeni
 
 
 CASES = {"train": train, "infer": infer, "epochs": epochs, "first-mask": first_mask}
-WAYS = {"published": Published, "improved": Improved}
+WAYS = {"published": Published, "improved": Improved, "bf16": BFloat16}
 
 
 def main() -> None:

@@ -228,6 +228,15 @@ class Improved(Segmenter):
         return self.clipseg.clip.text_projection(pooled), [states[tap] for tap in self.taps]
 
 
+class BFloat16(Improved):
+    """`Improved` in autocast, which runs linear layers and attention in bfloat16."""
+
+    def forward(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """As `Improved`, in f32."""
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().forward(pixel_values, input_ids, attention_mask).float()
+
+
 def cut(input_ids: Tensor) -> Tensor:
     """Drops the columns after the end of the longest prompt."""
     return input_ids[:, : int(input_ids.argmax(-1).max()) + 1]

@@ -17,8 +17,8 @@ use vlsm::image::{Mask, RgbImage};
 use vlsm::models::predict::{PromptEncoder, PromptStates};
 use vlsm::models::weights::take_gradients;
 use vlsm::models::{
-    Base, ClipSegConfig, DenseConfig, MethodConfig, Model, Network, Profile, SegmentationModel,
-    contract::select, device,
+    Base, ClipSegConfig, DenseConfig, MethodConfig, Model, Network, Precision, Profile,
+    SegmentationModel, contract::select, device,
 };
 use vlsm_alloc::MiMalloc;
 use vlsm_train::loss::{LossConfig, dice_ce};
@@ -48,6 +48,9 @@ struct Args {
     /// Recompute activations in the backward pass.
     #[arg(long)]
     recompute: bool,
+    /// Precision of the towers: f32, or int8.
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
     /// Device: cpu, or what this build has.
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -80,7 +83,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
     let texts = std::fs::read_to_string(&args.texts)?;
     let texts: Vec<&str> = texts.lines().collect();
-    let base = Base::load(&args.base.to_string_lossy(), &device(&args.device)?)?;
+    let base = Base::load(&args.base.to_string_lossy(), &device(&args.device)?)?
+        .with_precision(args.precision)?;
     vlsm_alloc::release_freed_memory();
     let (Network::ClipSeg(clipseg) | Network::BiomedClip(clipseg)) = &base.network else {
         return Err("only CLIPSeg and BiomedCLIPSeg bases can be measured".into());

@@ -2,15 +2,19 @@
 
 use std::sync::OnceLock;
 
-use crate::InstructionSet::{Avx2, Avx512, Neon, Portable};
+use crate::InstructionSet::{Avx2, Avx512, Avx512Vnni, AvxVnni, Neon, Portable};
 
 /// An instruction set that the CPU kernels are compiled for.
 ///
-/// [`Avx512`], [`Avx2`] and [`Neon`] give the same bits; [`Portable`] has no fused multiply-add and rounds differently.
+/// All give the same bits, except for [`Portable`], which has no fused multiply-add and rounds differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstructionSet {
-    /// AVX-512 F, BW, DQ and VL: 512-bit vectors on x86-64 servers and, from Zen 4 on, desktops.
+    /// [`Avx512`] and VNNI, for products in 8 bits: Intel servers from 2019 on, AMD from Zen 4 on.
+    Avx512Vnni,
+    /// AVX-512 F, BW, DQ and VL: 512-bit vectors.
     Avx512,
+    /// [`Avx2`] and AVX-VNNI, for products in 8 bits: Intel desktops from 2021 on.
+    AvxVnni,
     /// AVX2 and FMA: 256-bit vectors on x86-64.
     Avx2,
     /// NEON, which every 64-bit Arm processor has: 128-bit vectors.
@@ -23,7 +27,7 @@ pub enum InstructionSet {
 const VARIABLE: &str = "VLSM_ISA";
 
 impl InstructionSet {
-    /// The instruction set that the kernels use: the one that the environment variable `VLSM_ISA` names (`avx512`, `avx2`, `neon` or
+    /// The instruction set that the kernels use: the one that the environment variable `VLSM_ISA` names (`avx512vnni`, `avx512`, `avxvnni`, `avx2`, `neon` or
     /// `portable`) if the processor has it, else the widest that the processor has. Decided at the first use.
     pub fn in_use() -> Self {
         static IN_USE: OnceLock<InstructionSet> = OnceLock::new();
@@ -55,7 +59,7 @@ impl InstructionSet {
 
     /// Those that the processor has, the widest first.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Avx512, Avx2, Neon, Portable]
+        [Avx512Vnni, Avx512, AvxVnni, Avx2, Neon, Portable]
             .into_iter()
             .filter(|set| set.is_available())
     }
@@ -63,7 +67,9 @@ impl InstructionSet {
     /// Its name, as in `VLSM_ISA`.
     pub fn name(self) -> &'static str {
         match self {
+            Avx512Vnni => "avx512vnni",
             Avx512 => "avx512",
+            AvxVnni => "avxvnni",
             Avx2 => "avx2",
             Neon => "neon",
             Portable => "portable",
@@ -78,6 +84,8 @@ impl InstructionSet {
     pub fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Avx512Vnni => Avx512.is_available() && is_x86_feature_detected!("avx512vnni"),
+            #[cfg(target_arch = "x86_64")]
             Avx512 => {
                 Avx2.is_available()
                     && is_x86_feature_detected!("avx512f")
@@ -86,9 +94,11 @@ impl InstructionSet {
                     && is_x86_feature_detected!("avx512vl")
             }
             #[cfg(target_arch = "x86_64")]
+            AvxVnni => Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
             Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(not(target_arch = "x86_64"))]
-            Avx512 | Avx2 => false,
+            Avx512Vnni | Avx512 | AvxVnni | Avx2 => false,
             Neon => cfg!(target_arch = "aarch64"),
             Portable => true,
         }

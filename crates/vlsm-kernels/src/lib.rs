@@ -26,6 +26,7 @@ mod cpu;
 mod cube;
 mod functions;
 mod instruction_set;
+mod int8;
 pub mod kernels;
 pub mod ops;
 mod tape;
@@ -34,6 +35,7 @@ pub use functions::{
     adamw, adapter_block, attention, attention_sublayer, layer_norm, mlp_sublayer, quick_gelu,
 };
 pub use instruction_set::InstructionSet;
+pub use int8::Int8Weights;
 pub use ops::{
     Activation, AdamW, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, Connection,
     LinearWeights, MlpConfig, MlpWeights, Normalisation,

@@ -3,6 +3,8 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, ExtensionType};
 
+use crate::int8::Int8Weights;
+
 /// The layer normalisation before a sublayer.
 #[derive(Debug, Clone, ExtensionType)]
 pub enum Normalisation<B: Backend> {
@@ -26,6 +28,9 @@ pub struct LinearWeights<B: Backend> {
     pub weight: FloatTensor<B>,
     /// `[output]`.
     pub bias: FloatTensor<B>,
+    /// The matrix in 8 bits, which the sublayers of the CPU backend use instead of `weight` if it is there; `weight` may then be
+    /// empty.
+    pub int8: Option<Int8Weights>,
 }
 
 /// The parameters of an attention sublayer, four layers from width to width.

@@ -13,6 +13,7 @@ use crate::description::{BaseDescription, PartCounts};
 use crate::error::{ModelError, Result};
 use crate::files::{BaseIdentity, Files, Loaded, TOKENIZER, fingerprint};
 use crate::methods::{MethodConfig, Profile, Tensors};
+use crate::precision::Precision;
 use crate::preprocess::Preprocessing;
 use crate::registry::{Architecture, Model, Network, NetworkConfig};
 use crate::tensor_file::{self, WrittenAs};
@@ -39,6 +40,7 @@ pub struct Base {
     pub network: Network,
     /// The content of its `tokenizer.json`, if bases of this architecture need their own.
     vocabulary: Option<Arc<[u8]>>,
+    pub(crate) precision: Precision,
 }
 
 impl Base {
@@ -85,6 +87,7 @@ impl Base {
             tokenizer,
             network,
             vocabulary: vocabulary.map(Arc::from),
+            precision: Precision::F32,
         })
     }
 
@@ -117,6 +120,7 @@ impl Base {
             tokenizer,
             network,
             vocabulary: vocabulary.map(|json| Arc::from(json.into_bytes())),
+            precision: Precision::F32,
         })
     }
 
@@ -126,6 +130,7 @@ impl Base {
     /// # Errors
     /// If a file cannot be written.
     pub fn write(&self, folder: &Path, written_as: WrittenAs) -> Result<()> {
+        self.expect_f32("writing a base")?;
         let config = self.network.config();
         std::fs::create_dir_all(folder).map_err(|source| ModelError::Write {
             path: folder.into(),
@@ -164,6 +169,7 @@ impl Base {
     /// # Errors
     /// If the file is for another base, does not fit, or holds adapter blocks.
     pub fn merge(&self, mut trained: AdapterFile) -> Result<Self> {
+        self.expect_f32("merging")?;
         self.check(&trained)?;
         let profile = trained.method.profile();
         let config = self.network.config();
@@ -211,6 +217,7 @@ impl Base {
             tokenizer: self.tokenizer.clone(),
             network,
             vocabulary: self.vocabulary.clone(),
+            precision: Precision::F32,
         })
     }
 
@@ -260,6 +267,7 @@ impl Model {
     /// # Errors
     /// If the method does not fit the base, or trains something else than the decoder of a base whose decoder is random.
     pub fn new(base: &Base, method: MethodConfig, seed: u64) -> Result<Self> {
+        base.check_precision(&method)?;
         match method {
             MethodConfig::ZeroShot(_) => base.warn_of_random_part(),
             _ => base.check_method(&method)?,

@@ -15,6 +15,7 @@ impl Base {
         if adapter.pretrained.is_empty() {
             return Ok(());
         }
+        self.expect_f32("comparing the pretrained tensors of a whole model")?;
         let own = self.published(Profile::Paper);
         let pretrained = adapter.pretrained.iter();
         let mut differing = pretrained

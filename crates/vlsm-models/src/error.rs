@@ -77,6 +77,9 @@ pub enum ModelError {
     /// A method that does not fit the model.
     #[error("method: {0}")]
     Method(String),
+    /// A precision that does not go with the base, its device or the method.
+    #[error("precision: {0}")]
+    Precision(String),
     /// An image size that the model cannot take.
     #[error("image size {size}: {message}")]
     ImageSize {

@@ -1,17 +1,24 @@
 //! The parameters of linear layers, as the kernels take them.
 
 use burn::backend::Dispatch;
+use burn::module::Param;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
-use vlsm_kernels::{LinearWeights, MlpWeights};
+use vlsm_kernels::{Int8Weights, LinearWeights, MlpWeights};
+
+use crate::weights::to_host;
 
 /// The parameters of a layer, with zeros where it has no bias.
 pub(crate) fn weights(linear: &Linear) -> LinearWeights<Dispatch> {
-    with_matrix(linear, linear.weight.val())
+    with_matrix(linear, linear.weight.val(), None)
 }
 
-/// The parameters of a layer with another matrix `[input, output]`.
-pub(crate) fn with_matrix(linear: &Linear, weight: Tensor<2>) -> LinearWeights<Dispatch> {
+/// The parameters of a layer with another matrix `[input, output]`, or with its own in 8 bits.
+pub(crate) fn with_matrix(
+    linear: &Linear,
+    weight: Tensor<2>,
+    int8: Option<&Int8Weights>,
+) -> LinearWeights<Dispatch> {
     let bias = match &linear.bias {
         Some(bias) => bias.val(),
         None => Tensor::zeros([weight.dims()[1]], &weight.device()),
@@ -19,6 +26,7 @@ pub(crate) fn with_matrix(linear: &Linear, weight: Tensor<2>) -> LinearWeights<D
     LinearWeights {
         weight: weight.into_dispatch(),
         bias: bias.into_dispatch(),
+        int8: int8.cloned(),
     }
 }
 
@@ -28,4 +36,15 @@ pub(crate) fn mlp_weights(fc1: &Linear, fc2: &Linear) -> MlpWeights<Dispatch> {
         expand: weights(fc1),
         contract: weights(fc2),
     }
+}
+
+/// A frozen layer's matrix in 8 bits. The f32 values are freed. The layer then has NaN, which takes no memory and shows where a
+/// matrix is used that does not exist any more.
+pub(crate) fn quantize(linear: &mut Linear) -> Int8Weights {
+    let weight = linear.weight.val();
+    let [inputs, outputs] = weight.dims();
+    let int8 = Int8Weights::new(&to_host(weight.clone()), inputs, outputs);
+    let gone = Tensor::<2>::full([1, 1], f32::NAN, &weight.device()).expand([inputs, outputs]);
+    linear.weight = Param::initialized(linear.weight.id, gone);
+    int8
 }

@@ -23,6 +23,7 @@
 mod activation;
 mod adapter_file;
 pub mod base;
+mod base_precision;
 pub mod biomedclip;
 mod builtin;
 pub mod clip;
@@ -37,6 +38,7 @@ pub mod hub;
 mod init;
 mod kernel_weights;
 pub mod methods;
+mod precision;
 pub mod predict;
 pub mod preprocess;
 mod published;
@@ -58,10 +60,11 @@ pub use cris::CrisConfig;
 pub use error::{ModelError, Result};
 pub use files::{BaseIdentity, fingerprint};
 pub use methods::{
-    AdapterInit, Adapters, BaseShape, Bottleneck, Connection, DecoderConfig, DenseConfig,
-    FullConfig, LoraConfig, MethodConfig, Profile, Projection, ShallowConfig, Statistics,
-    Sublayers, Towers, ZeroShotConfig,
+    AdapterInit, Adapters, BaseShape, BitFitConfig, Bottleneck, Connection, DecoderConfig,
+    DenseConfig, FullConfig, LoraConfig, MethodConfig, Profile, Projection, ShallowConfig,
+    Statistics, Sublayers, Towers, ZeroShotConfig,
 };
+pub use precision::Precision;
 pub use predict::device;
 pub use preprocess::Preprocessing;
 pub use registry::{Architecture, Model, Network, NetworkConfig, part_of_base};

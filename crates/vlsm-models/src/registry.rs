@@ -266,6 +266,11 @@ impl Network {
         dispatch!(Network (network) = self, Spec => Spec::random_part(network))
     }
 
+    /// See [`ModelSpec::quantize`].
+    pub(crate) fn quantize(&mut self) -> bool {
+        dispatch!(Network (network) = self, Spec => Spec::quantize(network))
+    }
+
     /// Describes the network for inputs of `image_size` pixels a side.
     pub(crate) fn describe(&self, image_size: usize) -> NetworkDescription {
         dispatch!(Network (network) = self, Spec => Spec::describe(network, image_size))

@@ -127,6 +127,11 @@ pub(crate) trait ModelSpec {
     /// If the method does not go with the network.
     fn model(network: &Self::Network, method: MethodConfig, seed: u64) -> Result<Self::Model>;
 
+    /// Replaces the matrices of the towers' layers by theirs in 8 bits. False if the architecture does not have that.
+    fn quantize(_network: &mut Self::Network) -> bool {
+        false
+    }
+
     /// The part of the network that its files lack, so that it has random weights; `None` if they are complete.
     fn random_part(network: &Self::Network) -> Option<&'static str>;
 

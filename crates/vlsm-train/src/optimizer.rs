@@ -62,7 +62,7 @@ impl Optimizer {
         let model = match self.muon.take() {
             Some(muon) => {
                 let mut matrices = Vec::new();
-                let model = weights::update(model, |name, value| {
+                let model = weights::update_tracked(model, |name, value| {
                     let shape = gradients.get(name).and_then(FlatGradient::matrix);
                     let inside = [".layers.", "adapter", "_lora."];
                     if let Some(shape) = shape
@@ -86,7 +86,7 @@ impl Optimizer {
             }
             None => model,
         };
-        weights::update(model, |name, value| {
+        weights::update_tracked(model, |name, value| {
             if let Some(value) = turned.remove(name) {
                 return value;
             }

@@ -151,7 +151,8 @@ impl Prepared {
     ) -> Result<(Self, Model)> {
         let folder = claim.folder().clone();
         let device = device(&recipe.trainer.device)?;
-        let base = Base::load(&recipe.model.base, &device)?;
+        let base =
+            Base::load(&recipe.model.base, &device)?.with_precision(recipe.model.precision)?;
         let model = start(&mut recipe, &base, &folder, observer)?;
         if model.uses_batch_statistics() && recipe.trainer.data_parallel > 1 {
             return Err(TrainError::Run {

@@ -1,11 +1,13 @@
 //! Helpers that several commands share.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use vlsm::Segmenter;
 use vlsm_data::{Dataset, Severity};
-use vlsm_models::NetworkConfig;
+use vlsm_models::predict::{Engine, EngineConfig};
+use vlsm_models::{Base, NetworkConfig, Precision};
 use vlsm_train::{Recipe, RunFolder};
 
 use crate::output::note;
@@ -16,8 +18,12 @@ pub(super) fn segmenter(
     adapter: Option<&Path>,
     image_size: Option<usize>,
     device: &str,
+    precision: Precision,
 ) -> Result<Segmenter> {
-    let mut segmenter = Segmenter::from_pretrained_on(base, &vlsm_models::device(device)?)?;
+    let base = Base::load(base, &vlsm_models::device(device)?)?.with_precision(precision)?;
+    let engine = Arc::new(Engine::new(base, EngineConfig::default())?);
+    let adapter_of_base = engine.zero_shot().clone();
+    let mut segmenter = Segmenter::new(engine, adapter_of_base);
     // The blocks that loading freed would otherwise add a sixtieth to the peak memory of a prediction.
     vlsm_alloc::release_freed_memory();
     if let Some(adapter) = adapter {

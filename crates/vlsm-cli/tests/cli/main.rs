@@ -14,6 +14,7 @@ mod interrupted;
 mod library;
 mod model;
 mod models;
+mod precision;
 mod predict;
 mod prepare;
 mod prompts;

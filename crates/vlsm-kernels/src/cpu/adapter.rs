@@ -2,9 +2,10 @@
 
 use super::activation::relu;
 use super::gradient;
+use super::linear::Linear;
 use super::mlp::Slopes;
 use super::panels::{LANES, Lane, Panels};
-use super::product::{BLOCK, Linear, Product};
+use super::product::{BLOCK, Product};
 use super::sublayer_core::{Core, Group, NeededGrads, Save};
 use crate::ops::{AdapterConfig, Connection};
 
@@ -43,7 +44,7 @@ impl Adapter<'_> {
             &mut positive[..]
         });
         let output = Product {
-            terms: &[(self.contract.weights, &hidden)],
+            terms: &[self.contract.forward(&self.contract.input(&hidden))],
             bias: Some(self.contract.bias),
             block: BLOCK,
             threads,
@@ -110,7 +111,7 @@ impl Adapter<'_> {
         drop(change);
         let at_input = input.then(|| {
             Product {
-                terms: &[(self.expand.weights.transposed(), &hidden)],
+                terms: &[self.expand.backward(&self.expand.input(&hidden))],
                 bias: None,
                 block,
                 threads,

@@ -5,8 +5,9 @@ use rayon::prelude::*;
 use super::gradient;
 use super::head_view::{HeadView, HeadViewMut};
 use super::heads::{Head, Scratch, Softmax};
+use super::linear::Linear;
 use super::panels::{LANES, Panels, Part, Rows};
-use super::product::{BLOCK, Linear, Product};
+use super::product::{BLOCK, Product};
 use super::sublayer_core::{Core, Group, NeededGrads, Save};
 
 /// Self-attention.
@@ -52,7 +53,7 @@ impl Core for Attention<'_> {
         drop(x);
         let (mixed, softmax) = self.attend(&projected, group.shape);
         let output = Product {
-            terms: &[(self.output.weights, &mixed)],
+            terms: &[self.output.forward(&self.output.input(&mixed))],
             bias: Some(self.output.bias),
             block: BLOCK,
             threads: group.threads,
@@ -75,7 +76,7 @@ impl Core for Attention<'_> {
         needed: NeededGrads,
     ) -> (Option<Panels>, Vec<Vec<f32>>) {
         let at_mixed = Product {
-            terms: &[(self.output.weights.transposed(), &grad)],
+            terms: &[self.output.backward(&self.output.input(&grad))],
             bias: None,
             block: saved.projected[0].block,
             threads: group.threads,
@@ -102,9 +103,13 @@ impl Core for Attention<'_> {
         }
         drop(grad);
         let at_input = needed.core_input().then(|| {
-            let [q, k, v] = self.project.map(|linear| linear.weights.transposed());
+            let [query, key, value] = &self.project;
             Product {
-                terms: &[(q, &grads[0]), (k, &grads[1]), (v, &grads[2])],
+                terms: &[
+                    query.backward(&query.input(&grads[0])),
+                    key.backward(&key.input(&grads[1])),
+                    value.backward(&value.input(&grads[2])),
+                ],
                 bias: None,
                 block: BLOCK,
                 threads: group.threads,
@@ -129,11 +134,12 @@ impl Attention<'_> {
     /// Queries, keys and values, whole heads in a block.
     fn project(&self, x: &Panels, threads: usize) -> [Panels; 3] {
         let block = self.width() * (BLOCK / self.width()).max(1);
+        let input = self.project[0].input(x);
         [0, 1, 2].map(|index| {
-            let Linear { weights, bias } = self.project[index];
+            let linear = self.project[index];
             Product {
-                terms: &[(weights, x)],
-                bias: Some(bias),
+                terms: &[linear.forward(&input)],
+                bias: Some(linear.bias),
                 block,
                 threads,
             }

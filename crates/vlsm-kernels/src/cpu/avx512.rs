@@ -1,4 +1,4 @@
-//! Products on AVX-512: a panel of 16 tokens is one register.
+//! Products on AVX-512, in f32 and in 8 bits: a panel of 16 tokens is one register.
 //!
 //! A tile of 8 outputs and two panels keeps 16 sums in registers, enough to hide the latency of two multiply-adds a cycle, and
 //! loads 10 values for 16 multiply-adds. With one panel each weight would be loaded for a single multiply-add, and loads would
@@ -6,21 +6,25 @@
 //! memory.
 
 use std::arch::x86_64::{
-    __m512, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_fmadd_ps, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
+    __m512, __m512i, _mm512_add_epi32, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_shuffle_f32x4, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
     _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
+use super::avx2::Avx2;
+use super::int8::{Sums, Word};
 use super::isa::Isa;
 use super::panels::{LANES, Lane};
+use crate::int8::OUTPUTS;
 
-/// AVX-512.
-pub(crate) struct Avx512;
+/// AVX-512, with VNNI or without.
+pub(crate) struct Avx512<const VNNI: bool>;
 
 /// Outputs of a tile.
 const TILE: usize = 8;
 
-impl Isa for Avx512 {
+impl<const VNNI: bool> Isa for Avx512<VNNI> {
     const FMA: bool = true;
     const TILE: usize = TILE;
 
@@ -56,6 +60,23 @@ impl Isa for Avx512 {
         #[allow(unsafe_code)]
         unsafe {
             transpose(from, to)
+        }
+    }
+
+    #[inline(always)]
+    fn int8_tile<const PANELS: usize>(
+        rows: &[[u32; OUTPUTS]],
+        words: [&[Word]; PANELS],
+        sums: &mut [Sums; PANELS],
+    ) {
+        if VNNI {
+            // SAFETY: as above, with VNNI.
+            #[allow(unsafe_code)]
+            unsafe {
+                int8_tile(rows, words, sums)
+            }
+        } else {
+            Avx2::<false>::int8_tile(rows, words, sums);
         }
     }
 }
@@ -181,6 +202,67 @@ fn tile<const PANELS: usize, const ROW: usize, const FIRST: usize>(
         _ => unreachable!("one panel or two"),
     }
     sums
+}
+
+/// See [`Isa::int8_tile`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn int8_tile<const PANELS: usize>(
+    rows: &[[u32; OUTPUTS]],
+    words: [&[Word]; PANELS],
+    sums: &mut [Sums; PANELS],
+) {
+    match (words.as_slice(), sums.as_mut_slice()) {
+        ([words], [sums]) => {
+            let mut totals = [_mm512_setzero_si512(); OUTPUTS];
+            for (row, word) in rows.iter().zip(*words) {
+                let x = load_word(word);
+                for output in 0..OUTPUTS {
+                    let weights = _mm512_set1_epi32(row[output].cast_signed());
+                    totals[output] = _mm512_dpbusd_epi32(totals[output], x, weights);
+                }
+            }
+            add_sums(sums, &totals);
+        }
+        ([first, second], [sums, others]) => {
+            let mut totals = [_mm512_setzero_si512(); OUTPUTS];
+            let mut other_totals = [_mm512_setzero_si512(); OUTPUTS];
+            for ((row, first), second) in rows.iter().zip(*first).zip(*second) {
+                let (x, y) = (load_word(first), load_word(second));
+                for output in 0..OUTPUTS {
+                    let weights = _mm512_set1_epi32(row[output].cast_signed());
+                    totals[output] = _mm512_dpbusd_epi32(totals[output], x, weights);
+                    other_totals[output] = _mm512_dpbusd_epi32(other_totals[output], y, weights);
+                }
+            }
+            add_sums(sums, &totals);
+            add_sums(others, &other_totals);
+        }
+        _ => unreachable!("one panel or two"),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_sums(sums: &mut Sums, totals: &[__m512i; OUTPUTS]) {
+    for (sum, total) in sums.iter_mut().zip(totals) {
+        // SAFETY: as for `load`, with 16 values of i32.
+        #[allow(unsafe_code)]
+        unsafe {
+            let before = std::mem::transmute::<[i32; LANES], __m512i>(*sum);
+            *sum = std::mem::transmute::<__m512i, [i32; LANES]>(_mm512_add_epi32(before, *total));
+        }
+    }
+}
+
+/// As [`load`].
+#[inline(always)]
+fn load_word(word: &Word) -> __m512i {
+    // SAFETY: as for `load`, with 16 values of u32.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::mem::transmute::<Word, __m512i>(*word)
+    }
 }
 
 /// Adds the sums to lanes, of which there may be fewer, or overwrites them.

@@ -1,7 +1,9 @@
 //! How a function is compiled for each instruction set, and what differs between them.
 
+use super::int8::{self, Sums, Word};
 use super::panels::{LANES, Lane};
 use super::tile::array;
+use crate::int8::OUTPUTS;
 
 /// An instruction set at compile time, over which the body of a [`dispatch`]ed function is generic.
 pub(crate) trait Isa {
@@ -28,12 +30,20 @@ pub(crate) trait Isa {
 
     /// Exchanges rows and columns.
     fn transpose(from: &[Lane; LANES], to: &mut [Lane; LANES]);
+
+    /// Adds the products of bytes, `rows[inputs][output] * words[inputs]`, summed over the inputs, for each of some panels.
+    fn int8_tile<const PANELS: usize>(
+        rows: &[[u32; OUTPUTS]],
+        words: [&[Word]; PANELS],
+        sums: &mut [Sums; PANELS],
+    );
 }
 
 /// Arrays, which the compiler turns into vectors, without fused multiply-adds.
 pub(crate) struct Portable;
 
-/// Arrays, which the compiler turns into vectors, with fused multiply-adds: AVX2 and NEON.
+/// Arrays, which the compiler turns into vectors, with fused multiply-adds: NEON.
+#[cfg(any(test, target_arch = "aarch64"))]
 pub(crate) struct Fused;
 
 macro_rules! arrays {
@@ -48,9 +58,7 @@ macro_rules! arrays {
                 lanes: [&[Lane]; PANELS],
                 to: [&mut [Lane]; PANELS],
             ) {
-                for (lanes, to) in lanes.into_iter().zip(to) {
-                    array::mix::<Self, ADD>(rows, lanes, to);
-                }
+                array::mix_all::<Self, PANELS, ADD>(rows, lanes, to);
             }
 
             #[inline(always)]
@@ -59,20 +67,28 @@ macro_rules! arrays {
                 lanes: [&[Lane]; PANELS],
                 to: [&mut [Lane]; PANELS],
             ) {
-                for (lanes, to) in lanes.into_iter().zip(to) {
-                    array::dot::<Self, ADD>(rows, lanes, to);
-                }
+                array::dot_all::<Self, PANELS, ADD>(rows, lanes, to);
             }
 
             #[inline(always)]
             fn transpose(from: &[Lane; LANES], to: &mut [Lane; LANES]) {
                 array::transpose(from, to);
             }
+
+            #[inline(always)]
+            fn int8_tile<const PANELS: usize>(
+                rows: &[[u32; OUTPUTS]],
+                words: [&[Word]; PANELS],
+                sums: &mut [Sums; PANELS],
+            ) {
+                int8::tile(rows, words, sums);
+            }
         }
     };
 }
 
 arrays!(Portable, false);
+#[cfg(any(test, target_arch = "aarch64"))]
 arrays!(Fused, true);
 
 /// Defines a function that runs a generic one, compiled for each instruction set: `dispatch! { fn name(argument: Type) -> Result =
@@ -89,15 +105,27 @@ macro_rules! dispatch {
         $(#[$meta])*
         $vis fn $name($set: crate::InstructionSet, $($arg: $type),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+            fn avx512_vnni($($arg: $type),*) $(-> $result)? {
+                $body::<crate::cpu::avx512::Avx512<true>>($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             fn avx512($($arg: $type),*) $(-> $result)? {
-                $body::<crate::cpu::avx512::Avx512>($($arg),*)
+                $body::<crate::cpu::avx512::Avx512<false>>($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,avxvnni")]
+            fn avx_vnni($($arg: $type),*) $(-> $result)? {
+                $body::<crate::cpu::avx2::Avx2<true>>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($arg: $type),*) $(-> $result)? {
-                $body::<crate::cpu::isa::Fused>($($arg),*)
+                $body::<crate::cpu::avx2::Avx2<false>>($($arg),*)
             }
 
             assert!($set.is_available(), "the processor has the instruction set");
@@ -105,7 +133,15 @@ macro_rules! dispatch {
                 // SAFETY: the processor has the instruction set, which is all that the function requires.
                 #[cfg(target_arch = "x86_64")]
                 #[allow(unsafe_code)]
+                crate::InstructionSet::Avx512Vnni => unsafe { avx512_vnni($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                #[allow(unsafe_code)]
                 crate::InstructionSet::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                #[allow(unsafe_code)]
+                crate::InstructionSet::AvxVnni => unsafe { avx_vnni($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 #[allow(unsafe_code)]

@@ -2,8 +2,9 @@
 
 use super::activation::dequantised;
 use super::gradient;
+use super::linear::Linear;
 use super::panels::{LANES, Panels, zeros};
-use super::product::{BLOCK, Linear, Product};
+use super::product::{BLOCK, Product};
 use super::sublayer_core::{Core, Group, NeededGrads, Save};
 use crate::ops::Activation;
 
@@ -30,14 +31,16 @@ impl Linear<'_> {
         save: bool,
     ) -> (Panels, Slopes) {
         let mut slopes = Vec::new();
+        let x = self.input(x);
+        let count = x.panels();
         let expansion = Product {
-            terms: &[(self.weights, x)],
+            terms: &[self.forward(&x)],
             bias: Some(self.bias),
             block: BLOCK,
             threads,
         };
         let hidden = if save {
-            slopes = zeros(self.weights.outputs * x.count);
+            slopes = zeros(self.weights.outputs * count);
             expansion.run_with(Some(&mut slopes), |_, part, slopes| {
                 let slopes = slopes.unwrap_or_default().as_flattened_mut();
                 activation.forward_and_slope(part, slopes);
@@ -56,8 +59,9 @@ impl Linear<'_> {
         threads: usize,
     ) -> Panels {
         let count = grad.count;
+        let grad = self.input(grad);
         Product {
-            terms: &[(self.weights.transposed(), grad)],
+            terms: &[self.backward(&grad)],
             bias: None,
             block: BLOCK,
             threads,
@@ -91,7 +95,7 @@ impl Core for Mlp<'_> {
             (self.expand).activated(&x, self.activation, threads, save.anything());
         drop(x);
         let output = Product {
-            terms: &[(self.contract.weights, &hidden)],
+            terms: &[self.contract.forward(&self.contract.input(&hidden))],
             bias: Some(self.contract.bias),
             block: BLOCK,
             threads: group.threads,
@@ -129,7 +133,7 @@ impl Core for Mlp<'_> {
         drop(grad);
         let at_input = needed.core_input().then(|| {
             Product {
-                terms: &[(self.expand.weights.transposed(), &hidden_grad)],
+                terms: &[self.expand.backward(&self.expand.input(&hidden_grad))],
                 bias: None,
                 block: BLOCK,
                 threads: group.threads,

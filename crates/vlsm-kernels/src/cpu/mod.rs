@@ -5,12 +5,16 @@ mod adamw;
 mod adapter;
 mod attention;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod exp;
 mod gradient;
 mod head_view;
 mod heads;
+mod int8;
 mod isa;
+mod linear;
 mod mlp;
 mod norm;
 mod panels;

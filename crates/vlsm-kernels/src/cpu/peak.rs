@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use super::exp::multiply_add;
 use super::isa::{Isa, dispatch};
-use super::panels::{LANES, Lane};
+use super::panels::LANES;
 use crate::InstructionSet;
 
 /// Multiply-adds per sum and round.
@@ -39,20 +40,18 @@ dispatch! {
 fn multiply_add_loop<I: Isa>(factor: f32) -> (usize, f32) {
     // Enough registers to hide the latency of an addition, and no more than there are.
     match I::TILE {
-        8 => sums_of::<I, 12>(factor),
-        _ => sums_of::<I, 6>(factor),
+        8 => sums_of::<I, { 12 * LANES }>(factor),
+        _ => sums_of::<I, { 6 * LANES }>(factor),
     }
 }
 
 #[inline(always)]
 fn sums_of<I: Isa, const COUNT: usize>(factor: f32) -> (usize, f32) {
-    let mut sums: [Lane; COUNT] = [[1.0; LANES]; COUNT];
+    let mut sums = [1.0; COUNT];
     for _ in 0..ROUND {
         for sum in &mut sums {
-            for x in sum {
-                *x = super::exp::multiply_add::<I>(*x, factor, 0.001);
-            }
+            *sum = multiply_add::<I>(*sum, factor, 0.001);
         }
     }
-    (COUNT * LANES, sums.as_flattened().iter().sum())
+    (COUNT, sums.iter().sum())
 }

@@ -4,7 +4,9 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
+use super::int8;
 use super::isa::{Isa, dispatch, tile};
+use super::linear::{Term, Weights};
 use super::panels::{LANES, Panels, copy_start};
 use super::tile::{add_panel, add_panels};
 
@@ -14,38 +16,6 @@ const DEPTH: usize = 256;
 const GROUP: usize = 768;
 /// Outputs of a task, and the features in a block of its result.
 pub(crate) const BLOCK: usize = 192;
-
-/// A matrix of weights with any strides.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Weights<'a> {
-    pub(crate) data: &'a [f32],
-    pub(crate) inputs: usize,
-    pub(crate) outputs: usize,
-    /// Offset from an input's weights to the next input's.
-    pub(crate) input_stride: usize,
-    /// Offset from an output's weights to the next output's.
-    pub(crate) output_stride: usize,
-}
-
-impl Weights<'_> {
-    /// The transposed matrix, by which gradients are multiplied.
-    pub(crate) fn transposed(self) -> Self {
-        Self {
-            inputs: self.outputs,
-            outputs: self.inputs,
-            input_stride: self.output_stride,
-            output_stride: self.input_stride,
-            ..self
-        }
-    }
-}
-
-/// A linear layer.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Linear<'a> {
-    pub(crate) weights: Weights<'a>,
-    pub(crate) bias: &'a [f32],
-}
 
 /// Which panel of a result.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +27,7 @@ pub(crate) struct PanelIndex {
 /// A product of weights and tokens, or a sum of several.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Product<'a> {
-    pub(crate) terms: &'a [(Weights<'a>, &'a Panels)],
+    pub(crate) terms: &'a [Term<'a>],
     pub(crate) bias: Option<&'a [f32]>,
     /// Features in a block of the result.
     pub(crate) block: usize,
@@ -81,7 +51,7 @@ impl Product<'_> {
         second: Option<&mut [T]>,
         finish: impl Fn(PanelIndex, &mut [f32], Option<&mut [T]>) + Sync,
     ) -> Panels {
-        let (outputs, count) = (self.terms[0].0.outputs, self.terms[0].1.count);
+        let (outputs, count) = (self.terms[0].outputs(), self.terms[0].panels());
         let mut result = Panels::zeros(outputs, self.block, count);
         let blocks = outputs.div_ceil(self.block);
         // Weights are packed again for each range of panels: few ranges, but enough tasks for all threads to end together.
@@ -121,8 +91,15 @@ impl Product<'_> {
                         }
                     }
                 }
-                for (weights, x) in self.terms {
-                    add_term(*weights, x, first, features, index.panel, data);
+                for term in self.terms {
+                    match *term {
+                        Term::F32(weights, x) => {
+                            add_product(weights, x, first, features, index.panel, data);
+                        }
+                        Term::Int8(weights, x) => {
+                            int8::add_product(weights, x, first, features, index.panel, data);
+                        }
+                    }
                 }
                 for (panel, data) in data.chunks_mut(features * LANES).enumerate() {
                     let index = PanelIndex {
@@ -144,8 +121,9 @@ thread_local! {
     static PACKED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Adds one term to the panels from `first_panel` on of some outputs, `data`: `[panel][output][token]`.
-fn add_term(
+/// Adds the product with some outputs, from `first_output` on, to the panels from `first_panel` on, `data`:
+/// `[panel][output][token]`.
+fn add_product(
     weights: Weights<'_>,
     x: &Panels,
     first_output: usize,
@@ -348,7 +326,7 @@ mod tests {
                     output_stride,
                 };
                 let product = Product {
-                    terms: &[(weights, &x)],
+                    terms: &[Term::F32(weights, &x)],
                     bias: Some(&bias),
                     block: 40,
                     threads: 2,

@@ -121,9 +121,9 @@ impl<K: SublayerKind> SublayerTensors<K> {
         layers: impl IntoIterator<Item = LinearWeights<Flex>>,
         adapter: Adapter<Flex>,
     ) -> Self {
-        let contiguous = |LinearWeights { weight, bias }: LinearWeights<Flex>| LinearWeights {
-            weight,
-            bias: bias.to_contiguous(),
+        let contiguous = |layer: LinearWeights<Flex>| LinearWeights {
+            bias: layer.bias.to_contiguous(),
+            ..layer
         };
         Self {
             kind,

@@ -4,7 +4,7 @@ use burn::backend::Flex;
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
-use super::product::{Linear, Weights};
+use super::linear::{Linear, Weights};
 use crate::ops::LinearWeights;
 
 /// Values that one thread processes at a time.
@@ -39,7 +39,10 @@ pub(crate) fn from_values(values: Vec<f32>, shape: Shape) -> FlexTensor {
 /// A layer; its matrix `[input, output]` may have any strides, its bias is contiguous.
 pub(crate) fn linear(layer: &LinearWeights<Flex>) -> Linear<'_> {
     let layout = layer.weight.layout();
-    let [inputs, outputs] = layout.shape().dims::<2>();
+    let [inputs, outputs] = match &layer.int8 {
+        Some(int8) => [int8.forward().inputs, int8.forward().outputs],
+        None => layout.shape().dims::<2>(),
+    };
     let [input_stride, output_stride] = [0, 1].map(|axis| layout.strides()[axis].unsigned_abs());
     Linear {
         weights: Weights {
@@ -50,6 +53,7 @@ pub(crate) fn linear(layer: &LinearWeights<Flex>) -> Linear<'_> {
             output_stride,
         },
         bias: values(&layer.bias),
+        int8: layer.int8.as_ref(),
     }
 }
 

@@ -103,9 +103,10 @@ fn detach_all<C: CheckpointStrategy, const N: usize>(
         nodes.push(tensor.node());
         tensor.into_primitive()
     };
-    let mut layer = |LinearWeights { weight, bias }| LinearWeights {
+    let mut layer = |LinearWeights { weight, bias, int8 }| LinearWeights {
         weight: untrack(weight),
         bias: untrack(bias),
+        int8,
     };
     let layers = layers.map(&mut layer);
     let adapter = match adapter {

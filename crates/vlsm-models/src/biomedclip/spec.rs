@@ -109,6 +109,11 @@ impl ModelSpec for Spec {
         ClipSegModel::new(network, method, seed)
     }
 
+    fn quantize(network: &mut ClipSeg) -> bool {
+        network.quantize();
+        true
+    }
+
     fn random_part(network: &ClipSeg) -> Option<&'static str> {
         clipseg::Spec::random_part(network)
     }

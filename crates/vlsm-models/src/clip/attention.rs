@@ -5,10 +5,10 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor, activation};
-use vlsm_kernels::{AttentionConfig, AttentionWeights, LinearWeights, Normalisation};
+use vlsm_kernels::{AttentionConfig, AttentionWeights, Int8Weights, Normalisation};
 
 use super::encoder::kernel;
-use crate::kernel_weights::with_matrix;
+use crate::kernel_weights::{quantize, with_matrix};
 use crate::methods::{LayerAdapters, LowRank, changed};
 
 /// Configuration of [`SelfAttention`].
@@ -31,6 +31,9 @@ pub struct SelfAttention {
     heads: usize,
     #[module(skip)]
     recompute: bool,
+    /// The four matrices in 8 bits; empty in f32.
+    #[module(skip)]
+    int8: Vec<Int8Weights>,
 }
 
 impl SelfAttentionConfig {
@@ -44,6 +47,7 @@ impl SelfAttentionConfig {
             out_proj: linear(),
             heads: self.heads,
             recompute: false,
+            int8: Vec::new(),
         }
     }
 }
@@ -52,6 +56,17 @@ impl SelfAttention {
     /// See [`EncoderLayer::set_recompute`](super::EncoderLayer::set_recompute).
     pub(super) fn set_recompute(&mut self, recompute: bool) {
         self.recompute = recompute;
+    }
+
+    /// See [`EncoderLayer::quantize`](super::EncoderLayer::quantize).
+    pub(super) fn quantize(&mut self) {
+        let layers = [
+            &mut self.q_proj,
+            &mut self.k_proj,
+            &mut self.v_proj,
+            &mut self.out_proj,
+        ];
+        self.int8 = layers.into_iter().map(quantize).collect();
     }
 
     /// `x + adapter(attention(norm(x)))`: `[batch, tokens, width]` to the same shape; `causal` hides later tokens from earlier
@@ -63,11 +78,10 @@ impl SelfAttention {
         adapters: LayerAdapters<'_>,
         causal: bool,
     ) -> Tensor<3> {
-        let [query, key, value, output] =
-            self.projections(adapters)
-                .map(|(linear, change)| -> LinearWeights<_> {
-                    with_matrix(linear, changed(linear, change))
-                });
+        let mut int8 = self.int8.iter();
+        let [query, key, value, output] = self
+            .projections(adapters)
+            .map(|(linear, change)| with_matrix(linear, changed(linear, change), int8.next()));
         let weights = AttentionWeights {
             query,
             key,

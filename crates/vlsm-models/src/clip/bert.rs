@@ -32,6 +32,11 @@ impl BertTower {
         self.encoder.set_recompute(recompute);
     }
 
+    /// See [`EncoderLayer::quantize`](crate::clip::EncoderLayer::quantize).
+    pub(super) fn quantize(&mut self) {
+        self.encoder.quantize();
+    }
+
     /// Makes the tower; parameters are initialised when first used.
     pub fn new(config: &TextConfig, bert: &BertConfig, device: &Device) -> Self {
         let width = config.hidden_size;

@@ -4,12 +4,13 @@ use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use vlsm_kernels::{Adapter, MlpWeights, Normalisation};
+use rayon::prelude::*;
+use vlsm_kernels::{Adapter, Int8Weights, MlpWeights, Normalisation};
 
 use super::config::{TextConfig, VisionConfig};
 use super::{LayerNorm, SelfAttention, SelfAttentionConfig};
 use crate::activation::Activation;
-use crate::kernel_weights::with_matrix;
+use crate::kernel_weights::{quantize, with_matrix};
 use crate::methods::{AdapterBlock, LayerAdapters, changed};
 
 /// Configuration of an [`Mlp`].
@@ -32,6 +33,9 @@ pub struct Mlp {
     activation: Activation,
     #[module(skip)]
     recompute: bool,
+    /// The two matrices in 8 bits; empty in f32.
+    #[module(skip)]
+    int8: Vec<Int8Weights>,
 }
 
 impl MlpConfig {
@@ -42,6 +46,7 @@ impl MlpConfig {
             fc2: LinearConfig::new(self.hidden, self.width).init(device),
             activation: self.activation,
             recompute: false,
+            int8: Vec::new(),
         }
     }
 }
@@ -55,7 +60,9 @@ impl Mlp {
         adapters: LayerAdapters<'_>,
     ) -> Tensor<3> {
         let lora = adapters.lora;
-        let weights = |linear, change| with_matrix(linear, changed(linear, change));
+        let mut int8 = self.int8.iter();
+        let mut weights =
+            |linear, change| with_matrix(linear, changed(linear, change), int8.next());
         let weights = MlpWeights {
             expand: weights(&self.fc1, lora.and_then(|lora| lora.fc1.as_ref())),
             contract: weights(&self.fc2, lora.and_then(|lora| lora.fc2.as_ref())),
@@ -124,6 +131,13 @@ impl EncoderLayer {
         self.mlp.recompute = recompute;
     }
 
+    /// Replaces the matrices, which must not be trained or changed from here on, by theirs in 8 bits, see
+    /// [`Precision`](crate::Precision). [`forward_reading`](Self::forward_reading) then does not work.
+    pub(crate) fn quantize(&mut self) {
+        self.self_attn.quantize();
+        self.mlp.int8 = vec![quantize(&mut self.mlp.fc1), quantize(&mut self.mlp.fc2)];
+    }
+
     /// `[batch, tokens, width]` to the same shape; dense adapters work on the attention and on the MLP, each before the
     /// residual addition.
     pub fn forward(&self, x: Tensor<3>, causal: bool, adapters: LayerAdapters<'_>) -> Tensor<3> {
@@ -190,6 +204,11 @@ impl Encoder {
         for layer in &mut self.layers {
             layer.set_recompute(recompute);
         }
+    }
+
+    /// See [`EncoderLayer::quantize`].
+    pub(crate) fn quantize(&mut self) {
+        self.layers.par_iter_mut().for_each(EncoderLayer::quantize);
     }
 }
 

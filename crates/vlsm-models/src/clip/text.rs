@@ -196,6 +196,14 @@ impl TextModel {
         }
     }
 
+    /// See [`EncoderLayer::quantize`](crate::clip::EncoderLayer::quantize).
+    pub(crate) fn quantize(&mut self) {
+        match self {
+            Self::Clip(tower) => tower.encoder.quantize(),
+            Self::Bert(tower) => tower.quantize(),
+        }
+    }
+
     /// Makes the tower; parameters are initialised when first used.
     pub fn new(config: &TextConfig, device: &Device) -> Self {
         match &config.bert {

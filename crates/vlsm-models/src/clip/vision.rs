@@ -88,6 +88,11 @@ impl VisionTower {
         self.encoder.set_recompute(recompute);
     }
 
+    /// See [`EncoderLayer::quantize`].
+    pub(crate) fn quantize(&mut self) {
+        self.encoder.quantize();
+    }
+
     /// The layers, first to last.
     pub fn layers(&self) -> &[EncoderLayer] {
         &self.encoder.layers

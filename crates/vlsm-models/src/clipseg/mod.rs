@@ -59,6 +59,12 @@ impl ClipSeg {
         self.clip.vision_model.set_recompute(recompute);
         self.decoder.set_recompute(recompute);
     }
+
+    /// Replaces the matrices of the towers' layers by theirs in 8 bits.
+    pub(crate) fn quantize(&mut self) {
+        self.clip.text_model.quantize();
+        self.clip.vision_model.quantize();
+    }
 }
 
 impl ClipSegConfig {

@@ -173,8 +173,22 @@ pub fn export<M: Module>(
 /// Gives parameters new values: `update(name, value)` gets the flattened value in the module's
 /// layout and returns the new one. Whether a parameter is tracked for gradients does not change.
 pub fn update<M: Module>(module: M, update: impl FnMut(&str, Tensor<1>) -> Tensor<1>) -> M {
+    update_some(module, false, update)
+}
+
+/// [`update`] of the parameters that are tracked for gradients.
+pub fn update_tracked<M: Module>(module: M, update: impl FnMut(&str, Tensor<1>) -> Tensor<1>) -> M {
+    update_some(module, true, update)
+}
+
+fn update_some<M: Module>(
+    module: M,
+    only_tracked: bool,
+    update: impl FnMut(&str, Tensor<1>) -> Tensor<1>,
+) -> M {
     struct Update<F> {
         path: Path,
+        only_tracked: bool,
         update: F,
     }
     impl<F: FnMut(&str, Tensor<1>) -> Tensor<1>> ModuleMapper for Update<F> {
@@ -189,12 +203,16 @@ pub fn update<M: Module>(module: M, update: impl FnMut(&str, Tensor<1>) -> Tenso
             // place.
             let (id, value, _) = param.consume();
             let (tracked, shape) = (value.is_require_grad(), value.shape());
+            if self.only_tracked && !tracked {
+                return Param::initialized(id, value);
+            }
             let value = (self.update)(&self.path.name(), value.inner().reshape([-1]));
             with_tracking(id, value.reshape(shape), tracked)
         }
     }
     module.map(&mut Update {
         path: Path::default(),
+        only_tracked,
         update,
     })
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use vlsm_data::{DataConfig, PromptChoice, Sample};
-use vlsm_models::{MethodConfig, Preprocessing};
+use vlsm_models::{MethodConfig, Precision, Preprocessing};
 
 /// `[model]`: the base.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct ModelConfig {
     /// Side of the square input, in pixels: a multiple of the patch size, at most 4096. Default: the base's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
+    /// Precision of the frozen towers' linear layers: `f32` or, for CLIPSeg and BiomedCLIPSeg on the CPU with methods that leave
+    /// the towers' matrices as they are, `int8`. See `docs/speed.md`.
+    pub precision: Precision,
 }
 
 impl ModelConfig {

@@ -86,7 +86,8 @@ impl Cell {
             train_from_files(&recipe, &claim, observer)?.rows
         } else {
             let (recipe, dataset) = open_guarded(&recipe, observer)?;
-            let base = Base::load(&recipe.model.base, &device(&recipe.trainer.device)?)?;
+            let base = Base::load(&recipe.model.base, &device(&recipe.trainer.device)?)?
+                .with_precision(recipe.model.precision)?;
             let rows = zero_shot(&recipe, &dataset, &base, observer)?.1;
             write_atomic_bytes(&self.folder.recipe(), recipe.to_toml()?.as_bytes())?;
             rows

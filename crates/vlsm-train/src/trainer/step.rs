@@ -106,7 +106,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
             let started: Vec<_> = work
                 .map(|((part, encoder), pool)| {
                     // Each part has its own leaves, so that the tapes stay separate.
-                    let model = weights::update(self.model().clone(), |_, value| value);
+                    let model = weights::update_tracked(self.model().clone(), |_, value| value);
                     let work = move || gradients(setup, &model, samples, part, encoder);
                     (part.len(), scope.spawn(|| pool.install(work)))
                 })

@@ -12,6 +12,7 @@ use anyhow::{Result, bail};
 use vlsm::Segmenter;
 use vlsm_data::{Dataset, PromptChoice, Sample, Split};
 use vlsm_models::AdapterFile;
+use vlsm_models::Precision;
 use vlsm_train::RunFolder;
 use vlsm_train::evaluate::file_name;
 use vlsm_train::{EvalConfig, Evaluation, PromptSet, Recipe, evaluate, write_scores};
@@ -85,6 +86,10 @@ pub(crate) struct Args {
     /// [default: that of the run, else cpu].
     #[arg(long)]
     device: Option<String>,
+    /// Precision of the towers' linear layers: `f32`, or on the CPU `int8` (CLIPSeg, BiomedCLIPSeg)
+    /// [default: that of the run, else f32].
+    #[arg(long, value_name = "NAME")]
+    precision: Option<Precision>,
     /// Use only the first N samples (images with --semantic).
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -196,6 +201,7 @@ impl Args {
             adapter.as_deref(),
             recipe.model.image_size,
             &recipe.trainer.device,
+            recipe.model.precision,
         )?;
         segmenter.warn_of_random_part();
         Ok((segmenter, adapter))
@@ -258,6 +264,9 @@ impl Args {
         }
         if let Some(device) = &self.device {
             recipe.trainer.device.clone_from(device);
+        }
+        if let Some(precision) = self.precision {
+            recipe.model.precision = precision;
         }
         if let Some(size) = self.batch_size {
             if size == 0 {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Tensor, TensorData};
+use vlsm_models::Precision;
 use vlsm_models::SegmentationModel;
 use vlsm_models::predict::logits;
 use vlsm_models::tensor_file::{self, HostTensor, IntTensor, TensorFile};
@@ -39,6 +40,9 @@ pub(crate) struct Args {
     /// Device: cpu, or one that this build supports (vulkan, metal, webgpu, cuda, rocm).
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Precision of the towers' linear layers: `f32`, or on the CPU `int8` (CLIPSeg, BiomedCLIPSeg).
+    #[arg(long, value_name = "NAME", default_value = "f32")]
+    precision: Precision,
 }
 
 impl Args {
@@ -46,7 +50,13 @@ impl Args {
         let (pixels, prompts) = read_batch(tensor_file::read(&self.batch)?)
             .with_context(|| format!("batch `{}`", self.batch.display()))?;
         let adapter = self.adapter.as_deref().map(adapter_file).transpose()?;
-        let segmenter = segmenter(&self.base, adapter.as_deref(), None, &self.device)?;
+        let segmenter = segmenter(
+            &self.base,
+            adapter.as_deref(),
+            None,
+            &self.device,
+            self.precision,
+        )?;
         let model = segmenter.model();
         model.output_size(pixels.shape[3])?;
         let tokens = model.tokens(&prompts)?;

@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use vlsm::{ClassList, Prediction, Segmenter, overlay, overlay_labels};
 use vlsm_data::FindingKind;
 use vlsm_image::{ClassMap, RgbImage, write_png_gray, write_png_mask, write_png_rgb};
+use vlsm_models::Precision;
 use vlsm_train::evaluate::file_name;
 
 use self::manifest::{Manifest, Planned, Row};
@@ -80,6 +81,9 @@ pub(crate) struct Args {
     /// Device: cpu, or one that this build supports (vulkan, metal, webgpu, cuda, rocm).
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Precision of the towers' linear layers: `f32`, or on the CPU `int8` (CLIPSeg, BiomedCLIPSeg).
+    #[arg(long, value_name = "NAME", default_value = "f32")]
+    precision: Precision,
 }
 
 impl Args {
@@ -96,6 +100,7 @@ impl Args {
             self.adapter.as_deref(),
             self.image_size,
             &self.device,
+            self.precision,
         )?;
         make_folder(&self.out)?;
         let planned = self.plan(&segmenter, classes.as_ref());
