@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use vlsm_image::fs::{PART_SUFFIX, read_up_to, replace_unsynced};
+use vlsm_image::fs::{PART_SUFFIX, read_up_to, replace_unsynced, sweep_parts};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::recipe::CacheDtype;
@@ -21,9 +21,6 @@ const SUFFIX: &str = ".features";
 
 /// A file in each folder that is written when a run uses the folder.
 const USED: &str = "used";
-
-/// A temporary file older than this was left by a killed process.
-const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl CacheDtype {
     /// `f32` or `f16`.
@@ -105,6 +102,7 @@ impl Store {
     /// Digests of the images that have files. Creates the folder and removes temporary files of killed processes.
     pub(super) fn open(&self) -> io::Result<HashSet<u128>> {
         std::fs::create_dir_all(&self.folder)?;
+        sweep_parts(&self.folder);
         let mut present = HashSet::new();
         for path in entries(&self.folder)? {
             // Another process may have deleted it.
@@ -118,12 +116,6 @@ impl Store {
                 && metadata.len() == self.file_size()
             {
                 present.insert(digest);
-            }
-            let age = metadata
-                .modified()
-                .map(|time| SystemTime::now().duration_since(time));
-            if is(&path, PART_SUFFIX) && matches!(age, Ok(Ok(age)) if age > ABANDONED) {
-                let _ = std::fs::remove_file(path);
             }
         }
         Ok(present)

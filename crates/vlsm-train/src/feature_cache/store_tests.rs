@@ -1,6 +1,10 @@
 //! Files of features, and their folders.
 
+use std::time::Duration;
+
 use super::*;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn store(folder: &Path, dtype: CacheDtype) -> Store {
     Store {
@@ -66,8 +70,7 @@ fn the_sets_unused_for_longest_make_space() {
             .write(true)
             .open(store.folder.join(USED))
             .unwrap();
-        used.set_modified(SystemTime::now() - age * ABANDONED)
-            .unwrap();
+        used.set_modified(SystemTime::now() - age * DAY).unwrap();
     }
     let size = old.file_size();
     let free = |bytes: u64, most: u64| {
@@ -83,19 +86,20 @@ fn the_sets_unused_for_longest_make_space() {
 }
 
 #[test]
-fn old_temporary_files_are_removed() {
+fn temporary_files_of_killed_processes_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path(), CacheDtype::F32);
     store.write(1, &[&mut [1.0, 2.0, 3.0]]).unwrap();
-    let [old, new] = ["old", "new"].map(|name| store.folder.join(format!("{name}{PART_SUFFIX}")));
-    for path in [&old, &new] {
+    let [killed, living] =
+        ["killed", "living"].map(|name| store.folder.join(format!(".vlsm-{name}{PART_SUFFIX}")));
+    for path in [&killed, &living] {
         std::fs::write(path, "x").unwrap();
     }
-    let long_ago = SystemTime::now() - 2 * ABANDONED;
-    let file = std::fs::File::options().write(true).open(&old).unwrap();
-    file.set_modified(long_ago).unwrap();
+    // A process that lives holds a lock.
+    let lock = std::fs::File::open(&living).unwrap();
+    lock.lock().unwrap();
     assert_eq!(store.open().unwrap(), HashSet::from([1]));
-    assert!(!old.exists() && new.exists());
+    assert!(!killed.exists() && living.exists());
     let usage = usage(folder.path()).unwrap();
     assert_eq!((usage.images, usage.bytes), (1, store.file_size() + 1));
     assert_eq!(clear(folder.path()).unwrap(), usage);
