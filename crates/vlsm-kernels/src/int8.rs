@@ -33,19 +33,14 @@ pub(crate) const STEPS: f32 = 127.0;
 
 impl Int8Weights {
     /// Quantises a matrix, `[inputs, outputs]` in rows.
+    ///
+    /// # Panics
+    /// If the matrix has another number of values: missing ones would silently be zeros.
     pub fn new(matrix: &[f32], inputs: usize, outputs: usize) -> Self {
-        let values = || {
-            let rows = matrix.chunks(outputs.max(1)).enumerate();
-            rows.flat_map(|(input, row)| {
-                row.iter()
-                    .enumerate()
-                    .map(move |(output, x)| (input, output, *x))
-            })
-        };
-        let transposed = || values().map(|(input, output, x)| (output, input, x));
+        assert_eq!(matrix.len(), inputs * outputs, "values of the matrix");
         Self(Arc::new([
-            Int8Matrix::new(inputs, outputs, values),
-            Int8Matrix::new(outputs, inputs, transposed),
+            Int8Matrix::by_columns(matrix, inputs, outputs),
+            Int8Matrix::by_rows(matrix, inputs, outputs),
         ]))
     }
 
@@ -61,33 +56,78 @@ impl Int8Weights {
 }
 
 impl Int8Matrix {
-    /// Quantises a matrix, given each value once in any order, with its input and its output.
-    fn new<V: Iterator<Item = (usize, usize, f32)>>(
-        inputs: usize,
-        outputs: usize,
-        values: impl Fn() -> V,
-    ) -> Self {
-        let mut largest = vec![0.0f32; outputs];
-        for (_, output, x) in values() {
-            largest[output] = largest[output].max(x.abs());
-        }
-        let rate = |largest: &f32| if *largest > 0.0 { STEPS / largest } else { 0.0 };
-        let rates: Vec<f32> = largest.iter().map(rate).collect();
-        let depth = inputs.div_ceil(INPUTS);
-        let mut words = vec![[0; OUTPUTS]; outputs.div_ceil(OUTPUTS) * depth];
-        let mut offsets = vec![0; outputs];
-        for (input, output, x) in values() {
-            let steps = (x * rates[output]).round_ties_even() as i8;
-            offsets[output] += 128 * i32::from(steps);
-            let row = &mut words[output / OUTPUTS * depth + input / INPUTS];
-            row[output % OUTPUTS] |= u32::from(steps.cast_unsigned()) << (8 * (input % INPUTS));
-        }
+    fn zeros(inputs: usize, outputs: usize, largest: &[f32]) -> Self {
         Self {
             inputs,
             outputs,
-            words,
+            words: vec![[0; OUTPUTS]; outputs.div_ceil(OUTPUTS) * inputs.div_ceil(INPUTS)],
             scales: largest.iter().map(|largest| largest / STEPS).collect(),
-            offsets,
+            offsets: vec![0; outputs],
         }
     }
+
+    /// Quantises `[inputs, outputs]`, with a scale for each column.
+    fn by_columns(matrix: &[f32], inputs: usize, outputs: usize) -> Self {
+        let mut largest = vec![0.0f32; outputs];
+        for row in matrix.chunks(outputs.max(1)) {
+            for (largest, x) in largest.iter_mut().zip(row) {
+                *largest = largest.max(x.abs());
+            }
+        }
+        let rates: Vec<f32> = largest.iter().map(rate).collect();
+        let mut result = Self::zeros(inputs, outputs, &largest);
+        let depth = inputs.div_ceil(INPUTS);
+        for (input, row) in matrix.chunks(outputs.max(1)).enumerate() {
+            let shift = 8 * (input % INPUTS);
+            let parts = (row.chunks(OUTPUTS)).zip(rates.chunks(OUTPUTS));
+            let offsets = result.offsets.chunks_mut(OUTPUTS);
+            for (tile, ((row, rates), offsets)) in parts.zip(offsets).enumerate() {
+                let words = &mut result.words[tile * depth + input / INPUTS];
+                for (((word, offset), x), rate) in words.iter_mut().zip(offsets).zip(row).zip(rates)
+                {
+                    let steps = steps(*x, *rate);
+                    *offset += 128 * i32::from(steps);
+                    *word |= u32::from(steps.cast_unsigned()) << shift;
+                }
+            }
+        }
+        result
+    }
+
+    /// Quantises the transpose of `[outputs, inputs]`, with a scale for each row.
+    fn by_rows(matrix: &[f32], outputs: usize, inputs: usize) -> Self {
+        let rows = || matrix.chunks(inputs.max(1));
+        let largest: Vec<f32> = rows()
+            .map(|row| row.iter().fold(0.0f32, |most, x| most.max(x.abs())))
+            .collect();
+        let mut result = Self::zeros(inputs, outputs, &largest);
+        let depth = inputs.div_ceil(INPUTS);
+        for ((output, row), largest) in rows().enumerate().zip(&largest) {
+            let rate = rate(largest);
+            let words = &mut result.words[output / OUTPUTS * depth..][..depth];
+            let mut sum = 0;
+            for (words, values) in words.iter_mut().zip(row.chunks(INPUTS)) {
+                let word = &mut words[output % OUTPUTS];
+                for (input, x) in values.iter().enumerate() {
+                    let steps = steps(*x, rate);
+                    sum += i32::from(steps);
+                    *word |= u32::from(steps.cast_unsigned()) << (8 * input);
+                }
+            }
+            result.offsets[output] = 128 * sum;
+        }
+        result
+    }
+}
+
+/// Steps per unit, given the largest value of a channel.
+fn rate(largest: &f32) -> f32 {
+    if *largest > 0.0 { STEPS / largest } else { 0.0 }
+}
+
+/// A value in steps, rounded to the nearest.
+fn steps(x: f32, rate: f32) -> i8 {
+    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits, without a call.
+    const ROUND: f32 = 12_582_912.0;
+    (x * rate + ROUND).to_bits() as i8
 }

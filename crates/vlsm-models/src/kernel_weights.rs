@@ -6,8 +6,6 @@ use burn::nn::Linear;
 use burn::tensor::Tensor;
 use vlsm_kernels::{Int8Weights, LinearWeights, MlpWeights};
 
-use crate::weights::to_host;
-
 /// The parameters of a layer, with zeros where it has no bias.
 pub(crate) fn weights(linear: &Linear) -> LinearWeights<Dispatch> {
     with_matrix(linear, linear.weight.val(), None)
@@ -43,7 +41,8 @@ pub(crate) fn mlp_weights(fc1: &Linear, fc2: &Linear) -> MlpWeights<Dispatch> {
 pub(crate) fn quantize(linear: &mut Linear) -> Int8Weights {
     let weight = linear.weight.val();
     let [inputs, outputs] = weight.dims();
-    let int8 = Int8Weights::new(&to_host(weight.clone()), inputs, outputs);
+    let data = weight.clone().into_data().convert::<f32>();
+    let int8 = Int8Weights::new(data.as_slice().unwrap_or_default(), inputs, outputs);
     let gone = Tensor::<2>::full([1, 1], f32::NAN, &weight.device()).expand([inputs, outputs]);
     linear.weight = Param::initialized(linear.weight.id, gone);
     int8
