@@ -10,6 +10,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -111,10 +112,11 @@ def loss_of(logits: Tensor, mask: Tensor) -> Tensor:
     return 1.5 * dice.mean() + F.binary_cross_entropy_with_logits(p, t)
 
 
-def measure(batch: int, steps: int, precision: str) -> dict:
+def measure(batch: int, steps: int, precision: str, compiled: bool) -> dict:
     torch.manual_seed(1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "f32"
     model = Model().cuda()
+    run = torch.compile(model) if compiled else model
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=1e-3, fused=True)
     pixels = torch.randn(batch, 3, 352, 352, device="cuda")
@@ -127,7 +129,7 @@ def measure(batch: int, steps: int, precision: str) -> dict:
         start = time.perf_counter()
         optimizer.zero_grad()
         with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
-            logits = model(pixels, ids)
+            logits = run(pixels, ids)
         loss = loss_of(logits, mask)
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 0.5)
@@ -136,6 +138,7 @@ def measure(batch: int, steps: int, precision: str) -> dict:
         seconds.append(time.perf_counter() - start)
     return {
         "precision": precision,
+        "compiled": compiled,
         "batch": batch,
         "trained": sum(p.numel() for p in trained),
         "seconds_per_image": statistics.median(seconds[5:]) / batch,
@@ -143,11 +146,44 @@ def measure(batch: int, steps: int, precision: str) -> dict:
     }
 
 
+def products(images: int) -> Iterator[dict]:
+    """The products of `vlsm-bench --case products`."""
+    rows = images * TOKENS
+    sizes = {
+        "large": (1, 4096, 4096, 4096),
+        "projection": (1, rows, 768, 768),
+        "expand": (1, rows, 768, 3072),
+        "contract": (1, rows, 3072, 768),
+        "bottleneck": (1, rows, 768, 64),
+        "weight gradient": (1, 768, rows, 64),
+        "scores": (images * 12, TOKENS, 64, TOKENS),
+        "values": (images * 12, TOKENS, TOKENS, 64),
+    }
+    torch.backends.cuda.matmul.allow_tf32 = True
+    for dtype in (torch.float32, torch.bfloat16):
+        for name, (batch, m, k, n) in sizes.items():
+            left = torch.randn(batch, m, k, device="cuda", dtype=dtype)
+            right = torch.randn(batch, k, n, device="cuda", dtype=dtype)
+            for times in (3, 20):
+                torch.cuda.synchronize()
+                start = time.perf_counter()
+                for _ in range(times):
+                    left @ right
+                torch.cuda.synchronize()
+            seconds = (time.perf_counter() - start) / times
+            rate = 2 * batch * m * k * n / seconds
+            yield {"product": name, "dtype": str(dtype), "seconds": seconds, "operations_per_second": rate}
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, nargs="+", default=[4, 32])
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--compile", action="store_true", help="use torch.compile, in bf16 only")
     args = parser.parse_args()
     for size in args.batch:
-        for kind in ("f32", "tf32", "bf16"):
-            print(json.dumps(measure(size, args.steps, kind)))
+        for kind in ("bf16",) if args.compile else ("f32", "tf32", "bf16"):
+            print(json.dumps(measure(size, args.steps, kind, args.compile)), flush=True)
+    if not args.compile:
+        for line in products(args.batch[-1]):
+            print(json.dumps(line), flush=True)

@@ -31,6 +31,7 @@ Usage: cargo xtask TASK
   fixtures          fixture folders without a README on their origin
   docs [--check]    write docs/recipe.md from the types' doc comments; --check compares it
   bench             the kernels' benchmark
+  kernels           compile every CUDA kernel of training steps, without a GPU; needs gcc and Python's pip
   kills [EVERY [RANDOM [NAME]]]
                     kill trainings, studies, `data prepare` and `data prompts` at every EVERY-th file system call (1) and
                     RANDOM random times (100), run them again, and compare the results with unbroken ones; needs strace
@@ -77,6 +78,7 @@ fn run(args: &[&str]) -> Result<bool> {
                 "dev",
             ],
         ),
+        ["kernels"] => shell(&root, "bash", &["scripts/cuda-without-llvm/check.sh"]),
         ["kills"] => kills::check(&root, 1, 100, ""),
         ["kills", every] => kills::check(&root, every.parse()?, 100, ""),
         ["kills", every, random] => kills::check(&root, every.parse()?, random.parse()?, ""),

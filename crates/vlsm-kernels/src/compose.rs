@@ -2,7 +2,7 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
-use burn::tensor::{Shape, TensorData};
+use burn::tensor::{FloatDType, IntDType, Shape};
 
 use crate::kernels::Kernels;
 use crate::ops::{
@@ -104,18 +104,27 @@ pub fn attention_weights<B: Kernels>(
     B::softmax_last(scores)
 }
 
-/// What is added to `scores` so that a query sees no key after it, `[1, 1, tokens, tokens]`: 0 or minus infinity.
+/// What is added to `scores` so that a query sees no key after it, `[1, 1, tokens, tokens]`: 0, or a number so small that the
+/// softmax of it is 0.
 ///
-/// Not a tensor of booleans, since their element type on GPUs depends on the device.
+/// It is made on the device, without a copy from the host. It is not a tensor of booleans, since their element type on GPUs
+/// depends on the device.
 fn causal_mask<B: Backend>(tokens: usize, scores: &FloatTensor<B>) -> FloatTensor<B> {
-    let mask: Vec<f32> = (0..tokens * tokens)
-        .map(|index| match index % tokens > index / tokens {
-            true => f32::NEG_INFINITY,
-            false => 0.0,
-        })
-        .collect();
-    let mask = TensorData::new(mask, [1, 1, tokens, tokens]).convert_dtype(scores.dtype());
-    B::float_from_data(mask, &scores.device())
+    let dtype = FloatDType::from(scores.dtype());
+    let smallest = match dtype {
+        FloatDType::F16 => -6e4,
+        _ => -1e30,
+    };
+    let count = |shape: [usize; 4]| {
+        let range = B::int_arange(0..tokens as i64, &scores.device(), IntDType::I32);
+        let range = B::int_into_float(range, dtype);
+        B::float_reshape(range, Shape::from(shape))
+    };
+    let ahead = B::float_sub(count([1, 1, 1, tokens]), count([1, 1, tokens, 1]));
+    B::float_mul_scalar(
+        B::float_clamp(ahead, 0f32.into(), 1f32.into()),
+        smallest.into(),
+    )
 }
 
 /// Attention weights times the values.
@@ -128,12 +137,20 @@ pub fn attention<B: Kernels>(
     B::float_matmul(attention_weights::<B>(query, key, causal), value)
 }
 
-/// `x w + b` over the last dimension.
+/// `x w + b` over the last dimension. A matrix in another precision than `x` sets that of the product; the rest is in that of
+/// `x`.
 fn linear<B: Backend>(x: FloatTensor<B>, layer: LinearWeights<B>) -> FloatTensor<B> {
     let [inputs, outputs] = layer.weight.shape().dims::<2>();
     let weight = B::float_reshape(layer.weight, Shape::from(vec![1, inputs, outputs]));
     let bias = B::float_reshape(layer.bias, Shape::from(vec![1, 1, outputs]));
-    B::float_add(B::float_matmul(x, weight), bias)
+    let (outside, inside) = (x.dtype(), weight.dtype());
+    let product = if outside == inside {
+        B::float_matmul(x, weight)
+    } else {
+        let product = B::float_matmul(B::float_cast(x, inside.into()), weight);
+        B::float_cast(product, outside.into())
+    };
+    B::float_add(product, bias)
 }
 
 /// `x`, normalised if the sublayer says so.

@@ -1,7 +1,9 @@
 //! The accelerators' backends, which run the compositions.
 
 use burn::backend::tensor::FloatTensor;
-use burn_cubecl::CubeBackend;
+use burn_cubecl::Cube;
+use burn_cubecl::cubecl::config::cache::CacheConfig;
+use burn_cubecl::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 
 use crate::compose;
 use crate::kernels::Kernels;
@@ -11,9 +13,21 @@ use crate::ops::{
 };
 use crate::tape::Tape;
 
-impl Tape for CubeBackend {}
+/// Keeps compiled kernels and autotune's choices in the user's cache folder, so that only a machine's first run compiles and
+/// tunes, which takes minutes. A `cubecl.toml` in the working folder, or in one above it, can name another folder. Has no effect
+/// after the first use of an accelerator.
+pub fn keep_compiled_kernels() {
+    let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+    config.compilation.cache = true;
+    if let CacheConfig::Target = config.environment.path {
+        config.environment.path = CacheConfig::Global;
+    }
+    CubeClRuntimeConfig::try_set(config);
+}
 
-impl Kernels for CubeBackend {
+impl Tape for Cube {}
+
+impl Kernels for Cube {
     fn quick_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         compose::quick_gelu::<Self>(x)
     }

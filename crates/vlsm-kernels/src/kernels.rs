@@ -12,13 +12,7 @@ use crate::ops::{
 /// own operations.
 #[backend_extension(
     Flex,
-    Cube: cfg(any(
-        feature = "cuda",
-        feature = "metal",
-        feature = "rocm",
-        feature = "vulkan",
-        feature = "webgpu"
-    )),
+    Cube: cfg(feature = "accelerator"),
     Autodiff
 )]
 pub trait Kernels: Backend {

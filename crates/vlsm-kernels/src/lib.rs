@@ -11,18 +11,12 @@
 //! - [`compose`]: every operation in terms of Burn's own,
 //! - `cpu`: the kernels of the CPU backend, on slices,
 //! - `tape`: the autodiff nodes,
-//! - `cube`: the accelerators, which run the compositions,
+//! - `cube`: the accelerators, which run the compositions, and the settings of their runtime,
 //! - `functions`: the operations on [`Tensor`](burn::tensor::Tensor)s.
 
 pub mod compose;
 mod cpu;
-#[cfg(any(
-    feature = "cuda",
-    feature = "metal",
-    feature = "rocm",
-    feature = "vulkan",
-    feature = "webgpu"
-))]
+#[cfg(feature = "accelerator")]
 mod cube;
 mod functions;
 mod instruction_set;
@@ -31,6 +25,8 @@ pub mod kernels;
 pub mod ops;
 mod tape;
 
+#[cfg(feature = "accelerator")]
+pub use cube::keep_compiled_kernels;
 pub use functions::{
     adamw, adapter_block, attention, attention_sublayer, layer_norm, mlp_sublayer, quick_gelu,
 };

@@ -3,8 +3,10 @@
 use burn::backend::Dispatch;
 use burn::module::Param;
 use burn::nn::Linear;
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 use vlsm_kernels::{Int8Weights, LinearWeights, MlpWeights};
+
+use crate::precision::Precision;
 
 /// The parameters of a layer, with zeros where it has no bias.
 pub(crate) fn weights(linear: &Linear) -> LinearWeights<Dispatch> {
@@ -36,14 +38,21 @@ pub(crate) fn mlp_weights(fc1: &Linear, fc2: &Linear) -> MlpWeights<Dispatch> {
     }
 }
 
-/// A frozen layer's matrix in 8 bits. The f32 values are freed. The layer then has NaN, which takes no memory and shows where a
-/// matrix is used that does not exist any more.
-pub(crate) fn quantize(linear: &mut Linear) -> Int8Weights {
+/// Puts a frozen layer's matrix in another precision. In 8 bits, returned, the f32 values are freed; the layer then has NaN, which
+/// takes no memory and shows where a matrix is used that does not exist any more.
+pub(crate) fn set_precision(linear: &mut Linear, precision: Precision) -> Option<Int8Weights> {
     let weight = linear.weight.val();
     let [inputs, outputs] = weight.dims();
-    let data = weight.clone().into_data().convert::<f32>();
-    let int8 = Int8Weights::new(data.as_slice().unwrap_or_default(), inputs, outputs);
-    let gone = Tensor::<2>::full([1, 1], f32::NAN, &weight.device()).expand([inputs, outputs]);
-    linear.weight = Param::initialized(linear.weight.id, gone);
+    let (weight, int8) = match precision {
+        Precision::F32 => return None,
+        Precision::Bf16 => (weight.cast(FloatDType::BF16), None),
+        Precision::Int8 => {
+            let data = weight.clone().into_data().convert::<f32>();
+            let int8 = Int8Weights::new(data.as_slice().unwrap_or_default(), inputs, outputs);
+            let gone = Tensor::<2>::full([1, 1], f32::NAN, &weight.device());
+            (gone.expand([inputs, outputs]), Some(int8))
+        }
+    };
+    linear.weight = Param::initialized(linear.weight.id, weight);
     int8
 }

@@ -65,7 +65,7 @@ pub use methods::{
     Statistics, Sublayers, Towers, ZeroShotConfig,
 };
 pub use precision::Precision;
-pub use predict::device;
+pub use predict::{DeviceDescription, device, devices, is_cpu};
 pub use preprocess::Preprocessing;
 pub use registry::{Architecture, Model, Network, NetworkConfig, part_of_base};
 pub use tokenizer::Tokenizer;

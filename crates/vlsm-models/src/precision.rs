@@ -7,24 +7,34 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// 32-bit floating point.
+    /// 32-bit floating point. Some accelerators round the factors of a product to 19 bits (TF32).
     #[default]
     F32,
+    /// bfloat16, for frozen CLIPSeg and BiomedCLIPSeg towers on accelerators: matrices of half the size, and products summed in
+    /// f32.
+    Bf16,
     /// 8-bit integers, for frozen CLIPSeg and BiomedCLIPSeg towers on the CPU: forward, and backward to the layers' inputs. See
     /// [`Int8Weights`](vlsm_kernels::Int8Weights).
     Int8,
+}
+
+impl Precision {
+    /// Its name in recipes and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
 }
 
 impl std::str::FromStr for Precision {
     type Err = String;
 
     fn from_str(name: &str) -> std::result::Result<Self, String> {
-        match name {
-            "f32" => Ok(Self::F32),
-            "int8" => Ok(Self::Int8),
-            _ => Err(format!(
-                "`{name}` is no precision; there are `f32` and `int8`"
-            )),
-        }
+        let all = [Self::F32, Self::Bf16, Self::Int8];
+        let found = all.into_iter().find(|precision| precision.name() == name);
+        found.ok_or_else(|| format!("`{name}` is no precision; there are `f32`, `bf16` and `int8`"))
     }
 }

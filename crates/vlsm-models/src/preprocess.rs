@@ -1,11 +1,12 @@
 //! How images become a model's input.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use vlsm_image::{RgbImage, normalize, resize_image};
 
 use crate::error::{ModelError, Result};
+use crate::predict::is_cpu;
 
 /// ImageNet's mean of red, green and blue, of values in 0..1 (CLIPSeg's `preprocessor_config.json`).
 pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -73,6 +74,9 @@ impl Preprocessing {
             check_image(image)?;
         }
         let side = self.image_size;
+        if !is_cpu(device) {
+            return Ok(self.normalized_there(images, device));
+        }
         let mut data = vec![0.0; images.len() * 3 * side * side];
         images
             .par_iter()
@@ -87,6 +91,29 @@ impl Preprocessing {
             });
         let data = TensorData::new(data, [images.len(), 3, side, side]);
         Ok(Tensor::from_data(data, device))
+    }
+
+    /// As [`tensor`](Self::tensor), normalised on the device: a quarter of the bytes are copied to it.
+    fn normalized_there(&self, images: &[&RgbImage], device: &Device) -> Tensor<4> {
+        let side = self.image_size;
+        let mut data = vec![0u8; images.len() * 3 * side * side];
+        images
+            .par_iter()
+            .zip(data.par_chunks_mut((3 * side * side).max(1)))
+            .for_each(
+                |(image, out)| match (image.width, image.height) == (side, side) {
+                    true => out.copy_from_slice(&image.data),
+                    false => out.copy_from_slice(&resize_image(image, side).data),
+                },
+            );
+        let data = TensorData::new(data, [images.len(), side, side, 3]);
+        let pixels = Tensor::<4, Int>::from_data(data, (device, DType::U8)).float();
+        let channels = pixels.permute([0, 3, 1, 2]).chunk(3, 1);
+        let normal = channels
+            .into_iter()
+            .zip(self.mean.into_iter().zip(self.std));
+        let normal = normal.map(|(channel, (mean, std))| (channel / 255.0 - mean) / std);
+        Tensor::cat(normal.collect(), 1)
     }
 
     /// Parses a `preprocessor_config.json`; what it does not say is as in `default`.

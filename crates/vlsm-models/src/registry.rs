@@ -15,6 +15,7 @@ use crate::description::NetworkDescription;
 use crate::error::Result;
 use crate::files::{Files, Loaded, read_config, without_wrappers};
 use crate::methods::{BaseShape, MethodConfig, Profile, Tensors};
+use crate::precision::Precision;
 use crate::preprocess::Preprocessing;
 use crate::san::{San, SanConfig, SanModel};
 use crate::spec::{ConfigFiles, ModelSpec};
@@ -266,9 +267,9 @@ impl Network {
         dispatch!(Network (network) = self, Spec => Spec::random_part(network))
     }
 
-    /// See [`ModelSpec::quantize`].
-    pub(crate) fn quantize(&mut self) -> bool {
-        dispatch!(Network (network) = self, Spec => Spec::quantize(network))
+    /// See [`ModelSpec::set_precision`].
+    pub(crate) fn set_precision(&mut self, precision: Precision) -> bool {
+        dispatch!(Network (network) = self, Spec => Spec::set_precision(network, precision))
     }
 
     /// Describes the network for inputs of `image_size` pixels a side.

@@ -11,6 +11,7 @@ use crate::description::NetworkDescription;
 use crate::error::Result;
 use crate::files::{Files, Loaded};
 use crate::methods::{BaseShape, MethodConfig, Profile, Tensors};
+use crate::precision::Precision;
 use crate::preprocess::Preprocessing;
 
 /// The files of a base other than its weights and vocabulary: name and content.
@@ -127,8 +128,8 @@ pub(crate) trait ModelSpec {
     /// If the method does not go with the network.
     fn model(network: &Self::Network, method: MethodConfig, seed: u64) -> Result<Self::Model>;
 
-    /// Replaces the matrices of the towers' layers by theirs in 8 bits. False if the architecture does not have that.
-    fn quantize(_network: &mut Self::Network) -> bool {
+    /// Puts the matrices of the towers' layers in another precision. False if the architecture does not have that.
+    fn set_precision(_network: &mut Self::Network, _precision: Precision) -> bool {
         false
     }
 

@@ -179,6 +179,26 @@ fn sum_of_squares(x: &Tensor<1>) -> f64 {
         .sum()
 }
 
+/// The Euclidean norm of all gradients together, `[1]`, and the gradients scaled so that their norm is at most `max_norm` if that
+/// is above 0. As [`global_norm`] and [`clip`], computed on the device without waiting for it; sums are in f32.
+pub fn clip_on_device(mut gradients: Gradients, max_norm: f64) -> (Tensor<1>, Gradients) {
+    let sums = gradients
+        .values()
+        .map(|gradient| gradient.flat.clone().square().sum());
+    let Some(sum) = sums.reduce(|sum, more| sum + more) else {
+        return (Tensor::zeros([1], &Device::flex()), gradients);
+    };
+    let norm = sum.sqrt();
+    if max_norm > 0.0 {
+        let scale = (norm.clone() + 1e-6).recip() * max_norm;
+        let scale = scale.clamp_max(1.0);
+        for gradient in gradients.values_mut() {
+            gradient.flat = gradient.flat.clone() * scale.clone();
+        }
+    }
+    (norm, gradients)
+}
+
 /// Scales gradients so that their global norm is at most `max_norm`, as PyTorch's
 /// `clip_grad_norm_` does.
 pub fn clip(gradients: Gradients, norm: f64, max_norm: f64) -> Gradients {

@@ -1,8 +1,9 @@
 //! Training targets.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use vlsm_data::{Example, Sample};
 use vlsm_image::Mask;
+use vlsm_models::is_cpu;
 
 /// Masks in the form that the loss needs.
 pub struct Targets {
@@ -43,17 +44,23 @@ impl Targets {
         let (height, width) = masks
             .first()
             .map_or((0, 0), |mask| (mask.height, mask.width));
-        let tensor = |value: fn(u8) -> f32| {
-            let data: Vec<f32> = masks
-                .iter()
-                .flat_map(|mask| mask.data.iter().map(|pixel| value(*pixel)))
-                .collect();
-            Tensor::from_data(TensorData::new(data, [masks.len(), height, width]), device)
+        let shape = [masks.len(), height, width];
+        let cpu = is_cpu(device);
+        let tensor = |value: fn(u8) -> u8| {
+            let pixels = masks.iter().flat_map(|mask| &mask.data);
+            if cpu {
+                let data: Vec<f32> = pixels.map(|pixel| f32::from(value(*pixel))).collect();
+                return Tensor::from_data(TensorData::new(data, shape), device);
+            }
+            // A quarter of the bytes are copied to the device.
+            let data: Vec<u8> = pixels.map(|pixel| value(*pixel)).collect();
+            let data = TensorData::new(data, shape);
+            Tensor::<3, Int>::from_data(data, (device, DType::U8)).float()
         };
         let ignores = masks.iter().any(|mask| mask.data.contains(&Mask::IGNORE));
         Self {
-            target: tensor(|pixel| f32::from(u8::from(pixel == 1))),
-            valid: ignores.then(|| tensor(|pixel| f32::from(u8::from(pixel != Mask::IGNORE)))),
+            target: tensor(|pixel| u8::from(pixel == 1)),
+            valid: ignores.then(|| tensor(|pixel| u8::from(pixel != Mask::IGNORE))),
         }
     }
 }

@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use vlsm_models::tensor_file::{self, HostTensor};
-use vlsm_models::weights::{self, to_host};
+use vlsm_models::weights::{self, Gradients, to_host};
 use vlsm_models::{
     AdapterFile, Base, DecoderConfig, FullConfig, InstructionSet, Model, Profile, SegmentationModel,
 };
 use vlsm_train::loss::{LossConfig, dice_ce};
-use vlsm_train::optimizer::{Optimizer, clip, global_norm};
+use vlsm_train::optimizer::{Optimizer, clip, clip_on_device, global_norm};
 use vlsm_train::recipe::OptimConfig;
 
 /// The models that have fixtures.
@@ -167,7 +167,11 @@ impl Fixture {
                 }
             }
             let norm = global_norm(&gradients);
-            model = optimizer.step(model, clip(gradients, norm, config.clip), lr);
+            let clipped = clip(gradients.clone(), norm, config.clip);
+            if step == 0 {
+                expect_the_same_on_a_device(gradients, config.clip, norm, &clipped);
+            }
+            model = optimizer.step(model, clipped, lr);
         }
         let logits = &expected["logits_after10"];
         let off = furthest(&to_host(self.logits(&model).inner()), &logits.data);
@@ -191,6 +195,21 @@ impl Fixture {
         assert!(
             off <= tolerance.update * moved,
             "{name}: parameters after ten steps are off by {off}; the steps moved them by {moved}"
+        );
+    }
+}
+
+/// Accelerators clip without waiting for the norm.
+fn expect_the_same_on_a_device(gradients: Gradients, clip: f64, norm: f64, expected: &Gradients) {
+    let (norm_there, clipped) = clip_on_device(gradients, clip);
+    let off = (f64::from(norm_there.into_scalar::<f32>()) - norm).abs();
+    assert!(off < 1e-5 * norm, "the norm {norm} is off by {off}");
+    for (name, gradient) in &clipped {
+        let (gradient, expected) = (gradient.to_file(), expected[name].to_file());
+        let (distance, norm) = distance(&gradient.data, &expected.data);
+        assert!(
+            distance <= 1e-5 * norm,
+            "{name} is off by {distance} of {norm}"
         );
     }
 }

@@ -3,6 +3,7 @@
 mod cache;
 mod data;
 mod demo;
+mod devices;
 mod eval;
 mod model;
 mod predict;
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Model(model::Command),
     Cache(cache::Args),
+    Devices(devices::Args),
 }
 
 impl Command {
@@ -42,6 +44,7 @@ impl Command {
             Self::Data(command) => command.run(),
             Self::Model(command) => command.run(),
             Self::Cache(args) => args.run(),
+            Self::Devices(args) => args.run(),
         }
     }
 }

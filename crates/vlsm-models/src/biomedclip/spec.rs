@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::files::{Files, Loaded};
 use crate::hub::OPEN_CLIP_CONFIG;
 use crate::methods::{BaseShape, MethodConfig, Profile, Tensors};
+use crate::precision::Precision;
 use crate::preprocess::Preprocessing;
 use crate::spec::{ConfigFiles, ModelSpec};
 
@@ -109,8 +110,8 @@ impl ModelSpec for Spec {
         ClipSegModel::new(network, method, seed)
     }
 
-    fn quantize(network: &mut ClipSeg) -> bool {
-        network.quantize();
+    fn set_precision(network: &mut ClipSeg, precision: Precision) -> bool {
+        network.set_precision(precision);
         true
     }
 

@@ -8,8 +8,9 @@ use burn::tensor::{Device, Tensor, activation};
 use vlsm_kernels::{AttentionConfig, AttentionWeights, Int8Weights, Normalisation};
 
 use super::encoder::kernel;
-use crate::kernel_weights::{quantize, with_matrix};
+use crate::kernel_weights::{set_precision, with_matrix};
 use crate::methods::{LayerAdapters, LowRank, changed};
+use crate::precision::Precision;
 
 /// Configuration of [`SelfAttention`].
 #[derive(Debug, Clone)]
@@ -58,15 +59,16 @@ impl SelfAttention {
         self.recompute = recompute;
     }
 
-    /// See [`EncoderLayer::quantize`](super::EncoderLayer::quantize).
-    pub(super) fn quantize(&mut self) {
+    /// See [`EncoderLayer::set_precision`](super::EncoderLayer::set_precision).
+    pub(super) fn set_precision(&mut self, precision: Precision) {
         let layers = [
             &mut self.q_proj,
             &mut self.k_proj,
             &mut self.v_proj,
             &mut self.out_proj,
         ];
-        self.int8 = layers.into_iter().map(quantize).collect();
+        let int8 = layers.map(|layer| set_precision(layer, precision));
+        self.int8 = int8.into_iter().flatten().collect();
     }
 
     /// `x + adapter(attention(norm(x)))`: `[batch, tokens, width]` to the same shape; `causal` hides later tokens from earlier

@@ -8,6 +8,7 @@ use super::config::{BertConfig, TextConfig};
 use super::text::with_extra;
 use super::{Encoder, EncoderConfig, LayerNorm, TextStates, TokenBatch};
 use crate::methods::{Adaptation, Tower};
+use crate::precision::Precision;
 
 /// Token, position and token-type embeddings, normalised. All tokens are of the first type.
 #[derive(Module, Debug)]
@@ -32,9 +33,9 @@ impl BertTower {
         self.encoder.set_recompute(recompute);
     }
 
-    /// See [`EncoderLayer::quantize`](crate::clip::EncoderLayer::quantize).
-    pub(super) fn quantize(&mut self) {
-        self.encoder.quantize();
+    /// See [`EncoderLayer::set_precision`](crate::clip::EncoderLayer::set_precision).
+    pub(super) fn set_precision(&mut self, precision: Precision) {
+        self.encoder.set_precision(precision);
     }
 
     /// Makes the tower; parameters are initialised when first used.

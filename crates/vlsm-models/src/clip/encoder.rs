@@ -10,8 +10,9 @@ use vlsm_kernels::{Adapter, Int8Weights, MlpWeights, Normalisation};
 use super::config::{TextConfig, VisionConfig};
 use super::{LayerNorm, SelfAttention, SelfAttentionConfig};
 use crate::activation::Activation;
-use crate::kernel_weights::{quantize, with_matrix};
+use crate::kernel_weights::{set_precision, with_matrix};
 use crate::methods::{AdapterBlock, LayerAdapters, changed};
+use crate::precision::Precision;
 
 /// Configuration of an [`Mlp`].
 #[derive(Debug, Clone)]
@@ -131,11 +132,13 @@ impl EncoderLayer {
         self.mlp.recompute = recompute;
     }
 
-    /// Replaces the matrices, which must not be trained or changed from here on, by theirs in 8 bits, see
-    /// [`Precision`](crate::Precision). [`forward_reading`](Self::forward_reading) then does not work.
-    pub(crate) fn quantize(&mut self) {
-        self.self_attn.quantize();
-        self.mlp.int8 = vec![quantize(&mut self.mlp.fc1), quantize(&mut self.mlp.fc2)];
+    /// Puts the matrices, which must not be trained from here on, in another precision. In 8 bits they must not be changed
+    /// either. [`forward_reading`](Self::forward_reading) then does not work.
+    pub(crate) fn set_precision(&mut self, precision: Precision) {
+        self.self_attn.set_precision(precision);
+        let layers = [&mut self.mlp.fc1, &mut self.mlp.fc2];
+        let int8 = layers.map(|layer| set_precision(layer, precision));
+        self.mlp.int8 = int8.into_iter().flatten().collect();
     }
 
     /// `[batch, tokens, width]` to the same shape; dense adapters work on the attention and on the MLP, each before the
@@ -206,9 +209,19 @@ impl Encoder {
         }
     }
 
-    /// See [`EncoderLayer::quantize`].
-    pub(crate) fn quantize(&mut self) {
-        self.layers.par_iter_mut().for_each(EncoderLayer::quantize);
+    /// See [`EncoderLayer::set_precision`].
+    pub(crate) fn set_precision(&mut self, precision: Precision) {
+        match precision {
+            Precision::Int8 => self
+                .layers
+                .par_iter_mut()
+                .for_each(|layer| layer.set_precision(precision)),
+            // On accelerators each thread has a queue of its own.
+            Precision::F32 | Precision::Bf16 => self
+                .layers
+                .iter_mut()
+                .for_each(|layer| layer.set_precision(precision)),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::config::TextConfig;
 use super::{BertTower, Encoder, EncoderConfig, LayerNorm};
 use crate::error::{ModelError, Result};
 use crate::methods::{Adaptation, Tower};
+use crate::precision::Precision;
 
 /// Tokenized prompts, cut after the end-of-text token and padded to the longest.
 ///
@@ -196,11 +197,11 @@ impl TextModel {
         }
     }
 
-    /// See [`EncoderLayer::quantize`](crate::clip::EncoderLayer::quantize).
-    pub(crate) fn quantize(&mut self) {
+    /// See [`EncoderLayer::set_precision`](crate::clip::EncoderLayer::set_precision).
+    pub(crate) fn set_precision(&mut self, precision: Precision) {
         match self {
-            Self::Clip(tower) => tower.encoder.quantize(),
-            Self::Bert(tower) => tower.quantize(),
+            Self::Clip(tower) => tower.encoder.set_precision(precision),
+            Self::Bert(tower) => tower.set_precision(precision),
         }
     }
 

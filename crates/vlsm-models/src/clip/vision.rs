@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::config::VisionConfig;
 use super::{Encoder, EncoderConfig, EncoderLayer, LayerNorm};
 use crate::methods::{Adaptation, Tower};
+use crate::precision::Precision;
 use crate::resize::{self, Corners, Filter};
 
 /// Patch, class and position embeddings.
@@ -88,9 +89,9 @@ impl VisionTower {
         self.encoder.set_recompute(recompute);
     }
 
-    /// See [`EncoderLayer::quantize`].
-    pub(crate) fn quantize(&mut self) {
-        self.encoder.quantize();
+    /// See [`EncoderLayer::set_precision`].
+    pub(crate) fn set_precision(&mut self, precision: Precision) {
+        self.encoder.set_precision(precision);
     }
 
     /// The layers, first to last.

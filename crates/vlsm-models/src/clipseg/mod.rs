@@ -24,6 +24,7 @@ pub(crate) use spec::Spec;
 pub use upsample::{ComplexUpsample, StridedConvTranspose, Upsample};
 
 use crate::clip::{TextModel, VisionTower};
+use crate::precision::Precision;
 
 /// CLIP: both towers and their projections.
 #[derive(Module, Debug)]
@@ -61,9 +62,9 @@ impl ClipSeg {
     }
 
     /// Replaces the matrices of the towers' layers by theirs in 8 bits.
-    pub(crate) fn quantize(&mut self) {
-        self.clip.text_model.quantize();
-        self.clip.vision_model.quantize();
+    pub(crate) fn set_precision(&mut self, precision: Precision) {
+        self.clip.text_model.set_precision(precision);
+        self.clip.vision_model.set_precision(precision);
     }
 }
 

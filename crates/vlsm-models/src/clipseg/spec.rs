@@ -11,6 +11,7 @@ use crate::description::{NetworkDescription, joined, random, transformer};
 use crate::error::Result;
 use crate::files::{Files, Loaded, fill};
 use crate::methods::{BaseShape, MethodConfig, Profile, Tensors};
+use crate::precision::Precision;
 use crate::preprocess::Preprocessing;
 use crate::spec::{ConfigFiles, ModelSpec};
 
@@ -89,8 +90,8 @@ impl ModelSpec for Spec {
         ClipSegModel::new(network, method, seed)
     }
 
-    fn quantize(network: &mut ClipSeg) -> bool {
-        network.quantize();
+    fn set_precision(network: &mut ClipSeg, precision: Precision) -> bool {
+        network.set_precision(precision);
         true
     }
 

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::block::{BlockForm, conditioned};
@@ -284,6 +284,11 @@ impl LowRank {
 pub(crate) fn changed(linear: &Linear, change: Option<&LowRank>) -> Tensor<2> {
     let weight = linear.weight.val();
     match change {
+        // The change is in f32; the sum is rounded to the matrix's precision.
+        Some(change) if weight.dtype() != DType::F32 => {
+            let dtype = FloatDType::from(weight.dtype());
+            change.change(weight.cast(DType::F32)).cast(dtype)
+        }
         Some(change) => change.change(weight),
         None => weight,
     }

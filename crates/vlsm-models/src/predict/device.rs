@@ -1,69 +1,173 @@
 //! Devices by name.
 
-use std::panic::{UnwindSafe, catch_unwind};
-
 use burn::tensor::{Device, Tensor};
+#[cfg(feature = "accelerator")]
+use burn::tensor::{DeviceFilter, DeviceType};
+
+use vlsm_image::catch_panic;
 
 use crate::error::{ModelError, Result};
 use crate::weights::to_host;
 
-/// The devices that a build can have, and whether this one has them.
-const DEVICES: [(&str, bool); 6] = [
+/// The kinds of devices that a build can have, and whether this one has them; accelerators in the order in which `auto` looks
+/// for one.
+const KINDS: [(&str, bool); 6] = [
     ("cpu", true),
-    ("vulkan", cfg!(feature = "vulkan")),
-    ("metal", cfg!(feature = "metal")),
-    ("webgpu", cfg!(feature = "webgpu")),
     ("cuda", cfg!(feature = "cuda")),
     ("rocm", cfg!(feature = "rocm")),
+    ("metal", cfg!(feature = "metal")),
+    ("vulkan", cfg!(feature = "vulkan")),
+    ("webgpu", cfg!(feature = "webgpu")),
 ];
 
-/// The device with a name: `cpu`, or, in builds with the feature of that name, `vulkan`, `metal`,
-/// `webgpu`, `cuda` or `rocm`.
+/// A device of this machine that this build can use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceDescription {
+    /// The name that [`device`] takes, as `cuda:0`.
+    pub name: String,
+    /// What the device is called by its maker; empty for the CPU.
+    pub model: String,
+}
+
+/// The device with a name: `cpu`; an accelerator, `cuda`, `rocm`, `metal`, `vulkan` or `webgpu`, with an index if it is not the
+/// first, as `cuda:1`; or `auto`, the first accelerator there is, else the CPU. An accelerator needs a build with the feature of
+/// that name.
 ///
 /// # Errors
 /// If the name is none of these, the build lacks the feature, or the machine has no such device.
 pub fn device(name: &str) -> Result<Device> {
-    match name {
-        "cpu" => Ok(Device::flex()),
-        #[cfg(feature = "vulkan")]
-        "vulkan" => working(name, || Device::vulkan(Default::default())),
-        #[cfg(feature = "metal")]
-        "metal" => working(name, || Device::metal(Default::default())),
-        #[cfg(feature = "webgpu")]
-        "webgpu" => working(name, || Device::webgpu(Default::default())),
-        #[cfg(feature = "cuda")]
-        "cuda" => working(name, || Device::cuda(0)),
-        #[cfg(feature = "rocm")]
-        "rocm" => working(name, || Device::rocm(0)),
-        _ => {
-            let has = DEVICES.iter().filter(|(_, built)| *built);
-            let has: Vec<&str> = has.map(|(device, _)| *device).collect();
-            let has = has.join(", ");
-            let message = match DEVICES.iter().any(|(device, _)| *device == name) {
-                true => format!(
-                    "this build is without it; build with `--features {name}`, or use one that it has: {has}"
-                ),
-                false => format!("there is no such device; this build has: {has}"),
-            };
-            Err(error(name, message))
+    if name == "auto" {
+        let kinds = KINDS.iter().skip(1).filter(|(_, built)| *built);
+        let found = kinds.flat_map(|(kind, _)| listed(kind)).next();
+        return found.map_or_else(|| Ok(Device::flex()), |device| working(name, || device));
+    }
+    let (kind, index) = match name.split_once(':') {
+        Some((kind, index)) => (
+            kind,
+            index.parse::<usize>().map_err(|_| {
+                let message = format!("`{index}` is not an index; write for example `{kind}:0`");
+                error(name, message)
+            })?,
+        ),
+        None => (name, 0),
+    };
+    let built: Vec<&str> = KINDS
+        .iter()
+        .filter(|(_, built)| *built)
+        .map(|(kind, _)| *kind)
+        .collect();
+    match KINDS.iter().find(|(known, _)| *known == kind) {
+        Some(("cpu", _)) if index == 0 => Ok(Device::flex()),
+        Some((_, true)) => {
+            let devices = listed(kind);
+            let count = devices.len();
+            match devices.into_iter().nth(index) {
+                Some(device) => working(name, || device),
+                None => Err(error(name, absent(kind, count))),
+            }
         }
+        Some(_) => Err(error(
+            name,
+            format!(
+                "this build is without it; build with `--features {kind}`, or use one that it has: {}",
+                built.join(", ")
+            ),
+        )),
+        None => Err(error(
+            name,
+            format!(
+                "there is no such device; this build has: {}",
+                built.join(", ")
+            ),
+        )),
+    }
+}
+
+/// Whether a device is the CPU.
+pub fn is_cpu(device: &Device) -> bool {
+    device.clone().without_autodiff() == Device::flex()
+}
+
+/// What is wrong if a machine has `count` devices of a kind, and not the one asked for.
+fn absent(kind: &str, count: usize) -> String {
+    match count {
+        0 => format!(
+            "this machine has no `{kind}` device, or not its driver; install the driver, or use `cpu`"
+        ),
+        1 => format!("this machine has one `{kind}` device; use `{kind}`"),
+        _ => format!(
+            "this machine has {count} `{kind}` devices; use `{kind}:0` to `{kind}:{}`",
+            count - 1
+        ),
+    }
+}
+
+/// The devices of this machine that this build can use, the CPU first.
+pub fn devices() -> Vec<DeviceDescription> {
+    let mut all = Vec::new();
+    for (kind, _) in KINDS.iter().filter(|(_, built)| *built) {
+        for (index, device) in listed(kind).into_iter().enumerate() {
+            all.push(match *kind {
+                "cpu" => DeviceDescription {
+                    name: "cpu".into(),
+                    model: String::new(),
+                },
+                _ => DeviceDescription {
+                    name: format!("{kind}:{index}"),
+                    model: model(device),
+                },
+            });
+        }
+    }
+    all
+}
+
+/// What an accelerator is called by its maker.
+#[cfg(feature = "accelerator")]
+fn model(device: Device) -> String {
+    let identity = catch_panic(|| device.identity());
+    identity
+        .ok()
+        .flatten()
+        .map_or_else(String::new, |identity| identity.name)
+}
+
+#[cfg(not(feature = "accelerator"))]
+fn model(_device: Device) -> String {
+    String::new()
+}
+
+/// The devices of a kind; none if the kind's driver cannot be loaded.
+fn listed(kind: &str) -> Vec<Device> {
+    #[cfg(feature = "accelerator")]
+    {
+        let filter = match kind {
+            #[cfg(feature = "cuda")]
+            "cuda" => DeviceType::Cuda,
+            #[cfg(feature = "rocm")]
+            "rocm" => DeviceType::Rocm,
+            #[cfg(feature = "metal")]
+            "metal" => DeviceType::Metal,
+            #[cfg(feature = "vulkan")]
+            "vulkan" => DeviceType::Vulkan,
+            #[cfg(feature = "webgpu")]
+            "webgpu" => DeviceType::WebGpu,
+            _ => return vec![Device::flex()],
+        };
+        vlsm_kernels::keep_compiled_kernels();
+        let list = catch_panic(|| Device::enumerate(DeviceFilter::new().with(filter)).into_vec());
+        list.unwrap_or_default()
+    }
+    #[cfg(not(feature = "accelerator"))]
+    match kind {
+        "cpu" => vec![Device::flex()],
+        _ => Vec::new(),
     }
 }
 
 /// A device on which a tensor can be made and read. The backends open a device at its first use, and panic if there is none.
-#[cfg_attr(
-    not(any(
-        test,
-        feature = "vulkan",
-        feature = "metal",
-        feature = "webgpu",
-        feature = "cuda",
-        feature = "rocm"
-    )),
-    allow(dead_code)
-)]
-fn working(name: &str, open: impl FnOnce() -> Device + UnwindSafe) -> Result<Device> {
-    let tried = catch_unwind(|| {
+fn working(name: &str, open: impl FnOnce() -> Device) -> Result<Device> {
+    let tried = catch_panic(|| {
         let device = open();
         let one = to_host(Tensor::<1>::ones([1], &device));
         (one == [1.0]).then_some(device)
@@ -74,17 +178,12 @@ fn working(name: &str, open: impl FnOnce() -> Device + UnwindSafe) -> Result<Dev
             name,
             "it computes wrong values; update its driver, or use `cpu`".into(),
         )),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let reason = text.or(panic.downcast_ref::<&str>().copied());
-            Err(error(
-                name,
-                format!(
-                    "it cannot be opened: {}; check that this machine has such a device and its driver, or use `cpu`",
-                    reason.unwrap_or("no reason is given")
-                ),
-            ))
-        }
+        Err(reason) => Err(error(
+            name,
+            format!(
+                "it cannot be opened: {reason}; check that this machine has such a device and its driver, or use `cpu`"
+            ),
+        )),
     }
 }
 
@@ -102,12 +201,19 @@ mod tests {
     #[test]
     fn a_missing_device_is_an_error_that_lists_those_there_are() {
         let error = |name: &str| device(name).unwrap_err().to_string();
+        assert!(device("cpu").is_ok() && device("auto").is_ok());
+        assert_eq!(devices()[0].name, "cpu");
+        let index = error("cuda:one");
+        assert!(
+            index.contains("`one`") && index.contains("cuda:0"),
+            "{index}"
+        );
         let unknown = error("gpu");
         assert!(
             unknown.contains("`gpu`") && unknown.contains("cpu"),
             "{unknown}"
         );
-        for (name, _) in DEVICES.into_iter().filter(|(_, built)| !built) {
+        for (name, _) in KINDS.into_iter().filter(|(_, built)| !built) {
             let error = error(name);
             let feature = format!("--features {name}");
             assert!(

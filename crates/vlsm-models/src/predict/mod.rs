@@ -16,7 +16,7 @@ mod prompts;
 mod request;
 
 pub use adapter::Adapter;
-pub use device::device;
+pub use device::{DeviceDescription, device, devices, is_cpu};
 pub use engine::Engine;
 pub use engine_config::{EngineConfig, EngineStats};
 pub use image::EncodedImage;

@@ -19,7 +19,9 @@ use rayon::prelude::*;
 use vlsm_data::{Dataset, Example, Sample};
 use vlsm_image::RgbImage;
 use vlsm_models::weights::to_host;
-use vlsm_models::{BaseIdentity, HiddenStates, Preprocessing, SegmentationModel};
+use vlsm_models::{
+    BaseIdentity, HiddenStates, Precision, Preprocessing, SegmentationModel, is_cpu,
+};
 use xxhash_rust::xxh3::Xxh3;
 
 pub use store::{Usage, clear, default_folder, usage};
@@ -99,7 +101,11 @@ impl FeatureCache {
                 &[]
             };
             cache.digests = digests(dataset.train.iter().chain(val))?;
-            let name = cache.name(model, &trainer.device, base)?;
+            let device = match recipe.model.precision {
+                Precision::F32 => trainer.device.clone(),
+                precision => format!("{} {}", trainer.device, precision.name()),
+            };
+            let name = cache.name(model, &device, base)?;
             match cache.attach(config, &name) {
                 Ok(note) => observer.message(&format!("feature cache: {note}")),
                 Err(reason) => tracing::warn!("no feature cache: {reason}"),
@@ -191,7 +197,7 @@ impl FeatureCache {
         hash.update(text.as_bytes());
         // The probe's states differ if other kernels, another processor or another number of threads change the values. A GPU
         // may choose other kernels in each process, so a digest of its states would never be found again.
-        if device == "cpu" {
+        if is_cpu(&model.device()) {
             let probe = self.preprocessing.tensor(&[&probe()], &model.device())?;
             let mut values = Vec::new();
             for state in model.vision_states(probe) {

@@ -143,7 +143,8 @@ pub struct TrainerConfig {
     pub recompute: bool,
     /// Seed of initialisation, sample order and random prompts.
     pub seed: u64,
-    /// `cpu`, or an accelerator that the program was built for: `vulkan`, `metal`, `webgpu`, `cuda` or `rocm`.
+    /// `cpu`; an accelerator that the program was built for, `cuda`, `rocm`, `metal`, `vulkan` or `webgpu`, with an index if it
+    /// is not the first, as `cuda:1`; or `auto`, the first accelerator there is, else the CPU.
     pub device: String,
     /// Epochs without a better validation Dice after which training stops; 0 turns early stopping off.
     pub patience: usize,

@@ -1,10 +1,11 @@
 //! One optimiser step: the loss of its batches, the gradients, and the update of the parameters.
 
+use burn::tensor::Tensor;
 use vlsm_data::{Example, Sample};
-use vlsm_models::SegmentationModel;
 use vlsm_models::contract::select;
 use vlsm_models::predict::PromptEncoder;
-use vlsm_models::weights::{self, Gradients};
+use vlsm_models::weights::{self, Gradients, to_host};
+use vlsm_models::{SegmentationModel, is_cpu};
 
 use super::Trainer;
 use crate::error::{Result, TrainError};
@@ -27,25 +28,34 @@ impl<M: SegmentationModel> Trainer<'_, M> {
         let lr = self.progress.schedule.lr(optim, self.progress.step, total);
         let seed = self.setup.recipe.trainer.seed.rotate_left(32) ^ self.progress.step as u64;
         self.model = self.model.take().map(|model| model.begin_step(seed));
-        let (loss, gradients) = self.gradients(examples, encoders)?;
-        let norm = optimizer::global_norm(&gradients);
-        if !loss.is_finite() || !norm.is_finite() {
-            return Err(TrainError::Diverged {
+        let (losses, gradients) = self.gradients(examples, encoders)?;
+        let (step, epoch) = (self.progress.step + 1, self.progress.epoch + 1);
+        let finite = |loss: f64, norm: f64| match loss.is_finite() && norm.is_finite() {
+            true => Ok((loss, norm)),
+            false => Err(TrainError::Diverged {
                 loss: if loss.is_finite() { norm } else { loss },
-                step: self.progress.step + 1,
-                epoch: self.progress.epoch + 1,
+                step,
+                epoch,
                 lr,
-            });
-        }
-        let gradients = if optim.clip > 0.0 {
-            optimizer::clip(gradients, norm, optim.clip)
-        } else {
-            gradients
+            }),
         };
-        if let Some(model) = self.model.take() {
-            let model = self.optimizer.step(model, gradients, lr);
-            self.model = Some(model.end_step());
-        }
+        let (loss, norm) = if is_cpu(&self.model().device()) {
+            let loss = losses.iter().map(Share::read).sum();
+            let norm = optimizer::global_norm(&gradients);
+            let result = finite(loss, norm)?;
+            let gradients = match optim.clip > 0.0 {
+                true => optimizer::clip(gradients, norm, optim.clip),
+                false => gradients,
+            };
+            self.update(gradients, lr);
+            result
+        } else {
+            // One wait for the device, after all work of the step is queued.
+            let (norm, gradients) = optimizer::clip_on_device(gradients, optim.clip);
+            self.update(gradients, lr);
+            let (loss, norm) = read_together(&losses, norm);
+            finite(loss, norm)?
+        };
         self.progress.step += 1;
         self.progress.position += examples.len();
         self.progress.loss_sum += loss * examples.len() as f64;
@@ -59,22 +69,27 @@ impl<M: SegmentationModel> Trainer<'_, M> {
         Ok(metrics)
     }
 
-    /// The loss over examples and its gradients, one batch at a time.
+    /// Updates the trained parameters.
+    fn update(&mut self, gradients: Gradients, lr: f64) {
+        if let Some(model) = self.model.take() {
+            let model = self.optimizer.step(model, gradients, lr);
+            self.model = Some(model.end_step());
+        }
+    }
+
+    /// The losses of the parts of a step and the gradients of their sum, one batch at a time.
     fn gradients(
         &self,
         examples: &[Example],
         encoders: &[PromptEncoder<'_>],
-    ) -> Result<(f64, Gradients)> {
-        let mut loss = 0.0;
+    ) -> Result<(Vec<Share>, Gradients)> {
+        let mut losses = Vec::new();
         let mut sum = Gradients::new();
         for batch in examples.chunks(self.setup.recipe.trainer.batch_size) {
             for (count, part) in self.parts(batch, encoders) {
-                let (value, gradients) = part?;
+                let (loss, gradients) = part?;
                 let share = count as f64 / examples.len() as f64;
-                loss += value * share;
-                if !value.is_finite() {
-                    return Ok((value, Gradients::new()));
-                }
+                losses.push(Share { loss, share });
                 sum = if share == 1.0 {
                     gradients
                 } else {
@@ -82,7 +97,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
                 };
             }
         }
-        Ok((loss, sum))
+        Ok((losses, sum))
     }
 
     /// The number of examples, the loss and the gradients of each part of a batch. Parts run in parallel, each with its own
@@ -91,7 +106,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
         &self,
         batch: &[Example],
         encoders: &[PromptEncoder<'_>],
-    ) -> Vec<(usize, Result<(f64, Gradients)>)> {
+    ) -> Vec<(usize, Result<(Tensor<1>, Gradients)>)> {
         let (setup, samples) = (self.setup, &self.train);
         let parts = batch.chunks(batch.len().div_ceil(encoders.len()));
         if self.pools.is_empty() {
@@ -123,14 +138,41 @@ impl<M: SegmentationModel> Trainer<'_, M> {
     }
 }
 
-/// The loss of a part of a batch and its gradients. The examples refer to `samples` by index.
+/// The loss of a part of a step.
+struct Share {
+    /// `[1]`, without autodiff.
+    loss: Tensor<1>,
+    /// The part's share of the step's examples.
+    share: f64,
+}
+
+impl Share {
+    /// What the part contributes to the step's loss.
+    fn read(&self) -> f64 {
+        f64::from(self.loss.clone().into_scalar::<f32>()) * self.share
+    }
+}
+
+/// The loss of a step and the norm of its gradients, read from the device at once.
+fn read_together(losses: &[Share], norm: Tensor<1>) -> (f64, f64) {
+    let mut tensors: Vec<Tensor<1>> = losses.iter().map(|part| part.loss.clone()).collect();
+    tensors.push(norm);
+    let values = to_host(Tensor::cat(tensors, 0));
+    let loss = losses.iter().zip(&values);
+    let loss = loss
+        .map(|(part, value)| f64::from(*value) * part.share)
+        .sum();
+    (loss, values.last().copied().map_or(0.0, f64::from))
+}
+
+/// The loss of a part of a batch, `[1]`, and its gradients. The examples refer to `samples` by index.
 fn gradients<M: SegmentationModel>(
     setup: &Setup<'_>,
     model: &M,
     samples: &[Sample],
     part: &[Example],
     encoder: &PromptEncoder<'_>,
-) -> Result<(f64, Gradients)> {
+) -> Result<(Tensor<1>, Gradients)> {
     let prompts: Vec<&str> = part.iter().map(|example| example.prompt.as_str()).collect();
     let text = encoder.encode(model, &prompts)?;
     let (images, indices) = distinct_images(part, samples);
@@ -142,10 +184,7 @@ fn gradients<M: SegmentationModel>(
     let Targets { target, valid } = Targets::new(part, &model.device());
     let profile = setup.recipe.method.config.profile();
     let loss = dice_ce(logits, target, valid, profile, setup.recipe.loss);
-    let value = f64::from(loss.clone().inner().into_scalar::<f32>());
-    if !value.is_finite() {
-        return Ok((value, Gradients::new()));
-    }
+    let value = loss.clone().inner();
     let gradients = weights::take_gradients(model, &mut loss.backward());
     Ok((value, gradients))
 }

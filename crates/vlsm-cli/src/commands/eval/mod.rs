@@ -82,7 +82,7 @@ pub(crate) struct Args {
     /// [default: that of the run, else 8].
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Device: cpu, or one that this build supports (vulkan, metal, webgpu, cuda, rocm)
+    /// Device: cpu, auto, or one that `vlsm devices` lists, such as cuda or cuda:1
     /// [default: that of the run, else cpu].
     #[arg(long)]
     device: Option<String>,

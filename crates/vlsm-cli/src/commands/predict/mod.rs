@@ -78,7 +78,7 @@ pub(crate) struct Args {
     /// Overwrite files that were made of other inputs.
     #[arg(long)]
     force: bool,
-    /// Device: cpu, or one that this build supports (vulkan, metal, webgpu, cuda, rocm).
+    /// Device: cpu, auto, or one that `vlsm devices` lists, such as cuda or cuda:1.
     #[arg(long, default_value = "cpu")]
     device: String,
     /// Precision of the towers' linear layers: `f32`, or on the CPU `int8` (CLIPSeg, BiomedCLIPSeg).
