@@ -6,7 +6,8 @@
 #
 # BIN: folder with `vlsm` and `vlsm-bench`, built with the feature `cuda` or `nvrtc`. FIXTURES: folder with models such as
 # fixtures/clipseg/tiny_refined. quick takes two minutes, full six. Needs a Python with PyTorch, NumPy and safetensors; without
-# PyTorch its part is left out. Kernels and autotune's choices are kept in $KERNELS, so that a second run starts with them.
+# PyTorch its part is left out. Kernels and autotune's choices are kept in $KERNELS, so that a second run starts with them. What
+# is not done after $LIMIT seconds (360) is left out.
 set -uo pipefail
 bin=$(realpath "$1") fixtures=$(realpath "$2") out=$3
 shift 3
@@ -36,13 +37,20 @@ if [ -z "${CUDA_PATH:-}" ] && [ ! -e /usr/local/cuda/include/cuda_fp16.h ]; then
     [ -e "$folder/cuda_runtime/include/cuda_fp16.h" ] && export CUDA_PATH=$folder/cuda_runtime
   done
 fi
-for folder in ${CUDA_PATH:-/usr/local/cuda}/lib ${CUDA_PATH:-/usr/local/cuda}/lib64 \
+for folder in /usr/local/cuda/lib64 ${CUDA_PATH:-/usr/local/cuda}/lib ${CUDA_PATH:-/usr/local/cuda}/lib64 \
   $(python3 -c 'import nvidia; print(*[p + s for p in nvidia.__path__ for s in ("/cu13/lib", "/cuda_nvrtc/lib")])' 2> /dev/null); do
   ls "$folder"/libnvrtc.so* > /dev/null 2>&1 && export LD_LIBRARY_PATH=$folder:${LD_LIBRARY_PATH:-}
 done
 
+began=$(date +%s)
+within() { # SECONDS COMMAND...: at most that long, and not beyond the limit
+  local left=$((${LIMIT:-360} - $(date +%s) + began))
+  [ "$left" -lt 3 ] && return 124
+  timeout "$(($1 < left ? $1 : left))" "${@:2}"
+}
+
 bench() { # SECONDS ARGUMENTS...
-  timeout "$1" "$bin/vlsm-bench" --texts "$here/../prompts.txt" --base "$work/clipseg" --device cuda "${@:2}" \
+  within "$1" "$bin/vlsm-bench" --texts "$here/../prompts.txt" --base "$work/clipseg" --device cuda "${@:2}" \
     2> >(grep -v '^ *$' | tail -n 20 >> "$out/errors.txt") || echo "{\"failed\": \"${*:2}\", \"status\": $?}"
 }
 
@@ -56,7 +64,7 @@ fixtures() {
     for init in "$folder"{dense_vlc,shallow_vlc}.init.safetensors; do
       [ -f "$init" ] || continue
       name=$(basename "$folder")-$(basename "$init" .init.safetensors)
-      timeout 60 "$bin/vlsm" model forward --base "$folder" --adapter "$init" --batch "$folder/batch.safetensors" \
+      within 60 "$bin/vlsm" model forward --base "$folder" --adapter "$init" --batch "$folder/batch.safetensors" \
         --device cuda --out "$name.safetensors" >> "$out/errors.txt" 2>&1 || { echo "$name: failed, see errors.txt"; continue; }
       python3 "$here/compare.py" "$name.safetensors" "${init/.init./.expected.}"
     done
@@ -70,7 +78,7 @@ training() {
   small+=(--set trainer.epochs=1 --set optim.schedule=constant --set data.generate.train=160)
   for run in "cpu cpu 20" "cuda cuda 10" "cuda cuda 20 --resume"; do
     set -- $run
-    timeout 120 "$bin/vlsm" train tiny.toml "${small[@]}" --set trainer.device="$1" --set trainer.max_steps="$3" --out "train-$2" ${4:-} \
+    within 120 "$bin/vlsm" train tiny.toml "${small[@]}" --set trainer.device="$1" --set trainer.max_steps="$3" --out "train-$2" ${4:-} \
       >> "$out/errors.txt" 2>&1 || echo "training on $1 failed, see errors.txt"
   done
   python3 "$here/compare.py" --losses train-cuda/metrics.jsonl train-cpu/metrics.jsonl 2>&1 | tee "$out/training.txt"
@@ -79,7 +87,7 @@ training() {
 predict() {
   "$bin/vlsm" data generate scenes --train 0 --val 0 --test 4 -o scenes > /dev/null
   for device in cpu cuda; do
-    timeout 60 "$bin/vlsm" predict --base builtin:tiny scenes/images/*.png --prompt "a red circle" --device $device -o "$device" \
+    within 60 "$bin/vlsm" predict --base builtin:tiny scenes/images/*.png --prompt "a red circle" --device $device -o "$device" \
       >> "$out/errors.txt" 2>&1 || echo "predict on $device failed, see errors.txt"
   done
   python3 "$here/compare.py" --predictions cuda/predictions.csv cpu/predictions.csv 2>&1 | tee "$out/predict.txt"
@@ -103,12 +111,13 @@ profile() {
   sed -i '/^\[profiling/,$d' cubecl.toml
 }
 
-pytorch() { timeout 120 python3 "$here/peer.py" --batch 4 8 32 --steps 10 2>> "$out/errors.txt" | tee "$out/pytorch.txt"; }
-compile() { timeout 150 python3 "$here/peer.py" --batch 32 --steps 10 --compile 2>> "$out/errors.txt" | tee "$out/compile.txt"; }
+pytorch() { within 120 python3 "$here/peer.py" --batch 4 8 32 --steps 10 2>> "$out/errors.txt" | tee "$out/pytorch.txt"; }
+compile() { within 150 python3 "$here/peer.py" --batch 32 --steps 10 --compile 2>> "$out/errors.txt" | tee "$out/compile.txt"; }
 
 # The base is large; it is not part of the results.
 "$bin/vlsm" model init --config clipseg-rd64-refined --seed 1 -o "$work/clipseg" > /dev/null 2>> "$out/errors.txt"
 for section in $sections; do
+  [ "$(($(date +%s) - began))" -gt "$((${LIMIT:-360} - 10))" ] && echo "== $section left out" && continue
   echo "== $section"
   SECONDS=0
   "$section"
