@@ -25,7 +25,7 @@ def records(name: str) -> list[dict]:
 device = text("device").splitlines() or ["unknown card"]
 card = device[0].split(",")[0]
 steps: dict[tuple[str, int], float] = {}
-for name, label in (("dense", "vlsm, f32 (TF32 products)"), ("bf16", "vlsm, bf16 towers")):
+for name, label in (("unfused", "vlsm, f32 (TF32 products), not fused"), ("dense", "vlsm, f32 (TF32 products)"), ("bf16", "vlsm, bf16 towers")):
     for record in records(name):
         if "seconds_per_image" in record:
             steps[label, record["batch"]] = record["seconds_per_image"]

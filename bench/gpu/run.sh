@@ -15,7 +15,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$out" && out=$(realpath "$out")
 case ${1:-full} in
   quick) sections="device fixtures dense" ;;
-  full) sections="device dense bf16 pytorch phases fixtures predict training infer profile compile" ;;
+  full) sections="device unfused dense bf16 pytorch phases fixtures predict training infer profile compile" ;;
   *) sections="$*" ;;
 esac
 work=$(mktemp -d)
@@ -93,7 +93,9 @@ predict() {
   python3 "$here/compare.py" --predictions cuda/predictions.csv cpu/predictions.csv 2>&1 | tee "$out/predict.txt"
 }
 
-dense() { bench 150 --case train --method dense --batch 4 8 32 --steps 5 | tee "$out/dense.txt"; }
+dense() { bench 200 --case train --method dense --batch 4 8 32 --steps 5 | tee "$out/dense.txt"; }
+# Fusion explores nothing, so that operations run one by one.
+unfused() { BURN_FUSION_MAX_EXPLORATIONS=0 bench 120 --case train --method dense --batch 4 8 32 --steps 5 | tee "$out/unfused.txt"; }
 bf16() { bench 120 --case train --method dense --batch 4 8 32 --steps 5 --precision bf16 | tee "$out/bf16.txt"; }
 phases() {
   { bench 60 --case train --method dense --batch 4 32 --steps 3 --phases
