@@ -5,7 +5,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/nvrtc}
 export CUDARC_CUDA_VERSION=${CUDARC_CUDA_VERSION:-13000}
-# The stand-in would stay in the lock file.
+# Cargo would keep the substitute in the lock file.
 lock=$(mktemp)
 cp Cargo.lock "$lock"
 trap 'mv "$lock" Cargo.lock' EXIT

@@ -4,10 +4,10 @@ use burn::module::Module;
 use burn::tensor::{Device, FloatDType};
 
 use crate::base::Base;
+use crate::device::is_cpu;
 use crate::error::{ModelError, Result};
 use crate::methods::MethodConfig;
 use crate::precision::Precision;
-use crate::predict::is_cpu;
 
 impl Base {
     /// The base in another precision. The towers' f32 matrices are freed: the base can no longer be written, merged or exported.
@@ -25,7 +25,7 @@ impl Base {
             }
             Precision::Bf16 if cpu => {
                 return wrong(
-                    "`bf16` runs on accelerators only; use `f32`, `int8`, or another `--device`"
+                    "`bf16` runs on accelerators only; use `f32` or `int8`, or another device"
                         .into(),
                 );
             }
@@ -79,4 +79,49 @@ impl Base {
 /// Whether products in bf16 run on a device.
 fn has_bf16(device: &Device) -> bool {
     device.supports_dtype(FloatDType::BF16)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use burn::module::{ModuleVisitor, Param};
+    use burn::tensor::{DType, Tensor};
+
+    use super::*;
+    use crate::methods::{FullConfig, LoraConfig};
+    use crate::registry::Model;
+    use crate::tensor_file::WrittenAs;
+    use crate::weights::for_each_parameter;
+
+    /// The CPU does not compute in bf16, but it converts.
+    #[test]
+    fn only_the_towers_matrices_are_in_bf16() {
+        struct Dtypes(Vec<(usize, DType)>);
+        impl ModuleVisitor for Dtypes {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0.push((D, param.val().dtype()));
+            }
+        }
+        let mut base = Base::load("builtin:tiny", &Device::flex()).unwrap();
+        let parameters = base.parameters();
+        assert!(base.network.set_precision(Precision::Bf16));
+        base.precision = Precision::Bf16;
+        assert_eq!(base.parameters(), parameters);
+        let mut dtypes = Dtypes(Vec::new());
+        base.network.visit(&mut dtypes);
+        let mut names = Vec::new();
+        for_each_parameter(&base.network, |name, _| names.push(name.to_owned()));
+        assert_eq!(names.len(), dtypes.0.len());
+        for (name, (dimensions, dtype)) in names.iter().zip(dtypes.0) {
+            let tower = name.contains(".encoder.layers.") && dimensions == 2;
+            assert_eq!(dtype == DType::BF16, tower, "{name}");
+        }
+
+        Model::new(&base, LoraConfig::default().into(), 0).unwrap();
+        let error = Model::new(&base, FullConfig::default().into(), 0).unwrap_err();
+        assert!(error.to_string().contains("`bf16`"), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        let error = base.write(folder.path(), WrittenAs::F32).unwrap_err();
+        assert!(error.to_string().contains("without `bf16`"), "{error}");
+    }
 }

@@ -32,6 +32,7 @@ mod compatibility;
 pub mod contract;
 pub mod cris;
 pub mod description;
+mod device;
 mod error;
 mod files;
 pub mod hub;
@@ -57,6 +58,7 @@ pub use clip::TokenBatch;
 pub use clipseg::ClipSegConfig;
 pub use contract::{HiddenStates, SegmentationModel};
 pub use cris::CrisConfig;
+pub use device::{DeviceDescription, device, devices, is_cpu};
 pub use error::{ModelError, Result};
 pub use files::{BaseIdentity, fingerprint};
 pub use methods::{
@@ -65,7 +67,6 @@ pub use methods::{
     Statistics, Sublayers, Towers, ZeroShotConfig,
 };
 pub use precision::Precision;
-pub use predict::{DeviceDescription, device, devices, is_cpu};
 pub use preprocess::Preprocessing;
 pub use registry::{Architecture, Model, Network, NetworkConfig, part_of_base};
 pub use tokenizer::Tokenizer;

@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use vlsm_image::{RgbImage, normalize, resize_image};
 
+use crate::device::is_cpu;
 use crate::error::{ModelError, Result};
-use crate::predict::is_cpu;
 
 /// ImageNet's mean of red, green and blue, of values in 0..1 (CLIPSeg's `preprocessor_config.json`).
 pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];

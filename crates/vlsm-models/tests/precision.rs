@@ -1,4 +1,4 @@
-//! Bases whose towers are in 8 bits.
+//! Bases whose towers are in 8 bits or in bf16.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -84,4 +84,14 @@ fn int8_is_refused_for_other_architectures() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn bf16_is_refused_on_the_cpu() {
+    let error = base("builtin:tiny").with_precision(Precision::Bf16);
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("`bf16`") && error.contains("accelerators") && error.contains("`f32`"),
+        "{error}"
+    );
 }

@@ -62,3 +62,14 @@ fn int8_with_a_method_that_changes_matrices_is_an_error() {
         "{said}"
     );
 }
+
+#[test]
+fn bf16_on_the_cpu_is_an_error() {
+    let shop = Workshop::new();
+    let said = shop.fails(&train_args("run", &["model.precision='bf16'"]));
+    assert!(
+        said.contains("`bf16`") && said.contains("accelerators"),
+        "{said}"
+    );
+    assert!(!shop.path("run").exists());
+}

@@ -5,7 +5,6 @@
 
 mod adapter;
 mod cache;
-mod device;
 mod engine;
 mod engine_config;
 mod image;
@@ -16,7 +15,6 @@ mod prompts;
 mod request;
 
 pub use adapter::Adapter;
-pub use device::{DeviceDescription, device, devices, is_cpu};
 pub use engine::Engine;
 pub use engine_config::{EngineConfig, EngineStats};
 pub use image::EncodedImage;

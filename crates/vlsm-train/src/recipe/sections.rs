@@ -16,8 +16,8 @@ pub struct ModelConfig {
     /// Side of the square input, in pixels: a multiple of the patch size, at most 4096. Default: the base's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
-    /// Precision of the frozen towers' linear layers: `f32` or, for CLIPSeg and BiomedCLIPSeg on the CPU with methods that leave
-    /// the towers' matrices as they are, `int8`. See `docs/speed.md`.
+    /// Precision of the frozen towers' linear layers: `f32` or, for CLIPSeg and BiomedCLIPSeg with methods that leave the
+    /// towers' matrices as they are, `int8` on the CPU and `bf16` on accelerators (with `lora` too). See `docs/speed.md`.
     pub precision: Precision,
 }
 
