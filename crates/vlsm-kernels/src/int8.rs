@@ -74,7 +74,7 @@ impl Int8Matrix {
                 *largest = largest.max(x.abs());
             }
         }
-        let rates: Vec<f32> = largest.iter().map(rate).collect();
+        let rates: Vec<f32> = largest.iter().copied().map(rate).collect();
         let mut result = Self::zeros(inputs, outputs, &largest);
         let depth = inputs.div_ceil(INPUTS);
         for (input, row) in matrix.chunks(outputs.max(1)).enumerate() {
@@ -103,7 +103,7 @@ impl Int8Matrix {
         let mut result = Self::zeros(inputs, outputs, &largest);
         let depth = inputs.div_ceil(INPUTS);
         for ((output, row), largest) in rows().enumerate().zip(&largest) {
-            let rate = rate(largest);
+            let rate = rate(*largest);
             let words = &mut result.words[output / OUTPUTS * depth..][..depth];
             let mut sum = 0;
             for (words, values) in words.iter_mut().zip(row.chunks(INPUTS)) {
@@ -120,13 +120,15 @@ impl Int8Matrix {
     }
 }
 
-/// Steps per unit, given the largest value of a channel.
-fn rate(largest: &f32) -> f32 {
-    if *largest > 0.0 { STEPS / largest } else { 0.0 }
+/// Steps per unit, given the largest absolute value of an output or a token.
+#[inline(always)]
+pub(crate) fn rate(largest: f32) -> f32 {
+    if largest > 0.0 { STEPS / largest } else { 0.0 }
 }
 
 /// A value in steps, rounded to the nearest.
-fn steps(x: f32, rate: f32) -> i8 {
+#[inline(always)]
+pub(crate) fn steps(x: f32, rate: f32) -> i8 {
     // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits, without a call.
     const ROUND: f32 = 12_582_912.0;
     (x * rate + ROUND).to_bits() as i8

@@ -199,9 +199,11 @@ pub fn clip_on_device(mut gradients: Gradients, max_norm: f64) -> (Tensor<1>, Gr
     (norm, gradients)
 }
 
-/// Scales gradients so that their global norm is at most `max_norm`, as PyTorch's
-/// `clip_grad_norm_` does.
+/// Scales gradients so that their global norm is at most `max_norm`, if that is above 0, as PyTorch's `clip_grad_norm_` does.
 pub fn clip(gradients: Gradients, norm: f64, max_norm: f64) -> Gradients {
+    if max_norm <= 0.0 {
+        return gradients;
+    }
     let scale = max_norm / (norm + 1e-6);
     if scale >= 1.0 {
         return gradients;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use vlsm_image::{ClassList, ClassMap, RgbImage};
-use vlsm_models::predict::{Adapter, EncodedImage, Engine, Prediction, Request};
+use vlsm_models::predict::{Adapter, EncodedImage, Engine, EngineConfig, Prediction, Request};
 use vlsm_models::{Base, Model, Preprocessing, SegmentationModel, Tokenizer, device};
 
 use crate::error::{Error, Result};
@@ -40,7 +40,16 @@ impl Segmenter {
     /// # Errors
     /// Like [`from_pretrained`](Self::from_pretrained).
     pub fn from_pretrained_on(name: &str, device: &Device) -> Result<Self> {
-        let engine = Arc::new(Engine::load(name, device)?);
+        Self::from_base(Base::load(name, device)?)
+    }
+
+    /// Like [`from_pretrained`](Self::from_pretrained), for a base that is already loaded, in any precision that
+    /// [`Base::with_precision`] gives it.
+    ///
+    /// # Errors
+    /// If the base's own weights cannot be used.
+    pub fn from_base(base: Base) -> Result<Self> {
+        let engine = Arc::new(Engine::new(base, EngineConfig::default())?);
         let adapter = engine.zero_shot().clone();
         Ok(Self::new(engine, adapter))
     }

@@ -1,12 +1,10 @@
 //! Helpers that several commands share.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use vlsm::Segmenter;
 use vlsm_data::{Dataset, Severity};
-use vlsm_models::predict::{Engine, EngineConfig};
 use vlsm_models::{Base, NetworkConfig, Precision};
 use vlsm_train::{Recipe, RunFolder};
 
@@ -21,9 +19,7 @@ pub(super) fn segmenter(
     precision: Precision,
 ) -> Result<Segmenter> {
     let base = Base::load(base, &vlsm_models::device(device)?)?.with_precision(precision)?;
-    let engine = Arc::new(Engine::new(base, EngineConfig::default())?);
-    let adapter_of_base = engine.zero_shot().clone();
-    let mut segmenter = Segmenter::new(engine, adapter_of_base);
+    let mut segmenter = Segmenter::from_base(base)?;
     // The blocks that loading freed would otherwise add a sixtieth to the peak memory of a prediction.
     vlsm_alloc::release_freed_memory();
     if let Some(adapter) = adapter {

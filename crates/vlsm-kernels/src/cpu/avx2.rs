@@ -8,8 +8,7 @@ use std::arch::x86_64::{
 
 use super::int8::{Sums, Word};
 use super::isa::Isa;
-use super::panels::{LANES, Lane};
-use super::tile::array;
+use super::panels::LANES;
 use crate::int8::OUTPUTS;
 
 /// AVX2 and FMA, with AVX-VNNI or without.
@@ -23,57 +22,38 @@ type Halves = [__m256i; 2];
 
 impl<const VNNI: bool> Isa for Avx2<VNNI> {
     const FMA: bool = true;
-    const TILE: usize = array::TILE;
-
-    #[inline(always)]
-    fn mix<const PANELS: usize, const ADD: bool>(
-        rows: &[f32],
-        lanes: [&[Lane]; PANELS],
-        to: [&mut [Lane]; PANELS],
-    ) {
-        array::mix_all::<Self, PANELS, ADD>(rows, lanes, to);
-    }
-
-    #[inline(always)]
-    fn dot<const PANELS: usize, const ADD: bool>(
-        rows: &[Lane],
-        lanes: [&[Lane]; PANELS],
-        to: [&mut [Lane]; PANELS],
-    ) {
-        array::dot_all::<Self, PANELS, ADD>(rows, lanes, to);
-    }
-
-    #[inline(always)]
-    fn transpose(from: &[Lane; LANES], to: &mut [Lane; LANES]) {
-        array::transpose(from, to);
-    }
 
     #[inline(always)]
     fn int8_tile<const PANELS: usize>(
         rows: &[[u32; OUTPUTS]],
         words: [&[Word]; PANELS],
-        sums: &mut [Sums; PANELS],
-    ) {
-        for (words, sums) in words.into_iter().zip(sums) {
+    ) -> [Sums; PANELS] {
+        words.map(|words| {
             // SAFETY: this implementation is only run where the processor has AVX2, and AVX-VNNI if `VNNI`; see `dispatch`.
             #[allow(unsafe_code)]
-            unsafe {
+            let halves = unsafe {
                 if VNNI {
-                    by_dot_products::<0>(rows, words, sums);
-                    by_dot_products::<ROWS>(rows, words, sums);
+                    [
+                        by_dot_products::<0>(rows, words),
+                        by_dot_products::<ROWS>(rows, words),
+                    ]
                 } else {
-                    by_pairs::<0>(rows, words, sums);
-                    by_pairs::<ROWS>(rows, words, sums);
+                    [by_pairs::<0>(rows, words), by_pairs::<ROWS>(rows, words)]
                 }
+            };
+            let mut sums = [[0; LANES]; OUTPUTS];
+            for (sums, totals) in sums.iter_mut().zip(halves.as_flattened()) {
+                *sums = store(*totals);
             }
-        }
+            sums
+        })
     }
 }
 
-/// Adds the sums of four outputs: one instruction multiplies and adds four bytes.
+/// The sums of four outputs: one instruction multiplies and adds four bytes.
 #[inline]
 #[target_feature(enable = "avx2,avxvnni")]
-fn by_dot_products<const FIRST: usize>(rows: &[[u32; OUTPUTS]], words: &[Word], sums: &mut Sums) {
+fn by_dot_products<const FIRST: usize>(rows: &[[u32; OUTPUTS]], words: &[Word]) -> [Halves; ROWS] {
     let mut totals = [[_mm256_setzero_si256(); 2]; ROWS];
     for (row, word) in rows.iter().zip(words) {
         let [low, high] = load(word);
@@ -83,14 +63,14 @@ fn by_dot_products<const FIRST: usize>(rows: &[[u32; OUTPUTS]], words: &[Word], 
             total[1] = _mm256_dpbusd_avx_epi32(total[1], high, weights);
         }
     }
-    add::<FIRST>(sums, &totals);
+    totals
 }
 
-/// Adds the sums of four outputs, the bytes as pairs of 16-bit integers: products of bytes would not fit the instruction for bytes,
+/// The sums of four outputs, the bytes as pairs of 16-bit integers: products of bytes would not fit the instruction for bytes,
 /// which saturates at 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn by_pairs<const FIRST: usize>(rows: &[[u32; OUTPUTS]], words: &[Word], sums: &mut Sums) {
+fn by_pairs<const FIRST: usize>(rows: &[[u32; OUTPUTS]], words: &[Word]) -> [Halves; ROWS] {
     let mask = _mm256_set1_epi16(0xff);
     let mut totals = [[_mm256_setzero_si256(); 2]; ROWS];
     for (row, word) in rows.iter().zip(words) {
@@ -110,7 +90,7 @@ fn by_pairs<const FIRST: usize>(rows: &[[u32; OUTPUTS]], words: &[Word], sums: &
             }
         }
     }
-    add::<FIRST>(sums, &totals);
+    totals
 }
 
 #[inline(always)]
@@ -122,19 +102,11 @@ fn load(word: &Word) -> Halves {
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add<const FIRST: usize>(sums: &mut Sums, totals: &[Halves; ROWS]) {
-    for (sum, total) in sums[FIRST..].iter_mut().zip(totals) {
-        // SAFETY: as for `load`.
-        #[allow(unsafe_code)]
-        unsafe {
-            let [low, high] = std::mem::transmute::<[i32; LANES], Halves>(*sum);
-            let both = [
-                _mm256_add_epi32(low, total[0]),
-                _mm256_add_epi32(high, total[1]),
-            ];
-            *sum = std::mem::transmute::<Halves, [i32; LANES]>(both);
-        }
+#[inline(always)]
+fn store(totals: Halves) -> [i32; LANES] {
+    // SAFETY: as for `load`.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::mem::transmute::<Halves, [i32; LANES]>(totals)
     }
 }

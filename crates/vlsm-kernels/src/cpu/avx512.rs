@@ -6,10 +6,10 @@
 //! memory.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm512_add_epi32, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_shuffle_f32x4, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
-    _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+    __m512, __m512i, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_dpbusd_epi32,
+    _mm512_fmadd_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_shuffle_f32x4, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    _mm512_unpacklo_ps,
 };
 
 use super::avx2::Avx2;
@@ -67,16 +67,15 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
     fn int8_tile<const PANELS: usize>(
         rows: &[[u32; OUTPUTS]],
         words: [&[Word]; PANELS],
-        sums: &mut [Sums; PANELS],
-    ) {
+    ) -> [Sums; PANELS] {
         if VNNI {
             // SAFETY: as above, with VNNI.
             #[allow(unsafe_code)]
             unsafe {
-                int8_tile(rows, words, sums)
+                int8_tile(rows, words)
             }
         } else {
-            Avx2::<false>::int8_tile(rows, words, sums);
+            Avx2::<false>::int8_tile(rows, words)
         }
     }
 }
@@ -210,11 +209,10 @@ fn tile<const PANELS: usize, const ROW: usize, const FIRST: usize>(
 fn int8_tile<const PANELS: usize>(
     rows: &[[u32; OUTPUTS]],
     words: [&[Word]; PANELS],
-    sums: &mut [Sums; PANELS],
-) {
-    match (words.as_slice(), sums.as_mut_slice()) {
-        ([words], [sums]) => {
-            let mut totals = [_mm512_setzero_si512(); OUTPUTS];
+) -> [Sums; PANELS] {
+    let mut totals = [[_mm512_setzero_si512(); OUTPUTS]; PANELS];
+    match (words.as_slice(), totals.as_mut_slice()) {
+        ([words], [totals]) => {
             for (row, word) in rows.iter().zip(*words) {
                 let x = load_word(word);
                 for output in 0..OUTPUTS {
@@ -222,36 +220,35 @@ fn int8_tile<const PANELS: usize>(
                     totals[output] = _mm512_dpbusd_epi32(totals[output], x, weights);
                 }
             }
-            add_sums(sums, &totals);
         }
-        ([first, second], [sums, others]) => {
-            let mut totals = [_mm512_setzero_si512(); OUTPUTS];
-            let mut other_totals = [_mm512_setzero_si512(); OUTPUTS];
+        ([first, second], [totals, others]) => {
             for ((row, first), second) in rows.iter().zip(*first).zip(*second) {
                 let (x, y) = (load_word(first), load_word(second));
                 for output in 0..OUTPUTS {
                     let weights = _mm512_set1_epi32(row[output].cast_signed());
                     totals[output] = _mm512_dpbusd_epi32(totals[output], x, weights);
-                    other_totals[output] = _mm512_dpbusd_epi32(other_totals[output], y, weights);
+                    others[output] = _mm512_dpbusd_epi32(others[output], y, weights);
                 }
             }
-            add_sums(sums, &totals);
-            add_sums(others, &other_totals);
         }
         _ => unreachable!("one panel or two"),
     }
+    let mut sums = [[[0; LANES]; OUTPUTS]; PANELS];
+    for (sums, totals) in sums.iter_mut().zip(&totals) {
+        for (sums, totals) in sums.iter_mut().zip(totals) {
+            *sums = store_sums(*totals);
+        }
+    }
+    sums
 }
 
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn add_sums(sums: &mut Sums, totals: &[__m512i; OUTPUTS]) {
-    for (sum, total) in sums.iter_mut().zip(totals) {
-        // SAFETY: as for `load`, with 16 values of i32.
-        #[allow(unsafe_code)]
-        unsafe {
-            let before = std::mem::transmute::<[i32; LANES], __m512i>(*sum);
-            *sum = std::mem::transmute::<__m512i, [i32; LANES]>(_mm512_add_epi32(before, *total));
-        }
+/// As [`store`].
+#[inline(always)]
+fn store_sums(totals: __m512i) -> [i32; LANES] {
+    // SAFETY: as for `load`, with 16 values of i32.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::mem::transmute::<__m512i, [i32; LANES]>(totals)
     }
 }
 

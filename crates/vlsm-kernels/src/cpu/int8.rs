@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::isa::{Isa, dispatch};
 use super::panels::{LANES, Panels};
-use crate::int8::{INPUTS, Int8Matrix, OUTPUTS, STEPS};
+use crate::int8::{INPUTS, Int8Matrix, OUTPUTS, STEPS, rate, steps};
 
 /// Four features of the tokens of a panel, the first in the lowest bits. Each is the value in steps of its token's scale, plus 128:
 /// the instructions multiply unsigned by signed bytes.
@@ -85,17 +85,16 @@ fn quantise_panel<I: Isa>(blocks: &[&[f32]], words: &mut [Word]) -> [f32; LANES]
             }
         }
     }
-    let rates = largest.map(|largest| if largest > 0.0 { STEPS / largest } else { 0.0 });
+    let rates = largest.map(rate);
     let mut feature = 0;
     for block in blocks {
         for lane in block.as_chunks::<LANES>().0 {
             let shift = 8 * (feature % INPUTS);
             let word = &mut words[feature / INPUTS];
             for token in 0..LANES {
-                // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
-                const ROUND: f32 = 12_582_912.0 + 128.0;
-                let steps = (lane[token] * rates[token] + ROUND).to_bits() & 0xff;
-                word[token] |= steps << shift;
+                // Flipping the sign bit adds 128.
+                let byte = steps(lane[token], rates[token]).cast_unsigned() ^ 0x80;
+                word[token] |= u32::from(byte) << shift;
             }
             feature += 1;
         }
@@ -155,8 +154,7 @@ fn add_panels<I: Isa, const PANELS: usize>(
     // Whole tiles, of which the first and the last may have outputs that are not wanted.
     for tile in first / OUTPUTS..last.div_ceil(OUTPUTS) {
         let rows = &weights.words[tile * words[0].len()..][..words[0].len()];
-        let mut sums = [[[0; LANES]; OUTPUTS]; PANELS];
-        I::int8_tile(rows, words, &mut sums);
+        let sums = I::int8_tile(rows, words);
         let wanted = (tile * OUTPUTS).max(first)..((tile + 1) * OUTPUTS).min(last);
         for ((to, x), sums) in to.iter_mut().zip(x).zip(&sums) {
             for output in wanted.clone() {
@@ -172,28 +170,24 @@ fn add_panels<I: Isa, const PANELS: usize>(
     }
 }
 
-/// [`Isa::int8_tile`] in plain arithmetic.
+/// [`Isa::int8_tile`] for one panel, in plain arithmetic.
 #[inline(always)]
-pub(crate) fn tile<const PANELS: usize>(
-    rows: &[[u32; OUTPUTS]],
-    words: [&[Word]; PANELS],
-    sums: &mut [Sums; PANELS],
-) {
-    for (words, sums) in words.into_iter().zip(sums) {
-        for (row, word) in rows.iter().zip(words) {
-            for input in 0..INPUTS {
-                let shift = 8 * input;
-                let x = word.map(|word| (word >> shift & 0xff).cast_signed());
-                for output in 0..OUTPUTS {
-                    let byte = (row[output] >> shift) as u8;
-                    let weight = i32::from(byte.cast_signed());
-                    for token in 0..LANES {
-                        sums[output][token] += weight * x[token];
-                    }
+pub(crate) fn tile(rows: &[[u32; OUTPUTS]], words: &[Word]) -> Sums {
+    let mut sums = [[0; LANES]; OUTPUTS];
+    for (row, word) in rows.iter().zip(words) {
+        for input in 0..INPUTS {
+            let shift = 8 * input;
+            let x = word.map(|word| (word >> shift & 0xff).cast_signed());
+            for output in 0..OUTPUTS {
+                let byte = (row[output] >> shift) as u8;
+                let weight = i32::from(byte.cast_signed());
+                for token in 0..LANES {
+                    sums[output][token] += weight * x[token];
                 }
             }
         }
     }
+    sums
 }
 
 #[cfg(test)]
@@ -209,19 +203,17 @@ mod tests {
             in set,
             rows: &[[u32; OUTPUTS]],
             words: [&[Word]; 2],
-            sums: &mut [Sums; 2],
-        ) = both_tiles;
+        ) -> [Sums; 2] = both_tiles;
     }
 
     /// Two panels at once, then each alone.
     #[inline(always)]
-    fn both_tiles<I: Isa>(rows: &[[u32; OUTPUTS]], words: [&[Word]; 2], sums: &mut [Sums; 2]) {
-        I::int8_tile::<2>(rows, words, sums);
+    fn both_tiles<I: Isa>(rows: &[[u32; OUTPUTS]], words: [&[Word]; 2]) -> [Sums; 2] {
+        let sums = I::int8_tile::<2>(rows, words);
         for (words, sums) in words.into_iter().zip(sums) {
-            let mut one = [[[0; LANES]; OUTPUTS]];
-            I::int8_tile::<1>(rows, [words], &mut one);
-            assert_eq!(one[0], *sums);
+            assert_eq!(I::int8_tile::<1>(rows, [words]), [sums]);
         }
+        sums
     }
 
     fn numbers(count: usize, seed: usize) -> Vec<f32> {
@@ -261,9 +253,7 @@ mod tests {
                 sums
             });
             for set in InstructionSet::available() {
-                let mut sums = [[[0; LANES]; OUTPUTS]; 2];
-                tile_on(set, &rows, words, &mut sums);
-                assert_eq!(sums, plain, "{set}");
+                assert_eq!(tile_on(set, &rows, words), plain, "{set}");
             }
         }
     }

@@ -5,91 +5,71 @@ use super::panels::{LANES, Lane};
 use super::tile::array;
 use crate::int8::OUTPUTS;
 
-/// An instruction set at compile time, over which the body of a [`dispatch`]ed function is generic.
-pub(crate) trait Isa {
+/// An instruction set at compile time, over which the body of a [`dispatch`]ed function is generic. Without methods of its own it has
+/// loops over arrays, which the compiler turns into vectors.
+pub(crate) trait Isa: Sized {
     /// Whether there is a fused multiply-add.
     const FMA: bool;
 
     /// Outputs of a tile.
-    const TILE: usize;
+    const TILE: usize = array::TILE;
 
     /// `rows[input][output] * lanes[input]`, summed over the inputs, for each of some panels. `rows` are packed in tiles,
     /// `[tile][input][output]`, the last one padded; there are as many outputs as `to` has lanes. Adds to `to` or overwrites it.
+    #[inline(always)]
     fn mix<const PANELS: usize, const ADD: bool>(
         rows: &[f32],
         lanes: [&[Lane]; PANELS],
         to: [&mut [Lane]; PANELS],
-    );
+    ) {
+        for (lanes, to) in lanes.into_iter().zip(to) {
+            array::mix::<Self, ADD>(rows, lanes, to);
+        }
+    }
 
     /// [`mix`](Self::mix) for 16 outputs at most, in rows of 16.
+    #[inline(always)]
     fn dot<const PANELS: usize, const ADD: bool>(
         rows: &[Lane],
         lanes: [&[Lane]; PANELS],
         to: [&mut [Lane]; PANELS],
-    );
+    ) {
+        for (lanes, to) in lanes.into_iter().zip(to) {
+            array::dot::<Self, ADD>(rows, lanes, to);
+        }
+    }
 
     /// Exchanges rows and columns.
-    fn transpose(from: &[Lane; LANES], to: &mut [Lane; LANES]);
+    #[inline(always)]
+    fn transpose(from: &[Lane; LANES], to: &mut [Lane; LANES]) {
+        array::transpose(from, to);
+    }
 
-    /// Adds the products of bytes, `rows[inputs][output] * words[inputs]`, summed over the inputs, for each of some panels.
+    /// The products of bytes, `rows[inputs][output] * words[inputs]`, summed over the inputs, for each of some panels.
+    #[inline(always)]
     fn int8_tile<const PANELS: usize>(
         rows: &[[u32; OUTPUTS]],
         words: [&[Word]; PANELS],
-        sums: &mut [Sums; PANELS],
-    );
+    ) -> [Sums; PANELS] {
+        words.map(|words| int8::tile(rows, words))
+    }
 }
 
-/// Arrays, which the compiler turns into vectors, without fused multiply-adds.
+/// What every processor has.
 pub(crate) struct Portable;
 
-/// Arrays, which the compiler turns into vectors, with fused multiply-adds: NEON.
+impl Isa for Portable {
+    const FMA: bool = false;
+}
+
+/// NEON.
 #[cfg(any(test, target_arch = "aarch64"))]
 pub(crate) struct Fused;
 
-macro_rules! arrays {
-    ($isa:ty, $fma:literal) => {
-        impl Isa for $isa {
-            const FMA: bool = $fma;
-            const TILE: usize = array::TILE;
-
-            #[inline(always)]
-            fn mix<const PANELS: usize, const ADD: bool>(
-                rows: &[f32],
-                lanes: [&[Lane]; PANELS],
-                to: [&mut [Lane]; PANELS],
-            ) {
-                array::mix_all::<Self, PANELS, ADD>(rows, lanes, to);
-            }
-
-            #[inline(always)]
-            fn dot<const PANELS: usize, const ADD: bool>(
-                rows: &[Lane],
-                lanes: [&[Lane]; PANELS],
-                to: [&mut [Lane]; PANELS],
-            ) {
-                array::dot_all::<Self, PANELS, ADD>(rows, lanes, to);
-            }
-
-            #[inline(always)]
-            fn transpose(from: &[Lane; LANES], to: &mut [Lane; LANES]) {
-                array::transpose(from, to);
-            }
-
-            #[inline(always)]
-            fn int8_tile<const PANELS: usize>(
-                rows: &[[u32; OUTPUTS]],
-                words: [&[Word]; PANELS],
-                sums: &mut [Sums; PANELS],
-            ) {
-                int8::tile(rows, words, sums);
-            }
-        }
-    };
-}
-
-arrays!(Portable, false);
 #[cfg(any(test, target_arch = "aarch64"))]
-arrays!(Fused, true);
+impl Isa for Fused {
+    const FMA: bool = true;
+}
 
 /// Defines a function that runs a generic one, compiled for each instruction set: `dispatch! { fn name(argument: Type) -> Result =
 /// generic; }` calls `generic::<I>(argument)`, where `I` is the [`Isa`] of the instruction set in use. With `in set` as its first
@@ -103,53 +83,9 @@ macro_rules! dispatch {
         $vis:vis fn $name:ident(in $set:ident, $($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:ident;
     ) => {
         $(#[$meta])*
-        $vis fn $name($set: crate::InstructionSet, $($arg: $type),*) $(-> $result)? {
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-            fn avx512_vnni($($arg: $type),*) $(-> $result)? {
-                $body::<crate::cpu::avx512::Avx512<true>>($($arg),*)
-            }
-
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-            fn avx512($($arg: $type),*) $(-> $result)? {
-                $body::<crate::cpu::avx512::Avx512<false>>($($arg),*)
-            }
-
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma,avxvnni")]
-            fn avx_vnni($($arg: $type),*) $(-> $result)? {
-                $body::<crate::cpu::avx2::Avx2<true>>($($arg),*)
-            }
-
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
-            fn avx2($($arg: $type),*) $(-> $result)? {
-                $body::<crate::cpu::avx2::Avx2<false>>($($arg),*)
-            }
-
+        $vis fn $name($set: $crate::InstructionSet, $($arg: $type),*) $(-> $result)? {
             assert!($set.is_available(), "the processor has the instruction set");
-            match $set {
-                // SAFETY: the processor has the instruction set, which is all that the function requires.
-                #[cfg(target_arch = "x86_64")]
-                #[allow(unsafe_code)]
-                crate::InstructionSet::Avx512Vnni => unsafe { avx512_vnni($($arg),*) },
-                // SAFETY: as above.
-                #[cfg(target_arch = "x86_64")]
-                #[allow(unsafe_code)]
-                crate::InstructionSet::Avx512 => unsafe { avx512($($arg),*) },
-                // SAFETY: as above.
-                #[cfg(target_arch = "x86_64")]
-                #[allow(unsafe_code)]
-                crate::InstructionSet::AvxVnni => unsafe { avx_vnni($($arg),*) },
-                // SAFETY: as above.
-                #[cfg(target_arch = "x86_64")]
-                #[allow(unsafe_code)]
-                crate::InstructionSet::Avx2 => unsafe { avx2($($arg),*) },
-                #[cfg(target_arch = "aarch64")]
-                crate::InstructionSet::Neon => $body::<crate::cpu::isa::Fused>($($arg),*),
-                _ => $body::<crate::cpu::isa::Portable>($($arg),*),
-            }
+            $crate::cpu::isa::dispatch! { @available $set, ($($arg: $type),*), ($(-> $result)?), $body }
         }
     };
     (
@@ -158,10 +94,57 @@ macro_rules! dispatch {
     ) => {
         $(#[$meta])*
         $vis fn $name($($arg: $type),*) $(-> $result)? {
-            $crate::cpu::isa::dispatch! { fn on(in set, $($arg: $type),*) $(-> $result)? = $body; }
-            on($crate::InstructionSet::in_use(), $($arg),*)
+            let set = $crate::InstructionSet::in_use();
+            $crate::cpu::isa::dispatch! { @available set, ($($arg: $type),*), ($(-> $result)?), $body }
         }
     };
+    (@available $set:ident, ($($arg:ident: $type:ty),*), ($(-> $result:ty)?), $body:ident) => {{
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+        fn avx512_vnni($($arg: $type),*) $(-> $result)? {
+            $body::<$crate::cpu::avx512::Avx512<true>>($($arg),*)
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        fn avx512($($arg: $type),*) $(-> $result)? {
+            $body::<$crate::cpu::avx512::Avx512<false>>($($arg),*)
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,avxvnni")]
+        fn avx_vnni($($arg: $type),*) $(-> $result)? {
+            $body::<$crate::cpu::avx2::Avx2<true>>($($arg),*)
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2($($arg: $type),*) $(-> $result)? {
+            $body::<$crate::cpu::avx2::Avx2<false>>($($arg),*)
+        }
+
+        match $set {
+            // SAFETY: the processor has the instruction set, which is all that the function requires: it is in use or was checked.
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code)]
+            $crate::InstructionSet::Avx512Vnni => unsafe { avx512_vnni($($arg),*) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code)]
+            $crate::InstructionSet::Avx512 => unsafe { avx512($($arg),*) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code)]
+            $crate::InstructionSet::AvxVnni => unsafe { avx_vnni($($arg),*) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code)]
+            $crate::InstructionSet::Avx2 => unsafe { avx2($($arg),*) },
+            #[cfg(target_arch = "aarch64")]
+            $crate::InstructionSet::Neon => $body::<$crate::cpu::isa::Fused>($($arg),*),
+            _ => $body::<$crate::cpu::isa::Portable>($($arg),*),
+        }
+    }};
 }
 
 pub(crate) use dispatch;

@@ -1,6 +1,7 @@
 //! Products of weights and tokens.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -161,14 +162,9 @@ fn add_product(
             for (block, start, depth) in now {
                 let part;
                 (part, rest) = rest.split_at_mut(depth * padded);
-                pack(
-                    weights,
-                    block * x.block + start,
-                    *depth,
-                    first_output,
-                    outputs,
-                    part,
-                );
+                let first_input = block * x.block + start;
+                let inputs = first_input..first_input + depth;
+                pack(weights, inputs, first_output..first_output + outputs, part);
             }
             for (pair, data) in data.chunks_mut(2 * outputs * LANES).enumerate() {
                 let panel = first_panel + 2 * pair;
@@ -193,10 +189,8 @@ dispatch! {
     /// Weights to `[tile][input][output]`, the last tile padded with zeros.
     fn pack(
         weights: Weights<'_>,
-        first_input: usize,
-        inputs: usize,
-        first_output: usize,
-        outputs: usize,
+        inputs: Range<usize>,
+        outputs: Range<usize>,
         packed: &mut [f32],
     ) = pack_tiles;
 }
@@ -204,29 +198,27 @@ dispatch! {
 #[inline(always)]
 fn pack_tiles<I: Isa>(
     weights: Weights<'_>,
-    first_input: usize,
-    inputs: usize,
-    first_output: usize,
-    outputs: usize,
+    inputs: Range<usize>,
+    outputs: Range<usize>,
     packed: &mut [f32],
 ) {
+    // The length of a tile as a constant, for copies without calls.
     match I::TILE {
-        6 => pack_tiles_of::<I, 6>(weights, first_input, inputs, first_output, outputs, packed),
-        _ => pack_tiles_of::<I, 8>(weights, first_input, inputs, first_output, outputs, packed),
+        6 => pack_tiles_of::<I, 6>(weights, inputs, outputs, packed),
+        _ => pack_tiles_of::<I, 8>(weights, inputs, outputs, packed),
     }
 }
 
 #[inline(always)]
 fn pack_tiles_of<I: Isa, const TILE: usize>(
     weights: Weights<'_>,
-    first_input: usize,
-    inputs: usize,
-    first_output: usize,
-    outputs: usize,
+    inputs: Range<usize>,
+    outputs: Range<usize>,
     packed: &mut [f32],
 ) {
-    let data =
-        &weights.data[first_input * weights.input_stride + first_output * weights.output_stride..];
+    let first = inputs.start * weights.input_stride + outputs.start * weights.output_stride;
+    let data = &weights.data[first..];
+    let (inputs, outputs) = (inputs.len(), outputs.len());
     let (tiles, rest) = packed.split_at_mut(outputs / (2 * TILE) * 2 * TILE * inputs);
     for (pair, packed) in tiles.chunks_exact_mut(2 * TILE * inputs).enumerate() {
         let data = &data[pair * 2 * TILE * weights.output_stride..];

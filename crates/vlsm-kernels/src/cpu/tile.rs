@@ -11,40 +11,18 @@ pub(super) mod array {
     /// Outputs of a tile: with 16 tokens, twelve of the sixteen AVX registers hold sums.
     pub(crate) const TILE: usize = 6;
 
-    /// See [`Isa::mix`](super::Isa::mix).
+    /// [`Isa::mix`](super::Isa::mix) for one panel.
     #[inline(always)]
-    pub(crate) fn mix_all<I: Isa, const PANELS: usize, const ADD: bool>(
-        rows: &[f32],
-        lanes: [&[Lane]; PANELS],
-        to: [&mut [Lane]; PANELS],
-    ) {
-        for (lanes, to) in lanes.into_iter().zip(to) {
-            mix::<I, ADD>(rows, lanes, to);
-        }
-    }
-
-    /// See [`Isa::dot`](super::Isa::dot).
-    #[inline(always)]
-    pub(crate) fn dot_all<I: Isa, const PANELS: usize, const ADD: bool>(
-        rows: &[Lane],
-        lanes: [&[Lane]; PANELS],
-        to: [&mut [Lane]; PANELS],
-    ) {
-        for (lanes, to) in lanes.into_iter().zip(to) {
-            dot::<I, ADD>(rows, lanes, to);
-        }
-    }
-
-    #[inline(always)]
-    fn mix<I: Isa, const ADD: bool>(rows: &[f32], lanes: &[Lane], to: &mut [Lane]) {
+    pub(crate) fn mix<I: Isa, const ADD: bool>(rows: &[f32], lanes: &[Lane], to: &mut [Lane]) {
         let (rows, _) = rows.as_chunks::<TILE>();
         for (rows, to) in rows.chunks(lanes.len()).zip(to.chunks_mut(TILE)) {
             write::<ADD, _>(to, &tile::<I, TILE, TILE, 0>(rows, lanes));
         }
     }
 
+    /// [`Isa::dot`](super::Isa::dot) for one panel.
     #[inline(always)]
-    fn dot<I: Isa, const ADD: bool>(rows: &[Lane], lanes: &[Lane], to: &mut [Lane]) {
+    pub(crate) fn dot<I: Isa, const ADD: bool>(rows: &[Lane], lanes: &[Lane], to: &mut [Lane]) {
         let (a, rest) = to.split_at_mut(TILE.min(to.len()));
         let (b, c) = rest.split_at_mut(TILE.min(rest.len()));
         write::<ADD, _>(a, &tile::<I, TILE, LANES, 0>(rows, lanes));

@@ -61,7 +61,7 @@ impl ClipSeg {
         self.decoder.set_recompute(recompute);
     }
 
-    /// Replaces the matrices of the towers' layers by theirs in 8 bits.
+    /// See [`EncoderLayer::set_precision`](crate::clip::EncoderLayer::set_precision).
     pub(crate) fn set_precision(&mut self, precision: Precision) {
         self.clip.text_model.set_precision(precision);
         self.clip.vision_model.set_precision(precision);

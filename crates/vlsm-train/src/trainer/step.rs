@@ -43,11 +43,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
             let loss = losses.iter().map(Share::read).sum();
             let norm = optimizer::global_norm(&gradients);
             let result = finite(loss, norm)?;
-            let gradients = match optim.clip > 0.0 {
-                true => optimizer::clip(gradients, norm, optim.clip),
-                false => gradients,
-            };
-            self.update(gradients, lr);
+            self.update(optimizer::clip(gradients, norm, optim.clip), lr);
             result
         } else {
             // One wait for the device, after all work of the step is queued.

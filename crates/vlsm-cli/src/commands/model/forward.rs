@@ -5,11 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Tensor, TensorData};
-use vlsm_models::Precision;
-use vlsm_models::SegmentationModel;
 use vlsm_models::predict::logits;
 use vlsm_models::tensor_file::{self, HostTensor, IntTensor, TensorFile};
 use vlsm_models::weights::to_host;
+use vlsm_models::{Precision, SegmentationModel};
 
 use crate::commands::shared::{adapter_file, make_parent, segmenter};
 use crate::output::print;
