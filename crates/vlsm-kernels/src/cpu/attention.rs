@@ -167,6 +167,7 @@ impl Attention<'_> {
             value: view(value),
             tokens: shape.tokens,
             causal: self.causal,
+            exact: self.output.int8.is_none(),
         }
     }
 

@@ -6,10 +6,10 @@
 //! memory.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_dpbusd_epi32,
-    _mm512_fmadd_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_shuffle_f32x4, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
-    _mm512_unpacklo_ps,
+    __m512, __m512i, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_cvtepi32_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_f32x4, _mm512_sub_epi32,
+    _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
 use super::avx2::Avx2;
@@ -76,6 +76,15 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
             }
         } else {
             Avx2::<false>::int8_tile(rows, words)
+        }
+    }
+
+    #[inline(always)]
+    fn int8_add(to: &mut Lane, sums: &[i32; LANES], offset: i32, scale: f32, scales: &Lane) {
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        unsafe {
+            int8_add(to, sums, offset, scale, scales)
         }
     }
 }
@@ -240,6 +249,25 @@ fn int8_tile<const PANELS: usize>(
         }
     }
     sums
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn int8_add(to: &mut Lane, sums: &[i32; LANES], offset: i32, scale: f32, scales: &Lane) {
+    let sums = _mm512_sub_epi32(load_sums(sums), _mm512_set1_epi32(offset));
+    let scales = _mm512_mul_ps(_mm512_set1_ps(scale), load(scales));
+    let change = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scales);
+    store(to, _mm512_add_ps(load(to), change));
+}
+
+/// As [`load`].
+#[inline(always)]
+fn load_sums(sums: &[i32; LANES]) -> __m512i {
+    // SAFETY: as for `load`, with 16 values of i32.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::mem::transmute::<[i32; LANES], __m512i>(*sums)
+    }
 }
 
 /// As [`store`].

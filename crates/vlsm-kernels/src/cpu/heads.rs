@@ -2,7 +2,7 @@
 
 use super::exp::{exp, exp_wide};
 use super::head_view::{HeadView, HeadViewMut};
-use super::isa::{Isa, dispatch};
+use super::isa::{Isa, dispatch, lane_by_lane};
 use super::panels::{LANES, Lane, transpose_into};
 
 /// Panels of queries whose weights are held until they are multiplied: about 100 queries, so that both matrices of the backward
@@ -18,6 +18,9 @@ pub(crate) struct Head<'a> {
     pub(crate) tokens: usize,
     /// Whether later tokens are hidden from earlier ones.
     pub(crate) causal: bool,
+    /// Whether exponentials are rounded from f64. Where scores are large, the output depends on the weights' last bits; errors of
+    /// quantised layers are far above that.
+    pub(crate) exact: bool,
 }
 
 /// Buffers that are reused for the next head.
@@ -120,17 +123,22 @@ fn attend<I: Isa, const PANELS: usize>(
     );
     for (index, (weights, softmax)) in weights.iter_mut().zip(softmax).enumerate() {
         hide(head, panel + index, weights);
-        *softmax = to_weights::<I>(&mut weights[..head.tokens]);
+        let weights = &mut weights[..head.tokens];
+        *softmax = match head.exact {
+            true => to_weights(weights, |x| exp_wide::<I>(x) as f32),
+            false => to_weights(weights, exp::<I>),
+        };
     }
     let weights = weights.map(|lanes| &lanes[..head.tokens]);
     mix::<I, PANELS, false>(values, weights, output.panels(panel));
 }
 
-/// Replaces the scores of a panel of queries by attention weights.
+/// Replaces the scores of a panel of queries by attention weights, given the exponential function.
 #[inline(always)]
-fn to_weights<I: Isa>(weights: &mut [Lane]) -> Softmax {
+fn to_weights(weights: &mut [Lane], exp: impl Fn(f32) -> f32) -> Softmax {
     let mut most = [f32::NEG_INFINITY; LANES];
     for lane in &*weights {
+        lane_by_lane();
         for (most, x) in most.iter_mut().zip(lane) {
             *most = if x > most { *x } else { *most };
         }
@@ -140,8 +148,9 @@ fn to_weights<I: Isa>(weights: &mut [Lane]) -> Softmax {
     for part in weights.chunks_mut(LANES) {
         let mut total = [0.0; LANES];
         for lane in part {
+            lane_by_lane();
             for ((x, most), total) in lane.iter_mut().zip(&most).zip(&mut total) {
-                *x = exp_wide::<I>(*x - most) as f32;
+                *x = exp(*x - most);
                 *total += *x;
             }
         }
@@ -151,6 +160,7 @@ fn to_weights<I: Isa>(weights: &mut [Lane]) -> Softmax {
     }
     let rates = totals.map(|total| (1.0 / total) as f32);
     for lane in weights {
+        lane_by_lane();
         for (x, rate) in lane.iter_mut().zip(&rates) {
             *x *= rate;
         }
@@ -267,12 +277,14 @@ fn at_scores<I: Isa, const PANELS: usize>(
         hide(head, panel + index, weights);
         let mut along = [0.0; LANES];
         for (lane, grads) in weights[..head.tokens].iter_mut().zip(&*grads) {
+            lane_by_lane();
             for token in 0..LANES {
                 lane[token] = exp::<I>(lane[token] - most[token]) * rates[token];
                 along[token] += lane[token] * grads[token];
             }
         }
         for (lane, grads) in weights.iter().zip(&mut grads[..head.tokens]) {
+            lane_by_lane();
             for token in 0..LANES {
                 grads[token] = lane[token] * (grads[token] - along[token]);
             }

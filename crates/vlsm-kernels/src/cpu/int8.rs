@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::isa::{Isa, dispatch};
-use super::panels::{LANES, Panels};
+use super::panels::{LANES, Lane, Panels};
 use crate::int8::{INPUTS, Int8Matrix, OUTPUTS, STEPS, rate, steps};
 
 /// Four features of the tokens of a panel, the first in the lowest bits. Each is the value in steps of its token's scale, plus 128:
@@ -17,7 +17,7 @@ pub(crate) type Sums = [[i32; LANES]; OUTPUTS];
 #[derive(Debug)]
 pub(crate) struct Int8Panels {
     words: Vec<Word>,
-    scales: Vec<[f32; LANES]>,
+    scales: Vec<Lane>,
     /// Words of a panel.
     size: usize,
 }
@@ -59,7 +59,7 @@ impl Int8Panels {
 #[derive(Debug, Clone, Copy)]
 struct Panel<'a> {
     words: &'a [Word],
-    scales: &'a [f32; LANES],
+    scales: &'a Lane,
 }
 
 dispatch! {
@@ -157,17 +157,29 @@ fn add_panels<I: Isa, const PANELS: usize>(
         let sums = I::int8_tile(rows, words);
         let wanted = (tile * OUTPUTS).max(first)..((tile + 1) * OUTPUTS).min(last);
         for ((to, x), sums) in to.iter_mut().zip(x).zip(&sums) {
-            for output in wanted.clone() {
-                let (scale, offset) = (weights.scales[output], weights.offsets[output]);
-                let lane = &mut to[output - first];
-                let sums = &sums[output % OUTPUTS];
-                for token in 0..LANES {
-                    let sum = sums[token].wrapping_sub(offset) as f32;
-                    lane[token] += sum * (scale * x.scales[token]);
-                }
+            let scales = *x.scales;
+            let weights = weights.scales[wanted.clone()]
+                .iter()
+                .zip(&weights.offsets[wanted.clone()]);
+            let sums = &sums[wanted.start % OUTPUTS..];
+            let to = &mut to[wanted.start - first..];
+            for (((scale, offset), sums), to) in weights.zip(sums).zip(to) {
+                I::int8_add(to, sums, *offset, *scale, &scales);
             }
         }
     }
+}
+
+/// [`Isa::int8_add`] in plain arithmetic.
+#[inline(always)]
+pub(crate) fn add(to: &mut Lane, sums: &[i32; LANES], offset: i32, scale: f32, scales: &Lane) {
+    // A copy of the lane: with pointers that may overlap, the compiler would compute value by value.
+    let mut lane = *to;
+    for token in 0..LANES {
+        let sum = sums[token].wrapping_sub(offset) as f32;
+        lane[token] += sum * (scale * scales[token]);
+    }
+    *to = lane;
 }
 
 /// [`Isa::int8_tile`] for one panel, in plain arithmetic.

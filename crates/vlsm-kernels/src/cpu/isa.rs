@@ -53,6 +53,12 @@ pub(crate) trait Isa: Sized {
     ) -> [Sums; PANELS] {
         words.map(|words| int8::tile(rows, words))
     }
+
+    /// Adds an output's sums for a panel, less `offset`, times `scale` and the scale of each token.
+    #[inline(always)]
+    fn int8_add(to: &mut Lane, sums: &[i32; LANES], offset: i32, scale: f32, scales: &Lane) {
+        int8::add(to, sums, offset, scale, scales);
+    }
 }
 
 /// What every processor has.
@@ -148,6 +154,19 @@ macro_rules! dispatch {
 }
 
 pub(crate) use dispatch;
+
+/// Stops the compiler from computing several iterations of the loop around it at once. Of a loop over lanes with an inner loop over
+/// the values of a lane, LLVM may unroll the inner loop and vectorise the outer one, with a gather and a scatter for each value, which
+/// takes several times as long as a register for each lane.
+#[inline(always)]
+pub(crate) fn lane_by_lane() {
+    #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
+    // SAFETY: no instructions.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::arch::asm!("", options(nomem, nostack, preserves_flags));
+    }
+}
 
 dispatch! {
     /// Outputs of a tile of the instruction set in use, by which operands are packed.

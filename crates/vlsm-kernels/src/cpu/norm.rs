@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::gradient;
-use super::isa::{Isa, dispatch};
+use super::isa::{Isa, dispatch, lane_by_lane};
 use super::panels::{LANES, Lane, Panels, Rows, add_to_rows, from_rows};
 
 /// Scale, shift and epsilon of a layer normalisation.
@@ -86,6 +86,7 @@ fn statistics(x: &[Lane], epsilon: f64) -> [[f64; LANES]; 2] {
     let n = x.len() as f64;
     let mut mean = [0.0; LANES];
     for lane in x {
+        lane_by_lane();
         for (mean, x) in mean.iter_mut().zip(lane) {
             *mean += f64::from(*x);
         }
@@ -93,6 +94,7 @@ fn statistics(x: &[Lane], epsilon: f64) -> [[f64; LANES]; 2] {
     mean = mean.map(|sum| sum / n);
     let mut squares = [0.0; LANES];
     for lane in x {
+        lane_by_lane();
         for ((square, x), mean) in squares.iter_mut().zip(lane).zip(&mean) {
             let centred = f64::from(*x) - mean;
             *square += centred * centred;
@@ -108,6 +110,7 @@ fn normalise_body<I: Isa>(panel: &mut [f32], gamma: &[f32], beta: &[f32], epsilo
     let (lanes, _) = panel.as_chunks_mut::<LANES>();
     let [mean, rate] = statistics(lanes, epsilon);
     for ((lane, gamma), beta) in lanes.iter_mut().zip(gamma).zip(beta) {
+        lane_by_lane();
         for ((x, mean), rate) in lane.iter_mut().zip(&mean).zip(&rate) {
             let normal = ((f64::from(*x) - mean) * rate) as f32;
             *x = normal * gamma + beta;
@@ -128,6 +131,7 @@ fn to_input_grad_body<I: Isa>(x: &[f32], grad: &mut [f32], gamma: &[f32], epsilo
     let mut total = [0.0; LANES];
     let mut along = [0.0; LANES];
     for ((x, grad), gamma) in x.iter().zip(&*grad).zip(gamma) {
+        lane_by_lane();
         for token in 0..LANES {
             let g = f64::from(grad[token] * gamma);
             total[token] += g;
@@ -140,6 +144,7 @@ fn to_input_grad_body<I: Isa>(x: &[f32], grad: &mut [f32], gamma: &[f32], epsilo
         along[token] *= rate[token] * rate[token] / n;
     }
     for ((x, grad), gamma) in x.iter().zip(grad).zip(gamma) {
+        lane_by_lane();
         for token in 0..LANES {
             let g = f64::from(grad[token] * gamma);
             let centred = f64::from(x[token]) - mean[token];
