@@ -21,7 +21,7 @@ use vlsm::models::predict::{PromptEncoder, PromptStates};
 use vlsm::models::weights::take_gradients;
 use vlsm::models::{
     Base, ClipSegConfig, DenseConfig, MethodConfig, Model, Network, Precision, Preprocessing,
-    Profile, SegmentationModel, Tokenizer, contract::select, device, is_cpu,
+    Profile, SegmentationModel, Tokenizer, contract::select, device, is_cpu, on_pool,
 };
 use vlsm_alloc::MiMalloc;
 use vlsm_train::loss::{LossConfig, dice_ce};
@@ -295,7 +295,7 @@ fn train(args: &Args, model: Model, input: Input<'_>, batch: usize) -> Result<Tr
         let loss = dice_ce(logits, target, valid, Profile::Paper, LossConfig::default());
         phases.end("loss")?;
         let value = loss.clone().inner();
-        let gradients = take_gradients(&model, &mut loss.backward());
+        let gradients = on_pool(|| take_gradients(&model, &mut loss.backward()));
         phases.end("backward")?;
         // As the trainer does: one wait for an accelerator, after all work of the step is queued.
         let gradients = if is_cpu(&device) {
@@ -305,7 +305,7 @@ fn train(args: &Args, model: Model, input: Input<'_>, batch: usize) -> Result<Tr
             clip_on_device(gradients, optim.clip).1
         };
         phases.end("norm")?;
-        model = rules.step(model, gradients, optim.lr);
+        model = on_pool(|| rules.step(model, gradients, optim.lr));
         phases.end("optimizer")?;
         measured.losses.push(value.into_scalar::<f32>());
         device.sync()?;

@@ -76,7 +76,7 @@ fn padded(state: Tensor<3>, tokens: usize) -> Tensor<3> {
 /// tower's states, which do not change in training if the method leaves the tower alone and can then be cached
 /// ([`frozen_vision`](Self::frozen_vision), [`frozen_text`](Self::frozen_text)), and the decoder's input, computed from these
 /// states.
-pub trait SegmentationModel: Module {
+pub trait SegmentationModel: Module + Sync {
     /// The method that the model is trained by.
     fn method(&self) -> &MethodConfig;
 

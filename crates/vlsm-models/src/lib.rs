@@ -39,6 +39,7 @@ pub mod hub;
 mod init;
 mod kernel_weights;
 pub mod methods;
+mod pool;
 mod precision;
 pub mod predict;
 pub mod preprocess;
@@ -66,6 +67,7 @@ pub use methods::{
     DenseConfig, FullConfig, LoraConfig, MethodConfig, Profile, Projection, ShallowConfig,
     Statistics, Sublayers, Towers, ZeroShotConfig,
 };
+pub use pool::on_pool;
 pub use precision::Precision;
 pub use preprocess::Preprocessing;
 pub use registry::{Architecture, Model, Network, NetworkConfig, part_of_base};

@@ -15,6 +15,7 @@ use crate::description::NetworkDescription;
 use crate::error::Result;
 use crate::files::{Files, Loaded, read_config, without_wrappers};
 use crate::methods::{BaseShape, MethodConfig, Profile, Tensors};
+use crate::pool::on_pool;
 use crate::precision::Precision;
 use crate::preprocess::Preprocessing;
 use crate::san::{San, SanConfig, SanModel};
@@ -307,7 +308,7 @@ impl SegmentationModel for Model {
     }
 
     fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates {
-        dispatch!(Model (model) = self, Spec => model.vision_states(pixels))
+        on_pool(|| dispatch!(Model (model) = self, Spec => model.vision_states(pixels)))
     }
 
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
@@ -319,7 +320,7 @@ impl SegmentationModel for Model {
     }
 
     fn features(&self, states: HiddenStates) -> Result<HiddenStates> {
-        dispatch!(Model (model) = self, Spec => model.features(states))
+        on_pool(|| dispatch!(Model (model) = self, Spec => model.features(states)))
     }
 
     fn context_length(&self) -> usize {
@@ -331,7 +332,7 @@ impl SegmentationModel for Model {
     }
 
     fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
-        dispatch!(Model (model) = self, Spec => model.text_states(tokens))
+        on_pool(|| dispatch!(Model (model) = self, Spec => model.text_states(tokens)))
     }
 
     fn frozen_text(&self) -> bool {
@@ -343,11 +344,11 @@ impl SegmentationModel for Model {
     }
 
     fn condition_text(&self, states: HiddenStates) -> Result<HiddenStates> {
-        dispatch!(Model (model) = self, Spec => model.condition_text(states))
+        on_pool(|| dispatch!(Model (model) = self, Spec => model.condition_text(states)))
     }
 
     fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>> {
-        dispatch!(Model (model) = self, Spec => model.decode(features, text))
+        on_pool(|| dispatch!(Model (model) = self, Spec => model.decode(features, text)))
     }
 
     fn templates(&self) -> &'static [&'static str] {
@@ -359,7 +360,9 @@ impl SegmentationModel for Model {
         features: &[Tensor<3>],
         classes: HiddenStates,
     ) -> Result<Tensor<4>> {
-        dispatch!(Model (model) = self, Spec => model.vocabulary_scores(features, classes))
+        on_pool(
+            || dispatch!(Model (model) = self, Spec => model.vocabulary_scores(features, classes)),
+        )
     }
 
     fn output_size(&self, image_size: usize) -> Result<usize> {

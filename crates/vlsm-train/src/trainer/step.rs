@@ -5,7 +5,7 @@ use vlsm_data::{Example, Sample};
 use vlsm_models::contract::select;
 use vlsm_models::predict::PromptEncoder;
 use vlsm_models::weights::{self, Gradients, to_host};
-use vlsm_models::{SegmentationModel, is_cpu};
+use vlsm_models::{SegmentationModel, is_cpu, on_pool};
 
 use super::Trainer;
 use crate::error::{Result, TrainError};
@@ -68,7 +68,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
     /// Updates the trained parameters.
     fn update(&mut self, gradients: Gradients, lr: f64) {
         if let Some(model) = self.model.take() {
-            let model = self.optimizer.step(model, gradients, lr);
+            let model = on_pool(|| self.optimizer.step(model, gradients, lr));
             self.model = Some(model.end_step());
         }
     }
@@ -107,7 +107,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
         let parts = batch.chunks(batch.len().div_ceil(encoders.len()));
         if self.pools.is_empty() {
             let work = parts.zip(encoders).map(|(part, encoder)| {
-                let result = gradients(setup, self.model(), samples, part, encoder);
+                let result = on_pool(|| gradients(setup, self.model(), samples, part, encoder));
                 (part.len(), result)
             });
             return work.collect();
