@@ -80,15 +80,16 @@ pub trait SegmentationModel: Module + Sync {
     /// The method that the model is trained by.
     fn method(&self) -> &MethodConfig;
 
-    /// Pixels `[batch, 3, side, side]`, normalised, to the vision tower's states.
+    /// Pixels `[batch, 3, side, side]`, normalised, to the vision tower's states: of a tower that the method changes from some layer
+    /// on, those before that layer.
     fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates;
 
     /// The shapes `[tokens, width]` of an image's [`vision_states`](Self::vision_states) at an input side, if they do not
     /// depend on anything that is trained.
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>>;
 
-    /// Describes which of the vision tower's states [`vision_states`](Self::vision_states) returns. Models on one base that
-    /// leave the tower unchanged and have the same description return the same states for an image.
+    /// Describes which of the vision tower's states [`vision_states`](Self::vision_states) returns. Models on one base
+    /// whose states do not depend on training and that have the same description return the same states for an image.
     fn wanted_vision_states(&self) -> String {
         format!("{:?}", self.method().profile())
     }

@@ -151,7 +151,7 @@ fn logits_and_parts_are_those_of_the_published_modules() {
     let expected = read("default.expected.safetensors").tensors;
     let batch = read("batch.safetensors");
     let states = san.vision_states(tensor(&batch.tensors["pixel_values"]), &Unadapted);
-    let masks = san.masks(&states, &Unadapted).unwrap();
+    let masks = san.masks(states.clone(), &Unadapted).unwrap();
     let products = masks.queries.clone().matmul(masks.pixels.swap_dims(1, 2));
     assert_close("masks", products, &expected);
     assert_close("biases", masks.biases, &expected);
@@ -201,7 +201,7 @@ fn vision_states_are_clips() {
     for profile in [Profile::Default, Profile::Paper] {
         let san = san(profile);
         let states = san.vision_states(tensor(pixels), &Unadapted);
-        let shapes = san.vision_state_shapes(pixels.shape[3]);
+        let shapes = san.vision_state_shapes(pixels.shape[3], &Unadapted);
         assert_eq!(states.len(), shapes.len());
         let moved = weights::update(san, |name, value| {
             let trained = San::is_side(name);

@@ -61,6 +61,29 @@ fn results_with_and_without_the_cache_are_equal_bit_for_bit() {
 }
 
 #[test]
+fn states_below_the_first_adapted_layer_are_cached() {
+    let shop = Workshop::new();
+    let methods = [
+        ["method.kind=dense", "method.layers=[2]"],
+        ["method.kind=lora", "method.layers=[1]"],
+    ];
+    for (index, method) in methods.iter().enumerate() {
+        let [without, with] = ["without", "with"].map(|name| format!("{name}{index}"));
+        train(
+            &shop,
+            &without,
+            &[method, &["cache.features=off"][..]].concat(),
+        );
+        let said = train(&shop, &with, method);
+        assert!(said.contains("feature cache: 30 images"), "{said}");
+        assert!(said.contains("0 of them already stored"), "{said}");
+        shop.assert_same_results(&without, &with);
+        // Other layers, other states.
+        assert_eq!(files(&shop).len(), (index + 1) * IMAGES);
+    }
+}
+
+#[test]
 fn half_precision_is_close_and_does_not_depend_on_storage() {
     let shop = Workshop::new();
     train(&shop, "exact", &[SHALLOW]);

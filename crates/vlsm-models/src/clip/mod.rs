@@ -8,6 +8,7 @@ mod encoder;
 pub(crate) mod init;
 mod layer_norm;
 pub mod openai;
+mod stages;
 mod text;
 mod vision;
 
@@ -15,6 +16,7 @@ pub use attention::{SelfAttention, SelfAttentionConfig};
 pub use bert::BertTower;
 pub use encoder::{Encoder, EncoderConfig, EncoderLayer, EncoderLayerConfig, Mlp, MlpConfig};
 pub use layer_norm::LayerNorm;
+pub(crate) use stages::Stages;
 pub use text::{TextModel, TextStates, TextTower, TokenBatch};
 pub(crate) use text::{adapted_embedding, embedding_states};
 pub use vision::VisionTower;

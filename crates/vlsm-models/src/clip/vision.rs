@@ -124,6 +124,30 @@ impl VisionTower {
         if let Some(norm) = &self.pre_layrnorm {
             x = norm.forward(x);
         }
+        self.run(x, 0, count, after, method)
+    }
+
+    /// As [`forward`](Self::forward), from the state after the first `done` layers, at least one.
+    pub fn resume(
+        &self,
+        state: Tensor<3>,
+        done: usize,
+        after: &[usize],
+        method: &dyn Adaptation,
+    ) -> Vec<Tensor<3>> {
+        let count = state.dims()[1];
+        self.run(state, done, count, after, method)
+    }
+
+    /// The layers from `done` on. The first `count` tokens of `x` are those of the image.
+    fn run(
+        &self,
+        mut x: Tensor<3>,
+        done: usize,
+        count: usize,
+        after: &[usize],
+        method: &dyn Adaptation,
+    ) -> Vec<Tensor<3>> {
         let mut states = vec![None; after.len()];
         let mut keep = |layers: usize, x: &Tensor<3>| {
             for (state, after) in states.iter_mut().zip(after) {
@@ -132,9 +156,10 @@ impl VisionTower {
                 }
             }
         };
-        keep(0, &x);
+        keep(done, &x);
         let last = after.iter().copied().max().unwrap_or(0);
-        for (index, layer) in self.encoder.layers.iter().enumerate().take(last) {
+        let layers = self.encoder.layers.iter().enumerate();
+        for (index, layer) in layers.take(last).skip(done) {
             if index > 0 {
                 x = with_extra(x, count, method.tokens(Tower::Vision, index));
             }

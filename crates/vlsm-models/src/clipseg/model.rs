@@ -4,9 +4,9 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::{ClipSeg, part, random_decoder};
-use crate::clip::{TextStates, TokenBatch, adapted_embedding, embedding_states};
+use crate::clip::{Stages, TextStates, TokenBatch, adapted_embedding, embedding_states};
 use crate::contract::{HiddenStates, SegmentationModel, expect_states};
-use crate::error::{ModelError, Result};
+use crate::error::Result;
 use crate::methods::{Adaptation, Adapters, MethodConfig, extra_tokens, merged};
 use crate::preprocess::check_image_size;
 use crate::weights;
@@ -57,6 +57,12 @@ impl ClipSegModel {
     fn hooks(&self) -> &dyn Adaptation {
         self.adapters.hooks()
     }
+
+    fn stages(&self) -> Stages {
+        let taps = self.clipseg.config.extract_layers.iter();
+        let wanted: Vec<usize> = taps.map(|layer| layer + 1).collect();
+        Stages::new(&wanted, self.hooks())
+    }
 }
 
 impl SegmentationModel for ClipSegModel {
@@ -64,37 +70,31 @@ impl SegmentationModel for ClipSegModel {
         &self.method
     }
 
+    /// The states that the decoder sees, or those of them before the first layer that the method changes and what enters it.
     fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates {
         let tower = &self.clipseg.clip.vision_model;
-        let taps = self.clipseg.config.extract_layers.iter();
-        let after: Vec<usize> = taps.map(|layer| layer + 1).collect();
-        tower.forward(pixels, &after, self.hooks())
+        tower.forward(pixels, self.stages().first(), self.hooks())
     }
 
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
         let config = &self.clipseg.config;
         let tokens = (image_size / config.vision_config.patch_size).pow(2) + 1;
         let shape = [tokens, config.vision_config.hidden_size];
-        let touched = self.hooks().touches().vision;
-        (!touched).then(|| vec![shape; config.extract_layers.len()])
+        let stages = self.stages();
+        stages.frozen.then(|| vec![shape; stages.first().len()])
     }
 
-    /// The tapped layers, which can differ between profiles of one base.
+    /// The tapped layers can differ between profiles of one base, and the others between methods.
     fn wanted_vision_states(&self) -> String {
-        format!("{:?}", self.clipseg.config.extract_layers)
+        format!("{:?}", self.stages().first())
     }
 
     fn features(&self, states: HiddenStates) -> Result<HiddenStates> {
-        let taps = &self.clipseg.config.extract_layers;
-        if states.len() != taps.len() {
-            return Err(ModelError::States {
-                what: "CLIPSeg's vision states".into(),
-                expected: taps.len(),
-                found: states.len(),
-            });
-        }
-        let states = taps.iter().zip(states);
-        let states = states.map(|(tap, state)| self.hooks().tap(*tap, state));
+        let (tower, hooks) = (&self.clipseg.clip.vision_model, self.hooks());
+        let what = "CLIPSeg's vision states";
+        let states = self.stages().complete(tower, states, hooks, what)?;
+        let states = self.clipseg.config.extract_layers.iter().zip(states);
+        let states = states.map(|(tap, state)| hooks.tap(*tap, state));
         Ok(self.clipseg.decoder.reduce(states.collect()))
     }
 

@@ -73,6 +73,12 @@ pub trait Adaptation: Debug {
         Touches::default()
     }
 
+    /// Where the method touches the vision tower, the first layer that it changes, from 0: the state before it is the base's and
+    /// can be cached. 0 also stands for the embeddings and the extra tokens of the input.
+    fn first_vision_layer(&self) -> usize {
+        0
+    }
+
     /// Whether a parameter of the base is trained. Parameters that the method adds always are.
     fn trains(&self, _part: Part, _name: &str) -> bool {
         false

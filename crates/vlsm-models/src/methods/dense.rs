@@ -209,6 +209,10 @@ impl Adaptation for DenseAdapters {
         }
     }
 
+    fn first_vision_layer(&self) -> usize {
+        self.layers.first().copied().unwrap_or(0)
+    }
+
     fn trains(&self, part: Part, _name: &str) -> bool {
         self.train_decoder && part == Part::Decoder
     }

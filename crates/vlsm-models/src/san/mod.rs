@@ -58,8 +58,8 @@ pub(crate) use spec::Spec;
 pub use templates::TEMPLATES;
 
 use self::recognition::{recognise, unit_length};
-use crate::clip::{TextStates, TextTower, TokenBatch, VisionTower};
-use crate::error::{ModelError, Result};
+use crate::clip::{Stages, TextStates, TextTower, TokenBatch, VisionTower};
+use crate::error::Result;
 use crate::files::fill;
 use crate::methods::{Adaptation, Profile};
 use crate::tensor_file::HostTensor;
@@ -221,19 +221,24 @@ impl San {
 
     /// Pixels `[batch, 3, side, side]`, normalised with CLIP's mean and deviation, to what CLIP and the side network start
     /// from under a method: the patches `[batch, grid * grid, 3 * patch * patch]`, and CLIP's states of the image at half resolution, each
-    /// `[batch, 1 + grid * grid / 4, width]`. None depends on the side network's parameters.
+    /// `[batch, 1 + grid * grid / 4, width]`, those after the first layer that the method changes left out. None depends on the side
+    /// network's parameters.
     pub fn vision_states(&self, pixels: Tensor<4>, method: &dyn Adaptation) -> Vec<Tensor<3>> {
-        let wanted = self.config.states(self.profile);
+        let stages = self.stages(method);
         let patch = self.config.side_config.patch_size;
         let mut states = vec![resize::patches(pixels.clone(), patch)];
         // The last layer is only run by the recognition branch.
         let tower = &self.clip.vision_model;
-        states.extend(tower.forward(resize::halve(pixels), &wanted, method));
+        states.extend(tower.forward(resize::halve(pixels), stages.first(), method));
         states
     }
 
     /// For inputs of a side, the shapes `[tokens, width]` of an image's [`vision_states`](Self::vision_states).
-    pub fn vision_state_shapes(&self, image_size: usize) -> Vec<[usize; 2]> {
+    pub fn vision_state_shapes(
+        &self,
+        image_size: usize,
+        method: &dyn Adaptation,
+    ) -> Vec<[usize; 2]> {
         let patch = self.config.side_config.patch_size;
         let grid = image_size / patch;
         let mut shapes = vec![[grid * grid, 3 * patch * patch]];
@@ -241,8 +246,24 @@ impl San {
             1 + (grid / 2) * (grid / 2),
             self.config.vision_config.hidden_size,
         ];
-        shapes.resize(1 + self.config.states(self.profile).len(), state);
+        shapes.resize(1 + self.stages(method).first().len(), state);
         shapes
+    }
+
+    pub(super) fn stages(&self, method: &dyn Adaptation) -> Stages {
+        Stages::new(&self.config.states(self.profile), method)
+    }
+
+    /// [Vision states](Self::vision_states) with those that the method changes.
+    fn completed(
+        &self,
+        mut states: Vec<Tensor<3>>,
+        method: &dyn Adaptation,
+    ) -> Result<Vec<Tensor<3>>> {
+        let tower = states.split_off(states.len().min(1));
+        let (stages, what) = (self.stages(method), "CLIP's states in SAN's vision states");
+        states.extend(stages.complete(&self.clip.vision_model, tower, method, what)?);
+        Ok(states)
     }
 
     /// [Vision states](Self::vision_states) to the mask decoder's masks and biases. The method's taps are the states that
@@ -250,15 +271,13 @@ impl San {
     ///
     /// # Errors
     /// If the number of states is wrong.
-    pub fn masks(&self, states: &[Tensor<3>], method: &dyn Adaptation) -> Result<Masks> {
+    pub fn masks(&self, states: Vec<Tensor<3>>, method: &dyn Adaptation) -> Result<Masks> {
+        Ok(self.mask_features(&self.completed(states, method)?, method))
+    }
+
+    /// As [`masks`](Self::masks), of all states.
+    fn mask_features(&self, states: &[Tensor<3>], method: &dyn Adaptation) -> Masks {
         let numbers = self.config.states(self.profile);
-        if states.len() != 1 + numbers.len() {
-            return Err(ModelError::States {
-                what: "SAN's vision states".into(),
-                expected: 1 + numbers.len(),
-                found: states.len(),
-            });
-        }
         let state = |number| {
             let index = numbers.iter().position(|state| *state == number)?;
             let state = states.get(1 + index)?;
@@ -267,7 +286,7 @@ impl San {
         let side = &self.side_adapter_network;
         let fusions = self.config.fusions(self.profile);
         let [queries, patches] = side.forward(states[0].clone(), &fusions, state);
-        Ok(side.mask_decoder.forward(queries, patches))
+        side.mask_decoder.forward(queries, patches)
     }
 
     /// [Vision states](Self::vision_states) to features.
@@ -275,11 +294,12 @@ impl San {
     /// # Errors
     /// If the number of states is wrong.
     pub fn features(&self, states: Vec<Tensor<3>>, method: &dyn Adaptation) -> Result<SanFeatures> {
+        let states = self.completed(states, method)?;
         let Masks {
             queries,
             pixels,
             biases,
-        } = self.masks(&states, method)?;
+        } = self.mask_features(&states, method);
         let biases = match self.profile {
             Profile::Default => biases,
             Profile::Paper => biases.detach(),

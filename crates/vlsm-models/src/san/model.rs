@@ -66,8 +66,14 @@ impl SegmentationModel for SanModel {
     }
 
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
-        let touched = self.hooks().touches().vision;
-        (!touched).then(|| self.san.vision_state_shapes(image_size))
+        let (san, hooks) = (&self.san, self.hooks());
+        let frozen = san.stages(hooks).frozen;
+        frozen.then(|| san.vision_state_shapes(image_size, hooks))
+    }
+
+    fn wanted_vision_states(&self) -> String {
+        let first = self.san.stages(self.hooks()).first().to_vec();
+        format!("{:?} {first:?}", self.method.profile())
     }
 
     /// The parts of [`SanFeatures`], in order.

@@ -1,5 +1,5 @@
-//! The cache of frozen features. If nothing in the vision tower is trained, its states for an image are computed once and kept
-//! on disk, for later epochs and for other runs.
+//! The cache of frozen features. The vision tower's states for an image that training does not change, all of them or those before
+//! the first layer that the method changes, are computed once and kept on disk, for later epochs and for other runs.
 //!
 //! Each image has a file, named by a digest of the image's bytes, in a folder named by a digest of everything else that the
 //! values depend on. A single file for all images would need a lock and an index, which a killed process could corrupt. Separate
@@ -80,7 +80,7 @@ impl FeatureCache {
         // The code below assumes a supported size.
         model.output_size(preprocessing.image_size)?;
         let Some(shapes) = model.frozen_vision(preprocessing.image_size) else {
-            return changing("`method.kind` trains parameters within the vision tower");
+            return changing("the method (`method.kind`, `method.layers`) changes the vision tower from its first layer on");
         };
         if dataset.resamples_each_epoch() {
             return changing("`data.root` gives new images in each epoch");
@@ -205,8 +205,7 @@ impl FeatureCache {
             }
             hash.update(&values);
         } else {
-            // The tapped layers may depend on it.
-            hash.update(format!("{:?}", model.method().profile()).as_bytes());
+            hash.update(model.wanted_vision_states().as_bytes());
         }
         let dtype = self.dtype.name();
         Ok(format!("{image_size}-{dtype}-{:032x}", hash.digest128()))

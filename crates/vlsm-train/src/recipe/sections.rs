@@ -213,7 +213,7 @@ impl TrainerConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CacheMode {
-    /// If nothing in the vision tower is trained and images recur in later epochs.
+    /// If some states of the vision tower do not change in training and images recur in later epochs.
     Auto,
     /// Always; an error if training changes the features.
     On,
