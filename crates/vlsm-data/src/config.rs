@@ -31,6 +31,11 @@ pub struct DataConfig {
     pub images: String,
     /// Name of the sub-folder with the masks.
     pub masks: String,
+    /// What the masks of a plain folder show, such as `"polyp"`: the prompts p0 to p6 that `vlsm data prompts` writes are then
+    /// made in memory, and `anns/` and `prompts.json` are not read. With format `annotations`, replaces the prompts of
+    /// the annotations. Default: not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// The prompt for training: `p0`, `p1`, ... (that prompt of each sample), `random` (one of all but `p0`, drawn
     /// for each sample and epoch), or a text for all samples. Default: `"random"`.
     pub prompt: PromptChoice,
@@ -103,6 +108,7 @@ impl Default for DataConfig {
             format: Format::Auto,
             images: "images".to_string(),
             masks: "masks".to_string(),
+            class: None,
             prompt: PromptChoice::Random,
             eval_prompt: None,
             prompts: None,
@@ -142,7 +148,9 @@ impl DataConfig {
     pub fn resolve_format(&self) -> Format {
         match self.format {
             Format::Auto if self.builtin().is_some() => Format::Generated,
-            Format::Auto if self.root.join("anns").is_dir() => Format::Annotations,
+            Format::Auto if self.class.is_none() && self.root.join("anns").is_dir() => {
+                Format::Annotations
+            }
             Format::Auto if self.classes.is_some() || self.root.join("classes.json").is_file() => {
                 Format::Classes
             }
@@ -181,10 +189,35 @@ impl DataConfig {
         }
     }
 
-    /// Whether samples may lack prompts, because one text is used for all in training or evaluation.
+    /// Whether the files may lack prompts, because they are made from the masks, or one text is used for all in training or
+    /// evaluation.
     pub(crate) fn has_text(&self) -> bool {
         let is_text = |choice: &PromptChoice| matches!(choice, PromptChoice::Text(_));
-        is_text(&self.prompt) || self.eval_prompt.as_ref().is_some_and(is_text)
+        self.class.is_some()
+            || is_text(&self.prompt)
+            || self.eval_prompt.as_ref().is_some_and(is_text)
+    }
+
+    /// The class whose prompts are made from the masks.
+    ///
+    /// # Errors
+    /// If the masks of the format already have a class or prompts.
+    pub(crate) fn described_class(&self, format: Format) -> Result<Option<&str>> {
+        let Some(class) = &self.class else {
+            return Ok(None);
+        };
+        let why = match format {
+            Format::Classes => "has masks of class ids, whose names are its prompts",
+            Format::Generated => "is drawn together with its prompts",
+            Format::Annotations | Format::Folder | Format::Auto => return Ok(Some(class)),
+        };
+        Err(DataError::Config {
+            field: "data.class",
+            reason: format!(
+                "is set, but `{}` {why}; remove the key, or set `data.format` to \"folder\" if the masks are binary",
+                self.root.display()
+            ),
+        })
     }
 
     /// Checks the values of the section, without looking at files.
@@ -212,6 +245,22 @@ impl DataConfig {
                     format!("{fraction} is not a fraction; use a number from 0 to below 1"),
                 );
             }
+        }
+        if self
+            .class
+            .as_ref()
+            .is_some_and(|class| class.trim().is_empty())
+        {
+            return config(
+                "data.class",
+                "is empty; give the word that the prompts should use, such as polyp".to_string(),
+            );
+        }
+        if self.class.is_some() && self.prompts.is_some() {
+            return config(
+                "data.class",
+                "is set along with `data.prompts`; remove one of them".to_string(),
+            );
         }
         self.split.validate_folds()?;
         if self.split.folds.is_none() && self.split.val + self.split.test >= 1.0 {

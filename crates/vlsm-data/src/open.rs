@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::config::DataConfig;
 use crate::dataset::Dataset;
 use crate::error::{DataError, Result};
 use crate::formats::{self, Listing};
+use crate::mask_prompts::describe;
 use crate::pooled;
 use crate::prompt::NO_PROMPTS_FIX;
 use crate::split::Split;
@@ -61,6 +64,7 @@ impl Dataset {
 fn open_files(config: &DataConfig) -> Result<Dataset> {
     let mut faults = Vec::new();
     let listing = formats::list(config, &mut faults);
+    let class = config.described_class(listing.format)?;
     let set = Arc::new(listing.files(config));
     let Listing {
         format,
@@ -90,6 +94,9 @@ fn open_files(config: &DataConfig) -> Result<Dataset> {
     if let Some(limit) = config.limit {
         dataset.train.truncate(limit);
     }
+    if let Some(class) = class {
+        dataset.describe(class)?;
+    }
     let without_prompts = Split::ALL
         .into_iter()
         .flat_map(|split| dataset.split(split))
@@ -101,6 +108,27 @@ fn open_files(config: &DataConfig) -> Result<Dataset> {
             fix: NO_PROMPTS_FIX,
         }),
         _ => Ok(dataset),
+    }
+}
+
+impl Dataset {
+    /// Replaces the prompts of every sample by those of its mask's description.
+    fn describe(&mut self, class: &str) -> Result<()> {
+        for samples in [&mut self.train, &mut self.val, &mut self.test] {
+            let prompts = samples.par_iter().map(|sample| {
+                let (image, mask) = sample.read(None)?;
+                let description = describe(class.trim(), &image, &mask);
+                Ok((description.prompts(), description.owned_oracle()))
+            });
+            // The first error in the split's order is reported, whichever thread failed first.
+            let prompts: Vec<Result<_>> = prompts.collect();
+            for (sample, prompts) in samples.iter_mut().zip(prompts) {
+                let (prompts, oracle) = prompts?;
+                sample.prompts = prompts;
+                sample.oracle = Some(oracle);
+            }
+        }
+        Ok(())
     }
 }
 

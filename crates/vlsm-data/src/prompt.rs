@@ -10,8 +10,8 @@ use serde::{Serialize, Serializer};
 use crate::error::{DataError, Result};
 
 /// What to do about a sample without prompts.
-pub(crate) const NO_PROMPTS_FIX: &str = "set `data.prompt` to one text for all samples, or add prompts for each \
-                                          sample to the annotations or to `data.prompts`";
+pub(crate) const NO_PROMPTS_FIX: &str = "set `data.class` to what the masks show, or `data.prompt` to one text for \
+                                          all samples, or add prompts for each sample to the annotations or to `data.prompts`";
 
 /// The named prompts of a sample (`p0`, `p1`, ...), in the order of the file. A name has one text or several equivalent
 /// ones.

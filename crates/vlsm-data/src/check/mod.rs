@@ -211,6 +211,10 @@ fn missing_prompts(config: &DataConfig, listing: &Listing, findings: &mut Findin
         );
         return;
     }
+    if config.class.is_some() {
+        // The prompts p0 to p6 are made when the data set is opened.
+        return;
+    }
     for (split, pairs) in Split::ALL.into_iter().zip(&listing.splits) {
         for pair in pairs {
             let choice = match split {

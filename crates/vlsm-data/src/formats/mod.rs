@@ -111,7 +111,7 @@ pub(crate) fn list(config: &DataConfig, faults: &mut Vec<DataError>) -> Listing 
         }
         Format::Folder | Format::Auto | Format::Generated => Listing {
             format,
-            splits: folder::list(config, &subjects, true, faults),
+            splits: folder::list(config, &subjects, config.class.is_none(), faults),
             classes: None,
         },
     };

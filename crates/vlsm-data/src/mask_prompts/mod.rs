@@ -202,6 +202,17 @@ impl Description {
     }
 }
 
+impl Description {
+    /// As [`oracle`](Self::oracle), for a [`Sample`](crate::Sample).
+    pub(crate) fn owned_oracle(&self) -> BTreeMap<String, Vec<String>> {
+        let words = |list: Vec<&'static str>| list.into_iter().map(str::to_owned).collect();
+        let oracle = self.oracle().into_iter();
+        oracle
+            .map(|(prompt, list)| (prompt.to_owned(), words(list)))
+            .collect()
+    }
+}
+
 /// A number in words up to twelve, in digits above; `None` for 0.
 fn number(count: usize) -> Option<String> {
     let word = || {

@@ -1,4 +1,5 @@
 mod annotations;
+mod class;
 mod classes;
 mod subjects;
 

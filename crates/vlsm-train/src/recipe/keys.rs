@@ -17,6 +17,7 @@ fn every_key() -> Result<toml::Table> {
     data.pool = vec![PathBuf::new()];
     data.eval_prompt = Some(vlsm_data::PromptChoice::Named("p1".into()));
     data.prompts = path();
+    data.class = Some("x".into());
     data.classes = path();
     data.window = Some([0, 1]);
     data.accept = vec![vlsm_data::FindingKind::Inverted];
