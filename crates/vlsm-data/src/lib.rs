@@ -34,6 +34,7 @@
 
 mod annotate;
 pub mod check;
+mod cleanup;
 mod config;
 pub mod confusion;
 mod dataset;
@@ -62,6 +63,7 @@ mod unique_names;
 
 pub use annotate::{Annotation, annotate, write_annotations};
 pub use check::{CheckReport, SplitCounts, check};
+pub use cleanup::Cleanup;
 pub use config::{DataConfig, Format};
 pub use confusion::{ClassPixels, Confusion};
 pub use dataset::{Dataset, EpochSampler};

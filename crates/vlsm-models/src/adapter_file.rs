@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use vlsm_image::Window;
 
 use crate::error::{ModelError, Result};
@@ -12,6 +13,24 @@ use crate::methods::{
     Tensors, Towers,
 };
 use crate::tensor_file::{self, HostTensor};
+
+/// How an adapter is meant to be used, as far as its training knows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Inference {
+    /// The prompt, if the training was validated under one prompt for all images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// The minimum probability of foreground with the best mean Dice on the validation images; `None` without such images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f32>,
+    /// Some of the prompts of the training.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prompts: Vec<String>,
+    /// The cosine of text embeddings up to which a prompt is unlike all of `prompts`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub least_similarity: Option<f32>,
+}
 
 /// Trained parameters with their published names, the method and the base they belong to.
 ///
@@ -31,6 +50,8 @@ pub struct AdapterFile {
     /// The levels of 16-bit images that they saw as black and white; `None` if they saw no such images, or the file does not
     /// say.
     pub window: Option<Window>,
+    /// How to use them; empty where the file does not say.
+    pub inference: Inference,
     /// Digests of the pretrained tensors of a whole checkpoint, by their published names. They must be those of the base,
     /// since only the trained tensors are loaded.
     pub pretrained: BTreeMap<String, String>,
@@ -40,6 +61,7 @@ const METHOD: &str = "vlsm.method";
 const BASE: &str = "vlsm.base";
 const IMAGE_SIZE: &str = "vlsm.image_size";
 const WINDOW: &str = "vlsm.window";
+const INFERENCE: &str = "vlsm.inference";
 
 impl AdapterFile {
     /// Reads an adapter file; a bare safetensors with the published names and no metadata, of
@@ -77,9 +99,17 @@ impl AdapterFile {
             .map(|window| serde_json::from_str(window))
             .transpose()
             .map_err(|error| wrong(format!("metadata `{WINDOW}`: {error}")))?;
+        let inference = file
+            .metadata
+            .get(INFERENCE)
+            .map(|inference| serde_json::from_str(inference))
+            .transpose()
+            .map_err(|error| wrong(format!("metadata `{INFERENCE}`: {error}")))?
+            .unwrap_or_default();
         Ok(Self {
             path: path.into(),
             tensors: file.tensors,
+            inference,
             method,
             base,
             image_size,
@@ -106,6 +136,10 @@ impl AdapterFile {
         }
         if let Some(window) = &self.window {
             metadata.insert(WINDOW.into(), json(serde_json::to_string(window))?);
+        }
+        if self.inference != Inference::default() {
+            let inference = serde_json::to_string(&self.inference);
+            metadata.insert(INFERENCE.into(), json(inference)?);
         }
         metadata.extend(tensor_file::pytorch_metadata());
         Ok(tensor_file::write_safetensors(

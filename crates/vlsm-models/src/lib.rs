@@ -53,7 +53,7 @@ pub mod tokenizer;
 pub mod weights;
 
 pub use activation::Activation;
-pub use adapter_file::AdapterFile;
+pub use adapter_file::{AdapterFile, Inference};
 pub use base::Base;
 pub use clip::TokenBatch;
 pub use clipseg::ClipSegConfig;

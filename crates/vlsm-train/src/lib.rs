@@ -37,6 +37,7 @@ pub mod evaluate;
 pub mod feature_cache;
 mod guarded;
 mod identity;
+mod inference;
 pub mod loss;
 mod measure;
 mod memory;
@@ -61,7 +62,7 @@ mod zero_shot;
 pub use error::{Result, TrainError};
 pub use evaluate::{
     EvalConfig, Evaluation, Metrics, PromptSet, SampleScores, SemanticEvaluation, SemanticMetrics,
-    evaluate, evaluate_semantic, read_scores, write_scores,
+    Threshold, evaluate, evaluate_semantic, read_scores, write_scores,
 };
 pub use feature_cache::FeatureCache;
 pub use identity::Identity;

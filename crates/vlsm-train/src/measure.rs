@@ -4,7 +4,7 @@ use vlsm_data::Split;
 use vlsm_models::{AdapterFile, Model, SegmentationModel};
 
 use crate::error::Result;
-use crate::evaluate::{Evaluation, PromptSet, evaluate};
+use crate::evaluate::{Evaluation, PromptSet, Threshold, best_threshold, evaluate};
 use crate::evaluate::{SemanticMetrics, evaluate_semantic};
 use crate::observer::Observer;
 use crate::setup::Setup;
@@ -15,6 +15,36 @@ pub(crate) struct Measured {
     pub(crate) model: Model,
     pub(crate) split: Split,
     pub(crate) evaluation: Evaluation,
+}
+
+/// The model with the best epoch's parameters. Chooses the threshold with the best Dice on the validation split, if that is used,
+/// and adds it to the adapter file.
+///
+/// # Errors
+/// If a file cannot be read or written, or the observer stops the measurement.
+pub(crate) fn best_model(
+    setup: &Setup<'_>,
+    model: Model,
+    observer: &mut dyn Observer,
+) -> Result<(Model, Option<Threshold>)> {
+    let path = setup.folder.adapter();
+    let mut best = AdapterFile::read(&path)?;
+    let model = model.for_inference().load(best.clone())?;
+    if !setup.recipe.trainer.validate {
+        return Ok((model, None));
+    }
+    let samples = setup.samples(Split::Val);
+    let set = PromptSet::of_recipe(&setup.recipe.data.config, samples)?;
+    let config = setup.eval_config().with_kept(setup.features, None);
+    let threshold = best_threshold(&model, samples, &set, &config, |done| {
+        observer.evaluation(Split::Val, done, samples.len())
+    })?;
+    let value = threshold.map(|threshold| threshold.value);
+    if best.inference.threshold != value {
+        best.inference.threshold = value;
+        best.write(&path)?;
+    }
+    Ok((model, threshold))
 }
 
 /// Evaluates the best epoch's parameters on a split: under the recipe's evaluation prompts and
@@ -29,8 +59,6 @@ pub(crate) fn measure(
     observer: &mut dyn Observer,
 ) -> Result<Measured> {
     let samples = setup.samples(split);
-    let best = AdapterFile::read(&setup.folder.adapter())?;
-    let model = model.for_inference().load(best)?;
     let sets = PromptSet::every(setup.recipe, samples)?;
     let evaluation = evaluate(&model, samples, &sets, &setup.eval_config(), |done| {
         observer.evaluation(split, done, samples.len())

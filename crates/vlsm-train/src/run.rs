@@ -6,17 +6,19 @@ use burn::module::Module;
 use vlsm_data::{Dataset, Split};
 use vlsm_image::write_atomic_bytes;
 use vlsm_models::{
-    AdapterFile, Base, BaseIdentity, Model, Preprocessing, SegmentationModel, Tokenizer, device,
+    AdapterFile, Base, BaseIdentity, Inference, Model, Preprocessing, SegmentationModel, Tokenizer,
+    device,
 };
 
 use crate::checkpoint::{Progress, Throughput};
 use crate::claim::Claim;
 use crate::error::{Result, TrainError};
-use crate::evaluate::SemanticMetrics;
+use crate::evaluate::{SemanticMetrics, Threshold};
 use crate::feature_cache::FeatureCache;
 use crate::guarded::{look, open_guarded};
 use crate::identity::Identity;
-use crate::measure::{Measured, label_test_images, measure};
+use crate::inference::inference;
+use crate::measure::{Measured, best_model, label_test_images, measure};
 use crate::memory::peak_memory;
 use crate::observer::Observer;
 use crate::recipe::Recipe;
@@ -115,6 +117,10 @@ fn train_claimed(
         &prepared.base,
         observer,
     )?;
+    let [train, val, test] = Split::ALL.map(|split| dataset.split(split).len());
+    observer.message(&format!(
+        "{train} samples for training, {val} for validation, {test} for the test"
+    ));
     let setup = prepared.setup(dataset, features.as_ref());
     let trainer = Trainer::new(&setup, model)?;
     prepared.write_recipe()?;
@@ -133,6 +139,7 @@ struct Prepared {
     folder: RunFolder,
     base: BaseIdentity,
     identity: Identity,
+    inference: Inference,
     /// The base's commit on the hub.
     revision: Option<String>,
     tokenizer: Tokenizer,
@@ -167,6 +174,7 @@ impl Prepared {
         let prepared = Self {
             folder,
             identity: Identity::new(&base.identity, &preprocessing, dataset),
+            inference: inference(&recipe, dataset, &base)?,
             revision: base.revision,
             preprocessing,
             recipe,
@@ -196,6 +204,7 @@ impl Prepared {
             tokenizer: &self.tokenizer,
             preprocessing: &self.preprocessing,
             base: &self.base,
+            inference: &self.inference,
             identity: &self.identity,
             features,
             folder: &self.folder,
@@ -248,7 +257,8 @@ fn finish(
 ) -> Result<RunSummary> {
     // A failure or a stop from here on must not lose what is known of the training.
     let path = prepared.folder.summary();
-    summarise(prepared, fitted, None, None).write(&path)?;
+    summarise(prepared, fitted, None, None, None).write(&path)?;
+    let (model, threshold) = best_model(setup, model, observer).map_err(not_measured)?;
     let test = setup.recipe.trainer.test;
     let (tested, untested) = if test && !setup.dataset.test.is_empty() {
         let tested = measure(setup, model, Split::Test, observer).map_err(not_measured)?;
@@ -260,7 +270,7 @@ fn finish(
         Some(tested) => label_test_images(setup, &tested.model, observer).map_err(not_measured)?,
         None => None,
     };
-    let mut summary = summarise(prepared, fitted, tested.as_ref(), semantic);
+    let mut summary = summarise(prepared, fitted, threshold, tested.as_ref(), semantic);
     summary.write(&path)?;
 
     // The run is complete, so a failure of its report is only a warning.
@@ -291,6 +301,7 @@ fn not_measured(error: TrainError) -> TrainError {
 fn summarise(
     prepared: &Prepared,
     fitted: &Fitted,
+    threshold: Option<Threshold>,
     tested: Option<&Measured>,
     semantic: Option<SemanticMetrics>,
 ) -> RunSummary {
@@ -311,6 +322,7 @@ fn summarise(
         steps: progress.step,
         best_epoch: progress.best_epoch,
         best_val_dice: progress.best_dice,
+        threshold,
         test: evaluation
             .zip(prompt.as_ref())
             .map(|(evaluation, prompt)| evaluation.for_prompt_set(prompt)),

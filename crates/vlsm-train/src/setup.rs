@@ -1,7 +1,7 @@
 //! What a run works with: recipe, data and base.
 
 use vlsm_data::{Dataset, Sample, Split};
-use vlsm_models::{BaseIdentity, Preprocessing, Tokenizer};
+use vlsm_models::{BaseIdentity, Inference, Preprocessing, Tokenizer};
 
 use crate::evaluate::EvalConfig;
 use crate::feature_cache::FeatureCache;
@@ -21,6 +21,8 @@ pub struct Setup<'a> {
     pub preprocessing: &'a Preprocessing,
     /// The base that the trained parameters belong to.
     pub base: &'a BaseIdentity,
+    /// How the adapter is meant to be used.
+    pub inference: &'a Inference,
     /// What the run's numbers depend on apart from the recipe.
     pub identity: &'a Identity,
     /// Cache of the features of training and validation images, if there is one.

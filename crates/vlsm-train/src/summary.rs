@@ -7,7 +7,7 @@ use vlsm_image::write_atomic_bytes;
 
 use crate::error::{Result, TrainError};
 use crate::evaluate::SemanticMetrics;
-use crate::evaluate::{Metrics, SampleScores};
+use crate::evaluate::{Metrics, SampleScores, Threshold};
 use crate::identity::Identity;
 
 /// The result of a run: `summary.json`.
@@ -28,6 +28,10 @@ pub struct RunSummary {
     pub best_epoch: usize,
     /// That Dice.
     pub best_val_dice: Option<f64>,
+    /// The threshold of masks with the best Dice on the validation split, which the adapter file also holds. The other metrics are
+    /// those at one half.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<Threshold>,
     /// Metrics on the test split of the best epoch's parameters.
     pub test: Option<Metrics>,
     /// The name of the prompts that they were computed under.

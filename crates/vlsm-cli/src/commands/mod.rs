@@ -5,9 +5,11 @@ mod data;
 mod demo;
 mod devices;
 mod eval;
+mod folder_study;
 mod model;
 mod predict;
 mod shared;
+mod shortcuts;
 mod study;
 mod train;
 

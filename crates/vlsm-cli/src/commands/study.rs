@@ -7,11 +7,16 @@ use anyhow::Result;
 use vlsm_train::Study;
 use vlsm_train::study::{Failure, Plan, State};
 
+use super::folder_study::{FolderStudy, write_file};
+use super::shortcuts::toml_string;
 use crate::output::{note, print};
 use crate::stop;
 use crate::terminal::Terminal;
 
 /// Run a grid of models, methods, data sets, training prompts and seeds, and write its tables.
+///
+/// With --data, --class and --methods, no file is needed: methods are compared on a folder of images
+/// and masks. The study's folder gets a study.toml that repeats it.
 ///
 /// Every run has its own folder, OUT/runs/DATA/MODEL/METHOD/PROMPT/SEED, with the files that `vlsm
 /// train` writes. Start an interrupted study again to resume it: finished runs are kept, and an
@@ -22,6 +27,10 @@ use crate::terminal::Terminal;
 /// and run), table.md, table.tex and table.html (scores by data set and method, by prompt, and
 /// paired tests) and tests.csv.
 #[derive(clap::Args)]
+#[command(
+    override_usage = "vlsm study --data DIR --class WORD [--methods KINDS] [OPTIONS]
+       vlsm study STUDY [OPTIONS]"
+)]
 #[command(after_help = "A study file:
   seeds = [41, 42, 43]
   prompts = [\"random\"]            # training prompts; default: the recipe's
@@ -51,6 +60,7 @@ use crate::terminal::Terminal;
   data.pool = [\"data/kvasir_polyp\", \"data/bkai_polyp\"]
 
 Examples:
+  vlsm study --data scans --class polyp --methods dense,decoder
   vlsm study studies/builtin.toml --dry-run
   vlsm study studies/builtin.toml --set data.kvasir.data.root=PATH/kvasir_polyp
   vlsm study studies/builtin.toml --set 'seeds=[41]' \\
@@ -58,7 +68,10 @@ Examples:
   vlsm study studies/builtin.toml --table")]
 pub(crate) struct Args {
     /// The study file, in TOML.
-    study: PathBuf,
+    #[arg(required_unless_present = "data", conflicts_with = "data")]
+    study: Option<PathBuf>,
+    #[command(flatten)]
+    folder: FolderStudy,
     /// Set a key of the file, of the shared recipe (recipe.optim.lr=3e-4), or of an entry by its
     /// name (data.kvasir.data.root=PATH); can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
@@ -77,12 +90,21 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let mut set = self.set;
-        if let Some(out) = &self.out {
+        if let (Some(out), Some(_)) = (&self.out, &self.study) {
             // Set last so that it overrides the file; quoted because a path may contain any character.
             let out = toml_string(&out.display().to_string());
             set.push(format!("out={out}"));
         }
-        let study = Study::read(&self.study, &set)?;
+        let (study, text) = match &self.study {
+            Some(path) => {
+                self.folder.expect_unused()?;
+                (Study::read(path, &set)?, None)
+            }
+            None => {
+                let (study, text) = self.folder.study(self.out.as_deref(), &set)?;
+                (study, Some(text))
+            }
+        };
         if self.dry_run {
             print(&plan(&study.plan()?))?;
             return Ok(ExitCode::SUCCESS);
@@ -90,6 +112,9 @@ impl Args {
         let mut failed = Vec::new();
         if !self.table {
             let plan = study.plan()?;
+            if let Some(text) = text {
+                write_file(&study, &text, &set)?;
+            }
             note(&format!("{}; {}", counts(&plan), plan.estimate_in_words()));
             let run = || study.run(&mut Terminal::new());
             failed = match stop::stoppable(None, run)? {
@@ -126,11 +151,6 @@ fn report_failures(failed: Vec<Failure>) {
     for failure in failed {
         note(&format!("  {}: {}", failure.cell, failure.error));
     }
-}
-
-/// A text as a quoted TOML string.
-fn toml_string(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 fn plan(plan: &Plan<'_>) -> String {

@@ -3,30 +3,45 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use vlsm_data::FindingKind;
 use vlsm_train::RunFolder;
 use vlsm_train::evaluate::MeanStd;
 use vlsm_train::{Metrics, Recipe, RunSummary};
 
+use super::shortcuts::{Shortcuts, check_prompts, default_folder, toml_string};
 use crate::output::{key_value_table, note, print, thousands};
 use crate::stop;
 use crate::terminal::Terminal;
 
-/// Fine-tune a base on a data set, as described in a recipe.
+/// Fine-tune a base on a data set: a folder of images and masks, or what a recipe describes.
+///
+/// With --data and --class, no file is needed: prompts are made from the masks in memory, and the
+/// images are split into training, validation and test. With a recipe, these options override it.
 ///
 /// Everything is written to the run's folder: the recipe with all defaults filled in,
 /// `metrics.jsonl` (one line per step and per epoch), `adapter.safetensors` (the best epoch),
 /// `adapter_last.safetensors`, `checkpoint/`, `summary.json` and `report.html`.
 #[derive(clap::Args)]
+#[command(override_usage = "vlsm train --data DIR --class WORD [OPTIONS]
+       vlsm train RECIPE [OPTIONS]")]
 #[command(after_help = "Examples:
+  vlsm train --data scans --class polyp
+  vlsm train --data scans --class polyp --base builtin:tiny \\
+      --method shallow --epochs 20 -o runs/quick
   vlsm train recipes/clipseg_dense_vlc.toml
   vlsm train recipes/clipseg_dense_vlc.toml --set optim.lr=3e-4 \\
       --set trainer.seed=41 --out runs/seed41
   vlsm train recipes/clipseg_dense_vlc.toml --resume")]
 pub(crate) struct Args {
-    /// The recipe, a TOML file.
-    recipe: PathBuf,
+    /// The recipe, a TOML file, or the folder of a run, whose recipe is then used.
+    recipe: Option<PathBuf>,
+    #[command(flatten)]
+    shortcuts: Shortcuts,
+    /// What is trained: dense, shallow, lora, bitfit, decoder or full (method.kind)
+    /// [default: dense].
+    #[arg(long, value_name = "KIND")]
+    method: Option<String>,
     /// Set a key of the recipe, such as optim.lr=3e-4; can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -34,7 +49,7 @@ pub(crate) struct Args {
     /// times.
     #[arg(long, value_name = "NAME")]
     accept: Vec<FindingKind>,
-    /// The run's folder [default: runs/ and the recipe's name].
+    /// The run's folder [default: runs/ and the name of the recipe or of the data's folder].
     #[arg(short, long, value_name = "RUN")]
     out: Option<PathBuf>,
     /// Continue a run that was interrupted, or that should get more epochs or steps.
@@ -44,11 +59,9 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let mut recipe = Recipe::read(&self.recipe, &self.set)?;
+        let (mut recipe, out) = self.recipe()?;
         recipe.data.config.accept.extend(self.accept);
-        let out = self.out.unwrap_or_else(|| {
-            PathBuf::from("runs").join(self.recipe.file_stem().unwrap_or("run".as_ref()))
-        });
+        check_prompts(&recipe.data.config)?;
         let train = || vlsm_train::train(&recipe, &out, self.resume, &mut Terminal::new());
         let summary = match stop::stoppable(Some("--resume"), train)? {
             Ok(summary) => summary,
@@ -59,6 +72,38 @@ impl Args {
             note(&format!("warning: {warning}"));
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Args {
+    /// The recipe with all options applied, and the run's folder.
+    fn recipe(&self) -> Result<(Recipe, PathBuf)> {
+        let mut settings = self.shortcuts.settings(self.recipe.is_none());
+        let method = self.method.iter();
+        settings.extend(method.map(|kind| format!("method.kind={}", toml_string(kind))));
+        settings.extend(self.set.iter().cloned());
+        let (recipe, out) = match &self.recipe {
+            None => {
+                let recipe = Recipe::parse("", &settings).map_err(anyhow::Error::msg);
+                let name = self.shortcuts.data_name("a recipe")?;
+                (recipe?, default_folder(name))
+            }
+            Some(path) if path.is_dir() => {
+                let file = RunFolder { path: path.clone() }.recipe();
+                if !file.is_file() {
+                    bail!(
+                        "`{0}` is a folder, but not that of a run; to train on its images, write --data {0} --class WORD",
+                        path.display()
+                    );
+                }
+                (Recipe::read(&file, &settings)?, path.clone())
+            }
+            Some(path) => {
+                let name = path.file_stem().unwrap_or("run".as_ref());
+                (Recipe::read(path, &settings)?, default_folder(name))
+            }
+        };
+        Ok((recipe, self.out.clone().unwrap_or(out)))
     }
 }
 
@@ -91,6 +136,13 @@ fn report(summary: &RunSummary, folder: &RunFolder) -> String {
         let best = format!("{dice:.4} (epoch {})", summary.best_epoch);
         rows.push(("best validation Dice", best));
     }
+    if let Some(threshold) = summary.threshold {
+        let dice = format!(
+            "{:.2} (validation Dice {:.4}, at 0.5 {:.4}); see `vlsm predict --threshold auto`",
+            threshold.value, threshold.val_dice, threshold.val_dice_at_half
+        );
+        rows.push(("best threshold", dice));
+    }
     let steps = format!("{} ({} whole epochs)", summary.steps, summary.epochs);
     rows.push(("steps", steps));
     let (trained, total) = (summary.trainable_parameters, summary.total_parameters);
@@ -117,6 +169,8 @@ fn report(summary: &RunSummary, folder: &RunFolder) -> String {
     if let Some(report) = &summary.report {
         rows.push(("report", report.display().to_string()));
     }
+    let run = folder.path.display();
+    rows.push(("use it", format!("vlsm predict {run} IMAGE... -o OUT")));
     key_value_table(&rows)
 }
 

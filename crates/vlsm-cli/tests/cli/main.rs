@@ -9,6 +9,7 @@ mod docs;
 mod eval;
 mod export;
 mod faults;
+mod folder;
 mod instruction_set;
 mod interrupted;
 mod library;

@@ -7,26 +7,26 @@ use vlsm_image::Mask;
 
 /// Adjacent foreground pixels of one row: `x0..x1` in row `y`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) y: usize,
-    pub(super) x0: usize,
-    pub(super) x1: usize,
+pub(crate) struct Run {
+    pub(crate) y: usize,
+    pub(crate) x0: usize,
+    pub(crate) x1: usize,
 }
 
 /// A connected set of pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Component {
+pub(crate) struct Component {
     /// Its pixels, from top to bottom and from left to right.
-    pub(super) runs: Vec<Run>,
+    pub(crate) runs: Vec<Run>,
     /// Number of pixels, at least 1.
-    pub(super) area: usize,
+    pub(crate) area: usize,
     /// Bounding box x0, y0, x1, y1, where x1 and y1 are exclusive.
-    pub(super) bbox: [usize; 4],
+    pub(crate) bbox: [usize; 4],
 }
 
 /// Which pixels are neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Neighbours {
+pub(crate) enum Neighbours {
     /// Those that share a side.
     Four,
     /// Those that share a side or a corner.
@@ -34,7 +34,7 @@ pub(super) enum Neighbours {
 }
 
 /// The connected components of a mask's foreground, in the order of their first pixels by rows.
-pub(super) fn components(mask: &Mask, neighbours: Neighbours) -> Vec<Component> {
+pub(crate) fn components(mask: &Mask, neighbours: Neighbours) -> Vec<Component> {
     let reach = match neighbours {
         Neighbours::Four => 0,
         Neighbours::Eight => 1,
@@ -87,7 +87,7 @@ impl Component {
     }
 
     /// The component with its holes filled, that is everything inside its outline.
-    pub(super) fn filled(&self) -> Self {
+    pub(crate) fn filled(&self) -> Self {
         let [x0, y0, x1, y1] = self.bbox;
         // A frame of one pixel connects all of the outside.
         let (width, height) = (x1 - x0 + 2, y1 - y0 + 2);
@@ -120,7 +120,7 @@ impl Component {
 }
 
 /// The smallest box that contains both boxes.
-pub(super) fn union(a: [usize; 4], b: [usize; 4]) -> [usize; 4] {
+pub(crate) fn union(a: [usize; 4], b: [usize; 4]) -> [usize; 4] {
     [
         a[0].min(b[0]),
         a[1].min(b[1]),

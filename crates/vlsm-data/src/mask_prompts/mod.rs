@@ -5,7 +5,7 @@
 //! such words is an oracle prompt, because they are unknown at inference time. [`Description::oracle`] lists them.
 
 mod colour;
-mod components;
+pub(crate) mod components;
 mod shape;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ mod adapter;
 mod cache;
 mod engine;
 mod engine_config;
+mod familiar;
 mod image;
 mod keys;
 mod labels;

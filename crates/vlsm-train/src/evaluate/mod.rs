@@ -12,6 +12,7 @@ mod files;
 mod labels;
 mod prompt_sets;
 mod scores;
+mod threshold;
 
 use std::ops::ControlFlow;
 
@@ -32,6 +33,8 @@ pub use labels::{
 pub use prompt_sets::PromptSet;
 pub(crate) use scores::number_of;
 pub use scores::{Evaluation, MeanStd, Metrics, Oracle, SampleScores};
+pub use threshold::Threshold;
+pub(crate) use threshold::best_threshold;
 
 use self::batches::{ImageBatch, ImageBatches};
 use self::files::{file_names, make_parent};

@@ -360,6 +360,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             base: Some(self.setup.base.clone()),
             image_size: Some(self.setup.preprocessing.image_size),
             window: self.setup.recipe.data.config.window,
+            inference: self.setup.inference.clone(),
             ..AdapterFile::default()
         };
         Ok(adapter.write(path)?)

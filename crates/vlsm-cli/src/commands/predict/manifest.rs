@@ -7,8 +7,13 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use vlsm_image::write_atomic_bytes;
 
+use crate::commands::shared::to_json;
+use crate::output::print;
+
 /// The name of the list.
 const FILE: &str = "predictions.csv";
+/// The name of the same list as JSON.
+const JSON: &str = "predictions.json";
 
 /// A prediction: what it is made of and what came out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -19,12 +24,20 @@ pub(super) struct Row {
     pub(super) prompt: String,
     /// The file of the mask or of the labels, in this folder.
     pub(super) file: String,
+    /// Whether anything was found.
+    pub(super) found: bool,
+    /// Number of pixels that were found.
+    pub(super) area_pixels: usize,
     /// Share of the image that was found, from 0 to 1.
     pub(super) area_share: f64,
     /// Mean probability inside the mask; none without a mask.
     pub(super) mean_probability: Option<f64>,
-    /// Whether anything was found.
-    pub(super) found: bool,
+    /// Number of connected parts of the mask; none for labels.
+    pub(super) parts: Option<usize>,
+    /// The minimum probability of foreground, if one was given.
+    pub(super) threshold: Option<f32>,
+    /// What was done to the mask, as options.
+    pub(super) cleanup: String,
     pub(super) base: String,
     pub(super) adapter: String,
     /// Side of the model's input, in pixels.
@@ -37,8 +50,16 @@ impl Row {
     /// Whether another row is made of the same inputs.
     fn is_again(&self, other: &Self) -> bool {
         let inputs = |row: &Self| {
-            let texts = [&row.file, &row.image, &row.prompt, &row.base, &row.adapter];
-            (texts.map(String::clone), row.image_size)
+            let texts = [
+                &row.file,
+                &row.image,
+                &row.prompt,
+                &row.cleanup,
+                &row.base,
+                &row.adapter,
+            ];
+            let threshold = row.threshold.map(f32::to_bits);
+            (texts.map(String::clone), row.image_size, threshold)
         };
         inputs(self) == inputs(other)
     }
@@ -57,7 +78,10 @@ pub(super) struct Planned {
 /// The list of a folder, to which a call adds its predictions.
 pub(super) struct Manifest {
     path: PathBuf,
+    json: PathBuf,
     writer: csv::Writer<File>,
+    /// Whether rows are printed as JSON too, one on each line.
+    prints: bool,
 }
 
 impl Manifest {
@@ -65,7 +89,12 @@ impl Manifest {
     ///
     /// # Errors
     /// If a file is there that was made of other inputs, unless `force` is set; and if the list cannot be read or written.
-    pub(super) fn open(folder: &Path, planned: &[Planned], force: bool) -> Result<Self> {
+    pub(super) fn open(
+        folder: &Path,
+        planned: &[Planned],
+        force: bool,
+        prints: bool,
+    ) -> Result<Self> {
         let path = folder.join(FILE);
         let mut rows = match read(&path) {
             Ok(rows) => rows,
@@ -99,16 +128,33 @@ impl Manifest {
         let writer = csv::WriterBuilder::new()
             .has_headers(rows.is_empty())
             .from_writer(file);
-        Ok(Self { path, writer })
+        Ok(Self {
+            path,
+            json: folder.join(JSON),
+            writer,
+            prints,
+        })
     }
 
-    /// Adds a prediction.
-    pub(super) fn add(&mut self, row: &Row) -> Result<()> {
+    /// Adds a prediction. Returns whether it was printed.
+    pub(super) fn add(&mut self, row: &Row) -> Result<bool> {
         let mut write = || -> csv::Result<()> {
             self.writer.serialize(row)?;
             Ok(self.writer.flush()?)
         };
-        write().with_context(|| format!("cannot write `{}`", self.path.display()))
+        write().with_context(|| format!("cannot write `{}`", self.path.display()))?;
+        if self.prints {
+            print(&(serde_json::to_string(row)? + "\n"))?;
+        }
+        Ok(self.prints)
+    }
+
+    /// Writes the list as JSON too, and returns the number of all its predictions.
+    pub(super) fn finish(self) -> Result<usize> {
+        drop(self.writer);
+        let rows = read(&self.path)?;
+        write_atomic_bytes(&self.json, to_json(&rows)?.as_bytes())?;
+        Ok(rows.len())
     }
 }
 
@@ -143,8 +189,15 @@ fn origin(row: &Row) -> String {
         "" => String::new(),
         adapter => format!(", adapter `{adapter}`"),
     };
+    let mut rule = String::new();
+    if let Some(threshold) = row.threshold {
+        rule += &format!(", threshold {threshold}");
+    }
+    if !row.cleanup.is_empty() {
+        rule += &format!(", {}", row.cleanup);
+    }
     format!(
-        " and was made of other inputs (image `{}`, prompt `{}`, base `{}`{adapter}, {} pixels)",
+        " and was made of other inputs (image `{}`, prompt `{}`, base `{}`{adapter}, {} pixels{rule})",
         row.image, row.prompt, row.base, row.image_size
     )
 }

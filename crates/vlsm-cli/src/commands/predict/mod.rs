@@ -1,25 +1,39 @@
 //! `vlsm predict`.
 
+mod inputs;
+mod labels;
 mod manifest;
+mod model;
 mod names;
+mod options;
+mod words;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use vlsm::{ClassList, Prediction, Segmenter, overlay, overlay_labels};
+use vlsm::{ClassList, Prediction, Segmenter, overlay};
 use vlsm_data::FindingKind;
-use vlsm_image::{ClassMap, RgbImage, write_png_gray, write_png_mask, write_png_rgb};
+use vlsm_image::{Mask, RgbImage, write_png_gray, write_png_mask, write_png_rgb};
 use vlsm_models::Precision;
 use vlsm_train::evaluate::file_name;
 
+use self::inputs::images;
+use self::labels::label;
 use self::manifest::{Manifest, Planned, Row};
+use self::model::{Model, Wanted};
 use self::names::{image_names, numbered};
-use super::shared::{adapter_file, bullet_list, make_folder, segmenter};
-use crate::output::{is_closed_pipe, note, print, print_error, table};
+use self::options::{MaskOptions, MaskRule};
+use self::words::words;
+use super::shared::make_folder;
+use crate::output::{is_closed_pipe, note, print, print_error};
 
 /// Segment images by text prompts.
+///
+/// A run knows its base, adapter, input size and prompt, so that it and the images are enough. An
+/// adapter file knows them too. Without a run, --base names the model. Images are files, folders
+/// (without their sub-folders) or patterns in quotes, such as 'scans/**/*.png'.
 ///
 /// Writes three PNG files per image and prompt, at the image's own size: IMAGE.PROMPT.mask.png (0
 /// or 255), IMAGE.PROMPT.prob.png (the probability, scaled to 0 to 255) and
@@ -29,11 +43,16 @@ use crate::output::{is_closed_pipe, note, print, print_error, table};
 /// IMAGE.labels.png holds the class ids, IMAGE.labels-overlay.png shows them in colour with a
 /// legend.
 ///
-/// predictions.csv in the same folder lists each prediction: image, prompt, file, share of the image,
-/// mean probability inside the mask, and whether anything was found. Files of other calls are only
-/// overwritten by the same inputs, or with --force.
+/// predictions.csv and predictions.json in the same folder list each prediction: image, prompt, file,
+/// whether anything was found, area in pixels and as a share of the image, mean probability inside
+/// the mask, and number of connected parts. Files of other calls are only overwritten by the same
+/// inputs, or with --force.
 #[derive(clap::Args)]
+#[command(override_usage = "vlsm predict RUN IMAGE... -o DIR [OPTIONS]
+       vlsm predict --base BASE --prompt TEXT IMAGE... -o DIR [OPTIONS]")]
 #[command(after_help = "Examples:
+  vlsm predict runs/scans photo.jpg -o out
+  vlsm predict runs/scans new_scans --threshold auto --largest -o out
   vlsm predict --base CIDAS/clipseg-rd64-refined \\
       --prompt \"a car\" --prompt \"the sky\" street.jpg -o out
   vlsm predict --base CIDAS/clipseg-rd64-refined \\
@@ -43,25 +62,29 @@ use crate::output::{is_closed_pipe, note, print, print_error, table};
   vlsm predict --base CIDAS/clipseg-rd64-refined \\
       --prompt car --prompt sky --prompt road --semantic street.jpg -o out")]
 pub(crate) struct Args {
-    /// The images.
+    /// A run's folder or an adapter file, unless --base is given; then the images, folders of images
+    /// or patterns.
     #[arg(required = true, value_name = "IMAGE")]
-    images: Vec<PathBuf>,
+    inputs: Vec<PathBuf>,
     /// The base: a folder, or a name on the hub.
     #[arg(long)]
-    base: String,
-    /// An adapter file, or a run's folder; without one the base is used as it is (zero-shot).
-    #[arg(long, value_name = "FILE_OR_RUN")]
+    base: Option<String>,
+    /// An adapter file, or a run's folder, for --base; without one the base is used as it is (zero-shot).
+    #[arg(long, value_name = "FILE_OR_RUN", requires = "base")]
     adapter: Option<PathBuf>,
-    /// What to segment; can be given several times. `text:p1` takes `p1` as a word.
-    #[arg(long, required_unless_present = "classes", value_name = "TEXT")]
+    /// What to segment; can be given several times. `text:p1` takes `p1` as a word
+    /// [default: the prompt that the run was validated under].
+    #[arg(long, value_name = "TEXT")]
     prompt: Vec<String>,
     /// Label whole images with the classes of this file, {"classes": ["Sky", ...]}. The class id is
     /// the index in the list.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     classes: Option<PathBuf>,
     /// Label whole images with the prompts as classes; the first has id 0.
-    #[arg(long)]
+    #[arg(long, requires = "prompt")]
     semantic: bool,
+    #[command(flatten)]
+    mask: MaskOptions,
     /// Minimum probability for a pixel to get a class; 0 always picks the most likely class
     /// [default: 0 if every id of --classes has a name, else 0.5].
     #[arg(long, value_name = "P")]
@@ -78,12 +101,17 @@ pub(crate) struct Args {
     /// Overwrite files that were made of other inputs.
     #[arg(long)]
     force: bool,
-    /// Device: cpu, auto, or one that `vlsm devices` lists, such as cuda or cuda:1.
-    #[arg(long, default_value = "cpu")]
-    device: String,
-    /// Precision of the towers' linear layers: `f32`, or for CLIPSeg and BiomedCLIPSeg `int8` on the CPU and `bf16` on accelerators.
-    #[arg(long, value_name = "NAME", default_value = "f32")]
-    precision: Precision,
+    /// Print the list's rows as JSON, one on each line, instead of text.
+    #[arg(long)]
+    json: bool,
+    /// Device: cpu, auto, or one that `vlsm devices` lists, such as cuda or cuda:1
+    /// [default: that of the run, else cpu].
+    #[arg(long)]
+    device: Option<String>,
+    /// Precision of the towers' linear layers: `f32`, or for CLIPSeg and BiomedCLIPSeg `int8` on the CPU and `bf16` on accelerators
+    /// [default: that of the run, else f32].
+    #[arg(long, value_name = "NAME")]
+    precision: Option<Precision>,
 }
 
 impl Args {
@@ -94,28 +122,38 @@ impl Args {
             self.prompt.retain(|prompt| seen.insert(prompt.clone()));
         }
         let classes = self.class_list()?;
-        self.adapter = self.adapter.as_deref().map(adapter_file).transpose()?;
-        let segmenter = segmenter(
-            &self.base,
-            self.adapter.as_deref(),
-            self.image_size,
-            &self.device,
-            self.precision,
-        )?;
+        let model = self.take_model()?.load()?;
+        if self.prompt.is_empty() && classes.is_none() {
+            self.prompt = vec![model.own_prompt()?];
+        }
+        let rule = self.mask.rule(&model.inference)?;
+        let images = images(&self.inputs, &self.out)?;
         make_folder(&self.out)?;
-        let planned = self.plan(&segmenter, classes.as_ref());
-        let mut manifest = Manifest::open(&self.out, &planned, self.force)?;
+        let planned = self.plan(&model, &images, classes.as_ref(), &rule)?;
+        let mut manifest = Manifest::open(&self.out, &planned, self.force, self.json)?;
         // Each is a row of the list; labels of a whole image are one.
         let masks_per_image = match &classes {
             Some(_) => 1,
             None => self.prompt.len().max(1),
         };
-        let images = planned.chunks(masks_per_image);
-        let (count, mut failed) = (images.len(), 0);
-        for planned in images {
+        let (mut failed, mut found) = (0, 0);
+        for planned in planned.chunks(masks_per_image) {
             let done = match &classes {
-                Some(classes) => label(&segmenter, planned, classes, &self.accept, &mut manifest),
-                None => self.predict(&segmenter, planned, &mut manifest),
+                Some(classes) => {
+                    let first_page = self.takes_first_page();
+                    planned.iter().try_for_each(|planned| {
+                        label(
+                            &model.segmenter,
+                            planned,
+                            classes,
+                            first_page,
+                            &mut manifest,
+                        )
+                    })
+                }
+                None => self
+                    .predict(&model.segmenter, planned, &rule, &mut manifest)
+                    .map(|count| found += count),
             };
             match done {
                 Err(error) if is_closed_pipe(&error) => return Err(error),
@@ -126,23 +164,59 @@ impl Args {
                 Ok(()) => {}
             }
         }
+        manifest.finish()?;
+        let out = self.out.display();
+        if !self.json && classes.is_none() && failed < images.len() {
+            let masks = (images.len() - failed) * masks_per_image;
+            print(&format!(
+                "{found} of {masks} masks have a part; masks, probabilities and overlays are in {out}, the list is in \
+                 {out}/predictions.csv and .json\n"
+            ))?;
+        }
         if failed == 0 {
             return Ok(ExitCode::SUCCESS);
         }
-        if count > 1 {
-            note(&format!("{failed} of {count} images failed"));
+        if images.len() > 1 {
+            note(&format!("{failed} of {} images failed", images.len()));
         }
         Ok(ExitCode::FAILURE)
     }
 
-    /// The predictions of each image, in order.
-    fn plan(&self, segmenter: &Segmenter, classes: Option<&ClassList>) -> Vec<Planned> {
-        let mut images: Vec<&Path> = Vec::new();
-        for image in &self.images {
-            if !images.contains(&image.as_path()) {
-                images.push(image);
-            }
+    /// The model that the options name. Without `--base` it is the first argument.
+    fn take_model(&mut self) -> Result<Wanted> {
+        let wanted = Wanted {
+            base: self.base.clone(),
+            adapter: self.adapter.clone(),
+            image_size: self.image_size,
+            device: self.device.clone(),
+            precision: self.precision,
+        };
+        if self.base.is_some() {
+            return Ok(wanted);
         }
+        let run = self.inputs.remove(0);
+        let wanted = wanted.or_of_run(&run)?;
+        if self.inputs.is_empty() {
+            bail!(
+                "no images are given; name files or folders after `{}`",
+                run.display()
+            );
+        }
+        Ok(wanted)
+    }
+
+    fn takes_first_page(&self) -> bool {
+        self.accept.contains(&FindingKind::MultiPage)
+    }
+
+    /// The predictions of each image, in order.
+    fn plan(
+        &self,
+        model: &Model,
+        images: &[PathBuf],
+        classes: Option<&ClassList>,
+        rule: &MaskRule,
+    ) -> Result<Vec<Planned>> {
         let prompts: Vec<String> = match classes {
             Some(classes) => {
                 let names: Vec<&str> = classes.targets().map(|(_, name)| name).collect();
@@ -150,50 +224,66 @@ impl Args {
             }
             None => self.prompt.clone(),
         };
-        let pairs = image_names(&images).into_iter().flat_map(|image| {
+        let random = model.segmenter.random_part();
+        let random = random.map(|part| format!("random {part}"));
+        let warnings = prompts.iter().map(|prompt| {
+            let unfamiliar = classes.is_none() && model.is_unfamiliar(prompt)?;
+            let unfamiliar = unfamiliar.then(|| "unfamiliar prompt".to_owned());
+            let warnings: Vec<String> = random.iter().cloned().chain(unfamiliar).collect();
+            Ok(warnings.join("; "))
+        });
+        let warnings: Vec<String> = warnings.collect::<Result<_>>()?;
+        let paths: Vec<&Path> = images.iter().map(PathBuf::as_path).collect();
+        let pairs = image_names(&paths).into_iter().flat_map(|image| {
             prompts.iter().map(move |prompt| match classes {
                 Some(_) => format!("{image}.labels"),
                 None => format!("{image}.{}", file_name(prompt)),
             })
         });
         let names = numbered(pairs.collect());
-        let inputs = images
-            .iter()
-            .flat_map(|image| prompts.iter().map(move |prompt| (image, prompt)));
-        let planned = names.iter().zip(inputs).map(|(name, (image, prompt))| {
-            let files: Vec<String> = match classes {
-                Some(_) => ["", "-overlay"]
-                    .map(|what| format!("{name}{what}.png"))
-                    .into(),
-                None => ["mask", "prob", "overlay"]
-                    .map(|what| format!("{name}.{what}.png"))
-                    .into(),
-            };
-            Planned {
-                row: Row {
-                    // A relative path means another file in another folder.
-                    image: std::path::absolute(image)
-                        .unwrap_or_else(|_| image.to_path_buf())
-                        .display()
-                        .to_string(),
-                    prompt: prompt.clone(),
-                    file: files[0].clone(),
-                    base: self.base.clone(),
-                    adapter: self
-                        .adapter
-                        .as_ref()
-                        .map_or_else(String::new, |path| path.display().to_string()),
-                    image_size: segmenter.preprocessing().image_size,
-                    warning: segmenter
-                        .random_part()
-                        .map_or_else(String::new, |part| format!("random {part}")),
-                    ..Row::default()
-                },
-                image: image.to_path_buf(),
-                files: files.iter().map(|file| self.out.join(file)).collect(),
-            }
+        let inputs = images.iter().flat_map(|image| {
+            prompts
+                .iter()
+                .zip(&warnings)
+                .map(move |prompt| (image, prompt))
         });
-        planned.collect()
+        let planned = names
+            .iter()
+            .zip(inputs)
+            .map(|(name, (image, (prompt, warning)))| {
+                let files: Vec<String> = match classes {
+                    Some(_) => ["", "-overlay"]
+                        .map(|what| format!("{name}{what}.png"))
+                        .into(),
+                    None => ["mask", "prob", "overlay"]
+                        .map(|what| format!("{name}.{what}.png"))
+                        .into(),
+                };
+                Planned {
+                    row: Row {
+                        // A relative path means another file in another folder.
+                        image: std::path::absolute(image)
+                            .unwrap_or_else(|_| image.clone())
+                            .display()
+                            .to_string(),
+                        prompt: prompt.clone(),
+                        file: files[0].clone(),
+                        threshold: rule.threshold,
+                        cleanup: rule.cleanup(),
+                        base: model.base.clone(),
+                        adapter: model
+                            .adapter
+                            .as_ref()
+                            .map_or_else(String::new, |path| path.display().to_string()),
+                        image_size: model.segmenter.preprocessing().image_size,
+                        warning: warning.clone(),
+                        ..Row::default()
+                    },
+                    image: image.clone(),
+                    files: files.iter().map(|file| self.out.join(file)).collect(),
+                }
+            });
+        Ok(planned.collect())
     }
 
     /// The classes to label whole images with, if `--classes` or `--semantic` is given.
@@ -214,119 +304,62 @@ impl Args {
         }))
     }
 
-    /// Masks of an image for all prompts.
+    /// Masks of an image for all prompts. Returns how many of them are not empty.
     fn predict(
         &self,
         segmenter: &Segmenter,
         planned: &[Planned],
+        rule: &MaskRule,
         manifest: &mut Manifest,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let Some(Planned { image: path, .. }) = planned.first() else {
-            return Ok(());
+            return Ok(0);
         };
-        let picture = open_image(segmenter, path, &self.accept)?;
+        let picture = open_image(segmenter, path, self.takes_first_page())?;
         let image = segmenter.set_image(&picture)?;
         let predictions = segmenter.predict_all(&image, &self.prompt)?;
+        let mut not_empty = 0;
         for (prediction, Planned { row, files, .. }) in predictions.iter().zip(planned) {
-            write(files, &picture, prediction)?;
+            let (mask, parts) = rule.apply(prediction)?;
+            write(files, &picture, prediction, &mask)?;
+            let area = mask.foreground();
             let row = Row {
-                area_share: prediction.share(),
-                mean_probability: mean_inside(prediction),
-                found: prediction.mask.foreground() > 0,
+                area_pixels: area,
+                area_share: area as f64 / mask.data.len().max(1) as f64,
+                mean_probability: mean_inside(prediction, &mask),
+                parts: Some(parts),
+                found: area > 0,
                 ..row.clone()
             };
-            manifest.add(&row)?;
-            let found = match row.found {
-                true => format!("covers {:.2} % of the image", 100.0 * row.area_share),
-                false => "nothing found".to_owned(),
-            };
-            print(&format!(
-                "{}: `{}`: {found}\n{}",
-                path.display(),
-                row.prompt,
-                bullet_list(files)
-            ))?;
+            not_empty += usize::from(row.found);
+            if !manifest.add(&row)? {
+                print(&line(&files[0], &row))?;
+            }
         }
-        Ok(())
+        Ok(not_empty)
     }
 }
 
-/// Labels of a whole image.
-fn label(
-    segmenter: &Segmenter,
-    planned: &[Planned],
-    classes: &ClassList,
-    accept: &[FindingKind],
-    manifest: &mut Manifest,
-) -> Result<()> {
-    let Some(Planned {
-        row,
-        image: path,
-        files,
-    }) = planned.first()
-    else {
-        return Ok(());
+/// A prediction as a line of text.
+fn line(file: &Path, row: &Row) -> String {
+    let found = match (row.found, row.parts, row.mean_probability) {
+        (true, Some(parts), Some(mean)) => format!(
+            "{:.2} % of the image, {parts} {}, mean probability {mean:.2}",
+            100.0 * row.area_share,
+            if parts == 1 { "part" } else { "parts" },
+        ),
+        _ => "nothing found".to_owned(),
     };
-    let picture = open_image(segmenter, path, accept)?;
-    let image = segmenter.set_image(&picture)?;
-    let labels = segmenter.segment(&image, classes)?;
-    write_png_gray(&files[0], labels.width, labels.height, &labels.data)?;
-    write_png_rgb(&files[1], &overlay_labels(&picture, &labels, classes))?;
-    let pixels = labels.data.len().max(1);
-    let labelled = pixels - labels.count(classes.none());
-    manifest.add(&Row {
-        area_share: labelled as f64 / pixels as f64,
-        found: labelled > 0,
-        ..row.clone()
-    })?;
-    print(&format!(
-        "{}:\n{}{}",
-        path.display(),
-        shares(&labels, classes),
-        bullet_list(files)
-    ))?;
-    Ok(())
+    format!("{}: {found}\n", file.display())
 }
 
-/// The texts of `--prompt`.
-///
-/// # Errors
-/// If one is the name of a data set's prompts, which mean nothing without the data set.
-fn words(prompts: &[String]) -> Result<Vec<String>> {
-    let mut words = Vec::new();
-    for prompt in prompts {
-        let is_name = |text: &str| {
-            let digits = text.strip_prefix(['p', 'P']).unwrap_or_default();
-            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-        };
-        if is_name(prompt) || prompt == "random" {
-            bail!(
-                "--prompt {prompt}: names prompts of a data set, as for `vlsm eval`, but here there are only images; write \
-                 the words to look for, or `text:{prompt}` if these are the words"
-            );
-        }
-        let text = prompt.strip_prefix("text:").unwrap_or(prompt).to_owned();
-        if text.trim().is_empty() {
-            note("note: a prompt is empty; its mask depends on the image alone");
-        }
-        words.push(text);
-    }
-    Ok(words)
+fn open_image(segmenter: &Segmenter, path: &Path, first_page: bool) -> Result<RgbImage> {
+    Ok(segmenter.read_image(path, first_page)?)
 }
 
-fn open_image(segmenter: &Segmenter, path: &Path, accept: &[FindingKind]) -> Result<RgbImage> {
-    if path.is_dir() {
-        bail!(
-            "`{0}` is a folder; name the images in it, such as {0}/*.png",
-            path.display()
-        );
-    }
-    Ok(segmenter.read_image(path, accept.contains(&FindingKind::MultiPage))?)
-}
-
-/// Mean probability inside the mask; none if nothing was found.
-fn mean_inside(prediction: &Prediction) -> Option<f64> {
-    let inside = prediction.mask.data.iter().zip(&prediction.probability);
+/// Mean probability inside a mask; none if nothing was found.
+fn mean_inside(prediction: &Prediction, mask: &Mask) -> Option<f64> {
+    let inside = mask.data.iter().zip(&prediction.probability);
     let inside = inside.filter(|(mask, _)| **mask != 0);
     let (count, sum) = inside.fold((0, 0.0), |(count, sum), (_, probability)| {
         (count + 1, sum + f64::from(*probability))
@@ -335,21 +368,15 @@ fn mean_inside(prediction: &Prediction) -> Option<f64> {
 }
 
 /// Writes mask, probability map and overlay.
-fn write(paths: &[PathBuf], picture: &RgbImage, prediction: &Prediction) -> Result<()> {
-    write_png_mask(&paths[0], &prediction.mask)?;
+fn write(
+    paths: &[PathBuf],
+    picture: &RgbImage,
+    prediction: &Prediction,
+    mask: &Mask,
+) -> Result<()> {
+    write_png_mask(&paths[0], mask)?;
     let (width, height) = (picture.width, picture.height);
     write_png_gray(&paths[1], width, height, &prediction.levels())?;
-    write_png_rgb(&paths[2], &overlay(picture, &prediction.mask))?;
+    write_png_rgb(&paths[2], &overlay(picture, mask))?;
     Ok(())
-}
-
-/// The share of the image that each label covers, as a table.
-fn shares(labels: &ClassMap, classes: &ClassList) -> String {
-    let row = |id: u8| {
-        let share = 100.0 * labels.count(id) as f64 / labels.data.len().max(1) as f64;
-        let name = classes.name(id).to_owned();
-        vec![name, id.to_string(), format!("{share:.2} %")]
-    };
-    let rows: Vec<Vec<String>> = labels.ids().into_iter().map(row).collect();
-    table(&["class", "id", "share"], &rows)
 }

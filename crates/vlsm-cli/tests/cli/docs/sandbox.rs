@@ -30,6 +30,11 @@ pub(super) const STAND_INS: &[(&str, &str)] = &[
 /// Arguments that make commands short, for those that start with the first words.
 pub(super) const EXTRA: &[(&str, &[&str])] = &[
     ("vlsm train", SHORT_TRAINING),
+    ("vlsm train --data", &["--base", "base"]),
+    (
+        "vlsm study --data",
+        &["--base", "base", "--set", "recipe.trainer.max_steps=1"],
+    ),
     ("vlsm study studies/", &["--dry-run"]),
 ];
 
