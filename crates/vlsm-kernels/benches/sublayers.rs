@@ -53,7 +53,7 @@ fn linear(inputs: usize, outputs: usize) -> LinearWeights<Dispatch> {
     LinearWeights {
         weight: random([inputs, outputs], 0.03).into_dispatch(),
         bias: random([outputs], 0.1).into_dispatch(),
-        int8: None,
+        frozen: None,
     }
 }
 

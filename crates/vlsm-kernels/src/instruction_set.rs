@@ -15,7 +15,7 @@ pub enum InstructionSet {
     Avx512,
     /// [`Avx2`] and AVX-VNNI, for products in 8 bits: Intel desktops from 2021 on.
     AvxVnni,
-    /// AVX2 and FMA: 256-bit vectors on x86-64.
+    /// AVX2, FMA and F16C: 256-bit vectors on x86-64.
     Avx2,
     /// NEON, which every 64-bit Arm processor has: 128-bit vectors.
     Neon,
@@ -96,7 +96,11 @@ impl InstructionSet {
             #[cfg(target_arch = "x86_64")]
             AvxVnni => Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
             #[cfg(target_arch = "x86_64")]
-            Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            }
             #[cfg(not(target_arch = "x86_64"))]
             Avx512Vnni | Avx512 | AvxVnni | Avx2 => false,
             Neon => cfg!(target_arch = "aarch64"),

@@ -18,6 +18,7 @@ pub mod compose;
 mod cpu;
 #[cfg(feature = "accelerator")]
 mod cube;
+mod frozen;
 mod functions;
 mod instruction_set;
 mod int8;
@@ -27,6 +28,7 @@ mod tape;
 
 #[cfg(feature = "accelerator")]
 pub use cube::keep_compiled_kernels;
+pub use frozen::{FrozenWeights, HalfWeights};
 pub use functions::{
     adamw, adapter_block, attention, attention_sublayer, layer_norm, mlp_sublayer, quick_gelu,
 };

@@ -3,7 +3,7 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, ExtensionType};
 
-use crate::int8::Int8Weights;
+use crate::frozen::FrozenWeights;
 
 /// The layer normalisation before a sublayer.
 #[derive(Debug, Clone, ExtensionType)]
@@ -30,7 +30,7 @@ pub struct LinearWeights<B: Backend> {
     pub bias: FloatTensor<B>,
     /// The matrix in 8 bits, which the sublayers of the CPU backend use instead of `weight` if it is there; `weight` may then be
     /// empty.
-    pub int8: Option<Int8Weights>,
+    pub frozen: Option<FrozenWeights>,
 }
 
 /// The parameters of an attention sublayer, four layers from width to width.

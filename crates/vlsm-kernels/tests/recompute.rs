@@ -50,7 +50,7 @@ fn linear(inputs: usize, outputs: usize) -> LinearWeights<Dispatch> {
     LinearWeights {
         weight: random([inputs, outputs]).require_grad().into_dispatch(),
         bias: random([outputs]).require_grad().into_dispatch(),
-        int8: None,
+        frozen: None,
     }
 }
 

@@ -1,13 +1,15 @@
 //! Bases in another precision than f32.
 
-use burn::module::Module;
-use burn::tensor::{Device, FloatDType};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, FloatDType, Tensor};
+use vlsm_kernels::HalfWeights;
 
 use crate::base::Base;
 use crate::device::is_cpu;
 use crate::error::{ModelError, Result};
 use crate::methods::MethodConfig;
 use crate::precision::Precision;
+use crate::registry::Network;
 
 impl Base {
     /// The base in another precision. The towers' f32 matrices are freed: the base can no longer be written, merged or exported.
@@ -20,19 +22,28 @@ impl Base {
         let cpu = devices.iter().all(is_cpu);
         match precision {
             Precision::F32 => return Ok(self),
-            Precision::Int8 if !cpu => {
-                return wrong("`int8` runs on the CPU only; use `f32`, or `--device cpu`".into());
+            Precision::F16 | Precision::Int8 if !cpu => {
+                return wrong(format!(
+                    "`{}` runs on the CPU only; use `f32`, or `--device cpu`",
+                    precision.name()
+                ));
             }
             Precision::Bf16 if cpu => {
                 return wrong(
-                    "`bf16` runs on accelerators only; use `f32` or `int8`, or another device"
+                    "`bf16` runs on accelerators only; use `f32`, `f16` or `int8`, or another device"
                         .into(),
                 );
             }
             Precision::Bf16 if !devices.iter().all(has_bf16) => {
                 return wrong("this device does not compute in `bf16`; use `f32`".into());
             }
-            Precision::Bf16 | Precision::Int8 => (),
+            Precision::F16 if largest_weight(&self.network) > HalfWeights::MAX => {
+                return wrong(format!(
+                    "the base has weights above {}, the largest number in `f16`; use `f32`",
+                    HalfWeights::MAX
+                ));
+            }
+            Precision::Bf16 | Precision::F16 | Precision::Int8 => (),
         }
         if !self.network.set_precision(precision) {
             return wrong(format!(
@@ -50,16 +61,19 @@ impl Base {
         self.precision
     }
 
-    /// Refuses methods that train matrices that are not in f32, or change those that are in 8 bits.
+    /// Refuses methods that train matrices that are not in f32, or change those that are in 8 bits or in half
+    /// precision.
     pub(crate) fn check_precision(&self, method: &MethodConfig) -> Result<()> {
         match (self.precision, method) {
-            (Precision::Bf16 | Precision::Int8, MethodConfig::Full(_))
-            | (Precision::Int8, MethodConfig::Lora(_)) => Err(ModelError::Precision(format!(
-                "`{}` is for frozen towers, and {} changes their matrices; use `f32`, or a method that does not, such as \
+            (Precision::Bf16 | Precision::F16 | Precision::Int8, MethodConfig::Full(_))
+            | (Precision::F16 | Precision::Int8, MethodConfig::Lora(_)) => {
+                Err(ModelError::Precision(format!(
+                    "`{}` is for frozen towers, and {} changes their matrices; use `f32`, or a method that does not, such as \
                  `dense`",
-                self.precision.name(),
-                method.label()
-            ))),
+                    self.precision.name(),
+                    method.label()
+                )))
+            }
             _ => Ok(()),
         }
     }
@@ -76,6 +90,22 @@ impl Base {
     }
 }
 
+/// The largest absolute value of a matrix.
+fn largest_weight(network: &Network) -> f32 {
+    struct Largest(f32);
+    impl ModuleVisitor for Largest {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if D == 2 {
+                let largest = param.val().abs().max().into_scalar::<f32>();
+                self.0 = self.0.max(largest);
+            }
+        }
+    }
+    let mut largest = Largest(0.0);
+    network.visit(&mut largest);
+    largest.0
+}
+
 /// Whether products in bf16 run on a device.
 fn has_bf16(device: &Device) -> bool {
     device.supports_dtype(FloatDType::BF16)
@@ -84,8 +114,7 @@ fn has_bf16(device: &Device) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use burn::module::{ModuleVisitor, Param};
-    use burn::tensor::{DType, Tensor};
+    use burn::tensor::DType;
 
     use super::*;
     use crate::methods::{FullConfig, LoraConfig};

@@ -13,8 +13,11 @@ pub enum Precision {
     /// bfloat16, for frozen CLIPSeg and BiomedCLIPSeg towers on accelerators: matrices of half the size, and products summed in
     /// f32.
     Bf16,
-    /// 8-bit integers, for frozen CLIPSeg and BiomedCLIPSeg towers on the CPU: forward, and backward to the layers' inputs. See
-    /// [`Int8Weights`](vlsm_kernels::Int8Weights).
+    /// Half precision (IEEE 754 binary16), for frozen CLIPSeg and BiomedCLIPSeg towers on the CPU: matrices, and what is kept for
+    /// the backward pass, take half the memory; products are computed in f32.
+    F16,
+    /// 8-bit integers, for frozen CLIPSeg and BiomedCLIPSeg towers on the CPU: forward, and backward to the layers' inputs. What is
+    /// kept for the backward pass is in half precision. See [`Int8Weights`](vlsm_kernels::Int8Weights).
     Int8,
 }
 
@@ -24,6 +27,7 @@ impl Precision {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
             Self::Int8 => "int8",
         }
     }
@@ -33,8 +37,10 @@ impl std::str::FromStr for Precision {
     type Err = String;
 
     fn from_str(name: &str) -> std::result::Result<Self, String> {
-        let all = [Self::F32, Self::Bf16, Self::Int8];
+        let all = [Self::F32, Self::Bf16, Self::F16, Self::Int8];
         let found = all.into_iter().find(|precision| precision.name() == name);
-        found.ok_or_else(|| format!("`{name}` is no precision; there are `f32`, `bf16` and `int8`"))
+        found.ok_or_else(|| {
+            format!("`{name}` is no precision; there are `f32`, `bf16`, `f16` and `int8`")
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! Bases whose towers are in 8 bits or in bf16.
+//! Bases whose towers are in other precisions than f32.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -35,42 +35,53 @@ fn logits(base: &Base) -> Tensor<3> {
 }
 
 #[test]
-fn int8_changes_the_logits_little() {
-    for name in ["builtin:tiny", &fixture("biomedclipseg/tiny")] {
+fn fewer_bits_change_the_logits_little() {
+    let cases = [
+        ("builtin:tiny", Precision::Int8, 0.999),
+        (&fixture("biomedclipseg/tiny"), Precision::Int8, 0.999),
+        // builtin:tiny is stored in half precision.
+        (&fixture("biomedclipseg/tiny"), Precision::F16, 0.999_999),
+    ];
+    for (name, precision, least) in cases {
         let exact = logits(&base(name));
-        let int8 = base(name).with_precision(Precision::Int8).unwrap();
-        assert_eq!(int8.parameters(), base(name).parameters());
-        let quantised = logits(&int8);
+        let rounded = base(name).with_precision(precision).unwrap();
+        assert_eq!(rounded.parameters(), base(name).parameters());
+        let quantised = logits(&rounded);
         let dot = |a: &Tensor<3>, b: &Tensor<3>| (a.clone() * b.clone()).sum().into_scalar::<f32>();
         let cosine =
             dot(&exact, &quantised) / (dot(&exact, &exact) * dot(&quantised, &quantised)).sqrt();
-        assert!(cosine > 0.999, "{name}: {cosine}");
+        assert!(cosine > least, "{name} {precision:?}: {cosine}");
         assert!(dot(&exact, &exact) != dot(&quantised, &quantised), "{name}");
     }
 }
 
 #[test]
-fn int8_is_refused_where_matrices_change_or_are_needed() {
-    let int8 = base("builtin:tiny")
-        .with_precision(Precision::Int8)
-        .unwrap();
+fn fewer_bits_are_refused_where_matrices_change_or_are_needed() {
+    for precision in [Precision::F16, Precision::Int8] {
+        refused(precision);
+    }
+}
+
+fn refused(precision: Precision) {
+    let name = precision.name();
+    let rounded = base("builtin:tiny").with_precision(precision).unwrap();
     for method in [
         MethodConfig::from(DenseConfig::default()),
         ShallowConfig::default().into(),
         DecoderConfig::default().into(),
         BitFitConfig::default().into(),
     ] {
-        Model::new(&int8, method, 0).unwrap();
+        Model::new(&rounded, method, 0).unwrap();
     }
     for method in [
         MethodConfig::from(FullConfig::default()),
         LoraConfig::default().into(),
     ] {
-        let error = Model::new(&int8, method, 0).unwrap_err().to_string();
-        assert!(error.contains("int8") && error.contains("f32"), "{error}");
+        let error = Model::new(&rounded, method, 0).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("f32"), "{error}");
     }
     let folder = tempfile::tempdir().unwrap();
-    let error = int8.write(folder.path(), WrittenAs::F32).unwrap_err();
+    let error = rounded.write(folder.path(), WrittenAs::F32).unwrap_err();
     assert!(error.to_string().contains("f32"), "{error}");
 }
 

@@ -46,6 +46,18 @@ pub(super) fn dequantised(slope: u16) -> f32 {
     (f32::from(slope) - SLOPE_ZERO) * SLOPE_STEP
 }
 
+/// The upper half of a saved slope, rounded.
+#[inline(always)]
+pub(super) fn coarsened(slope: u16) -> u8 {
+    (slope.saturating_add(128) >> 8) as u8
+}
+
+/// A slope from its upper half.
+#[inline(always)]
+pub(super) fn fine(coarse: u8) -> u16 {
+    u16::from(coarse) << 8
+}
+
 pub(super) fn relu(values: &mut [f32]) {
     for x in values {
         // NaN stays NaN, so that a diverging training is noticed.
@@ -189,6 +201,12 @@ mod tests {
         }
         for exact in [0.0, 1.0] {
             assert_eq!(dequantised(quantised(exact)), exact);
+            assert_eq!(dequantised(fine(coarsened(quantised(exact)))), exact);
+        }
+        for step in -20..=120 {
+            let slope = step as f32 / 100.0;
+            let saved = dequantised(fine(coarsened(quantised(slope))));
+            assert!((saved - slope).abs() <= 0.6 / 128.0, "{saved} for {slope}");
         }
     }
 }

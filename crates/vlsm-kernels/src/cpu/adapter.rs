@@ -2,6 +2,7 @@
 
 use super::activation::relu;
 use super::gradient;
+use super::half::Kept;
 use super::linear::Linear;
 use super::mlp::Slopes;
 use super::panels::{LANES, Lane, Panels};
@@ -20,7 +21,7 @@ pub(crate) struct Adapter<'a> {
 /// What the backward pass needs from the forward pass.
 #[derive(Debug)]
 pub(crate) struct SavedAdapter {
-    input: Panels,
+    input: Kept,
     hidden: Panels,
     slopes: Slopes,
     /// For each lane a bit per token, set where the rectifier let the value pass; empty unless the block is rectified.
@@ -29,15 +30,16 @@ pub(crate) struct SavedAdapter {
 
 impl Adapter<'_> {
     /// Panels to panels in blocks of [`BLOCK`], which a sequential block's input must have too. The saved tensors are complete
-    /// only if `save`.
+    /// only if `save` asks for them.
     pub(crate) fn forward(
         &self,
         input: Panels,
         threads: usize,
-        save: bool,
+        save: Save,
     ) -> (Panels, SavedAdapter) {
         let config = self.config;
-        let (hidden, slopes) = (self.expand).activated(&input, config.activation, threads, save);
+        let slopes = save.anything();
+        let (hidden, slopes) = (self.expand).activated(&input, config.activation, threads, slopes);
         let mut positive = Vec::new();
         let bits = config.rectified.then(|| {
             positive.resize(input.data.len() / LANES, 0);
@@ -70,7 +72,7 @@ impl Adapter<'_> {
             }
         });
         let saved = SavedAdapter {
-            input,
+            input: save.kept(input),
             hidden,
             slopes,
             positive,
@@ -104,7 +106,7 @@ impl Adapter<'_> {
         let hidden = (self.contract).activated_backward(&change, &saved.slopes, threads);
         let mut at_parameters = Vec::new();
         if parameters {
-            at_parameters.extend(gradient::layer(&saved.input, &hidden, true));
+            at_parameters.extend(gradient::layer(&saved.input.get(), &hidden, true));
             at_parameters.extend(gradient::layer(&saved.hidden, &change, true));
         }
         let block = change.block;
@@ -134,7 +136,7 @@ impl Core for Adapter<'_> {
     const TOKENWISE: bool = true;
 
     fn forward(&self, x: Panels, group: Group, save: Save) -> (Panels, SavedAdapter) {
-        self.forward(x, group.threads, save.anything())
+        self.forward(x, group.threads, save)
     }
 
     fn backward(

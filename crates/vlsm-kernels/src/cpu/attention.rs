@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::gradient;
+use super::half::Kept;
 use super::head_view::{HeadView, HeadViewMut};
 use super::heads::{Head, Scratch, Softmax};
 use super::linear::Linear;
@@ -24,7 +25,7 @@ pub(crate) struct Attention<'a> {
 #[derive(Debug)]
 pub(crate) struct SavedAttention {
     /// Scaled queries, keys, values.
-    projected: [Panels; 3],
+    projected: [Kept; 3],
     /// `[block][image][head of the block][panel]`.
     softmax: Vec<Softmax>,
     /// The mixed values, where the projection of the output is trained.
@@ -51,7 +52,7 @@ impl Core for Attention<'_> {
     fn forward(&self, x: Panels, group: Group, save: Save) -> (Panels, SavedAttention) {
         let projected = self.project(&x, group.threads);
         drop(x);
-        let (mixed, softmax) = self.attend(&projected, group.shape);
+        let (mixed, softmax) = self.attend(projected.each_ref(), group.shape);
         let output = Product {
             terms: &[self.output.forward(&self.output.input(&mixed))],
             bias: Some(self.output.bias),
@@ -60,7 +61,7 @@ impl Core for Attention<'_> {
         }
         .run(|_, _| {});
         let saved = SavedAttention {
-            projected,
+            projected: projected.map(|panels| save.kept(panels)),
             softmax,
             mixed: save.input_of(3).then_some(mixed),
         };
@@ -75,14 +76,16 @@ impl Core for Attention<'_> {
         group: Group,
         needed: NeededGrads,
     ) -> (Option<Panels>, Vec<Vec<f32>>) {
+        let projected = saved.projected.each_ref().map(Kept::get);
+        let projected = projected.each_ref().map(|panels| &**panels);
         let at_mixed = Product {
             terms: &[self.output.backward(&self.output.input(&grad))],
             bias: None,
-            block: saved.projected[0].block,
+            block: projected[0].block,
             threads: group.threads,
         }
         .run(|_, _| {});
-        let grads = self.attend_backward(&saved.projected, &saved.softmax, &at_mixed, group.shape);
+        let grads = self.attend_backward(projected, &saved.softmax, &at_mixed, group.shape);
         drop(at_mixed);
         let mut at_parameters = Vec::new();
         if needed.core_parameters() {
@@ -93,7 +96,7 @@ impl Core for Attention<'_> {
             let again;
             let mixed = match &saved.mixed {
                 None if needed.layers[3] => {
-                    (again, _) = self.attend(&saved.projected, group.shape);
+                    (again, _) = self.attend(projected, group.shape);
                     &again
                 }
                 None => &x,
@@ -156,7 +159,7 @@ impl Attention<'_> {
 
     fn head<'a>(
         &self,
-        projected: &'a [Panels; 3],
+        projected: [&'a Panels; 3],
         shape: Rows,
         view: impl Fn(&'a Panels) -> HeadView<'a>,
     ) -> Head<'a> {
@@ -167,13 +170,13 @@ impl Attention<'_> {
             value: view(value),
             tokens: shape.tokens,
             causal: self.causal,
-            exact: self.output.int8.is_none(),
+            exact: self.output.int8().is_none(),
         }
     }
 
     /// The mixed values of all heads, and the [`Softmax`] of each panel of their queries.
-    fn attend(&self, projected: &[Panels; 3], shape: Rows) -> (Panels, Vec<Softmax>) {
-        let query = &projected[0];
+    fn attend(&self, projected: [&Panels; 3], shape: Rows) -> (Panels, Vec<Softmax>) {
+        let query = projected[0];
         let (width, panels) = (self.width(), shape.panels());
         let mut mixed = Panels::zeros(query.width, query.block, query.count);
         let mut softmax = vec![Softmax::default(); self.heads * query.count];
@@ -208,12 +211,12 @@ impl Attention<'_> {
     /// Gradients at unscaled queries, keys and values, given that at the mixed values.
     fn attend_backward(
         &self,
-        projected: &[Panels; 3],
+        projected: [&Panels; 3],
         softmax: &[Softmax],
         grad: &Panels,
         shape: Rows,
     ) -> [Panels; 3] {
-        let query = &projected[0];
+        let query = projected[0];
         let (width, panels) = (self.width(), shape.panels());
         let mut grads = [(); 3].map(|()| Panels::zeros(query.width, query.block, query.count));
         let mut rest = softmax;

@@ -1,14 +1,16 @@
 //! Products in 8 bits on AVX2, with AVX-VNNI or without. Those in f32 are loops over arrays, which the compiler turns into vectors.
 
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_dpbusd_avx_epi32, _mm256_madd_epi16,
+    __m128i, __m256, __m256i, _MM_FROUND_TO_NEAREST_INT, _mm256_add_epi32, _mm256_and_si256,
+    _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_dpbusd_avx_epi32, _mm256_madd_epi16,
     _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_slli_epi16,
     _mm256_srai_epi16, _mm256_srli_epi16,
 };
 
+use super::half::HalfLane;
 use super::int8::{Sums, Word};
 use super::isa::Isa;
-use super::panels::LANES;
+use super::panels::{LANES, Lane};
 use crate::int8::OUTPUTS;
 
 /// AVX2 and FMA, with AVX-VNNI or without.
@@ -22,6 +24,24 @@ type Halves = [__m256i; 2];
 
 impl<const VNNI: bool> Isa for Avx2<VNNI> {
     const FMA: bool = true;
+
+    #[inline(always)]
+    fn to_half(lane: &Lane) -> HalfLane {
+        // SAFETY: this implementation is only run where the processor has F16C; see `dispatch`.
+        #[allow(unsafe_code)]
+        unsafe {
+            to_half(lane)
+        }
+    }
+
+    #[inline(always)]
+    fn from_half(lane: &HalfLane) -> Lane {
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        unsafe {
+            from_half(lane)
+        }
+    }
 
     #[inline(always)]
     fn int8_tile<const PANELS: usize>(
@@ -91,6 +111,34 @@ fn by_pairs<const FIRST: usize>(rows: &[[u32; OUTPUTS]], words: &[Word]) -> [Hal
         }
     }
     totals
+}
+
+#[inline]
+#[target_feature(enable = "avx,f16c")]
+fn to_half(lane: &Lane) -> HalfLane {
+    // SAFETY: both types are 16 values of f32, and any bits are a value.
+    #[allow(unsafe_code)]
+    let halves = unsafe { std::mem::transmute::<Lane, [__m256; 2]>(*lane) };
+    let halves = halves.map(|half| _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(half));
+    // SAFETY: both types are 16 values of 16 bits, and any bits are a value.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::mem::transmute::<[__m128i; 2], HalfLane>(halves)
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx,f16c")]
+fn from_half(lane: &HalfLane) -> Lane {
+    // SAFETY: as in `to_half`.
+    #[allow(unsafe_code)]
+    let halves = unsafe { std::mem::transmute::<HalfLane, [__m128i; 2]>(*lane) };
+    let halves = halves.map(|half| _mm256_cvtph_ps(half));
+    // SAFETY: as in `to_half`.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::mem::transmute::<[__m256; 2], Lane>(halves)
+    }
 }
 
 #[inline(always)]

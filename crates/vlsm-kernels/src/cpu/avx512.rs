@@ -13,6 +13,7 @@ use std::arch::x86_64::{
 };
 
 use super::avx2::Avx2;
+use super::half::HalfLane;
 use super::int8::{Sums, Word};
 use super::isa::Isa;
 use super::panels::{LANES, Lane};
@@ -52,6 +53,16 @@ impl<const VNNI: bool> Isa for Avx512<VNNI> {
         unsafe {
             dot::<PANELS, ADD>(rows, lanes, to)
         }
+    }
+
+    #[inline(always)]
+    fn to_half(lane: &Lane) -> HalfLane {
+        Avx2::<false>::to_half(lane)
+    }
+
+    #[inline(always)]
+    fn from_half(lane: &HalfLane) -> Lane {
+        Avx2::<false>::from_half(lane)
     }
 
     #[inline(always)]

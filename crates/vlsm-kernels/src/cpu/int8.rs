@@ -204,11 +204,11 @@ pub(crate) fn tile(rows: &[[u32; OUTPUTS]], words: &[Word]) -> Sums {
 
 #[cfg(test)]
 mod tests {
-    use super::super::linear::{Linear, Weights};
+    use super::super::linear::{Linear, Values, Weights};
     use super::super::panels::Rows;
     use super::super::product::Product;
     use super::*;
-    use crate::{InstructionSet, Int8Weights};
+    use crate::{FrozenWeights, InstructionSet, Int8Weights};
 
     dispatch! {
         fn tile_on(
@@ -313,17 +313,17 @@ mod tests {
             };
             let matrix = numbers(inputs * outputs, 2);
             let bias = numbers(outputs, 3);
-            let int8 = Int8Weights::new(&matrix, inputs, outputs);
+            let int8 = FrozenWeights::Int8(Int8Weights::new(&matrix, inputs, outputs));
             let linear = Linear {
                 weights: Weights {
-                    data: &[],
+                    data: Values::F32(&[]),
                     inputs,
                     outputs,
                     input_stride: 0,
                     output_stride: 0,
                 },
                 bias: &bias,
-                int8: Some(&int8),
+                frozen: Some(&int8),
             };
             let mut rows = numbers(2 * tokens * inputs, 1);
             // A token of zeros.

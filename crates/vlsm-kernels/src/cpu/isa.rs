@@ -1,5 +1,6 @@
 //! How a function is compiled for each instruction set, and what differs between them.
 
+use super::half::{self, HalfLane};
 use super::int8::{self, Sums, Word};
 use super::panels::{LANES, Lane};
 use super::tile::array;
@@ -37,6 +38,18 @@ pub(crate) trait Isa: Sized {
         for (lanes, to) in lanes.into_iter().zip(to) {
             array::dot::<Self, ADD>(rows, lanes, to);
         }
+    }
+
+    /// Rounds to half precision.
+    #[inline(always)]
+    fn to_half(lane: &Lane) -> HalfLane {
+        half::lane_to_half(lane)
+    }
+
+    /// From half precision.
+    #[inline(always)]
+    fn from_half(lane: &HalfLane) -> Lane {
+        half::lane_from_half(lane)
     }
 
     /// Exchanges rows and columns.
@@ -106,25 +119,25 @@ macro_rules! dispatch {
     };
     (@available $set:ident, ($($arg:ident: $type:ty),*), ($(-> $result:ty)?), $body:ident) => {{
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
         fn avx512_vnni($($arg: $type),*) $(-> $result)? {
             $body::<$crate::cpu::avx512::Avx512<true>>($($arg),*)
         }
 
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
         fn avx512($($arg: $type),*) $(-> $result)? {
             $body::<$crate::cpu::avx512::Avx512<false>>($($arg),*)
         }
 
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2,fma,avxvnni")]
+        #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
         fn avx_vnni($($arg: $type),*) $(-> $result)? {
             $body::<$crate::cpu::avx2::Avx2<true>>($($arg),*)
         }
 
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2,fma")]
+        #[target_feature(enable = "avx2,fma,f16c")]
         fn avx2($($arg: $type),*) $(-> $result)? {
             $body::<$crate::cpu::avx2::Avx2<false>>($($arg),*)
         }

@@ -2,12 +2,21 @@
 
 use super::int8::Int8Panels;
 use super::panels::Panels;
+use crate::frozen::FrozenWeights;
 use crate::int8::{Int8Matrix, Int8Weights};
+
+/// The values of a matrix.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Values<'a> {
+    F32(&'a [f32]),
+    /// In half precision.
+    F16(&'a [u16]),
+}
 
 /// A matrix of weights with any strides.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Weights<'a> {
-    pub(crate) data: &'a [f32],
+    pub(crate) data: Values<'a>,
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
     /// Offset from an input's weights to the next input's.
@@ -34,8 +43,8 @@ impl Weights<'_> {
 pub(crate) struct Linear<'a> {
     pub(crate) weights: Weights<'a>,
     pub(crate) bias: &'a [f32],
-    /// Used instead of the weights.
-    pub(crate) int8: Option<&'a Int8Weights>,
+    /// The matrix in fewer bits. In 8 bits it is used instead of the weights; in half precision it is the weights.
+    pub(crate) frozen: Option<&'a FrozenWeights>,
 }
 
 /// Tokens that a layer multiplies, in f32 or quantised.
@@ -53,17 +62,25 @@ impl Input<'_> {
 }
 
 impl<'a> Linear<'a> {
+    /// The matrix in 8 bits, if it is.
+    pub(crate) fn int8(&self) -> Option<&'a Int8Weights> {
+        match self.frozen {
+            Some(FrozenWeights::Int8(int8)) => Some(int8),
+            _ => None,
+        }
+    }
+
     /// The input, quantised if the layer is.
     pub(crate) fn input(&self, x: &'a Panels) -> Input<'a> {
         Input {
             x,
-            int8: self.int8.map(|_| Int8Panels::new(x)),
+            int8: self.int8().map(|_| Int8Panels::new(x)),
         }
     }
 
     /// The layer's matrix times its input.
     pub(crate) fn forward(&self, input: &'a Input<'a>) -> Term<'a> {
-        match (self.int8, &input.int8) {
+        match (self.int8(), &input.int8) {
             (Some(weights), Some(x)) => Term::Int8(weights.forward(), x),
             _ => Term::F32(self.weights, input.x),
         }
@@ -71,7 +88,7 @@ impl<'a> Linear<'a> {
 
     /// The transposed matrix times the gradient at the outputs.
     pub(crate) fn backward(&self, grad: &'a Input<'a>) -> Term<'a> {
-        match (self.int8, &grad.int8) {
+        match (self.int8(), &grad.int8) {
             (Some(weights), Some(grad)) => Term::Int8(weights.backward(), grad),
             _ => Term::F32(self.weights.transposed(), grad.x),
         }

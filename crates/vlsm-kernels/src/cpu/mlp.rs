@@ -1,6 +1,8 @@
 //! The MLP: expansion, activation, contraction.
 
-use super::activation::dequantised;
+use std::cell::RefCell;
+
+use super::activation::{coarsened, dequantised, fine};
 use super::gradient;
 use super::linear::Linear;
 use super::panels::{LANES, Panels, zeros};
@@ -19,7 +21,16 @@ pub(crate) struct Mlp<'a> {
 
 /// The saved slopes of an activation, in the order of the hidden units; empty if they are not saved.
 #[derive(Debug)]
-pub(super) struct Slopes(Vec<[u16; LANES]>);
+pub(super) enum Slopes {
+    Fine(Vec<[u16; LANES]>),
+    /// The upper halves, after layers in 8 bits, whose own rounding is as coarse.
+    Coarse(Vec<[u8; LANES]>),
+}
+
+thread_local! {
+    /// Slopes of a panel.
+    static FINE: RefCell<Vec<u16>> = const { RefCell::new(Vec::new()) };
+}
 
 impl Linear<'_> {
     /// The activated outputs of the layer, and the slopes if `save`.
@@ -30,7 +41,6 @@ impl Linear<'_> {
         threads: usize,
         save: bool,
     ) -> (Panels, Slopes) {
-        let mut slopes = Vec::new();
         let x = self.input(x);
         let count = x.panels();
         let expansion = Product {
@@ -39,16 +49,31 @@ impl Linear<'_> {
             block: BLOCK,
             threads,
         };
-        let hidden = if save {
-            slopes = zeros(self.weights.outputs * count);
-            expansion.run_with(Some(&mut slopes), |_, part, slopes| {
-                let slopes = slopes.unwrap_or_default().as_flattened_mut();
-                activation.forward_and_slope(part, slopes);
-            })
+        let lanes = self.weights.outputs * count;
+        if !save {
+            let hidden = expansion.run(|_, part| activation.forward(part));
+            (hidden, Slopes::Fine(Vec::new()))
+        } else if self.int8().is_some() {
+            let mut slopes = zeros(lanes);
+            let hidden = expansion.run_with(Some(&mut slopes), |_, part, slopes| {
+                FINE.with_borrow_mut(|fine| {
+                    fine.resize(part.len(), 0);
+                    activation.forward_and_slope(part, fine);
+                    let slopes: &mut [[u8; LANES]] = slopes.unwrap_or_default();
+                    for (coarse, fine) in slopes.as_flattened_mut().iter_mut().zip(fine) {
+                        *coarse = coarsened(*fine);
+                    }
+                });
+            });
+            (hidden, Slopes::Coarse(slopes))
         } else {
-            expansion.run(|_, part| activation.forward(part))
-        };
-        (hidden, Slopes(slopes))
+            let mut slopes = zeros(lanes);
+            let hidden = expansion.run_with(Some(&mut slopes), |_, part, slopes| {
+                let slopes: &mut [[u16; LANES]] = slopes.unwrap_or_default();
+                activation.forward_and_slope(part, slopes.as_flattened_mut());
+            });
+            (hidden, Slopes::Fine(slopes))
+        }
     }
 
     /// The gradient at the inputs of the activation before this layer, given the gradient at the layer's outputs.
@@ -68,9 +93,17 @@ impl Linear<'_> {
         }
         .run(|index, part| {
             let start = index.block * BLOCK * count + index.panel * part.len() / LANES;
-            let slopes = slopes.0[start..].as_flattened();
-            for (grad, slope) in part.iter_mut().zip(slopes) {
-                *grad *= dequantised(*slope);
+            match slopes {
+                Slopes::Fine(slopes) => {
+                    for (grad, slope) in part.iter_mut().zip(slopes[start..].as_flattened()) {
+                        *grad *= dequantised(*slope);
+                    }
+                }
+                Slopes::Coarse(slopes) => {
+                    for (grad, slope) in part.iter_mut().zip(slopes[start..].as_flattened()) {
+                        *grad *= dequantised(fine(*slope));
+                    }
+                }
             }
         })
     }

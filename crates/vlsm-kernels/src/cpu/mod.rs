@@ -10,6 +10,7 @@ mod avx2;
 mod avx512;
 mod exp;
 mod gradient;
+mod half;
 mod head_view;
 mod heads;
 mod int8;
@@ -37,10 +38,11 @@ use crate::ops::{
     Normalisation,
 };
 
+pub(crate) use half::{HalfLane, from_half, to_half};
 pub(crate) use sublayer::{ParameterGrads, SavedTensors};
 pub(crate) use sublayer_core::{NeededGrads, Save};
 pub(crate) use sublayer_tensors::{SublayerKind, SublayerTensors, fits};
-pub(crate) use tensors::from_values;
+pub(crate) use tensors::{from_values, values};
 
 impl Kernels for Flex {
     fn quick_gelu(x: FlexTensor) -> FlexTensor {

@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use half::f16;
 use rayon::prelude::*;
 
 use super::int8;
 use super::isa::{Isa, dispatch, tile};
-use super::linear::{Term, Weights};
-use super::panels::{LANES, Panels, copy_start};
+use super::linear::{Term, Values, Weights};
+use super::panels::{LANES, Lane, Panels, copy_start};
 use super::tile::{add_panel, add_panels};
 
 /// Inputs that a tile sums over at a time: their weights, and the panels' values, stay in the L1 cache.
@@ -203,21 +204,65 @@ fn pack_tiles<I: Isa>(
     packed: &mut [f32],
 ) {
     // The length of a tile as a constant, for copies without calls.
-    match I::TILE {
-        6 => pack_tiles_of::<I, 6>(weights, inputs, outputs, packed),
-        _ => pack_tiles_of::<I, 8>(weights, inputs, outputs, packed),
+    match (weights.data, I::TILE) {
+        (Values::F32(data), 6) => pack_values::<I, f32, 6>(data, weights, inputs, outputs, packed),
+        (Values::F32(data), _) => pack_values::<I, f32, 8>(data, weights, inputs, outputs, packed),
+        (Values::F16(data), 6) => pack_values::<I, u16, 6>(data, weights, inputs, outputs, packed),
+        (Values::F16(data), _) => pack_values::<I, u16, 8>(data, weights, inputs, outputs, packed),
+    }
+}
+
+/// A weight as it is stored.
+trait Stored: Copy {
+    /// As f32.
+    fn value(self) -> f32;
+
+    /// The first values, as many as there are in both.
+    fn copy_start<I: Isa>(from: &[Self], to: &mut Lane);
+}
+
+impl Stored for f32 {
+    #[inline(always)]
+    fn value(self) -> f32 {
+        self
+    }
+
+    #[inline(always)]
+    fn copy_start<I: Isa>(from: &[f32], to: &mut Lane) {
+        copy_start(from, to);
+    }
+}
+
+/// Half precision.
+impl Stored for u16 {
+    #[inline(always)]
+    fn value(self) -> f32 {
+        f16::from_bits(self).to_f32_const()
+    }
+
+    #[inline(always)]
+    fn copy_start<I: Isa>(from: &[u16], to: &mut Lane) {
+        match from.first_chunk() {
+            Some(from) => *to = I::from_half(from),
+            None => {
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to = from.value();
+                }
+            }
+        }
     }
 }
 
 #[inline(always)]
-fn pack_tiles_of<I: Isa, const TILE: usize>(
+fn pack_values<I: Isa, T: Stored, const TILE: usize>(
+    data: &[T],
     weights: Weights<'_>,
     inputs: Range<usize>,
     outputs: Range<usize>,
     packed: &mut [f32],
 ) {
     let first = inputs.start * weights.input_stride + outputs.start * weights.output_stride;
-    let data = &weights.data[first..];
+    let data = &data[first..];
     let (inputs, outputs) = (inputs.len(), outputs.len());
     let (tiles, rest) = packed.split_at_mut(outputs / (2 * TILE) * 2 * TILE * inputs);
     for (pair, packed) in tiles.chunks_exact_mut(2 * TILE * inputs).enumerate() {
@@ -228,9 +273,10 @@ fn pack_tiles_of<I: Isa, const TILE: usize>(
         let rows = first.iter_mut().zip(second);
         if weights.output_stride == 1 {
             for (input, (first, second)) in rows.enumerate() {
-                let row = &data[input * weights.input_stride..];
-                copy_start(row, first);
-                copy_start(&row[TILE..], second);
+                let mut lane = [0.0; LANES];
+                T::copy_start::<I>(&data[input * weights.input_stride..], &mut lane);
+                copy_start(&lane, first);
+                copy_start(&lane[TILE..], second);
             }
         } else if weights.input_stride == 1 {
             let mut rows = rows;
@@ -238,7 +284,7 @@ fn pack_tiles_of<I: Isa, const TILE: usize>(
                 let mut block = [[0.0; LANES]; LANES];
                 let width = LANES.min(inputs - start);
                 for (output, lane) in block[..2 * TILE].iter_mut().enumerate() {
-                    copy_start(
+                    T::copy_start::<I>(
                         &data[output * weights.output_stride + start..][..width],
                         lane,
                     );
@@ -255,7 +301,7 @@ fn pack_tiles_of<I: Isa, const TILE: usize>(
                 let data = data[input * weights.input_stride..].iter();
                 let row = data.step_by(weights.output_stride);
                 for (packed, weight) in first.iter_mut().chain(second).zip(row) {
-                    *packed = *weight;
+                    *packed = weight.value();
                 }
             }
         }
@@ -270,7 +316,7 @@ fn pack_tiles_of<I: Isa, const TILE: usize>(
                 let start = input * weights.input_stride + first * weights.output_stride;
                 let row = data[start..].iter().step_by(weights.output_stride);
                 for (packed, weight) in packed.iter_mut().zip(row.take(outputs - first)) {
-                    *packed = *weight;
+                    *packed = weight.value();
                 }
             }
         }
@@ -311,7 +357,7 @@ mod tests {
             let x = Panels::pack(&rows, shape, inputs);
             for (input_stride, output_stride) in [(outputs, 1), (1, inputs)] {
                 let weights = Weights {
-                    data: &matrix,
+                    data: Values::F32(&matrix),
                     inputs,
                     outputs,
                     input_stride,

@@ -82,7 +82,7 @@ impl<C: Core> Sublayer<'_, C> {
         let x = self.input(rows, group);
         let parallel = match &self.adapter {
             Some(adapter) if adapter.config.connection == Connection::Parallel => {
-                Some(adapter.forward(x.clone(), group.threads, save.anything()))
+                Some(adapter.forward(x.clone(), group.threads, save))
             }
             _ => None,
         };
@@ -90,7 +90,7 @@ impl<C: Core> Sublayer<'_, C> {
         let (y, adapter) = match (&self.adapter, parallel) {
             (_, Some((change, saved))) => (plus(y, &change), Some(saved)),
             (Some(adapter), None) => {
-                let (y, saved) = adapter.forward(y, group.threads, save.anything());
+                let (y, saved) = adapter.forward(y, group.threads, save);
                 (y, Some(saved))
             }
             (None, None) => (y, None),
@@ -132,9 +132,11 @@ impl<C: Core> Sublayer<'_, C> {
                     let again = match saved {
                         Some(_) => None,
                         None => {
-                            let trained = needed.layers;
-                            self.forward_group(rows, group, Save::ForBackward { trained })
-                                .1
+                            let save = Save::ForBackward {
+                                trained: needed.layers,
+                                half: false,
+                            };
+                            self.forward_group(rows, group, save).1
                         }
                     };
                     let saved = saved.or(again.as_ref())?;

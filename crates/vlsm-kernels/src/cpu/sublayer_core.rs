@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use super::half::Kept;
 use super::panels::{Panels, Rows};
 
 /// The operation that a sublayer is named after: attention, an MLP, or an adapter block without a sublayer.
@@ -38,6 +39,8 @@ pub(crate) enum Save {
     ForBackward {
         /// The layers of the core that are trained.
         trained: [bool; 4],
+        /// Whether large tensors are kept in half precision.
+        half: bool,
     },
 }
 
@@ -47,9 +50,14 @@ impl Save {
         matches!(self, Self::ForBackward { .. })
     }
 
+    /// Panels as they are kept.
+    pub(crate) fn kept(self, panels: Panels) -> Kept {
+        Kept::new(panels, matches!(self, Self::ForBackward { half: true, .. }))
+    }
+
     /// Whether the input of a layer is saved.
     pub(crate) fn input_of(self, layer: usize) -> bool {
-        matches!(self, Self::ForBackward { trained } if trained[layer])
+        matches!(self, Self::ForBackward { trained, .. } if trained[layer])
     }
 }
 

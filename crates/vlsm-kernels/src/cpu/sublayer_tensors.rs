@@ -168,6 +168,11 @@ impl<K: SublayerKind> SublayerTensors<K> {
         (from_values(output, x.shape()), saved)
     }
 
+    /// Whether what is kept for the backward pass is in half precision.
+    pub(crate) fn keeps_half(&self) -> bool {
+        self.layers.iter().any(|layer| layer.frozen.is_some())
+    }
+
     /// The gradients that are needed, given the gradient at the output; both tensors are contiguous.
     pub(crate) fn backward(
         &self,

@@ -4,7 +4,8 @@ use burn::backend::Flex;
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
-use super::linear::{Linear, Weights};
+use super::linear::{Linear, Values, Weights};
+use crate::frozen::FrozenWeights;
 use crate::ops::LinearWeights;
 
 /// Values that one thread processes at a time.
@@ -39,21 +40,31 @@ pub(crate) fn from_values(values: Vec<f32>, shape: Shape) -> FlexTensor {
 /// A layer; its matrix `[input, output]` may have any strides, its bias is contiguous.
 pub(crate) fn linear(layer: &LinearWeights<Flex>) -> Linear<'_> {
     let layout = layer.weight.layout();
-    let [inputs, outputs] = match &layer.int8 {
-        Some(int8) => [int8.forward().inputs, int8.forward().outputs],
+    let [inputs, outputs] = match &layer.frozen {
+        Some(frozen) => frozen.shape(),
         None => layout.shape().dims::<2>(),
     };
     let [input_stride, output_stride] = [0, 1].map(|axis| layout.strides()[axis].unsigned_abs());
-    Linear {
-        weights: Weights {
-            data: &layer.weight.storage()[layout.start_offset()..],
+    let weights = match &layer.frozen {
+        Some(FrozenWeights::F16(half)) => Weights {
+            data: Values::F16(&half.values),
+            inputs,
+            outputs,
+            input_stride: outputs,
+            output_stride: 1,
+        },
+        _ => Weights {
+            data: Values::F32(&layer.weight.storage()[layout.start_offset()..]),
             inputs,
             outputs,
             input_stride,
             output_stride,
         },
+    };
+    Linear {
+        weights,
         bias: values(&layer.bias),
-        int8: layer.int8.as_ref(),
+        frozen: layer.frozen.as_ref(),
     }
 }
 

@@ -16,8 +16,8 @@ use burn_flex::FlexTensor;
 use super::Tape;
 use crate::compose;
 use crate::cpu::{
-    NeededGrads, ParameterGrads, Save, SavedTensors, SublayerKind, SublayerTensors, fits,
-    from_values,
+    HalfLane, NeededGrads, ParameterGrads, Save, SavedTensors, SublayerKind, SublayerTensors, fits,
+    from_half, from_values, to_half, values,
 };
 use crate::ops::{
     Adapter, AdapterConfig, AttentionConfig, AttentionWeights, LinearWeights, MlpConfig,
@@ -103,10 +103,14 @@ fn detach_all<C: CheckpointStrategy, const N: usize>(
         nodes.push(tensor.node());
         tensor.into_primitive()
     };
-    let mut layer = |LinearWeights { weight, bias, int8 }| LinearWeights {
+    let mut layer = |LinearWeights {
+                         weight,
+                         bias,
+                         frozen,
+                     }| LinearWeights {
         weight: untrack(weight),
         bias: untrack(bias),
-        int8,
+        frozen,
     };
     let layers = layers.map(&mut layer);
     let adapter = match adapter {
@@ -171,12 +175,44 @@ fn forward_node<C: CheckpointStrategy, K: SublayerKind, const N: usize>(
             let x = x.to_contiguous();
             let save = match recompute {
                 true => Save::Nothing,
-                false => Save::ForBackward { trained },
+                false => Save::ForBackward {
+                    trained,
+                    half: sublayer.keeps_half(),
+                },
             };
             let (output, saved) = sublayer.forward_saving(&x, save);
+            // Where the input is all that is saved, the backward pass must start from the same bits.
+            let x = Input::new(x, !recompute && sublayer.keeps_half());
             prepared.finish((x, Arc::new(sublayer), Arc::new(saved)), output)
         }
         OpsKind::UnTracked(prepared) => prepared.finish(sublayer.forward(x)),
+    }
+}
+
+/// The input of a sublayer, kept for the backward pass.
+#[derive(Debug, Clone)]
+enum Input {
+    F32(FlexTensor),
+    /// In half precision.
+    F16(Arc<Vec<HalfLane>>, Shape),
+}
+
+impl Input {
+    fn new(x: FlexTensor, half: bool) -> Self {
+        match half {
+            true => Self::F16(Arc::new(to_half(values(&x))), x.shape()),
+            false => Self::F32(x),
+        }
+    }
+
+    fn into_tensor(self) -> FlexTensor {
+        match self {
+            Self::F32(x) => x,
+            Self::F16(lanes, shape) => {
+                let values = from_half(&lanes, shape.num_elements());
+                from_values(values, shape)
+            }
+        }
     }
 }
 
@@ -187,7 +223,7 @@ struct SublayerNode<K>(PhantomData<K>);
 impl<K: SublayerKind, const N: usize> Backward<Flex, N> for SublayerNode<K> {
     /// The input, the parameters, and what the forward pass saved, which is nothing if it is to be recomputed.
     type State = (
-        FlexTensor,
+        Input,
         Arc<SublayerTensors<K>>,
         Arc<Vec<SavedTensors<K::Saved>>>,
     );
@@ -200,6 +236,7 @@ impl<K: SublayerKind, const N: usize> Backward<Flex, N> for SublayerNode<K> {
     ) {
         let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
         let (x, sublayer, saved) = ops.state;
+        let x = x.into_tensor();
         let adapter_layers = sublayer.adapter_layers();
         let (input, rest) = ops.parents.split_at(1);
         let (core, rest) = rest.split_at(2 * sublayer.layers.len());

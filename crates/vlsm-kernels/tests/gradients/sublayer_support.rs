@@ -237,7 +237,7 @@ pub(crate) fn layer(weight: &Tensor<2>, bias: &Tensor<1>) -> LinearWeights<Dispa
     LinearWeights {
         weight: weight.clone().into_dispatch(),
         bias: bias.clone().into_dispatch(),
-        int8: None,
+        frozen: None,
     }
 }
 

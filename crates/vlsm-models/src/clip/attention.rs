@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::module::linear;
 use burn::tensor::{Device, Tensor, activation};
-use vlsm_kernels::{AttentionConfig, AttentionWeights, Int8Weights, Normalisation};
+use vlsm_kernels::{AttentionConfig, AttentionWeights, FrozenWeights, Normalisation};
 
 use super::encoder::kernel;
 use crate::kernel_weights::{set_precision, with_matrix};
@@ -32,9 +32,9 @@ pub struct SelfAttention {
     heads: usize,
     #[module(skip)]
     recompute: bool,
-    /// The four matrices in 8 bits; empty in f32.
+    /// The four matrices where they are in 8 bits or in half precision, else empty.
     #[module(skip)]
-    int8: Vec<Int8Weights>,
+    frozen: Vec<FrozenWeights>,
 }
 
 impl SelfAttentionConfig {
@@ -48,7 +48,7 @@ impl SelfAttentionConfig {
             out_proj: linear(),
             heads: self.heads,
             recompute: false,
-            int8: Vec::new(),
+            frozen: Vec::new(),
         }
     }
 }
@@ -67,8 +67,8 @@ impl SelfAttention {
             &mut self.v_proj,
             &mut self.out_proj,
         ];
-        let int8 = layers.map(|layer| set_precision(layer, precision));
-        self.int8 = int8.into_iter().flatten().collect();
+        let frozen = layers.map(|layer| set_precision(layer, precision));
+        self.frozen = frozen.into_iter().flatten().collect();
     }
 
     /// `x + adapter(attention(norm(x)))`: `[batch, tokens, width]` to the same shape; `causal` hides later tokens from earlier
@@ -80,10 +80,10 @@ impl SelfAttention {
         adapters: LayerAdapters<'_>,
         causal: bool,
     ) -> Tensor<3> {
-        let mut int8 = self.int8.iter();
+        let mut frozen = self.frozen.iter();
         let [query, key, value, output] = self
             .projections(adapters)
-            .map(|(linear, change)| with_matrix(linear, changed(linear, change), int8.next()));
+            .map(|(linear, change)| with_matrix(linear, changed(linear, change), frozen.next()));
         let weights = AttentionWeights {
             query,
             key,

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use super::config::{BertConfig, TextConfig};
 use super::text::with_extra;
 use super::{Encoder, EncoderConfig, LayerNorm, TextStates, TokenBatch};
+use crate::kernel_weights::{embedded, halve_embedding};
 use crate::methods::{Adaptation, Tower};
 use crate::precision::Precision;
 
@@ -36,6 +37,7 @@ impl BertTower {
     /// See [`EncoderLayer::set_precision`](crate::clip::EncoderLayer::set_precision).
     pub(super) fn set_precision(&mut self, precision: Precision) {
         self.encoder.set_precision(precision);
+        halve_embedding(&mut self.embeddings.token_embedding, precision);
     }
 
     /// Makes the tower; parameters are initialised when first used.
@@ -109,7 +111,7 @@ impl BertTower {
         let prompts = ids.len() / length;
         let ids = TensorData::new(ids, [prompts, length]);
         let ids = Tensor::<2, Int>::from_data(ids, &positions.device());
-        let x = self.embeddings.token_embedding.forward(ids);
+        let x = embedded(&self.embeddings.token_embedding, ids);
         let (x, mut extra) = with_extra(x, 0, method.tokens(Tower::Text, 0));
         let added = positions.slice([0..length + extra, 0..width]) + types.slice([0..1, 0..width]);
         let mut x = self

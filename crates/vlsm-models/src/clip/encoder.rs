@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
-use vlsm_kernels::{Adapter, Int8Weights, MlpWeights, Normalisation};
+use vlsm_kernels::{Adapter, FrozenWeights, MlpWeights, Normalisation};
 
 use super::config::{TextConfig, VisionConfig};
 use super::{LayerNorm, SelfAttention, SelfAttentionConfig};
@@ -34,9 +34,9 @@ pub struct Mlp {
     activation: Activation,
     #[module(skip)]
     recompute: bool,
-    /// The two matrices in 8 bits; empty in f32.
+    /// The two matrices where they are in 8 bits or in half precision, else empty.
     #[module(skip)]
-    int8: Vec<Int8Weights>,
+    frozen: Vec<FrozenWeights>,
 }
 
 impl MlpConfig {
@@ -47,7 +47,7 @@ impl MlpConfig {
             fc2: LinearConfig::new(self.hidden, self.width).init(device),
             activation: self.activation,
             recompute: false,
-            int8: Vec::new(),
+            frozen: Vec::new(),
         }
     }
 }
@@ -61,9 +61,9 @@ impl Mlp {
         adapters: LayerAdapters<'_>,
     ) -> Tensor<3> {
         let lora = adapters.lora;
-        let mut int8 = self.int8.iter();
+        let mut frozen = self.frozen.iter();
         let mut weights =
-            |linear, change| with_matrix(linear, changed(linear, change), int8.next());
+            |linear, change| with_matrix(linear, changed(linear, change), frozen.next());
         let weights = MlpWeights {
             expand: weights(&self.fc1, lora.and_then(|lora| lora.fc1.as_ref())),
             contract: weights(&self.fc2, lora.and_then(|lora| lora.fc2.as_ref())),
@@ -132,13 +132,13 @@ impl EncoderLayer {
         self.mlp.recompute = recompute;
     }
 
-    /// Puts the matrices, which must not be trained from here on, in another precision. In 8 bits they must not be changed
-    /// either. [`forward_reading`](Self::forward_reading) then does not work.
+    /// Puts the matrices, which must not be trained from here on, in another precision. In 8 bits and in half precision they
+    /// must not be changed either. [`forward_reading`](Self::forward_reading) then does not work.
     pub(crate) fn set_precision(&mut self, precision: Precision) {
         self.self_attn.set_precision(precision);
         let layers = [&mut self.mlp.fc1, &mut self.mlp.fc2];
-        let int8 = layers.map(|layer| set_precision(layer, precision));
-        self.mlp.int8 = int8.into_iter().flatten().collect();
+        let frozen = layers.map(|layer| set_precision(layer, precision));
+        self.mlp.frozen = frozen.into_iter().flatten().collect();
     }
 
     /// `[batch, tokens, width]` to the same shape; dense adapters work on the attention and on the MLP, each before the
@@ -212,7 +212,7 @@ impl Encoder {
     /// See [`EncoderLayer::set_precision`].
     pub(crate) fn set_precision(&mut self, precision: Precision) {
         match precision {
-            Precision::Int8 => self
+            Precision::F16 | Precision::Int8 => self
                 .layers
                 .par_iter_mut()
                 .for_each(|layer| layer.set_precision(precision)),

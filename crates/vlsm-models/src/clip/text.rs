@@ -7,6 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::config::TextConfig;
 use super::{BertTower, Encoder, EncoderConfig, LayerNorm};
 use crate::error::{ModelError, Result};
+use crate::kernel_weights::{embedded, halve_embedding};
 use crate::methods::{Adaptation, Tower};
 use crate::precision::Precision;
 
@@ -200,7 +201,10 @@ impl TextModel {
     /// See [`EncoderLayer::set_precision`](crate::clip::EncoderLayer::set_precision).
     pub(crate) fn set_precision(&mut self, precision: Precision) {
         match self {
-            Self::Clip(tower) => tower.encoder.set_precision(precision),
+            Self::Clip(tower) => {
+                tower.encoder.set_precision(precision);
+                halve_embedding(&mut tower.embeddings.token_embedding, precision);
+            }
             Self::Bert(tower) => tower.set_precision(precision),
         }
     }
@@ -292,7 +296,7 @@ impl TextTower {
             TensorData::new(tokens.ids.clone(), [prompts, length]),
             &device,
         );
-        let x = self.embeddings.token_embedding.forward(ids);
+        let x = embedded(&self.embeddings.token_embedding, ids);
         let (x, mut extra) = with_extra(x, 0, method.tokens(Tower::Text, 0));
         let mut x = x + positions
             .slice([0..length + extra, 0..width])

@@ -80,7 +80,9 @@ impl FeatureCache {
         // The code below assumes a supported size.
         model.output_size(preprocessing.image_size)?;
         let Some(shapes) = model.frozen_vision(preprocessing.image_size) else {
-            return changing("the method (`method.kind`, `method.layers`) changes the vision tower from its first layer on");
+            return changing(
+                "the method (`method.kind`, `method.layers`) changes the vision tower from its first layer on",
+            );
         };
         if dataset.resamples_each_epoch() {
             return changing("`data.root` gives new images in each epoch");

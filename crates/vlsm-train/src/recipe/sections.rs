@@ -17,7 +17,7 @@ pub struct ModelConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
     /// Precision of the frozen towers' linear layers: `f32` or, for CLIPSeg and BiomedCLIPSeg with methods that leave the
-    /// towers' matrices as they are, `int8` on the CPU and `bf16` on accelerators (with `lora` too). See `docs/speed.md`. Default:
+    /// towers' matrices as they are, `f16` or `int8` on the CPU and `bf16` on accelerators (with `lora` too). See `docs/speed.md`. Default:
     /// `"f32"`.
     pub precision: Precision,
 }

@@ -1,12 +1,12 @@
-//! Sublayers with matrices in 8 bits, compared with f32.
+//! Sublayers with matrices in half precision and in 8 bits, compared with f32.
 
 #![allow(clippy::unwrap_used)]
 
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Distribution, Tensor};
 use vlsm_kernels::{
-    Activation, Adapter, AttentionConfig, AttentionWeights, Int8Weights, LinearWeights, MlpConfig,
-    MlpWeights, Normalisation,
+    Activation, Adapter, AttentionConfig, AttentionWeights, FrozenWeights, HalfWeights,
+    Int8Weights, LinearWeights, MlpConfig, MlpWeights, Normalisation,
 };
 
 const WIDTH: usize = 96;
@@ -20,16 +20,22 @@ fn random<const D: usize>(shape: [usize; D], spread: f64) -> Tensor<D> {
     )
 }
 
-/// A layer in f32 and in 8 bits, whose f32 matrix is NaN.
-fn layers(inputs: usize, outputs: usize) -> [LinearWeights<Dispatch>; 2] {
+/// A layer in f32, and in half precision and in 8 bits, whose f32 matrices are NaN.
+fn layers(inputs: usize, outputs: usize) -> [LinearWeights<Dispatch>; 3] {
     let (weight, bias) = (random([inputs, outputs], 0.1), random([outputs], 0.1));
     let values: Vec<f32> = weight.clone().into_data().iter::<f32>().collect();
     let gone = Tensor::<2>::full([1, 1], f32::NAN, &weight.device()).expand([inputs, outputs]);
-    let int8 = Int8Weights::new(&values, inputs, outputs);
-    [(weight, None), (gone, Some(int8))].map(|(weight, int8)| LinearWeights {
+    let half = FrozenWeights::F16(HalfWeights::new(&values, inputs, outputs));
+    let int8 = FrozenWeights::Int8(Int8Weights::new(&values, inputs, outputs));
+    let all = [
+        (weight, None),
+        (gone.clone(), Some(half)),
+        (gone, Some(int8)),
+    ];
+    all.map(|(weight, frozen)| LinearWeights {
         weight: weight.into_dispatch(),
         bias: bias.clone().into_dispatch(),
-        int8,
+        frozen,
     })
 }
 
@@ -44,7 +50,7 @@ fn norm() -> Normalisation<Dispatch> {
 /// The changes that a sublayer makes and the gradients at its input must be nearly those in f32, and not the same.
 fn compare(sublayer: impl Fn(Tensor<3>, usize) -> Tensor<3>) {
     let (x, weights) = (random([2, 33, WIDTH], 1.0), random([2, 33, WIDTH], 1.0));
-    let [f32, int8] = [0, 1].map(|precision| {
+    let [f32, f16, int8] = [0, 1, 2].map(|precision| {
         let x = x.clone().require_grad();
         let y = sublayer(x.clone(), precision);
         let gradients = (y.clone() * weights.clone()).sum().backward();
@@ -52,10 +58,12 @@ fn compare(sublayer: impl Fn(Tensor<3>, usize) -> Tensor<3>) {
         let change = y.inner() - x.inner();
         [change, gradient - weights.clone().inner()]
     });
-    for (exact, quantised) in f32.into_iter().zip(int8) {
-        let norm = |x: Tensor<3>| x.square().sum().sqrt().into_scalar::<f32>();
-        let error = norm(quantised - exact.clone()) / norm(exact);
-        assert!((1e-3..4e-2).contains(&error), "{error}");
+    let norm = |x: &Tensor<3>| x.clone().square().sum().sqrt().into_scalar::<f32>();
+    for (rounded, errors) in [(f16, 1e-5..3e-3), (int8, 1e-3..4e-2)] {
+        for (rounded, exact) in rounded.into_iter().zip(&f32) {
+            let error = norm(&(rounded - exact.clone())) / norm(exact);
+            assert!(errors.contains(&error), "{error}");
+        }
     }
 }
 
