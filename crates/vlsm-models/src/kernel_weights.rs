@@ -3,7 +3,7 @@
 use burn::backend::Dispatch;
 use burn::module::Param;
 use burn::nn::{Embedding, Linear};
-use burn::tensor::{FloatDType, Int, Tensor};
+use burn::tensor::{DType, FloatDType, Int, Tensor};
 use vlsm_kernels::{FrozenWeights, HalfWeights, Int8Weights, LinearWeights, MlpWeights};
 
 use crate::precision::Precision;
@@ -70,7 +70,11 @@ pub(crate) fn halve_embedding(embedding: &mut Embedding, precision: Precision) {
     }
 }
 
-/// The vectors of tokens, `[batch, tokens, width]` in f32.
+/// The vectors of tokens, `[batch, tokens, width]`, in f32 if the embedding is in half precision.
 pub(crate) fn embedded(embedding: &Embedding, ids: Tensor<2, Int>) -> Tensor<3> {
-    embedding.forward(ids).cast(FloatDType::F32)
+    let vectors = embedding.forward(ids);
+    match vectors.dtype() {
+        DType::F16 => vectors.cast(FloatDType::F32),
+        _ => vectors,
+    }
 }
