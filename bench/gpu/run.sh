@@ -4,6 +4,7 @@
 #
 #   bench/gpu/run.sh BIN FIXTURES OUT [quick|full|SECTION...]
 #
+# $DEVICE is the device (cuda); the sections fixtures, training and predict take any, as vulkan, also in software.
 # BIN: folder with `vlsm` and `vlsm-bench`, built with the feature `cuda` or `nvrtc`. FIXTURES: folder with models such as
 # fixtures/clipseg/tiny_refined. quick takes two minutes, full six. Needs a Python with PyTorch, NumPy and safetensors; without
 # PyTorch its part is left out. Kernels and autotune's choices are kept in $KERNELS, so that a second run starts with them. What
@@ -12,6 +13,7 @@ set -uo pipefail
 bin=$(realpath "$1") fixtures=$(realpath "$2") out=$3
 shift 3
 here=$(cd "$(dirname "$0")" && pwd)
+device_name=${DEVICE:-cuda}
 mkdir -p "$out" && out=$(realpath "$out")
 case ${1:-full} in
   quick) sections="device fixtures dense" ;;
@@ -50,7 +52,9 @@ within() { # SECONDS COMMAND...: at most that long, and not beyond the limit
 }
 
 bench() { # SECONDS ARGUMENTS...
-  within "$1" "$bin/vlsm-bench" --texts "$here/../prompts.txt" --base "$work/clipseg" --device cuda "${@:2}" \
+  # The base is large; it is not part of the results.
+  [ -d "$work/clipseg" ] || "$bin/vlsm" model init --config clipseg-rd64-refined --seed 1 -o "$work/clipseg" > /dev/null 2>> "$out/errors.txt"
+  within "$1" "$bin/vlsm-bench" --texts "$here/../prompts.txt" --base "$work/clipseg" --device "$device_name" "${@:2}" \
     2> >(grep -v '^ *$' | tail -n 20 >> "$out/errors.txt") || echo "{\"failed\": \"${*:2}\", \"status\": $?}"
 }
 
@@ -65,7 +69,7 @@ fixtures() {
       [ -f "$init" ] || continue
       name=$(basename "$folder")-$(basename "$init" .init.safetensors)
       within 60 "$bin/vlsm" model forward --base "$folder" --adapter "$init" --batch "$folder/batch.safetensors" \
-        --device cuda --out "$name.safetensors" >> "$out/errors.txt" 2>&1 || { echo "$name: failed, see errors.txt"; continue; }
+        --device "$device_name" --out "$name.safetensors" >> "$out/errors.txt" 2>&1 || { echo "$name: failed, see errors.txt"; continue; }
       python3 "$here/compare.py" "$name.safetensors" "${init/.init./.expected.}"
     done
   done 2>&1 | tee "$out/fixtures.txt"
@@ -76,21 +80,21 @@ training() {
   printf '[model]\nbase = "builtin:tiny"\n[method]\nkind = "dense"\n[data]\nroot = "builtin:scenes"\n' > tiny.toml
   small=(--set trainer.batch_size=8 --set trainer.patience=0 --set trainer.validate=false --set trainer.test=false)
   small+=(--set trainer.epochs=1 --set optim.schedule=constant --set data.generate.train=160)
-  for run in "cpu cpu 20" "cuda cuda 10" "cuda cuda 20 --resume"; do
+  for run in "cpu 20" "$device_name 10" "$device_name 20 --resume"; do
     set -- $run
-    within 120 "$bin/vlsm" train tiny.toml "${small[@]}" --set trainer.device="$1" --set trainer.max_steps="$3" --out "train-$2" ${4:-} \
+    within 120 "$bin/vlsm" train tiny.toml "${small[@]}" --set trainer.device="$1" --set trainer.max_steps="$2" --out "train-$1" ${3:-} \
       >> "$out/errors.txt" 2>&1 || echo "training on $1 failed, see errors.txt"
   done
-  python3 "$here/compare.py" --losses train-cuda/metrics.jsonl train-cpu/metrics.jsonl 2>&1 | tee "$out/training.txt"
+  python3 "$here/compare.py" --losses "train-$device_name/metrics.jsonl" train-cpu/metrics.jsonl 2>&1 | tee "$out/training.txt"
 }
 
 predict() {
   "$bin/vlsm" data generate scenes --train 0 --val 0 --test 4 -o scenes > /dev/null
-  for device in cpu cuda; do
+  for device in cpu "$device_name"; do
     within 60 "$bin/vlsm" predict --base builtin:tiny scenes/images/*.png --prompt "a red circle" --device $device -o "$device" \
       >> "$out/errors.txt" 2>&1 || echo "predict on $device failed, see errors.txt"
   done
-  python3 "$here/compare.py" --predictions cuda/predictions.csv cpu/predictions.csv 2>&1 | tee "$out/predict.txt"
+  python3 "$here/compare.py" --predictions "$device_name/predictions.csv" cpu/predictions.csv 2>&1 | tee "$out/predict.txt"
 }
 
 dense() { bench 200 --case train --method dense --batch 4 8 32 --steps 5 | tee "$out/dense.txt"; }
@@ -116,8 +120,6 @@ profile() {
 pytorch() { within 120 python3 "$here/peer.py" --batch 4 8 32 --steps 10 2>> "$out/errors.txt" | tee "$out/pytorch.txt"; }
 compile() { within 150 python3 "$here/peer.py" --batch 32 --steps 10 --compile 2>> "$out/errors.txt" | tee "$out/compile.txt"; }
 
-# The base is large; it is not part of the results.
-"$bin/vlsm" model init --config clipseg-rd64-refined --seed 1 -o "$work/clipseg" > /dev/null 2>> "$out/errors.txt"
 for section in $sections; do
   [ "$(($(date +%s) - began))" -gt "$((${LIMIT:-360} - 10))" ] && echo "== $section left out" && continue
   echo "== $section"

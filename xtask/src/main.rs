@@ -31,6 +31,8 @@ Usage: cargo xtask TASK
   fixtures          fixture folders without a README on their origin
   docs [--check]    write docs/recipe.md from the types' doc comments; --check compares it
   bench             the kernels' benchmark
+  device-tests NAME   the published numbers on another device of this machine, as `vulkan`, also in software (Mesa's llvmpipe)
+  kernel-checks     the kernels' tests under Miri, valgrind, AddressSanitizer and on emulated Arm, as far as these are installed
   kernels           compile every CUDA kernel of training steps, without a GPU; needs gcc and Python's pip
   kills [EVERY [RANDOM [NAME]]]
                     kill trainings, studies, `data prepare` and `data prompts` at every EVERY-th file system call (1) and
@@ -78,6 +80,8 @@ fn run(args: &[&str]) -> Result<bool> {
                 "dev",
             ],
         ),
+        ["device-tests", name] => shell(&root, "bash", &["scripts/device-tests.sh", name]),
+        ["kernel-checks"] => shell(&root, "bash", &["scripts/kernel-checks.sh"]),
         ["kernels"] => shell(&root, "bash", &["scripts/cuda-without-llvm/check.sh"]),
         ["kills"] => kills::check(&root, 1, 100, ""),
         ["kills", every] => kills::check(&root, every.parse()?, 100, ""),

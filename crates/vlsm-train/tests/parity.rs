@@ -3,6 +3,9 @@
 //!
 //! Fixtures are looked for in `shared/fixtures` next to the repository, else in `fixtures` in it.
 //!
+//! `VLSM_TEST_DEVICE` names another device than the CPU, as `vulkan` in a build that has it; `cargo xtask device-tests` runs these tests
+//! so.
+//!
 //! Tolerances follow from the conditioning of the models. `tiny` is ill-conditioned: a second run of the published arithmetic of
 //! `dense_v` in PyTorch differs from these numbers by 1.6e-3 of a gradient's norm (`shallow_vlc`: 5e-3), by 5e-5 in the last losses
 //! and by 0.25 in the logits after ten steps; in f64 by 6e-3, 9e-5 and 0.21. (`tiny_refined`: 6e-4, 1e-5 and 0.006.) The first
@@ -20,7 +23,8 @@ use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, Gradients, to_host};
 use vlsm_models::{
-    AdapterFile, Base, DecoderConfig, FullConfig, InstructionSet, Model, Profile, SegmentationModel,
+    AdapterFile, Base, DecoderConfig, FullConfig, InstructionSet, Model, Profile,
+    SegmentationModel, device,
 };
 use vlsm_train::loss::{LossConfig, dice_ce};
 use vlsm_train::optimizer::{Optimizer, clip, clip_on_device, global_norm};
@@ -51,8 +55,14 @@ struct Fixture {
     report: serde_json::Value,
 }
 
+/// The device under test.
+fn tested() -> Device {
+    let name = std::env::var("VLSM_TEST_DEVICE");
+    device(name.as_deref().unwrap_or("cpu")).unwrap()
+}
+
 fn tensor<const D: usize>(tensor: &HostTensor, shape: [usize; D]) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(tensor.data.clone(), shape), &Device::flex())
+    Tensor::from_data(TensorData::new(tensor.data.clone(), shape), &tested())
 }
 
 impl Fixture {
@@ -65,7 +75,7 @@ impl Fixture {
         let ids = &batch.ints["input_ids"];
         let report = std::fs::read_to_string(folder.join("report.json")).unwrap();
         Self {
-            base: Base::load(folder.to_str().unwrap(), &Device::flex()).unwrap(),
+            base: Base::load(folder.to_str().unwrap(), &tested()).unwrap(),
             pixels: tensor(pixels, [count, channels, height, width]),
             mask: tensor(&batch.tensors["mask"], [count, height, width]),
             prompts: ids
@@ -92,7 +102,7 @@ impl Fixture {
             .unwrap()
     }
 
-    /// Logits computed in f64.
+    /// Logits computed in f64, on the CPU.
     fn exact_logits(&self, model: &Model) -> Tensor<3> {
         struct Wide;
         impl ModuleMapper for Wide {
@@ -100,11 +110,12 @@ impl Fixture {
                 Param::initialized(param.id, param.val().cast(FloatDType::F64))
             }
         }
-        let model = model.clone().map(&mut Wide);
+        let cpu = Device::flex();
+        let model = model.clone().to_device(&cpu).map(&mut Wide);
         let text = model
             .encode_text(&model.tokens(&self.prompts).unwrap())
             .unwrap();
-        let pixels = self.pixels.clone().cast(FloatDType::F64);
+        let pixels = self.pixels.clone().to_device(&cpu).cast(FloatDType::F64);
         model
             .decode(&model.encode_image(pixels).unwrap(), text)
             .unwrap()
