@@ -25,7 +25,7 @@ use vlsm::models::{
 };
 use vlsm_alloc::MiMalloc;
 use vlsm_train::loss::{LossConfig, dice_ce};
-use vlsm_train::optimizer::{Optimizer, clip, clip_on_device, global_norm};
+use vlsm_train::optimizer::{Optimizer, clip, global_norm};
 use vlsm_train::targets::Targets;
 use vlsm_train::{peak_memory, recipe::OptimConfig};
 
@@ -298,14 +298,14 @@ fn train(args: &Args, model: Model, input: Input<'_>, batch: usize) -> Result<Tr
         let gradients = on_pool(|| take_gradients(&model, &mut loss.backward()));
         phases.end("backward")?;
         // As the trainer does: one wait for an accelerator, after all work of the step is queued.
-        let gradients = if is_cpu(&device) {
+        if is_cpu(&device) {
             let norm = global_norm(&gradients);
-            clip(gradients, norm, optim.clip)
+            let gradients = clip(gradients, norm, optim.clip);
+            phases.end("norm")?;
+            model = on_pool(|| rules.step(model, gradients, optim.lr));
         } else {
-            clip_on_device(gradients, optim.clip).1
-        };
-        phases.end("norm")?;
-        model = on_pool(|| rules.step(model, gradients, optim.lr));
+            (model, _) = rules.clipped_step(model, gradients, optim.clip, optim.lr);
+        }
         phases.end("optimizer")?;
         measured.losses.push(value.into_scalar::<f32>());
         device.sync()?;

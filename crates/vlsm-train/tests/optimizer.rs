@@ -119,3 +119,60 @@ fn adamw_decays_weights() {
         assert!((after - expected).abs() < 1e-6, "{after} is not {expected}");
     }
 }
+
+#[derive(Module, Debug)]
+struct Two {
+    first: Param<Tensor<2>>,
+    second: Param<Tensor<2>>,
+}
+
+/// Updating all parameters together, alternating with one by one, and after a restart, is the same to the bit.
+#[test]
+fn parameters_together_take_the_steps_of_each() {
+    let device = Device::flex().autodiff();
+    let config = OptimConfig {
+        weight_decay: 0.1,
+        ..OptimConfig::default()
+    };
+    let wave = |count: usize, rate: f32| -> Vec<f32> {
+        (0..count).map(|at| (at as f32 * rate).sin()).collect()
+    };
+    let model = || Two {
+        first: Param::from_tensor(tensor(&wave(6, 1.1), [2, 3], &device).require_grad()),
+        second: Param::from_tensor(tensor(&wave(4, 0.7), [2, 2], &device).require_grad()),
+    };
+    let run = |together: [bool; 4]| {
+        let (mut model, mut optimizer) = (model(), Optimizer::new(&config));
+        for (step, together) in together.into_iter().enumerate() {
+            let weights = tensor(&wave(6, 0.3 + step as f32), [2, 3], &device);
+            // The second parameter has no gradient in the last step.
+            let mut loss = (model.first.val() * weights).sum();
+            if step < 3 {
+                loss = loss + model.second.val().square().sum();
+            }
+            let gradients = weights::take_gradients(&model, &mut loss.backward());
+            model = match together {
+                true => optimizer.clipped_step(model, gradients, 0.0, 0.01).0,
+                false => optimizer.step(model, gradients, 0.01),
+            };
+            if step == 1 {
+                let (mut state, steps) = optimizer.state();
+                optimizer = Optimizer::new(&config);
+                optimizer.restore(&mut state, steps, &Device::flex());
+            }
+        }
+        let values = [model.first.val(), model.second.val()];
+        let state = optimizer.state().0;
+        let state: Vec<_> = state.into_iter().map(|(name, x)| (name, x.data)).collect();
+        (values.map(|value| to_host(value.inner())), state)
+    };
+    let expected = run([false; 4]);
+    assert_eq!(expected.1.len(), 4);
+    for together in [
+        [true; 4],
+        [true, false, true, true],
+        [false, true, true, false],
+    ] {
+        assert_eq!(run(together), expected, "{together:?}");
+    }
+}

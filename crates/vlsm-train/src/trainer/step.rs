@@ -1,6 +1,6 @@
 //! One optimiser step: the loss of its batches, the gradients, and the update of the parameters.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use vlsm_data::{Example, Sample};
 use vlsm_models::contract::select;
 use vlsm_models::predict::PromptEncoder;
@@ -47,8 +47,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
             result
         } else {
             // One wait for the device, after all work of the step is queued.
-            let (norm, gradients) = optimizer::clip_on_device(gradients, optim.clip);
-            self.update(gradients, lr);
+            let norm = self.clipped_update(gradients, optim.clip, lr);
             let (loss, norm) = read_together(&losses, norm);
             finite(loss, norm)?
         };
@@ -71,6 +70,16 @@ impl<M: SegmentationModel> Trainer<'_, M> {
             let model = on_pool(|| self.optimizer.step(model, gradients, lr));
             self.model = Some(model.end_step());
         }
+    }
+
+    /// Updates the trained parameters on an accelerator. Returns the norm of the gradients before they were clipped, `[1]`.
+    fn clipped_update(&mut self, gradients: Gradients, max_norm: f64, lr: f64) -> Tensor<1> {
+        let Some(model) = self.model.take() else {
+            return Tensor::zeros([1], &Device::flex());
+        };
+        let (model, norm) = self.optimizer.clipped_step(model, gradients, max_norm, lr);
+        self.model = Some(model.end_step());
+        norm
     }
 
     /// The losses of the parts of a step and the gradients of their sum, one batch at a time.
