@@ -36,15 +36,12 @@ struct Joined {
 impl Joined {
     /// The moments of each parameter.
     fn split(&self) -> impl Iterator<Item = (&str, [Tensor<1>; 2])> {
-        let mut start = 0;
+        let mut end = 0;
         self.parameters.iter().map(move |(name, count)| {
-            let part = start..start + count;
-            start += count;
+            end += count;
             let moments = self.moments.each_ref();
-            (
-                name.as_str(),
-                moments.map(|moment| moment.clone().slice([part.clone()])),
-            )
+            let moments = moments.map(|moment| moment.clone().narrow(0, end - count, *count));
+            (name.as_str(), moments)
         })
     }
 }
@@ -120,7 +117,7 @@ impl Optimizer {
                 return value;
             };
             start += count;
-            values.clone().slice([start - count..start])
+            values.clone().narrow(0, start - count, *count)
         });
         self.joined = Some(Joined {
             parameters,
