@@ -134,6 +134,9 @@ pub enum ModelError {
     /// An engine that cannot do what is asked.
     #[error("engine: {0}")]
     Engine(String),
+    /// A model that has no ONNX graph here.
+    #[error("ONNX: {0}")]
+    Onnx(String),
     /// A model computed a logit that is infinite or not a number.
     #[error(
         "the model computed a logit of {0}, so it has no answer; use weights of another checkpoint, or another device"

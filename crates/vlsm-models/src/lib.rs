@@ -39,6 +39,7 @@ pub mod hub;
 mod init;
 mod kernel_weights;
 pub mod methods;
+pub mod onnx;
 mod pool;
 mod precision;
 pub mod predict;

@@ -40,8 +40,8 @@ impl AdapterFile {
         }
         Err(self.refused(format!(
             "the published code has {} only in profile \"paper\" with towers \"v\", \"vl\" or \"vlc\", and in no other form; \
-             it would drop some of these tensors or compute something else with them; train with `--set \
-             method.profile=paper` to export",
+             it would drop some of these tensors or compute something else with them (its blocks end in a ReLU, so they only \
+             add); train with `--set method.profile=paper` to export, or write an ONNX graph with --onnx",
             self.method.label()
         )))
     }

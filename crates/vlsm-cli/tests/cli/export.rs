@@ -105,3 +105,34 @@ fn export_writes_published_names_or_refuses() {
         "{error}"
     );
 }
+
+/// A run becomes a graph with its prompt in it; the text tower is a graph of its own.
+#[test]
+fn a_run_is_exported_to_onnx() {
+    let shop = Workshop::new();
+    shop.ok(&train_args(
+        "run",
+        &["trainer.max_steps=1", "method.kind=dense"],
+    ));
+    let export = ["model", "export", "run", "--onnx", "-o", "model.onnx"];
+    let text = ["--prompt", "disc", "--text-tower", "text.onnx"];
+    let printed = shop.ok(&[&export[..], &text[..]].concat());
+    for part in ["model.onnx: ONNX", "text.onnx: ONNX"] {
+        assert!(printed.contains(part), "{printed}");
+    }
+    let graph = std::fs::read(shop.path("model.onnx")).unwrap();
+    for part in [
+        "vlsm.preprocessing",
+        r#"["disc"]"#,
+        "v_attn_adapters.0.fc1.weight",
+    ] {
+        let found = graph
+            .windows(part.len())
+            .any(|bytes| bytes == part.as_bytes());
+        assert!(found, "{part}");
+    }
+    assert!(shop.fails(&export).contains("--force"));
+    let same = ["--text-tower", "model.onnx", "--force"];
+    let error = shop.fails(&[&export[..], &same[..]].concat());
+    assert!(error.contains("same file"), "{error}");
+}

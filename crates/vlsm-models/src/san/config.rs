@@ -92,13 +92,13 @@ impl Default for SanConfig {
 
 /// A fusion that has an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fusion {
+pub(crate) struct Fusion {
     /// Which of the fusion layers does it.
-    pub(super) layer: usize,
+    pub(crate) layer: usize,
     /// CLIP's state after so many layers is taken.
-    pub(super) clip: usize,
+    pub(crate) clip: usize,
     /// It is added to the side network's state after so many blocks.
-    pub(super) block: usize,
+    pub(crate) block: usize,
 }
 
 impl SanConfig {
@@ -226,7 +226,7 @@ impl SanConfig {
 
     /// The fusions that have an effect. Profile `paper` reads each pair backwards, as VLSM-Adapter's code does; pairs that
     /// then name a block that there is not are without effect.
-    pub(super) fn fusions(&self, profile: Profile) -> Vec<Fusion> {
+    pub(crate) fn fusions(&self, profile: Profile) -> Vec<Fusion> {
         let pairs = self.fusion.iter().enumerate();
         let fusions = pairs.map(|(layer, [clip, block])| match profile {
             Profile::Default => Fusion {
@@ -250,7 +250,7 @@ impl SanConfig {
 
     /// The states of CLIP's vision tower that are used, by the number of layers before them, in order: those
     /// that are fused, and what enters each layer of the recognition branch.
-    pub(super) fn states(&self, profile: Profile) -> Vec<usize> {
+    pub(crate) fn states(&self, profile: Profile) -> Vec<usize> {
         let mut states: Vec<usize> = self.fusions(profile).iter().map(|f| f.clip).collect();
         states.extend(self.recognition_layer..self.vision_config.num_hidden_layers);
         states.sort_unstable();

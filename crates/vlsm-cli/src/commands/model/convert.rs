@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use vlsm_models::methods::Tensors;
+use vlsm_models::onnx::{OnnxExport, OnnxModel};
 use vlsm_models::tensor_file::{pytorch_metadata, write_safetensors};
 use vlsm_models::{AdapterFile, Architecture, Base, Profile, base};
+use vlsm_train::RunFolder;
 
-use crate::commands::shared::{check_new_file, make_parent};
+use crate::commands::shared::{adapter_file, check_new_file, make_parent};
 use crate::output::{note, print, thousands};
 
 /// Convert a checkpoint of the published code to an adapter file.
@@ -44,19 +46,26 @@ impl ImportArgs {
     }
 }
 
-/// Write an adapter, or a base, for the published PyTorch code, under the names of its state dict.
+/// Write an adapter, or a base, for other programs: the published PyTorch code, or any with ONNX.
 ///
-/// Load the file with `safetensors.torch.load_file`, and the result with `load_state_dict`. Adapter
-/// blocks (methods `dense` and `shallow`) are written alone: pass `strict=False`, since the base is
-/// not in the file. Everything else is written as a whole model, with the trained parameters in it.
-/// Parameters that the published code has no module for are refused.
+/// Without --onnx the file has the names of the published state dict. Load it with
+/// `safetensors.torch.load_file`, and the result with `load_state_dict`. Adapter blocks (methods
+/// `dense` and `shallow`) are written alone: pass `strict=False`, since the base is not in the file.
+/// Everything else is written as a whole model, with the trained parameters in it. Parameters that
+/// the published code has no module for are refused.
+///
+/// With --onnx the file is a graph from pixels and text embeddings to logits, with base and adapter
+/// in it.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  vlsm model export runs/clipseg_dense_vlc/adapter.safetensors \\
-      -o for_pytorch.safetensors
-  vlsm model export bases/trained -o for_pytorch.safetensors")]
+  vlsm model export runs/clipseg_dense_vlc -o for_pytorch.safetensors
+  vlsm model export bases/trained -o for_pytorch.safetensors
+  vlsm model export runs/polyp --onnx -o polyp.onnx --prompt polyp
+  vlsm model export runs/polyp --onnx -o polyp.onnx \\
+      --text-tower polyp_text.onnx")]
 pub(crate) struct ExportArgs {
-    /// The adapter file, or a base: a folder, a file of weights, or a name on the hub.
+    /// The adapter file or its run's folder, or a base: a folder, a file of weights, or a name on
+    /// the hub.
     #[arg(value_name = "ADAPTER_OR_BASE")]
     model: String,
     /// The file to write.
@@ -68,14 +77,29 @@ pub(crate) struct ExportArgs {
     /// Overwrite an existing file.
     #[arg(long)]
     force: bool,
+    /// Write an ONNX graph with the inputs `image` and `embedding` and the output `logits`.
+    #[arg(long)]
+    onnx: bool,
+    /// What the graph segments when it is given no embedding; repeat it for several masks.
+    #[arg(long, value_name = "TEXT", requires = "onnx")]
+    prompt: Vec<String>,
+    /// Also write the text tower's graph, from token ids to the embedding of any prompt.
+    #[arg(long, value_name = "FILE", requires = "onnx")]
+    text_tower: Option<PathBuf>,
+    /// Side of the graph's input, in pixels [default: that of the training].
+    #[arg(long, value_name = "PIXELS", requires = "onnx")]
+    image_size: Option<usize>,
 }
 
 impl ExportArgs {
     pub(super) fn run(self) -> Result<()> {
         check_new_file(&self.out, self.force)?;
-        let path = Path::new(&self.model);
-        let tensors = if path.is_file() && !base::is_base(path)? {
-            self.adapter(AdapterFile::read(path)?)?
+        let adapter = self.adapter_path()?;
+        if self.onnx {
+            return self.graphs(adapter);
+        }
+        let tensors = if let Some(path) = adapter {
+            self.adapter(AdapterFile::read(&path)?)?
         } else {
             let base = load(&self.model)?;
             note_arithmetic(&base, Profile::Default);
@@ -86,15 +110,64 @@ impl ExportArgs {
         print_summary(&tensors, &self.out)
     }
 
+    /// The adapter file, unless the model is a base.
+    fn adapter_path(&self) -> Result<Option<PathBuf>> {
+        let path = Path::new(&self.model);
+        let is_run = path.is_dir()
+            && RunFolder {
+                path: path.to_owned(),
+            }
+            .recipe()
+            .is_file();
+        if is_run {
+            return adapter_file(path).map(Some);
+        }
+        let is_adapter = path.is_file() && !base::is_base(path)?;
+        Ok(is_adapter.then(|| path.to_owned()))
+    }
+
+    /// The base that an adapter is for, if its name is known.
+    fn base_of(&self, adapter: &AdapterFile) -> Result<Option<Base>> {
+        let recorded = adapter.base.as_ref().map(|base| base.name.clone());
+        let name = self.base.clone().or(recorded);
+        let base = name.map(|name| {
+            load(&name).with_context(|| {
+                format!("the adapter's base is needed to export it, and `{name}` cannot be loaded; name it with --base")
+            })
+        });
+        base.transpose()
+    }
+
+    /// Writes the ONNX graphs.
+    fn graphs(&self, adapter: Option<PathBuf>) -> Result<()> {
+        if let Some(file) = &self.text_tower {
+            check_new_file(file, self.force)?;
+            if *file == self.out {
+                bail!("-o and --text-tower name the same file; give each graph its own");
+            }
+        }
+        let adapter = adapter.as_deref().map(AdapterFile::read).transpose()?;
+        let base = match &adapter {
+            None => load(&self.model)?,
+            Some(adapter) => self.base_of(adapter)?.with_context(|| {
+                format!(
+                    "adapter `{}` does not name its base; name it with --base",
+                    adapter.path.display()
+                )
+            })?,
+        };
+        let mut export = OnnxExport::new(&base, adapter, self.image_size, &self.prompt)?;
+        drop(base);
+        write_graph(export.segmenter()?, &self.out)?;
+        match &self.text_tower {
+            Some(file) => write_graph(export.text()?, file),
+            None => Ok(()),
+        }
+    }
+
     fn adapter(&self, adapter: AdapterFile) -> Result<Tensors> {
         adapter.check_published()?;
-        let recorded = adapter.base.as_ref().map(|base| base.name.clone());
-        let base = match self.base.clone().or(recorded) {
-            Some(name) => Some(load(&name).with_context(|| {
-                format!("the adapter's base is needed to export it, and `{name}` cannot be loaded; name it with --base")
-            })?),
-            None => None,
-        };
+        let base = self.base_of(&adapter)?;
         if let Some(base) = &base {
             note_arithmetic(base, adapter.method.profile());
         }
@@ -116,6 +189,18 @@ fn note_arithmetic(base: &Base, profile: Profile) {
             architecture.name()
         ));
     }
+}
+
+fn write_graph(graph: OnnxModel, file: &Path) -> Result<()> {
+    make_parent(file)?;
+    graph.write(file)?;
+    print(&format!(
+        "{}: ONNX, {} operations, {:.1} MB\n",
+        file.display(),
+        graph.operations(),
+        graph.bytes() as f64 / 1e6
+    ))?;
+    Ok(())
 }
 
 fn print_summary(tensors: &Tensors, path: &Path) -> Result<()> {
