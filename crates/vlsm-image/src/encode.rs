@@ -54,6 +54,48 @@ pub fn write_png_rgb(path: &Path, image: &RgbImage) -> Result<()> {
     )
 }
 
+/// Encodes a mask as a PNG of one bit per pixel, opaque where the mask is and transparent elsewhere: a stencil for a page that
+/// paints it in a colour of its own.
+///
+/// # Errors
+/// [`ImageError::Shape`] if the length of `data` is wrong, or the mask has no pixels.
+pub fn png_stencil(mask: &Mask) -> Result<Vec<u8>> {
+    let Mask {
+        width,
+        height,
+        data,
+    } = mask;
+    check_len("png_stencil", (*width, *height, 1), data.len())?;
+    let shape = |reason: String| ImageError::Shape {
+        what: "png_stencil",
+        reason,
+    };
+    let side = |side: usize| {
+        u32::try_from(side).map_err(|_| shape(format!("{side} pixels are too many for a PNG")))
+    };
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, side(*width)?, side(*height)?);
+    encoder.set_color(png::ColorType::Indexed);
+    encoder.set_depth(png::BitDepth::One);
+    encoder.set_palette(vec![0; 6]);
+    encoder.set_trns(vec![0, 255]);
+    let rows = data.chunks((*width).max(1)).flat_map(|row| {
+        row.chunks(8).map(|eight| {
+            let bits = eight.iter().enumerate();
+            bits.fold(0u8, |byte, (bit, value)| {
+                byte | (u8::from(*value == 1) << (7 - bit))
+            })
+        })
+    });
+    let rows: Vec<u8> = rows.collect();
+    let written = encoder.write_header().and_then(|mut writer| {
+        writer.write_image_data(&rows)?;
+        writer.finish()
+    });
+    written.map_err(|error| shape(error.to_string()))?;
+    Ok(bytes)
+}
+
 /// Encodes an image as JPEG, for pictures in reports. Images that are measured must not pass through it.
 ///
 /// # Errors

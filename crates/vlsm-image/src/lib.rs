@@ -56,13 +56,13 @@ pub use decode::{
     ImageHeader, ImageOptions, decode_16_bit_histogram, decode_header, decode_image, read_image,
     read_image_with, read_size,
 };
-pub use encode::{jpeg, write_png_gray, write_png_mask, write_png_rgb};
+pub use encode::{jpeg, png_stencil, write_png_gray, write_png_mask, write_png_rgb};
 pub use error::{ImageError, Result};
 pub use fs::{read_bytes, write_atomic, write_atomic_bytes};
 pub use grey_mask::{GreyMask, LevelRule, decode_mask, read_mask};
 pub use json::{read_json, read_text};
 pub use label_overlay::{class_colour, overlay_labels};
-pub use overlay::overlay;
+pub use overlay::{outline, overlay};
 pub use panics::{catch_panic, panic_is_caught};
 pub use resize::{fit_image, normalize, resize_class_map, resize_image, resize_map, resize_mask};
 pub use window::{FULL as FULL_WINDOW, Window, window_of};

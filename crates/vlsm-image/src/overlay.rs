@@ -34,6 +34,19 @@ pub fn overlay(image: &RgbImage, mask: &Mask) -> RgbImage {
     picture
 }
 
+/// The rim of a mask, `width` pixels wide and inside the mask.
+pub fn outline(mask: &Mask, width: usize) -> Mask {
+    let inner = eroded(mask, width);
+    let rim = mask.data.iter().zip(inner);
+    Mask {
+        width: mask.width,
+        height: mask.height,
+        data: rim
+            .map(|(value, inner)| u8::from(*value == 1 && !inner))
+            .collect(),
+    }
+}
+
 /// The foreground pixels whose whole neighbourhood of `radius` is foreground. Outside the border is background.
 fn eroded(mask: &Mask, radius: usize) -> Vec<bool> {
     let (width, height) = (mask.width, mask.height);
@@ -78,6 +91,16 @@ mod tests {
         assert!(pixel(1, 1)[1] > 250 && pixel(1, 1)[0] < 70);
         let inside = pixel(2, 2);
         assert!(inside[1] > 140 && inside[1] < 200 && inside[0] < 100);
+    }
+
+    #[test]
+    fn an_outline_is_the_rim_inside_the_mask() {
+        let mask = Mask {
+            width: 4,
+            height: 3,
+            data: vec![1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, Mask::IGNORE],
+        };
+        assert_eq!(outline(&mask, 1).data, [1, 1, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0]);
     }
 
     #[test]

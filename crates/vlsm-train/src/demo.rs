@@ -185,6 +185,7 @@ impl Demo {
                 peak_memory: summary.peak_memory_bytes,
                 curves: Some(Curves::read(&folder.metrics())?),
                 rows: summary.rows,
+                pictures: Vec::new(),
                 semantic: summary.semantic,
             });
         }
@@ -213,7 +214,7 @@ impl Demo {
         let size = base.preprocessing.image_size;
         Report {
             title: title("adapters", Path::new(self.domain.name())),
-            lead: lead(&result, self.domain),
+            lead: lead(&result, runs[1].total, self.domain),
             facts: recipe_facts(&dense, &dataset, BASE, size),
             runs,
             cases,
@@ -239,12 +240,12 @@ fn row(run: &ReportRun) -> DemoRow {
     }
 }
 
-fn lead(result: &DemoResult, domain: Domain) -> String {
+fn lead(result: &DemoResult, total: usize, domain: Domain) -> String {
     let [before, after] = [0, 1].map(|index| result.rows[index].full.dice.mean);
-    let share = 100.0 * result.rows[1].trained as f64 / result.total as f64;
+    let share = 100.0 * result.rows[1].trained as f64 / total as f64;
     format!(
         "The base was trained on plain shapes. On {}, Dice is {before:.3} without training and {after:.3} with dense adapters, which \
-         have {share:.1} % of its parameters.",
+         have {share:.1} % of all parameters.",
         domain.name()
     )
 }

@@ -60,7 +60,8 @@ pub(crate) fn measure(
 ) -> Result<Measured> {
     let samples = setup.samples(split);
     let sets = PromptSet::every(setup.recipe, samples)?;
-    let evaluation = evaluate(&model, samples, &sets, &setup.eval_config(), |done| {
+    let config = setup.eval_config().with_pictures();
+    let evaluation = evaluate(&model, samples, &sets, &config, |done| {
         observer.evaluation(split, done, samples.len())
     })?;
     Ok(Measured {

@@ -48,6 +48,7 @@ pub(crate) fn write_report(
         peak_memory: summary.peak_memory_bytes,
         curves: Some(Curves::read(&setup.folder.metrics())?),
         rows: Vec::new(),
+        pictures: Vec::new(),
         semantic: summary.semantic.clone(),
     };
     if let Some(Measured {
@@ -58,6 +59,7 @@ pub(crate) fn write_report(
     {
         let samples = setup.samples(split);
         run.rows = evaluation.rows;
+        run.pictures = evaluation.pictures;
         report.oracle = oracle(samples);
         report.cases = pick_cases(&run, samples, setup.dataset.ignore)?;
         predict_cases(

@@ -29,6 +29,8 @@ pub struct EvalConfig<'a> {
     pub(crate) ignore: Option<u8>,
     /// Folder for the predicted masks.
     pub(crate) masks: Option<&'a Path>,
+    /// Whether to make pictures of the samples.
+    pub(crate) pictures: bool,
     /// Cache of the images' features, if there is one.
     pub(crate) features: Option<&'a FeatureCache>,
     /// Cache of the prompts' text states, if there is one.
@@ -52,6 +54,7 @@ impl<'a> EvalConfig<'a> {
             root: &dataset.root,
             ignore: dataset.ignore,
             masks: None,
+            pictures: false,
             features: None,
             prompt_states: None,
         }
@@ -62,6 +65,14 @@ impl<'a> EvalConfig<'a> {
     pub fn with_masks(self, folder: Option<&'a Path>) -> Self {
         Self {
             masks: folder,
+            ..self
+        }
+    }
+
+    /// Makes small pictures of every sample for a report. Each image is decoded once more for it.
+    pub fn with_pictures(self) -> Self {
+        Self {
+            pictures: true,
             ..self
         }
     }

@@ -10,6 +10,7 @@ mod config;
 mod csv;
 mod files;
 mod labels;
+mod pictures;
 mod prompt_sets;
 mod scores;
 mod threshold;
@@ -30,6 +31,7 @@ pub use files::file_name;
 pub use labels::{
     ClassMetrics, ImagePixels, SemanticEvaluation, SemanticMetrics, evaluate_semantic,
 };
+pub use pictures::CasePictures;
 pub use prompt_sets::PromptSet;
 pub(crate) use scores::number_of;
 pub use scores::{Evaluation, MeanStd, Metrics, Oracle, SampleScores};
@@ -69,6 +71,7 @@ pub fn evaluate<M: SegmentationModel>(
     let mut evaluation = Evaluation {
         rows: Vec::with_capacity(samples.len() * sets.len()),
         loss: 0.0,
+        pictures: Vec::new(),
     };
     let mut done = 0;
     for batch in ImageBatches::new(samples, mask_size, config) {
@@ -133,7 +136,8 @@ impl<M: SegmentationModel> Pass<'_, M> {
                 .iter()
                 .map(|mask| (mask.width, mask.height))
                 .collect();
-            let scores: Vec<Scores> = masks(logits, &sizes)?
+            let side = CasePictures::side(self.samples.len());
+            let scores: Vec<(Scores, Option<CasePictures>)> = masks(logits, &sizes)?
                 .par_iter()
                 .zip(truths)
                 .zip(pairs.par_iter().zip(&examples))
@@ -145,11 +149,20 @@ impl<M: SegmentationModel> Pass<'_, M> {
                         make_parent(&path)?;
                         write_png_mask(&path, mask)?;
                     }
-                    Ok(score(mask, truth)?)
+                    let pictures = match config.pictures && *set == 0 {
+                        true => {
+                            let sample = &self.samples[example.sample];
+                            let made = CasePictures::new(sample, config.ignore, truth, mask, side);
+                            Some(made?)
+                        }
+                        false => None,
+                    };
+                    Ok((score(mask, truth)?, pictures))
                 })
                 .collect::<Result<_>>()?;
             let rows = scores.into_iter().zip(pairs).zip(&examples).zip(prompts);
-            for (((scores, (_, set)), example), prompt) in rows {
+            for ((((scores, pictures), (_, set)), example), prompt) in rows {
+                evaluation.pictures.extend(pictures);
                 let sample = &self.samples[example.sample];
                 evaluation.rows.push(SampleScores {
                     sample: sample.name.clone(),

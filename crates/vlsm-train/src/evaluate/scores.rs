@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use vlsm_data::{PromptChoice, Sample, Summary};
 
+use super::CasePictures;
 use super::bootstrap::intervals;
 
 /// Whether words of a prompt were read from the true mask, which a user of the model does not have.
@@ -172,6 +173,9 @@ pub struct Evaluation {
     pub rows: Vec<SampleScores>,
     /// The loss, averaged over rows.
     pub loss: f64,
+    /// The pictures of every sample, with the masks predicted under the first prompt set, if they were asked for
+    /// ([`EvalConfig::with_pictures`](super::EvalConfig::with_pictures)).
+    pub pictures: Vec<CasePictures>,
 }
 
 impl Evaluation {

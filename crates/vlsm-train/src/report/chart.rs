@@ -100,20 +100,25 @@ pub(super) fn curves(label: &str, curves: &[Curve<'_>]) -> Result<Markup> {
 
 /// One row per run, with a dot for each value, the quartiles and the median. Values are from 0 to
 /// 1.
-pub(super) fn strips(label: &str, rows: &[(String, Vec<f64>)]) -> Result<Markup> {
+pub(super) fn strips(label: &str, rows: &[(String, Vec<(f64, &str)>)]) -> Result<Markup> {
     let names: Vec<String> = rows.iter().map(|(name, _)| name.clone()).collect();
-    row_chart(label, &names, 54, (0.0, 1.0), |chart| {
+    // Names of the dots, in the order in which they are drawn.
+    let mut cases: Vec<(f64, &str)> = Vec::new();
+    let drawn = row_chart(label, &names, 54, (0.0, 1.0), |chart| {
         for (index, (_, values)) in rows.iter().enumerate() {
             let colour = SERIES[index % SERIES_COLOURS];
             let middle = rows.len() as f64 - index as f64 - 0.5;
-            let mut sorted = values.clone();
-            sorted.sort_by(f64::total_cmp);
+            let mut named = values.clone();
+            named.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let sorted: Vec<f64> = named.iter().map(|(value, _)| *value).collect();
             let span = [0.25, 0.75].map(|share| quantile(&sorted, share));
             chart.draw_series([Rectangle::new(
                 [(span[0], middle - 0.36), (span[1], middle + 0.36)],
                 colour.mix(0.16).filled(),
             )])?;
             let shown = sorted.len().min(MOST_DOTS);
+            let picked = (0..shown).map(|dot| dot * sorted.len() / shown);
+            cases.extend(picked.map(|index| named[index]));
             chart.draw_series((0..shown).map(|dot| {
                 // Multiples of the golden ratio separate neighbours, and are the same every time.
                 let spread = (dot as f64 * 0.618_034).fract() - 0.5;
@@ -128,7 +133,25 @@ pub(super) fn strips(label: &str, rows: &[(String, Vec<f64>)]) -> Result<Markup>
             )])?;
         }
         Ok(())
-    })
+    })?;
+    Ok(named_dots(&drawn.into_string(), &cases))
+}
+
+/// A chart whose dots have the names of their cases, which browsers show under the pointer.
+fn named_dots(chart: &str, cases: &[(f64, &str)]) -> Markup {
+    let mut parts = chart.split("<circle ");
+    let mut named = parts.next().unwrap_or_default().to_owned();
+    for (part, (value, name)) in parts.zip(cases) {
+        let (dot, rest) = part.split_once("/>").unwrap_or((part, ""));
+        let title = html! { title { (name) " " (format!("{value:.3}")) } };
+        let case = html! { i data-case=(name) {} }.into_string();
+        let case = case.trim_start_matches("<i ").trim_end_matches("></i>");
+        named += &format!(
+            "<circle {case} {dot}>{}</circle>{rest}",
+            title.into_string()
+        );
+    }
+    PreEscaped(named)
 }
 
 /// One row per name, with a dot for each run that has a value for it. Values are from 0 to 1; the
@@ -332,12 +355,17 @@ mod tests {
 
     #[test]
     fn charts_take_the_pages_colours_and_escape_their_labels() {
-        let rows = [("<b>&\"".to_owned(), vec![0.1, 0.5, 1.0])];
+        let rows = [(
+            "<b>&\"".to_owned(),
+            vec![(0.1, "<i>"), (0.5, "b"), (1.0, "c")],
+        )];
         let chart = strips("Dice of <b>&\"", &rows).unwrap().into_string();
         assert!(chart.contains("var(--c0)") && chart.contains("var(--muted)"));
         assert!(!chart.contains("#00") && !chart.contains("http"), "{chart}");
         assert!(!chart.contains("<b>") && chart.contains("&lt;b&gt;&amp;&quot;"));
         assert_eq!(chart.matches("<circle").count(), 3);
+        assert!(chart.contains("<title>&lt;i&gt; 0.100</title>"), "{chart}");
+        assert!(chart.contains("data-case=\"&lt;i&gt;\""), "{chart}");
         let point = [(10.0, 0.5)];
         let curve = Curve {
             colour: 7,

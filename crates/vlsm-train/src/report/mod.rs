@@ -1,5 +1,5 @@
-//! The report of one or several runs: one HTML file that contains its pictures and charts and needs
-//! neither a network nor scripts.
+//! The report of one or several runs: one HTML file that contains its pictures and charts and needs no network. Its gallery
+//! of all cases needs the page's script, everything else does not.
 //!
 //! The caller fills a [`Report`]. [`pick_cases`] and [`predict_cases`] make the pictures,
 //! [`Curves::read`] reads a run's `metrics.jsonl`, and [`recipe_facts`] describes a recipe.
@@ -17,6 +17,7 @@
 //!     name: "dense".into(),
 //!     curves: Some(Curves::read(&folder.metrics())?),
 //!     rows: evaluation.rows,
+//!     pictures: evaluation.pictures,
 //!     ..ReportRun::default()
 //! };
 //! let mut cases = report::pick_cases(&run, samples, None)?;
@@ -36,11 +37,14 @@ mod cases;
 mod chart;
 mod curves;
 mod facts;
+mod gallery;
+mod guide;
 mod labels;
 mod page;
 mod pictures;
 mod prompts;
 mod sections;
+mod subjects;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,8 +53,8 @@ use vlsm_data::Sample;
 use vlsm_image::write_atomic_bytes;
 
 use crate::error::Result;
-use crate::evaluate::SampleScores;
 use crate::evaluate::SemanticMetrics;
+use crate::evaluate::{CasePictures, SampleScores};
 
 pub use cases::{Case, CaseKind, CasePrediction, pick_cases, predict_cases};
 pub use curves::Curves;
@@ -95,6 +99,8 @@ pub struct ReportRun {
     /// The scores of every sample under every prompt set, in the order of an evaluation. The headline
     /// numbers are those of the first set.
     pub rows: Vec<SampleScores>,
+    /// The pictures of every sample, in the order of the first prompt set's rows; empty if none were made.
+    pub pictures: Vec<CasePictures>,
     /// Metrics of whole-image labels.
     pub semantic: Option<SemanticMetrics>,
 }

@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Report, labels, pictures, prompts, sections};
+use super::{Report, gallery, guide, labels, pictures, prompts, sections, subjects};
 use crate::error::Result;
 
 /// The whole page.
@@ -17,20 +17,24 @@ pub(super) fn page(report: &Report) -> Result<Markup> {
         html! {
             (sections::results(report))
             (sections::groups(report))
+            (subjects::subjects(report))
             (labels::labels(report))
             (distribution)
+            (gallery::gallery(report))
             (cases)
             (prompts)
             (training)
             (sections::cost(report))
             (sections::facts(report))
+            (guide::guide(report))
             (sections::notes(report))
         },
+        gallery::script(report)?,
     ))
 }
 
-/// A page that needs no other file, around its sections.
-pub(crate) fn shell(title: &str, lead: &str, sections: Markup) -> Markup {
+/// A page that needs no other file, around its sections; `script` is at its end.
+pub(crate) fn shell(title: &str, lead: &str, sections: Markup, script: Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -48,8 +52,9 @@ pub(crate) fn shell(title: &str, lead: &str, sections: Markup) -> Markup {
                         @if !lead.is_empty() { p.lead { (lead) } }
                     }
                     (sections)
-                    footer { "Made by vlsm " (env!("CARGO_PKG_VERSION")) "." }
+                    footer { (guide::intended_use()) " Made by vlsm " (env!("CARGO_PKG_VERSION")) "." }
                 }
+                (script)
             }
         }
     }

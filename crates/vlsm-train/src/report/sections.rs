@@ -18,14 +18,15 @@ pub(crate) fn section(title: &str, content: Markup) -> Markup {
 
 /// The colours of the runs, if there are several.
 pub(super) fn legend(report: &Report) -> Markup {
-    let names: Vec<&str> = report.runs.iter().map(|run| run.name.as_str()).collect();
-    html! { @if names.len() > 1 { (key(&names)) } }
+    let names = report.runs.iter().map(|run| run.name.as_str());
+    html! { @if report.runs.len() > 1 { (key(names.enumerate())) } }
 }
 
-fn key(names: &[&str]) -> Markup {
+/// Names with the numbers of their colours.
+fn key<'a>(names: impl IntoIterator<Item = (usize, &'a str)>) -> Markup {
     html! {
         ul.key {
-            @for (number, name) in names.iter().enumerate() {
+            @for (number, name) in names {
                 li { span class={ "chip c" (number % SERIES_COLOURS) } {} (name) }
             }
         }
@@ -124,6 +125,10 @@ pub(super) fn dice(report: &Report, metrics: Option<&Metrics>) -> Markup {
                     (format!("{:.3}", metrics.dice.mean))
                     @if report.runs.len() < 3 {
                         span.spread { " ± " (format!("{:.3}", metrics.dice.std)) }
+                        @if let Some([low, high]) = metrics.dice.ci95 {
+                            br;
+                            span.spread { (format!("{low:.3} – {high:.3}")) }
+                        }
                     }
                 }
                 None => "–",
@@ -178,11 +183,11 @@ pub(super) fn groups(report: &Report) -> Markup {
 
 /// The Dice of every image.
 pub(super) fn distribution(report: &Report) -> Result<Markup> {
-    let rows: Vec<(String, Vec<f64>)> = report
+    let rows: Vec<(String, Vec<(f64, &str)>)> = report
         .runs
         .iter()
         .map(|run| {
-            let dice = run.headline().map(|row| row.dice);
+            let dice = run.headline().map(|row| (row.dice, row.sample.as_str()));
             (run.name.clone(), dice.collect())
         })
         .collect();
@@ -196,7 +201,7 @@ pub(super) fn distribution(report: &Report) -> Result<Markup> {
             figure.wide {
                 div.scroll { (chart) }
                 figcaption {
-                    "Each dot is a sample. The band covers the middle half of the samples; the line in it "
+                    "Each dot is a sample; rest the pointer on it for its name. The band covers the middle half of the samples; the line in it "
                     "is the median."
                 }
             }
@@ -251,7 +256,9 @@ pub(super) fn training(report: &Report) -> Result<Markup> {
     Ok(section(
         "Training",
         html! {
-            @if trained.len() == 1 { (key(&["training", "validation"])) } @else { (legend(report)) }
+            @if trained.len() == 1 { (key([(0, "training"), (1, "validation")])) } @else {
+                (key(trained.iter().map(|(number, _)| (*number, report.runs[*number].name.as_str()))))
+            }
             div.panels style={ "--n:" (if charts.len() == 4 { 2 } else { 3 }) } {
                 @for (title, chart) in &charts {
                     figure { figcaption { (title) } (chart) }

@@ -42,6 +42,7 @@ fn run(name: &str, shift: f64) -> ReportRun {
         rows: (0..5)
             .flat_map(|sample| ["p6", "p1"].map(|set| row(sample, set, dice(sample))))
             .collect(),
+        pictures: Vec::new(),
         semantic: None,
     }
 }
@@ -96,6 +97,58 @@ fn the_page_is_self_contained_and_escaped() {
         assert!(!page.contains(raw), "{raw}");
     }
     assert!(page.contains("“&lt;b&gt;&amp;&quot;”") && page.contains("Better &amp; faster."));
+}
+
+/// The gallery has every case of the first prompt set with its pictures; names are text in its data too.
+#[test]
+fn the_gallery_has_every_case() {
+    let mut report = report(&["dense"]);
+    assert!(!report.html().unwrap().contains("id=\"gallery\""));
+    let pictures = CasePictures {
+        width: 30,
+        height: 20,
+        image: b"image".to_vec(),
+        truth: b"truth".to_vec(),
+        prediction: b"prediction".to_vec(),
+        truth_share: 0.25,
+        predicted_share: 0.5,
+    };
+    report.runs[0].pictures = vec![pictures; 5];
+    report.runs[0].rows[0].sample = "</script><b>".into();
+    let page = report.html().unwrap();
+    assert!(page.contains("\\u003c/script>\\u003cb>"), "{page}");
+    // The cases, five times pictures, and the script.
+    assert_eq!(page.matches("<script").count(), 7);
+    assert_eq!(page.matches("</script>").count(), 7);
+    assert!(page.contains("\"truth\":0.25") && page.contains("id=\"pictures-4\""));
+    for wanted in [
+        "How to read this",
+        "Neither the model nor this page is a medical device",
+    ] {
+        assert!(page.contains(wanted), "{wanted}");
+    }
+    for outside in ["http://", "https://", "<link", "@import"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+}
+
+/// Samples of one patient have a row together, those with the lowest mean first.
+#[test]
+fn patients_have_a_table() {
+    let mut report = report(&["dense"]);
+    assert!(!report.html().unwrap().contains("Dice by patient"));
+    for row in &mut report.runs[0].rows {
+        let first = ["case0", "case1"].contains(&row.sample.as_str());
+        row.subject = if first { "B" } else { "A" }.into();
+    }
+    let page = report.html().unwrap();
+    // Means of 0 and 0.1, and of 0.2, 0.3 and 0.4.
+    let b =
+        page.find("<th scope=\"row\">B</th><td>2</td><td>0.050</td><td>0.000</td><td>0.100</td>");
+    let a =
+        page.find("<th scope=\"row\">A</th><td>3</td><td>0.300</td><td>0.200</td><td>0.400</td>");
+    assert!(b.is_some() && b < a, "{page}");
+    assert!(page.contains("5 samples of 2 patients or images") && page.contains("is 0.175"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ impl Document {
     /// As an HTML page that needs no other file.
     pub fn html(&self) -> String {
         let sheets = html! { @for sheet in &self.sheets { (section(&sheet.title, sheet.html())) } };
-        shell(&self.title, &self.lead, sheets).into_string()
+        shell(&self.title, &self.lead, sheets, html! {}).into_string()
     }
 }
 

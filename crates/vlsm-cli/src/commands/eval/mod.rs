@@ -32,8 +32,8 @@ use crate::output::{advance, note, print, progress_bar};
 /// with class ids (format `classes`). IoU is computed over the whole data set, per class and as
 /// their mean (mIoU).
 ///
-/// With a run, also writes a report to RUN/eval.html, with the best, the median and the worst image
-/// under the first prompt; --report names another file. With other data, another base or another
+/// With a run, also writes a report to RUN/eval.html, with pictures of every sample under the first
+/// prompt; --report names another file. With other data, another base or another
 /// adapter than the run's, a report is only written with --report.
 #[derive(clap::Args)]
 #[command(override_usage = "vlsm eval RUN [OPTIONS]
@@ -308,6 +308,10 @@ impl Args {
         let (tokenizer, preprocessing) = (segmenter.tokenizer(), segmenter.preprocessing());
         let config = EvalConfig::new(recipe, dataset, tokenizer, preprocessing)
             .with_masks(self.masks.as_deref());
+        let config = match self.report_file() {
+            Some(_) => config.with_pictures(),
+            None => config,
+        };
         let bar = progress_bar("evaluating", samples.len());
         Ok(evaluate(
             segmenter.model(),

@@ -35,6 +35,7 @@ impl Evaluated<'_> {
             total: model.num_params(),
             peak_memory: peak_memory(),
             rows: evaluation.rows,
+            pictures: evaluation.pictures,
             ..ReportRun::default()
         };
         let mut cases = pick_cases(&run, self.samples, self.dataset.ignore)?;
