@@ -256,6 +256,7 @@ fn train(args: &Args, model: Model, input: Input<'_>, batch: usize) -> Result<Tr
     let mut rng = SmallRng::seed_from_u64(1);
     let examples: Vec<Example> = (0..batch)
         .map(|index| Example {
+            transform: None,
             sample: index,
             prompt: texts[index % texts.len()].to_owned(),
             image: Some(Arc::new(random_image(side, &mut rng))),

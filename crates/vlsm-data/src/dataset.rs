@@ -41,7 +41,7 @@ pub trait EpochSampler: fmt::Debug + Send + Sync {
 /// let val = (8..10).map(sample).collect();
 /// let dataset = Dataset::from_splits("polyps", [train, val, vec![]])?;
 ///
-/// let requests = vec![Request { sample: 3, prompt: "polyp".into() }];
+/// let requests = vec![Request::new(3, "polyp")];
 /// let mut loader = Loader::new(dataset.train.into(), None, requests, LoaderConfig::default());
 /// let example = loader.next().unwrap()?;
 /// assert_eq!((example.mask.width, example.mask.height), (352, 352));

@@ -22,7 +22,7 @@
 //! let mut requests = Vec::new();
 //! for (index, sample) in samples.iter().enumerate() {
 //!     let choice = config.eval_choice(&sample.prompts);
-//!     requests.push(Request { sample: index, prompt: sample.fixed_prompt(&choice)? });
+//!     requests.push(Request::new(index, sample.fixed_prompt(&choice)?));
 //! }
 //! for example in Loader::new(Arc::from(samples), dataset.ignore, requests, LoaderConfig::default()) {
 //!     let example = example?;
@@ -33,6 +33,7 @@
 //! ```
 
 mod annotate;
+mod augment;
 pub mod check;
 mod cleanup;
 mod config;
@@ -62,6 +63,7 @@ pub mod splitting;
 mod unique_names;
 
 pub use annotate::{Annotation, annotate, write_annotations};
+pub use augment::{AugmentConfig, Transform};
 pub use check::{CheckReport, SplitCounts, check};
 pub use cleanup::Cleanup;
 pub use config::{DataConfig, Format};

@@ -34,10 +34,7 @@ fn labels(index: usize) -> ClassMap {
 /// All examples of a split, each sample once.
 fn examples(dataset: &Dataset, split: Split, images: bool) -> Vec<Example> {
     let samples = dataset.split(split);
-    let request = |sample: usize| Request {
-        sample,
-        prompt: samples[sample].name.clone(),
-    };
+    let request = |sample: usize| Request::new(sample, samples[sample].name.clone());
     let requests = (0..samples.len()).map(request).collect();
     let config = LoaderConfig {
         image_size: 32,
@@ -174,10 +171,7 @@ fn errors_of_a_source_fail_only_its_requests() {
         .map(|index| Sample::new(format!("{index}"), Arc::new(Camera(index)), Prompts::new()));
     let samples: Vec<Sample> = samples.collect();
     for workers in [0, 2] {
-        let request = |sample| Request {
-            sample,
-            prompt: String::new(),
-        };
+        let request = |sample| Request::new(sample, String::new());
         let config = LoaderConfig {
             workers,
             ..LoaderConfig::default()

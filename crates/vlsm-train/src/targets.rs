@@ -13,7 +13,7 @@ pub struct Targets {
     pub valid: Option<Tensor<3>>,
 }
 
-/// The first example of each distinct image, and for each example the index of its image among them. The examples refer to
+/// The first example of each distinct image, changed ones being distinct, and for each example the index of its image among them. The examples refer to
 /// `samples` by index.
 pub fn distinct_images<'a>(
     examples: &'a [Example],
@@ -23,9 +23,11 @@ pub fn distinct_images<'a>(
     let mut indices = Vec::with_capacity(examples.len());
     for example in examples {
         let image = |example: &Example| samples[example.sample].source.id();
-        let known = distinct
-            .iter()
-            .position(|other| image(other) == image(example));
+        let is_same = |other: &Example| {
+            let changed = example.transform.is_some() || other.transform.is_some();
+            !changed && image(other) == image(example)
+        };
+        let known = distinct.iter().position(|other| is_same(other));
         indices.push(known.unwrap_or(distinct.len()));
         if known.is_none() {
             distinct.push(example);

@@ -21,6 +21,8 @@ type ResizedMask = (Arc<Mask>, Option<Arc<Mask>>);
 pub(super) struct Loaded {
     image: Option<LoadedImage>,
     masks: Option<LoadedMasks>,
+    /// The image and mask of a request with a transform.
+    changed: Option<(Arc<RgbImage>, Arc<Mask>)>,
 }
 
 /// An image, resized if images are decoded.
@@ -61,7 +63,9 @@ impl Loaded {
                 resized, original, ..
             }) => map(resized) + original.as_ref().map_or(0, map),
         };
-        image + masks
+        let changed = self.changed.as_ref();
+        let changed = changed.map_or(0, |(image, mask)| image.data.len() + mask.data.len());
+        image + masks + changed
     }
 }
 
@@ -74,8 +78,22 @@ impl LoadedMasks {
 }
 
 /// Reads and resizes a job's image and masks.
-pub(super) fn load(job: &Job, config: &LoaderConfig) -> Result<Loaded> {
+pub(super) fn load(job: &Job, config: &LoaderConfig, ignore: Option<u8>) -> Result<Loaded> {
     let source = &job.source;
+    if let Some((sample, transform)) = &job.changed {
+        let (image, mask) = sample.read(ignore)?;
+        check_sizes(
+            sample,
+            (image.width, image.height),
+            (mask.width, mask.height),
+        )?;
+        let image = transform.image(&image, config.image_size);
+        let mask = transform.mask(&mask, config.mask_size);
+        return Ok(Loaded {
+            changed: Some((Arc::new(image), Arc::new(mask))),
+            ..Loaded::default()
+        });
+    }
     let image = |image: RgbImage| LoadedImage {
         size: (image.width, image.height),
         resized: Some(Arc::new(resize_image(&image, config.image_size))),
@@ -90,26 +108,28 @@ pub(super) fn load(job: &Job, config: &LoaderConfig) -> Result<Loaded> {
     Ok(match (job.kind, config.images) {
         (Kind::Image, true) => Loaded {
             image: Some(image(source.image()?)),
-            masks: None,
+            ..Loaded::default()
         },
         (Kind::Image, false) => Loaded {
             image: Some(size_alone()?),
-            masks: None,
+            ..Loaded::default()
         },
         (Kind::Masks, _) => Loaded {
-            image: None,
             masks: Some(masks(source.masks()?)?),
+            ..Loaded::default()
         },
         (Kind::Both, true) => {
             let (pixels, all) = source.image_and_masks()?;
             Loaded {
                 image: Some(image(pixels)),
                 masks: Some(masks(all)?),
+                changed: None,
             }
         }
         (Kind::Both, false) => Loaded {
             image: Some(size_alone()?),
             masks: Some(masks(source.masks()?)?),
+            changed: None,
         },
     })
 }
@@ -144,6 +164,40 @@ fn masks_of(job: &Job, masks: Masks, config: &LoaderConfig) -> Result<LoadedMask
     }
 }
 
+/// An image and its mask must have the same size.
+fn check_sizes(sample: &Sample, image_size: Size, mask_size: Size) -> Result<()> {
+    if image_size == mask_size {
+        return Ok(());
+    }
+    Err(DataError::SizeMismatch {
+        image: sample.source.id().as_ref().into(),
+        image_size,
+        mask: sample.source.mask_id().as_ref().into(),
+        mask_size,
+    })
+}
+
+/// The example for a request with a transform.
+pub(super) fn transformed(request: Request, loaded: &Loaded) -> Result<Example> {
+    let (image, mask) = loaded.changed.clone().ok_or_else(swapped)?;
+    Ok(Example {
+        sample: request.sample,
+        prompt: request.prompt,
+        transform: request.transform,
+        image: Some(image),
+        mask,
+        original: None,
+        labels: None,
+    })
+}
+
+fn swapped() -> DataError {
+    DataError::Shape {
+        what: "loader",
+        reason: "internal error: the image's and the masks' job were swapped".to_string(),
+    }
+}
+
 /// The example for a request, from the results of its image's and its masks' job.
 pub(super) fn assemble(
     sample: &Sample,
@@ -153,10 +207,7 @@ pub(super) fn assemble(
     masks: &Loaded,
 ) -> Result<Example> {
     let (Some(image), Some(masks)) = (&image.image, &masks.masks) else {
-        return Err(DataError::Shape {
-            what: "loader",
-            reason: "internal error: the image's and the masks' job were swapped".to_string(),
-        });
+        return Err(swapped());
     };
     let of_target = |map: &Arc<ClassMap>| match sample.target {
         Target::Class(class) => Some(Arc::new(map.mask_of(class, ignore))),
@@ -184,17 +235,11 @@ pub(super) fn assemble(
         }
     };
     let mask = mask.ok_or_else(|| sample.no_target())?;
-    if image.size != masks.size() {
-        return Err(DataError::SizeMismatch {
-            image: sample.source.id().as_ref().into(),
-            image_size: image.size,
-            mask: sample.source.mask_id().as_ref().into(),
-            mask_size: masks.size(),
-        });
-    }
+    check_sizes(sample, image.size, masks.size())?;
     Ok(Example {
         sample: request.sample,
         prompt: request.prompt,
+        transform: None,
         image: image.resized.clone(),
         mask,
         original,

@@ -4,7 +4,7 @@
 //! bounded distance of the consumer. The consumer waits for the two jobs of its next request and assembles the example.
 //! A resized result is kept until its last use in the pass, so nothing is decoded twice, unless the results that later
 //! requests share would need more memory than allowed. Then those that are used last are dropped and decoded again. This
-//! changes neither the order of the examples nor their pixels.
+//! changes neither the order of the examples nor their pixels. A request with a transform is a job of its own.
 
 mod load;
 mod plan;
@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 
 use vlsm_image::{ClassMap, Mask, RgbImage, catch_panic};
 
+use crate::augment::Transform;
 use crate::error::{DataError, Result};
 use crate::sample::Sample;
 use load::Loaded;
@@ -23,12 +24,35 @@ use plan::{Job, plan};
 use results::Results;
 
 /// One use of a sample, with the prompt that was chosen for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Request {
     /// Index of the sample.
     pub sample: usize,
     /// The prompt.
     pub prompt: String,
+    /// What happens to image and mask, if anything.
+    pub transform: Option<Transform>,
+}
+
+impl Request {
+    /// A sample as it is.
+    pub fn new(sample: usize, prompt: impl Into<String>) -> Self {
+        Self {
+            sample,
+            prompt: prompt.into(),
+            transform: None,
+        }
+    }
+
+    /// The same sample, changed.
+    #[must_use]
+    pub fn with_transform(self, transform: Transform) -> Self {
+        Self {
+            transform: Some(transform),
+            ..self
+        }
+    }
 }
 
 /// A request with its pixels.
@@ -38,6 +62,8 @@ pub struct Example {
     pub sample: usize,
     /// The prompt.
     pub prompt: String,
+    /// What happened to image and mask, if anything. The next two are then those of this example alone, and there is no original.
+    pub transform: Option<Transform>,
     /// The image, resized to `image_size` x `image_size` without keeping the aspect ratio, if the loader decodes images.
     /// Requests for the same image share one allocation.
     pub image: Option<Arc<RgbImage>>,
@@ -208,6 +234,9 @@ impl Loader {
         let (image, mask) = (self.take(image), self.take(mask));
         let sample = &self.shared.samples[request.sample];
         let (image, mask) = (image?, mask?);
+        if request.transform.is_some() {
+            return load::transformed(request, &image);
+        }
         load::assemble(sample, self.shared.ignore, request, &image, &mask)
     }
 }
@@ -251,7 +280,7 @@ impl Shared {
         let job = &self.jobs[job];
         self.decodes.fetch_add(1, Ordering::Relaxed);
         // A source may be the user's code. If it panicked on a worker, the consumer would wait forever.
-        catch_panic(|| load::load(job, &self.config))
+        catch_panic(|| load::load(job, &self.config, self.ignore))
             .unwrap_or_else(|reason| Err(DataError::source(job.id.as_str(), reason)))
     }
 }

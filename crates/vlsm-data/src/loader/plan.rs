@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Request;
+use crate::augment::Transform;
 use crate::sample::Sample;
 use crate::source::Source;
 
@@ -21,6 +22,8 @@ pub(super) struct Job {
     pub(super) source: Arc<dyn Source>,
     pub(super) id: String,
     pub(super) kind: Kind,
+    /// A sample that is read for one request, and what happens to it.
+    pub(super) changed: Option<(Sample, Transform)>,
 }
 
 /// The distinct jobs in order of first use, and for each request the indices of its image's and its masks' job. The two
@@ -38,6 +41,16 @@ pub(super) fn plan(
             continue;
         };
         let source = &sample.source;
+        if let Some(transform) = request.transform {
+            uses.push(Some([jobs.len(); 2]));
+            jobs.push(Job {
+                source: Arc::clone(source),
+                id: source.id().into_owned(),
+                kind: Kind::Both,
+                changed: Some((sample.clone(), transform)),
+            });
+            continue;
+        }
         let (image, mask) = (source.id(), source.mask_id());
         let kinds = if image == mask {
             [Kind::Both; 2]
@@ -50,6 +63,7 @@ pub(super) fn plan(
                     source: Arc::clone(source),
                     id: id.to_owned(),
                     kind,
+                    changed: None,
                 });
                 jobs.len() - 1
             })

@@ -40,10 +40,7 @@ fn data(root: &Path, count: usize) -> Arc<[Sample]> {
 fn requests(samples: impl IntoIterator<Item = usize>) -> Vec<Request> {
     samples
         .into_iter()
-        .map(|sample| Request {
-            sample,
-            prompt: format!("prompt {sample}"),
-        })
+        .map(|sample| Request::new(sample, format!("prompt {sample}")))
         .collect()
 }
 
@@ -266,4 +263,52 @@ fn what_the_next_requests_need_is_kept_even_without_a_budget() {
         let found: Vec<usize> = loader.map(|example| example.unwrap().sample).collect();
         assert_eq!(found, order);
     }
+}
+
+#[test]
+fn requests_with_a_transform_are_read_for_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = data(folder.path(), 3);
+    let flip = crate::AugmentConfig {
+        flip_horizontal: 1.0,
+        ..crate::AugmentConfig::default()
+    };
+    let (transform, prompt) = flip.draw("left", 1);
+    for workers in [0, 2] {
+        let changed = || Request::new(1, prompt.clone()).with_transform(transform);
+        let requests = vec![
+            Request::new(1, "left"),
+            changed(),
+            changed(),
+            Request::new(1, "left"),
+            Request::new(2, "x"),
+        ];
+        let mut loader = Loader::new(samples.clone(), None, requests, config(workers, 3));
+        let examples: Vec<Example> = loader.by_ref().map(Result::unwrap).collect();
+        let prompts: Vec<&str> = examples
+            .iter()
+            .map(|example| example.prompt.as_str())
+            .collect();
+        assert_eq!(prompts, ["left", "right", "right", "left", "x"]);
+        // The mask's only pixel is in the first corner, or in the last of the row.
+        assert_eq!(examples[0].mask.bounding_box(), Some([0, 0, 1, 2]));
+        assert_eq!(examples[1].mask.bounding_box(), Some([7, 0, 8, 2]));
+        assert_eq!(examples[1].transform, Some(transform));
+        assert_eq!(examples[1].image, examples[2].image);
+        assert_eq!(examples[3].mask, examples[0].mask);
+        assert!(examples[0].original.is_some() && examples[1].original.is_none());
+        assert_eq!(
+            loader.decodes(),
+            6,
+            "two of each kind of file, and one of each changed sample"
+        );
+    }
+    // Errors name the file, as without a transform.
+    std::fs::write(folder.path().join("0.png"), b"not an image").unwrap();
+    let request = vec![Request::new(0, "x").with_transform(transform)];
+    let error = Loader::new(samples, None, request, config(1, 1))
+        .next()
+        .unwrap()
+        .unwrap_err();
+    assert!(error.to_string().contains("0.png"), "{error}");
 }

@@ -79,10 +79,7 @@ impl Iterator for ImageBatches<'_> {
 
 /// The samples in their order, decoded ahead, with masks at `mask_size` and at their own size.
 pub(super) fn examples(samples: &[Sample], mask_size: usize, config: &EvalConfig<'_>) -> Loader {
-    let requests = (0..samples.len()).map(|sample| Request {
-        sample,
-        prompt: String::new(),
-    });
+    let requests = (0..samples.len()).map(|sample| Request::new(sample, ""));
     Loader::new(
         Arc::from(samples),
         config.ignore,

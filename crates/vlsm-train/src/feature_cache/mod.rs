@@ -84,6 +84,9 @@ impl FeatureCache {
                 "the method (`method.kind`, `method.layers`) changes the vision tower from its first layer on",
             );
         };
+        if recipe.augment.is_on() {
+            return changing("`augment` changes the images");
+        }
         if dataset.resamples_each_epoch() {
             return changing("`data.root` gives new images in each epoch");
         }

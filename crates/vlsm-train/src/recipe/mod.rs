@@ -8,6 +8,7 @@ mod validate;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use vlsm_data::AugmentConfig;
 
 use crate::error::{Result, TrainError};
 use crate::loss::LossConfig;
@@ -30,6 +31,8 @@ pub struct Recipe {
     pub method: MethodSection,
     /// Samples and prompts.
     pub data: DataSection,
+    /// Random changes of the training images.
+    pub augment: AugmentConfig,
     /// Weights of the loss's terms.
     pub loss: LossConfig,
     /// The optimiser and its schedule.

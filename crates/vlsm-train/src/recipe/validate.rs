@@ -1,6 +1,7 @@
 //! Checks of a recipe's values.
 
 use vlsm_data::PromptChoice;
+use vlsm_models::Profile;
 
 use super::Recipe;
 
@@ -35,6 +36,14 @@ impl Recipe {
             if seed > GREATEST {
                 return Err(format!("`{key}` is {seed}; give at most {GREATEST}"));
             }
+        }
+        self.augment.validate().map_err(|error| error.to_string())?;
+        if self.augment.is_on() && self.method.config.profile() == Profile::Paper {
+            return Err(
+                "`augment` is set, but `method.profile` is \"paper\", and the published code changes no images; remove the section, or \
+                 set the profile to \"default\""
+                    .into(),
+            );
         }
         let (optim, trainer) = (&self.optim, &self.trainer);
         let positive = [

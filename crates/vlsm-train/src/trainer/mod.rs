@@ -1,5 +1,6 @@
 //! The training loop.
 
+mod requests;
 mod step;
 
 use std::borrow::Cow;
@@ -8,10 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
-use vlsm_data::{Example, Loader, LoaderConfig, Request, Sample, Split};
+use vlsm_data::{Example, Loader, LoaderConfig, Sample, Split};
 use vlsm_models::predict::{PromptEncoder, PromptStates};
 use vlsm_models::weights;
 use vlsm_models::{AdapterFile, SegmentationModel};
@@ -23,6 +21,7 @@ use crate::metrics_file::MetricsFile;
 use crate::observer::{EpochMetrics, Observer, StepReport};
 use crate::optimizer::Optimizer;
 use crate::setup::Setup;
+use requests::requests;
 
 /// Longest training time without a checkpoint, for runs that set no number of steps.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(600);
@@ -246,25 +245,15 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         Ok(observer.epoch(&metrics))
     }
 
-    /// The remaining samples of the current epoch in the epoch's order, each with its prompt. Order
-    /// and prompts depend only on the seed and the epoch.
+    /// The remaining samples of the current epoch in the epoch's order, each with its prompt. Order,
+    /// prompts and what happens to images depend only on the seed and the epoch.
     fn loader(&mut self) -> Result<Loader> {
         let recipe = self.setup.recipe;
         if let Cow::Owned(samples) = self.setup.dataset.train_in_epoch(self.progress.epoch) {
             self.train = samples.into();
         }
         let data = &recipe.data.config;
-        let mut rng = ChaCha8Rng::seed_from_u64(recipe.trainer.seed);
-        rng.set_stream(self.progress.epoch as u64 + 1);
-        let mut order: Vec<usize> = (0..self.train.len()).collect();
-        if data.shuffle {
-            order.shuffle(&mut rng);
-        }
-        let mut requests = Vec::with_capacity(order.len());
-        for sample in order {
-            let prompt = self.train[sample].pick_prompt(&data.prompt, &mut rng)?;
-            requests.push(Request { sample, prompt });
-        }
+        let mut requests = requests(recipe, &self.train, self.progress.epoch)?;
         let requests = requests.split_off(self.progress.position.min(requests.len()));
         let config = LoaderConfig {
             image_size: self.setup.preprocessing.image_size,
