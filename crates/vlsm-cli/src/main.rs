@@ -21,6 +21,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 #[derive(Parser)]
 #[command(name = "vlsm", version, about, max_term_width = 100)]
 struct Cli {
+    #[command(flatten)]
+    verbosity: output::Verbosity,
     #[command(subcommand)]
     command: commands::Command,
 }
@@ -28,8 +30,9 @@ struct Cli {
 fn main() -> ExitCode {
     vlsm_alloc::set_up();
     output::hide_caught_panics();
-    terminal::show_warnings();
     let cli = Cli::parse();
+    cli.verbosity.set();
+    terminal::show_warnings();
     let run = || {
         InstructionSet::requested().map_err(anyhow::Error::msg)?;
         cli.command.run()

@@ -2,10 +2,43 @@
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use vlsm_train::text::columns;
 pub(crate) use vlsm_train::text::thousands;
+
+/// How much is printed to standard error.
+#[derive(clap::Args, Clone, Copy)]
+pub(crate) struct Verbosity {
+    /// Print no progress and no notes; results, warnings and errors remain.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Print what the libraries do as well.
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+}
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+impl Verbosity {
+    /// Sets it for the whole program.
+    pub(crate) fn set(self) {
+        QUIET.store(self.quiet, Ordering::Relaxed);
+        VERBOSE.store(self.verbose, Ordering::Relaxed);
+    }
+}
+
+/// Whether progress and notes are left out.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Whether the libraries' messages are shown.
+pub(crate) fn is_verbose() -> bool {
+    VERBOSE.load(Ordering::Relaxed)
+}
 
 /// Prints to standard output. If the reader has closed the pipe (`vlsm ... | head`), returns an error that
 /// [`is_closed_pipe`] recognises.
@@ -48,6 +81,13 @@ pub(crate) fn print_error(error: &anyhow::Error) {
     note(&format!("error: {}", describe(error)));
 }
 
+/// Prints a line to standard error that `--quiet` leaves out.
+pub(crate) fn notice(text: &str) {
+    if !is_quiet() {
+        note(text);
+    }
+}
+
 /// Prints a line to standard error. Ignores a closed standard error.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
@@ -69,6 +109,9 @@ fn describe(error: &anyhow::Error) -> String {
 
 /// A progress bar on standard error, shown only if that is a terminal; cleared when it is dropped.
 pub(crate) fn progress_bar(what: &'static str, total: usize) -> ProgressBar {
+    if is_quiet() {
+        return ProgressBar::hidden();
+    }
     let bar = ProgressBar::new(total as u64).with_finish(ProgressFinish::AndClear);
     let bar = bar.with_message(what);
     // The template is a constant. If it were wrong, the default style would be used.

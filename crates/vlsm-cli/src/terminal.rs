@@ -4,23 +4,33 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 use vlsm_data::Split;
 use vlsm_train::{EpochMetrics, Observer, StepReport};
 
-use crate::output::note;
+use crate::output::{is_quiet, is_verbose, note};
 use crate::stop;
 
-/// Prints the libraries' warnings to standard error, without time, level or target.
+/// Prints the libraries' warnings to standard error, without time, level or target; with `--verbose` also what the crates of this
+/// program do.
 pub(crate) fn show_warnings() {
-    tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+    let levels = Targets::new().with_default(LevelFilter::WARN);
+    let levels = match is_verbose() {
+        true => levels.with_target("vlsm", LevelFilter::DEBUG),
+        false => levels,
+    };
+    let lines = tracing_subscriber::fmt::layer()
         .without_time()
         .with_level(false)
         .with_target(false)
         .with_ansi(false)
         .with_writer(std::io::stderr)
         // Otherwise a closed standard error would end the program with a panic.
-        .log_internal_errors(false)
+        .log_internal_errors(false);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(levels))
         .init();
 }
 
@@ -56,6 +66,9 @@ impl Terminal {
 
     /// Prints a line above the live line.
     fn print(&self, text: &str) {
+        if is_quiet() {
+            return;
+        }
         if self.bar.is_hidden() || self.bar.is_finished() {
             note(text);
         } else {
@@ -69,6 +82,9 @@ impl Observer for Terminal {
         // Loading the base leaves free blocks that training does not reuse. They are a tenth of the demo's peak memory.
         vlsm_alloc::release_freed_memory();
         self.bar.finish_and_clear();
+        if is_quiet() {
+            return;
+        }
         *self = Self {
             bar: ProgressBar::new(steps as u64),
             ..Self::new()

@@ -51,7 +51,7 @@ impl Identity {
         if self.base_fingerprint != now.base_fingerprint {
             return Some(format!(
                 "began on other weights of the base: on `{}` with the fingerprint {}, but `{}` has {}; set `model.base` to \
-                 the weights that it began on, or start a new run with `--out`",
+                 the weights that it began on, or start a new run with `--output`",
                 self.base, self.base_fingerprint, now.base, now.base_fingerprint
             ));
         }
@@ -73,7 +73,7 @@ impl Identity {
             };
             return Some(format!(
                 "began on other samples ({what}), which would mix training with validation or test; restore the data set, or \
-                 start a new run with `--out`"
+                 start a new run with `--output`"
             ));
         }
         None

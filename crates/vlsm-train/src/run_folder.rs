@@ -87,7 +87,7 @@ impl RunFolder {
         };
         if !resume {
             return error(
-                "already holds a run; continue it with `--resume`, or choose another folder with `--out`"
+                "already holds a run; continue it with `--resume`, or choose another folder with `--output`"
                     .into(),
             );
         }
@@ -97,7 +97,7 @@ impl RunFolder {
             return Ok(());
         }
         error(format!(
-            "was made with other values of `{}`; resume with that recipe ({}), or choose another folder with `--out`",
+            "was made with other values of `{}`; resume with that recipe ({}), or choose another folder with `--output`",
             changed.join("`, `"),
             path.display()
         ))

@@ -11,7 +11,7 @@ use vlsm_train::demo::{Demo, DemoResult};
 use vlsm_train::evaluate::MeanStd;
 
 use super::shared::make_folder;
-use crate::output::{note, print, table, thousands};
+use crate::output::{notice, print, table, thousands};
 use crate::stop;
 use crate::terminal::Terminal;
 
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Folder of the demo [default: runs/demo-DOMAIN, or runs/demo-DOMAIN-quick].
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short = 'o', long = "output", alias = "out", value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
@@ -75,7 +75,7 @@ impl Args {
             Err(code) => return Ok(code),
         };
         print(&report(&result))?;
-        note(&format!("{:.0} s", started.elapsed().as_secs_f64()));
+        notice(&format!("{:.0} s", started.elapsed().as_secs_f64()));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -9,6 +9,7 @@ mod folder_study;
 mod model;
 mod predict;
 mod shared;
+mod shell;
 mod shortcuts;
 mod study;
 mod train;
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Model(model::Command),
     Cache(cache::Args),
     Devices(devices::Args),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 impl Command {
@@ -47,6 +50,8 @@ impl Command {
             Self::Model(command) => command.run(),
             Self::Cache(args) => args.run(),
             Self::Devices(args) => args.run(),
+            Self::Completions(args) => args.run(),
+            Self::Man(args) => args.run(),
         }
     }
 }

@@ -8,7 +8,7 @@ use vlsm_data::{Dataset, Severity};
 use vlsm_models::{Base, NetworkConfig, Precision};
 use vlsm_train::{Recipe, RunFolder};
 
-use crate::output::note;
+use crate::output::{note, notice};
 
 /// Loads a base, with an adapter and an input size if given, on a device.
 pub(super) fn segmenter(
@@ -37,11 +37,10 @@ pub(super) fn segmenter(
 /// If results on them would be wrong.
 pub(super) fn report_findings(dataset: &Dataset) -> Result<()> {
     for finding in vlsm_data::guard(dataset).into_result()?.findings {
-        let severity = match finding.severity {
-            Severity::Notice => "note",
-            _ => "warning",
-        };
-        note(&format!("{severity}: {}", finding.message));
+        match finding.severity {
+            Severity::Notice => notice(&format!("note: {}", finding.message)),
+            _ => note(&format!("warning: {}", finding.message)),
+        }
     }
     Ok(())
 }

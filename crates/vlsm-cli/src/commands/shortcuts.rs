@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use vlsm_data::{DataConfig, Format, PromptChoice};
 
-use crate::output::note;
+use crate::output::notice;
 
 /// The base that the paper fine-tunes.
 const BASE: &str = "CIDAS/clipseg-rd64-refined";
@@ -90,7 +90,7 @@ pub(super) fn check_prompts(config: &DataConfig) -> Result<()> {
     }
     let has_annotations = config.root.join("anns").is_dir();
     if config.class.is_some() && has_annotations && config.resolve_format() == Format::Folder {
-        note(&format!(
+        notice(&format!(
             "note: the annotations in `{root}/anns` are not used, since --class is given; leave it out to use their \
              prompts and splits"
         ));

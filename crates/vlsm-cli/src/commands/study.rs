@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use vlsm_train::Study;
+use serde_json::json;
 use vlsm_train::study::{Failure, Plan, State};
+use vlsm_train::{Metrics, Study};
 
 use super::folder_study::{FolderStudy, write_file};
+use super::shared::to_json;
 use super::shortcuts::toml_string;
-use crate::output::{note, print};
+use crate::output::{note, notice, print};
 use crate::stop;
 use crate::terminal::Terminal;
 
@@ -64,7 +66,7 @@ Examples:
   vlsm study studies/builtin.toml --dry-run
   vlsm study studies/builtin.toml --set data.kvasir.data.root=PATH/kvasir_polyp
   vlsm study studies/builtin.toml --set 'seeds=[41]' \\
-      --set recipe.trainer.epochs=2 --out runs/look
+      --set recipe.trainer.epochs=2 --output runs/look
   vlsm study studies/builtin.toml --table")]
 pub(crate) struct Args {
     /// The study file, in TOML.
@@ -77,8 +79,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// The study's folder [default: `out` of the file, else runs/ and the study's name].
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short = 'o', long = "output", alias = "out", value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Print the finished runs and their metrics as one JSON object instead of the tables.
+    #[arg(long, conflicts_with = "dry_run")]
+    json: bool,
     /// List the runs, their state and the estimated time left, without running anything.
     #[arg(long, conflicts_with = "table")]
     dry_run: bool,
@@ -115,7 +120,7 @@ impl Args {
             if let Some(text) = text {
                 write_file(&study, &text, &set)?;
             }
-            note(&format!("{}; {}", counts(&plan), plan.estimate_in_words()));
+            notice(&format!("{}; {}", counts(&plan), plan.estimate_in_words()));
             let run = || study.run(&mut Terminal::new());
             failed = match stop::stoppable(None, run)? {
                 Ok(failed) => failed,
@@ -130,17 +135,60 @@ impl Args {
             return Ok(ExitCode::FAILURE);
         }
         let document = study.write_results()?;
-        print(&document.text())?;
-        let out = study.out.display();
-        print(&format!(
-            "\nresults: {out}/results.csv\ntables: {out}/table.html, .md, .tex\n"
-        ))?;
+        if self.json {
+            print(&json(&study, &failed)?)?;
+        } else {
+            print(&document.text())?;
+            let out = study.out.display();
+            print(&format!(
+                "\nresults: {out}/results.csv\ntables: {out}/table.html, .md, .tex\n"
+            ))?;
+        }
         if failed.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
         report_failures(failed);
         Ok(ExitCode::FAILURE)
     }
+}
+
+/// The finished runs with their metrics under each prompt set, and the runs that failed.
+fn json(study: &Study, failed: &[Failure]) -> Result<String> {
+    let results = study.results()?;
+    let runs = results.runs.iter().map(|run| {
+        let mut sets: Vec<&str> = Vec::new();
+        for (_, row) in &run.rows {
+            if !sets.contains(&row.set.as_str()) {
+                sets.push(&row.set);
+            }
+        }
+        let prompts = sets.into_iter().map(|set| {
+            let rows = run.rows.iter().map(|(_, row)| row);
+            let metrics = Metrics::of(rows.filter(|row| row.set == set));
+            Ok((set.to_owned(), serde_json::to_value(metrics)?))
+        });
+        let prompts: serde_json::Map<_, _> = prompts.collect::<Result<_>>()?;
+        let cell = run.cell;
+        Ok(json!({
+            "data": cell.data,
+            "model": cell.model,
+            "method": cell.method,
+            "train_prompt": cell.prompt,
+            "fold": cell.fold,
+            "seed": cell.seed,
+            "run": cell.folder.path,
+            "trainable_parameters": run.trained,
+            "prompts": prompts,
+        }))
+    });
+    let failed = failed
+        .iter()
+        .map(|failure| json!({ "run": failure.cell, "error": failure.error.to_string() }));
+    to_json(&json!({
+        "study": study.out,
+        "runs": runs.collect::<Result<Vec<_>>>()?,
+        "failed": failed.collect::<Vec<_>>(),
+    }))
 }
 
 fn report_failures(failed: Vec<Failure>) {

@@ -1,6 +1,6 @@
 //! `vlsm train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -9,6 +9,7 @@ use vlsm_train::RunFolder;
 use vlsm_train::evaluate::MeanStd;
 use vlsm_train::{Metrics, Recipe, RunSummary};
 
+use super::shared::to_json;
 use super::shortcuts::{Shortcuts, check_prompts, default_folder, toml_string};
 use crate::output::{key_value_table, note, print, thousands};
 use crate::stop;
@@ -31,7 +32,7 @@ use crate::terminal::Terminal;
       --method shallow --epochs 20 -o runs/quick
   vlsm train recipes/clipseg_dense_vlc.toml
   vlsm train recipes/clipseg_dense_vlc.toml --set optim.lr=3e-4 \\
-      --set trainer.seed=41 --out runs/seed41
+      --set trainer.seed=41 --output runs/seed41
   vlsm train recipes/clipseg_dense_vlc.toml --resume")]
 pub(crate) struct Args {
     /// The recipe, a TOML file, or the folder of a run, whose recipe is then used.
@@ -50,8 +51,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     accept: Vec<FindingKind>,
     /// The run's folder [default: runs/ and the name of the recipe or of the data's folder].
-    #[arg(short, long, value_name = "RUN")]
+    #[arg(short = 'o', long = "output", alias = "out", value_name = "RUN")]
     out: Option<PathBuf>,
+    /// Print the summary as one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
     /// Continue a run that was interrupted, or that should get more epochs or steps.
     #[arg(long)]
     resume: bool,
@@ -67,7 +71,11 @@ impl Args {
             Ok(summary) => summary,
             Err(code) => return Ok(code),
         };
-        print(&report(&summary, &RunFolder { path: out }))?;
+        let folder = RunFolder { path: out };
+        print(&match self.json {
+            true => json(&summary, &folder)?,
+            false => report(&summary, &folder),
+        })?;
         if let Some(warning) = summary.test.as_ref().and_then(Metrics::few) {
             note(&format!("warning: {warning}"));
         }
@@ -105,6 +113,16 @@ impl Args {
         };
         Ok((recipe, self.out.clone().unwrap_or(out)))
     }
+}
+
+/// The summary as JSON, with the paths of the run's files.
+fn json(summary: &RunSummary, folder: &RunFolder) -> Result<String> {
+    let path = |path: &Path| path.display().to_string();
+    let mut json = serde_json::to_value(summary)?;
+    json["run"] = path(&folder.path).into();
+    json["adapter"] = path(&folder.adapter()).into();
+    json["report"] = summary.report.as_deref().map(path).into();
+    to_json(&json)
 }
 
 fn report(summary: &RunSummary, folder: &RunFolder) -> String {

@@ -49,26 +49,26 @@ fn one_call_evaluates_several_prompts() {
         "eval", "--base", "base", "--data", "data", "--split", "val", "--limit", "4",
     ];
     let prompts = [
-        "--prompt",
+        "--prompt-set",
         "p1",
         "--prompt",
         "a, \"disc\"",
-        "--prompt",
+        "--prompt-set",
         "p2",
-        "--prompt",
+        "--prompt-set",
         "p1",
     ];
     let files = ["--csv", "new/rows.csv", "--masks", "masks", "--json"];
     let result = json(&shop.ok(&[&arguments[..], &prompts, &files].concat()));
     assert_eq!(result["samples"], 4);
     let sets = result["prompts"].as_object().unwrap();
-    assert_eq!(sets.keys().collect::<Vec<_>>(), ["p1", "a, \"disc\"", "p2"]);
+    assert_eq!(sets.keys().collect::<Vec<_>>(), ["p1", "p2", "a, \"disc\""]);
     let mean = |value: &Value| value["dice"]["mean"].as_f64().unwrap();
     let over_sets = sets.values().map(mean).sum::<f64>() / 3.0;
     assert!((mean(&result) - over_sets).abs() < 1e-12);
 
     // One of them alone gives the same.
-    let alone = json(&shop.ok(&[&arguments[..], &["--prompt", "p2", "--json"]].concat()));
+    let alone = json(&shop.ok(&[&arguments[..], &["--prompt-set", "p2", "--json"]].concat()));
     for metric in ["dice", "iou", "hd95"] {
         assert_eq!(alone[metric], sets["p2"][metric]);
     }
@@ -141,7 +141,7 @@ fn usage_errors_exit_with_2() {
         &[
             "eval", "--base", "base", "--data", "data", "--split", "tests",
         ],
-        &["predict", "--base", "base", "x.png", "-o", "out"],
+        &["predict", "--adapter", "run", "x.png", "-o", "out"],
         &["model"],
     ] {
         assert_eq!(shop.run(arguments).status.code(), Some(2), "{arguments:?}");
@@ -180,7 +180,7 @@ fn other_data_do_not_replace_the_report_of_a_run() {
         &["--base", "base"],
         &["--adapter", "run/adapter_last.safetensors"],
     ] {
-        let printed = shop.ok(&[&["eval", "run", "--prompt", "p1"], other].concat());
+        let printed = shop.ok(&[&["eval", "run", "--prompt-set", "p1"], other].concat());
         assert!(!printed.contains("report:"), "{printed}");
         assert!(shop.read("run/eval.html") == report);
     }

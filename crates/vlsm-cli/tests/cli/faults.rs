@@ -85,12 +85,23 @@ fn an_empty_split_is_an_error() {
 #[test]
 fn a_missing_prompt_is_an_error() {
     let shop = Workshop::new();
-    let error = shop.fails(&["eval", "--base", "base", "--data", "data", "--prompt", "p9"]);
+    let eval = |option: &'static str, value: &'static str| {
+        ["eval", "--base", "base", "--data", "data", option, value]
+    };
+    let error = shop.fails(&eval("--prompt-set", "p9"));
     assert!(error.contains("p9") && error.contains("test0"), "{error}");
-    let random = [
-        "eval", "--base", "base", "--data", "data", "--prompt", "random",
-    ];
-    assert!(shop.fails(&random).contains("random"));
+    // Names and texts are never taken for each other.
+    for (option, value, fix) in [
+        ("--prompt", "p1", "--prompt-set p1"),
+        ("--prompt", "P6", "--prompt-set p6"),
+        ("--prompt", "random", "text:random"),
+        ("--prompt-set", "a disc", "--prompt \"a disc\""),
+    ] {
+        let output = shop.run(&eval(option, value));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(fix), "{error}");
+    }
 }
 
 #[test]

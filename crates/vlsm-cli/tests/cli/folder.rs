@@ -255,7 +255,9 @@ fn what_is_no_model_or_no_image_is_named() {
     let error = shop.fails(&["predict", "runs/scans", "new", "-o", "new"]);
     assert!(error.contains("folder of the results"), "{error}");
     assert!(!shop.path("out").exists());
-    // A file of several prompts has no prompt of its own.
+    let error = shop.fails(&["predict", "--base", "base", "new", "-o", "out"]);
+    assert!(error.contains("add --prompt"), "{error}");
+    // A run that was validated under one prompt of all its samples has that prompt.
     shop.ok(&[
         "train",
         "recipe.toml",

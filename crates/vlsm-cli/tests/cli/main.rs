@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod augment;
 mod cache;
 mod data;
 mod demo;
@@ -22,6 +23,7 @@ mod prompts;
 mod recipes;
 mod report;
 mod semantic;
+mod shell;
 mod snapshots;
 mod study;
 mod support;

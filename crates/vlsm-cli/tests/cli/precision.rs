@@ -19,12 +19,12 @@ fn a_training_in_int8_is_resumed_evaluated_and_used() {
         result.to_string()
     };
     // The run's own precision, unless another is given.
-    let own = dice(&["eval", "whole", "--prompt", "p1"]);
+    let own = dice(&["eval", "whole", "--prompt-set", "p1"]);
     assert_eq!(
         own,
-        dice(&["eval", "whole", "--prompt", "p1", "--precision", "int8"])
+        dice(&["eval", "whole", "--prompt-set", "p1", "--precision", "int8"])
     );
-    assert!(own != dice(&["eval", "whole", "--prompt", "p1", "--precision", "f32"]));
+    assert!(own != dice(&["eval", "whole", "--prompt-set", "p1", "--precision", "f32"]));
 
     let predict = |precision: &str| {
         let image = [

@@ -48,7 +48,7 @@ fn each_prompt_gives_three_files_at_the_images_own_size() {
 fn predict_writes_the_mask_that_eval_scores() {
     let shop = Workshop::new();
     shop.ok(&train_args("run", &["trainer.epochs=2"]));
-    shop.ok(&["eval", "run", "--prompt", "p1", "--masks", "masks"]);
+    shop.ok(&["eval", "run", "--prompt-set", "p1", "--masks", "masks"]);
     let adapter = [
         "--adapter",
         "run/adapter.safetensors",

@@ -96,7 +96,7 @@ fn a_folder_becomes_annotations_and_trains() {
     assert_eq!(report["test"], json!({"pairs": 7, "samples": 7}));
     let train = train_args("run", &["trainer.epochs=1"]);
     shop.ok(&train);
-    shop.ok(&["eval", "run", "--prompt", "p1", "--prompt", "p6"]);
+    shop.ok(&["eval", "run", "--prompt-set", "p1", "--prompt-set", "p6"]);
 }
 
 #[test]

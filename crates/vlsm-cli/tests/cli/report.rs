@@ -55,7 +55,7 @@ fn a_training_writes_a_report() {
         );
     }
 
-    let printed = shop.ok(&["eval", "run", "--split", "val", "--prompt", "p1"]);
+    let printed = shop.ok(&["eval", "run", "--split", "val", "--prompt-set", "p1"]);
     assert!(printed.ends_with("report: run/eval.html\n"), "{printed}");
     shows_cases(&self::page(&shop, "run/eval.html"));
     assert_eq!(

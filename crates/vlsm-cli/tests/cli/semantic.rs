@@ -285,7 +285,7 @@ fn what_cannot_be_labelled_is_an_error() {
     assert!(error.contains("gone.json"), "{error}");
     assert!(!shop.path("out").exists());
     for arguments in [
-        &["eval", "--data", "data", "--semantic", "--prompt", "p1"][..],
+        &["eval", "--data", "data", "--semantic", "--prompt-set", "p1"][..],
         &["eval", "--data", "data", "--background", "0.5"],
         &[
             &predict[..],

@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// What to draw.
     domain: DomainName,
     /// The folder to write the data set to; it must be empty or not exist.
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short = 'o', long = "output", alias = "out", value_name = "DIR")]
     out: PathBuf,
     /// Seed of the drawings.
     #[arg(long, default_value_t = GenerateConfig::default().seed)]

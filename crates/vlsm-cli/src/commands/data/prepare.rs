@@ -33,7 +33,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", requires = "name", requires = "out")]
     from: Option<PathBuf>,
     /// The folder to write the prepared data set to.
-    #[arg(short, long, value_name = "DIR", requires = "from")]
+    #[arg(
+        short = 'o',
+        long = "output",
+        alias = "out",
+        value_name = "DIR",
+        requires = "from"
+    )]
     out: Option<PathBuf>,
     /// Seed for the random split, used if the data set has no official one.
     #[arg(long, default_value_t = SplitConfig::default().seed)]

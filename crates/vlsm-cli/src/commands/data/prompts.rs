@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WORD")]
     class: String,
     /// The folder to write the annotation files to [default: ROOT/anns].
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short = 'o', long = "output", alias = "out", value_name = "DIR")]
     out: Option<PathBuf>,
     /// Replace existing annotation files; those of splits that are now empty are deleted.
     #[arg(long)]
@@ -75,7 +75,7 @@ impl Args {
             && !self.force
         {
             bail!(
-                "`{}` already exists; choose another folder with --out, or replace the annotations \
+                "`{}` already exists; choose another folder with --output, or replace the annotations \
                  with --force",
                 file.display()
             );

@@ -21,7 +21,7 @@ use self::scores::{SetResult, json_text, table_text};
 use super::shared::{
     adapter_file, data_recipe, make_folder, make_parent, only_data, report_findings, segmenter,
 };
-use crate::output::{advance, note, print, progress_bar};
+use crate::output::{advance, note, notice, print, progress_bar};
 
 /// Evaluate a base, with or without an adapter, on a data set.
 ///
@@ -41,9 +41,9 @@ use crate::output::{advance, note, print, progress_bar};
 #[command(after_help = "Examples:
   vlsm eval runs/clipseg_dense_vlc
   vlsm eval runs/clipseg_dense_vlc \\
-      --prompt p1 --prompt p6 --prompt \"a polyp\" --csv rows.csv
+      --prompt-set p1 --prompt-set p6 --prompt \"a polyp\" --csv rows.csv
   vlsm eval --base CIDAS/clipseg-rd64-refined --data data/kvasir_polyp \\
-      --prompt p1
+      --prompt-set p1
   vlsm eval --base CIDAS/clipseg-rd64-refined --data data/camvid \\
       --semantic --csv pixels.csv")]
 pub(crate) struct Args {
@@ -63,12 +63,15 @@ pub(crate) struct Args {
     /// The split: train, val or test.
     #[arg(long, default_value = "test")]
     split: Split,
-    /// A prompt by its name in the data set (p0, p1, ...), or a text for all samples; can be given
-    /// several times [default: p6 if the data set has it, else the most detailed].
-    #[arg(long, value_name = "CHOICE")]
+    /// Prompts by their name in the data set (p0, p1, ...); can be given several times [default: those
+    /// of the run's validation, else p1].
+    #[arg(long, value_name = "NAME", value_parser = prompt_name)]
+    prompt_set: Vec<PromptChoice>,
+    /// A text for all samples; can be given several times.
+    #[arg(long, value_name = "TEXT", value_parser = prompt_text)]
     prompt: Vec<PromptChoice>,
     /// Label whole images and compute mIoU. The prompts are the class names.
-    #[arg(long, conflicts_with = "prompt")]
+    #[arg(long, conflicts_with_all = ["prompt", "prompt_set"])]
     semantic: bool,
     /// Minimum probability for a pixel to get a class; 0 always picks the most likely class
     /// [default: 0 if every id of the data set has a name, else 0.5].
@@ -286,10 +289,10 @@ impl Args {
         Ok(recipe)
     }
 
-    /// The prompts of `--prompt`, without duplicates.
+    /// The prompts of `--prompt-set`, then those of `--prompt`, without duplicates.
     fn choices(&self) -> Vec<PromptChoice> {
         let mut choices: Vec<PromptChoice> = Vec::new();
-        for choice in &self.prompt {
+        for choice in self.prompt_set.iter().chain(&self.prompt) {
             if !choices.contains(choice) {
                 choices.push(choice.clone());
             }
@@ -323,13 +326,37 @@ impl Args {
     }
 }
 
+/// A value of `--prompt-set`.
+fn prompt_name(text: &str) -> Result<PromptChoice, String> {
+    match text.parse() {
+        Ok(choice @ PromptChoice::Named(_)) => Ok(choice),
+        _ => Err(format!(
+            "is not the name of prompts, such as p1; write --prompt \"{text}\" for the text itself"
+        )),
+    }
+}
+
+/// A value of `--prompt`.
+fn prompt_text(text: &str) -> Result<PromptChoice, String> {
+    match text.parse() {
+        Ok(choice @ PromptChoice::Text(_)) => Ok(choice),
+        Ok(PromptChoice::Random) => {
+            Err("prompts of an evaluation are fixed; write `text:random` for the word".to_owned())
+        }
+        _ => Err(format!(
+            "names prompts of the data set; write --prompt-set {}, or `text:{text}` for the text itself",
+            text.trim().to_lowercase()
+        )),
+    }
+}
+
 /// The adapter of a run, which may still be going on or have been stopped.
 fn run_adapter(path: &Path) -> Result<PathBuf> {
     let run = RunFolder {
         path: path.to_owned(),
     };
     if !run.summary().is_file() {
-        note(&format!(
+        notice(&format!(
             "note: the run `{}` has not ended; its adapter is that of the best epoch so far, and `vlsm train --resume` \
              continues it",
             path.display()

@@ -24,7 +24,7 @@ pub(crate) struct ImportArgs {
     /// The checkpoint file.
     checkpoint: PathBuf,
     /// The adapter file to write.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short = 'o', long = "output", alias = "out", value_name = "FILE")]
     out: PathBuf,
     /// The base it was trained on: a folder, or a name on the hub. With it, the parameters are
     /// checked against the base, and the adapter file records the base. SAN and CRIS need it.
@@ -69,7 +69,7 @@ pub(crate) struct ExportArgs {
     #[arg(value_name = "ADAPTER_OR_BASE")]
     model: String,
     /// The file to write.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short = 'o', long = "output", alias = "out", value_name = "FILE")]
     out: PathBuf,
     /// The base of the adapter [default: the one that the adapter file names].
     #[arg(long)]

@@ -10,7 +10,7 @@ use vlsm_models::tensor_file::{self, HostTensor, IntTensor, TensorFile};
 use vlsm_models::weights::to_host;
 use vlsm_models::{Precision, SegmentationModel};
 
-use crate::commands::shared::{adapter_file, make_parent, segmenter};
+use crate::commands::shared::{adapter_file, check_new_file, make_parent, segmenter};
 use crate::output::print;
 
 /// Run a model on prepared tensors, to compare it with another implementation.
@@ -22,7 +22,7 @@ use crate::output::print;
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   vlsm model forward --base bases/tiny --batch batch.safetensors \\
-      --out logits.safetensors")]
+      --output logits.safetensors")]
 pub(crate) struct Args {
     /// The base: a folder, or a name on the hub.
     #[arg(long)]
@@ -34,8 +34,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     batch: PathBuf,
     /// The safetensors file to write the logits to.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short = 'o', long = "output", alias = "out", value_name = "FILE")]
     out: PathBuf,
+    /// Overwrite an existing file.
+    #[arg(long)]
+    force: bool,
     /// Device: cpu, auto, or one that `vlsm devices` lists, such as cuda or cuda:1.
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -46,6 +49,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
+        check_new_file(&self.out, self.force)?;
         let (pixels, prompts) = read_batch(tensor_file::read(&self.batch)?)
             .with_context(|| format!("batch `{}`", self.batch.display()))?;
         let adapter = self.adapter.as_deref().map(adapter_file).transpose()?;

@@ -27,7 +27,7 @@ pub(crate) struct Args {
     #[arg(long)]
     base: String,
     /// The folder to write the new base to.
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short = 'o', long = "output", alias = "out", value_name = "DIR")]
     out: PathBuf,
     /// Write the weights in half precision: half the size, about three significant digits.
     #[arg(long)]

@@ -108,7 +108,7 @@ impl Manifest {
             }
             if let Some(file) = files.iter().find(|file| file.exists()) {
                 bail!(
-                    "`{}` is there already{}; choose another folder with --out, or overwrite it with --force",
+                    "`{}` is there already{}; choose another folder with --output, or overwrite it with --force",
                     file.display(),
                     earlier.map_or_else(String::new, origin)
                 );
@@ -165,7 +165,7 @@ fn read(path: &Path) -> Result<Vec<Row>> {
     }
     let malformed = || {
         format!(
-            "`{}` is not a list that `vlsm predict` wrote; choose another folder with --out, or overwrite it with --force",
+            "`{}` is not a list that `vlsm predict` wrote; choose another folder with --output, or overwrite it with --force",
             path.display()
         )
     };

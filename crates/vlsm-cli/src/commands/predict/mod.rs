@@ -90,7 +90,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "P")]
     background: Option<f32>,
     /// The folder to write the results to.
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short = 'o', long = "output", alias = "out", value_name = "DIR")]
     out: PathBuf,
     /// Side of the square input, in pixels [default: that of the adapter, else of the base].
     #[arg(long, value_name = "N")]

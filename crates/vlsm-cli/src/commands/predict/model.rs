@@ -8,7 +8,7 @@ use vlsm_models::{AdapterFile, Base, Inference, Precision};
 use vlsm_train::{Recipe, RunFolder};
 
 use crate::commands::shared::adapter_file;
-use crate::output::note;
+use crate::output::notice;
 
 /// A model, and how it is meant to be used.
 pub(super) struct Model {
@@ -119,7 +119,7 @@ impl Model {
             .inference
             .unfamiliar(base, self.segmenter.tokenizer(), prompt)?;
         if let Some(nearest) = nearest {
-            note(&format!(
+            notice(&format!(
                 "note: the prompt `{prompt}` is no nearer to the training prompts than unrelated words are, so its mask may mean \
                  nothing; the nearest training prompt is `{nearest}`"
             ));

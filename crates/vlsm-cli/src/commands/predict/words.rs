@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::output::note;
+use crate::output::notice;
 
 /// The texts of `--prompt`.
 ///
@@ -23,7 +23,7 @@ pub(super) fn words(prompts: &[String]) -> Result<Vec<String>> {
         }
         let text = prompt.strip_prefix("text:").unwrap_or(prompt).to_owned();
         if text.trim().is_empty() {
-            note("note: a prompt is empty; its mask depends on the image alone");
+            notice("note: a prompt is empty; its mask depends on the image alone");
         }
         words.push(text);
     }

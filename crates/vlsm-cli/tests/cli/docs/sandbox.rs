@@ -114,7 +114,7 @@ impl Sandbox {
         }
         let out = arguments
             .iter()
-            .position(|word| word == "-o" || word == "--out");
+            .position(|word| word == "-o" || word == "--output");
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let out = match (out, &words[..]) {
             (Some(index), words) => words.get(index + 1).map(PathBuf::from),

@@ -65,9 +65,9 @@ fn eval_prints_a_table() {
         "builtin:tiny",
         "--data",
         "data",
-        "--prompt",
+        "--prompt-set",
         "p1",
-        "--prompt",
+        "--prompt-set",
         "p6",
     ]);
     assert_snapshot("eval", &text);
@@ -82,7 +82,7 @@ fn eval_prints_a_table_by_data_set() {
         "builtin:tiny",
         "--data",
         "builtin:street",
-        "--prompt",
+        "--prompt-set",
         "p1",
         "--set",
         "data.generate.test=2",
