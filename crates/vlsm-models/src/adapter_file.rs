@@ -9,8 +9,7 @@ use vlsm_image::Window;
 use crate::error::{ModelError, Result};
 use crate::files::{BaseIdentity, fingerprint};
 use crate::methods::{
-    BaseShape, Bottleneck, DecoderConfig, DenseConfig, MethodConfig, Profile, ShallowConfig,
-    Tensors, Towers,
+    Bottleneck, DecoderConfig, DenseConfig, MethodConfig, Profile, ShallowConfig, Tensors, Towers,
 };
 use crate::tensor_file::{self, HostTensor};
 
@@ -147,22 +146,6 @@ impl AdapterFile {
             &self.tensors,
             &metadata,
         )?)
-    }
-
-    /// Takes what changes matrices of a base out of the file and adds it to `tensors`, the base's, so that the base computes
-    /// what it did with the file.
-    ///
-    /// # Errors
-    /// If a change does not fit. The file and `tensors` are then of no more use.
-    pub fn fold(&mut self, base: &BaseShape, tensors: &mut Tensors) -> Result<()> {
-        let folded = self.method.fold(base, &mut self.tensors, tensors);
-        folded.map_err(|error| match error {
-            ModelError::Method(message) => ModelError::Adapter {
-                path: self.path.clone(),
-                message,
-            },
-            other => other,
-        })
     }
 
     /// Checks that the file belongs to a base.

@@ -1,5 +1,6 @@
 //! A base: the pretrained model that a method starts from.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,11 +13,11 @@ use crate::contract::SegmentationModel;
 use crate::description::{BaseDescription, PartCounts};
 use crate::error::{ModelError, Result};
 use crate::files::{BaseIdentity, Files, Loaded, TOKENIZER, fingerprint};
-use crate::methods::{MethodConfig, Profile, Tensors};
+use crate::methods::{MethodConfig, Profile, Start, Tensors};
 use crate::precision::Precision;
 use crate::preprocess::Preprocessing;
 use crate::registry::{Architecture, Model, Network, NetworkConfig};
-use crate::tensor_file::{self, WrittenAs};
+use crate::tensor_file::{self, HostTensor, WrittenAs};
 use crate::tokenizer::{Tokenizer, wordpiece};
 use crate::weights;
 
@@ -163,51 +164,37 @@ impl Base {
         Ok(())
     }
 
-    /// The base with its parameters replaced by the trained ones of a file. It computes the same as base and file together.
-    /// LoRA's changes are added to their matrices; adapter blocks cannot be merged.
+    /// The base with the trained parameters of a file in it. It computes the same as base and file together, to the bit.
+    /// Changes of parameters, such as LoRA's, are merged into them; adapter blocks and prompt tokens cannot be merged.
     ///
     /// # Errors
-    /// If the file is for another base, does not fit, or holds adapter blocks.
-    pub fn merge(&self, mut trained: AdapterFile) -> Result<Self> {
+    /// If the file is for another base, does not fit, or holds parameters that the base has no layers for.
+    pub fn merge(&self, trained: AdapterFile) -> Result<Self> {
         self.expect_f32("merging")?;
-        self.check(&trained)?;
-        let profile = trained.method.profile();
+        let (path, profile) = (trained.path.clone(), trained.method.profile());
+        let image_size = trained.image_size.unwrap_or(self.preprocessing.image_size);
         let config = self.network.config();
-        let shape = config.shape(profile);
         let mut tensors = weights::export(&self.network, |_| true);
-        trained.fold(&shape, &mut tensors)?;
-        let wrong = |message: String| ModelError::Adapter {
-            path: trained.path.clone(),
-            message,
-        };
-        for (name, tensor) in trained.tensors {
+        let merged = Model::with_adapter(self, trained)?.for_inference().merged();
+        for (name, tensor) in weights::export(&merged, |_| true) {
             let Some(base_name) = name.strip_prefix(self.network.prefix()) else {
-                let lora = match trained.method {
-                    MethodConfig::Lora(_) => {
-                        " (LoRA with `towers = \"vlc\"` has one on the text embedding, with \"vl\" none)"
-                    }
-                    _ => "",
-                };
-                return Err(wrong(format!(
-                    "holds adapter blocks, which a {} has no layers for{lora}; keep the file and name both it and its base \
-                     (--base, --adapter)",
-                    shape.name
-                )));
+                return Err(ModelError::Adapter {
+                    path,
+                    message: format!(
+                        "holds parameters that a {} has no layers for, such as `{name}`, so they cannot be merged (adapter \
+                         blocks, prompt tokens; LoRA with `towers = \"vlc\"` has a block on the text embedding, with \"vl\" \
+                         none); keep the file and name both it and its base (--base, --adapter)",
+                        config.shape(profile).name
+                    ),
+                });
             };
-            match tensors.get_mut(base_name) {
-                Some(existing) if existing.shape == tensor.shape => *existing = tensor,
-                _ => {
-                    let base = &self.identity.name;
-                    return Err(wrong(format!("tensor `{name}` does not fit base `{base}`")));
-                }
-            }
+            tensors.insert(base_name.to_owned(), tensor);
         }
         let config = config.merged(profile);
         let device = self.network.devices().first().cloned().unwrap_or_default();
-        let network = config.network(tensors, &trained.path, &device)?;
-        let image_size = trained.image_size.unwrap_or(self.preprocessing.image_size);
+        let network = config.network(tensors, &path, &device)?;
         Ok(Self {
-            identity: identity(&trained.path, &config, &network),
+            identity: identity(&path, &config, &network),
             weights: self.weights.clone(),
             revision: None,
             preprocessing: Preprocessing {
@@ -260,6 +247,19 @@ impl Base {
     }
 }
 
+impl Start for Base {
+    fn parameter(&self, name: &str) -> Result<HostTensor> {
+        let mut found = weights::export(&self.network, |own| own == name);
+        let missing = || ModelError::Method(format!("the base has no parameter `{name}`"));
+        found.remove(name).ok_or_else(missing)
+    }
+
+    fn device(&self) -> Device {
+        let device = self.network.devices().first().cloned().unwrap_or_default();
+        device.without_autodiff()
+    }
+}
+
 impl Model {
     /// A base with a method, whose parameters are initialised by `seed`. A base whose decoder is random and stays so gives a
     /// warning.
@@ -272,7 +272,13 @@ impl Model {
             MethodConfig::ZeroShot(_) => base.warn_of_random_part(),
             _ => base.check_method(&method)?,
         }
-        Self::of_network(&base.network, method, seed)
+        let model = Self::of_network(&base.network, method, seed)?;
+        let start = model.adaptation().start(base)?;
+        if start.is_empty() {
+            return Ok(model);
+        }
+        let names: BTreeSet<String> = start.keys().cloned().collect();
+        Ok(weights::import(model, start, |name| names.contains(name)).0)
     }
 
     /// A base with the trained parameters of an adapter file.

@@ -64,18 +64,20 @@ impl Base {
     /// Refuses methods that train matrices that are not in f32, or change those that are in 8 bits or in half
     /// precision.
     pub(crate) fn check_precision(&self, method: &MethodConfig) -> Result<()> {
-        match (self.precision, method) {
-            (Precision::Bf16 | Precision::F16 | Precision::Int8, MethodConfig::Full(_))
-            | (Precision::F16 | Precision::Int8, MethodConfig::Lora(_)) => {
-                Err(ModelError::Precision(format!(
-                    "`{}` is for frozen towers, and {} changes their matrices; use `f32`, or a method that does not, such as \
-                 `dense`",
-                    self.precision.name(),
-                    method.label()
-                )))
-            }
-            _ => Ok(()),
+        let trains = matches!(method, MethodConfig::Full(_));
+        let refused = match self.precision {
+            Precision::F32 => false,
+            Precision::Bf16 => trains,
+            Precision::F16 | Precision::Int8 => trains || method.changes_matrices(),
+        };
+        if !refused {
+            return Ok(());
         }
+        Err(ModelError::Precision(format!(
+            "`{}` is for frozen towers, and {} changes their matrices; use `f32`, or a method that does not, such as `dense`",
+            self.precision.name(),
+            method.label()
+        )))
     }
 
     /// Refuses what needs all weights in f32.

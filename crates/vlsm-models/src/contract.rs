@@ -6,7 +6,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::adapter_file::AdapterFile;
 use crate::clip::TokenBatch;
 use crate::error::{ModelError, Result};
-use crate::methods::MethodConfig;
+use crate::methods::{Adaptation, MethodConfig};
 use crate::weights::{self, for_each_parameter};
 
 /// What a model computes once for an image or a prompt: tensors `[rows, tokens, width]`, one row of each tensor per image or
@@ -79,6 +79,9 @@ fn padded(state: Tensor<3>, tokens: usize) -> Tensor<3> {
 pub trait SegmentationModel: Module + Sync {
     /// The method that the model is trained by.
     fn method(&self) -> &MethodConfig;
+
+    /// What the method does to the model.
+    fn adaptation(&self) -> &dyn Adaptation;
 
     /// Pixels `[batch, 3, side, side]`, normalised, to the vision tower's states: of a tower that the method changes from some layer
     /// on, those before that layer.
@@ -238,8 +241,8 @@ pub trait SegmentationModel: Module + Sync {
         tracked(self, false)
     }
 
-    /// The same model with changes of weight matrices (LoRA) added to the matrices, so that passes need not add them. It
-    /// gives the same results to the bit, but its parameters must not be replaced or trained after this.
+    /// The same model with a method's changes of the base's parameters, such as LoRA's, merged into them, so that passes need
+    /// not compute them. It gives the same results to the bit, but its parameters must not be replaced or trained after this.
     fn merged(self) -> Self {
         self
     }

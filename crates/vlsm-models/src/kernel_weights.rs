@@ -8,21 +8,21 @@ use vlsm_kernels::{FrozenWeights, HalfWeights, Int8Weights, LinearWeights, MlpWe
 
 use crate::precision::Precision;
 
-/// The parameters of a layer, with zeros where it has no bias.
-pub(crate) fn weights(linear: &Linear) -> LinearWeights<Dispatch> {
-    with_matrix(linear, linear.weight.val(), None)
-}
-
-/// The parameters of a layer with another matrix `[input, output]`, or with its own in fewer bits.
-pub(crate) fn with_matrix(
-    linear: &Linear,
-    weight: Tensor<2>,
-    frozen: Option<&FrozenWeights>,
-) -> LinearWeights<Dispatch> {
+/// A layer's matrix `[input, output]` and bias `[output]`, with zeros where it has none.
+pub(crate) fn parameters(linear: &Linear) -> (Tensor<2>, Tensor<1>) {
+    let weight = linear.weight.val();
     let bias = match &linear.bias {
         Some(bias) => bias.val(),
         None => Tensor::zeros([weight.dims()[1]], &weight.device()),
     };
+    (weight, bias)
+}
+
+/// A matrix `[input, output]` and a bias, or the bias with a layer's own matrix in fewer bits.
+pub(crate) fn with_matrix(
+    (weight, bias): (Tensor<2>, Tensor<1>),
+    frozen: Option<&FrozenWeights>,
+) -> LinearWeights<Dispatch> {
     LinearWeights {
         weight: weight.into_dispatch(),
         bias: bias.into_dispatch(),
@@ -33,8 +33,8 @@ pub(crate) fn with_matrix(
 /// The parameters of two layers with an activation between them.
 pub(crate) fn mlp_weights(fc1: &Linear, fc2: &Linear) -> MlpWeights<Dispatch> {
     MlpWeights {
-        expand: weights(fc1),
-        contract: weights(fc2),
+        expand: with_matrix(parameters(fc1), None),
+        contract: with_matrix(parameters(fc2), None),
     }
 }
 

@@ -65,8 +65,8 @@ pub use error::{ModelError, Result};
 pub use files::{BaseIdentity, fingerprint};
 pub use methods::{
     AdapterInit, Adapters, BaseShape, BitFitConfig, Bottleneck, Connection, DecoderConfig,
-    DenseConfig, FullConfig, LoraConfig, MethodConfig, Profile, Projection, ShallowConfig,
-    Statistics, Sublayers, Towers, ZeroShotConfig,
+    DenseConfig, DoraConfig, FullConfig, Ia3Config, LayerNormConfig, LoraConfig, MethodConfig,
+    Profile, Projection, ShallowConfig, SsfConfig, Statistics, Sublayers, Towers, ZeroShotConfig,
 };
 pub use pool::on_pool;
 pub use precision::Precision;

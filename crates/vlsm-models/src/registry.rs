@@ -1,5 +1,6 @@
 //! The architectures that this library knows: one table, and enums over all architectures for configuration, network and
 //! model.
+// Long because: each enum has a delegating method for each of the architectures' ones.
 
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use crate::cris::{Cris, CrisConfig, CrisModel};
 use crate::description::NetworkDescription;
 use crate::error::Result;
 use crate::files::{Files, Loaded, read_config, without_wrappers};
-use crate::methods::{BaseShape, MethodConfig, Profile, Tensors};
+use crate::methods::{Adaptation, BaseShape, MethodConfig, Profile, Tensors};
 use crate::pool::on_pool;
 use crate::precision::Precision;
 use crate::preprocess::Preprocessing;
@@ -305,6 +306,10 @@ impl Model {
 impl SegmentationModel for Model {
     fn method(&self) -> &MethodConfig {
         dispatch!(Model (model) = self, Spec => model.method())
+    }
+
+    fn adaptation(&self) -> &dyn Adaptation {
+        dispatch!(Model (model) = self, Spec => model.adaptation())
     }
 
     fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates {

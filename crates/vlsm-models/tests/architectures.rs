@@ -34,11 +34,15 @@ fn adapters(architecture: &str) -> Vec<Value> {
             json!({ "kind": "shallow", "bottleneck": 3, "towers": "v" }),
             json!({ "kind": "lora", "bottleneck": 2, "text_layers": [0, 1], "projections": all, "cond_bottleneck": 4 }),
             json!({ "kind": "lora", "bottleneck": 2, "towers": "v", "layers": [5], "train_decoder": true }),
+            json!({ "kind": "dora", "bottleneck": 2, "text_layers": [0, 1], "projections": all }),
+            json!({ "kind": "ia3", "text_layers": [1], "projections": all, "train_decoder": true }),
         ],
         _ => vec![
             json!({ "kind": "dense", "bottleneck": 3, "towers": "lc", "cond_bottleneck": 4 }),
             json!({ "kind": "lora", "bottleneck": 2, "towers": "l", "projections": all }),
             json!({ "kind": "dense", "bottleneck": 3, "towers": "l", "train_decoder": true }),
+            json!({ "kind": "dora", "bottleneck": 2, "towers": "l", "projections": all }),
+            json!({ "kind": "ia3", "towers": "l" }),
         ],
     }
 }

@@ -9,7 +9,7 @@ use vlsm_kernels::{AttentionConfig, AttentionWeights, FrozenWeights, Normalisati
 
 use super::encoder::kernel;
 use crate::kernel_weights::{set_precision, with_matrix};
-use crate::methods::{LayerAdapters, LowRank, changed};
+use crate::methods::{Change, LayerAdapters, LayerPart, Projection, changed_linear};
 use crate::precision::Precision;
 
 /// Configuration of [`SelfAttention`].
@@ -83,7 +83,7 @@ impl SelfAttention {
         let mut frozen = self.frozen.iter();
         let [query, key, value, output] = self
             .projections(adapters)
-            .map(|(linear, change)| with_matrix(linear, changed(linear, change), frozen.next()));
+            .map(|(linear, change)| with_matrix(changed_linear(linear, change), frozen.next()));
         let weights = AttentionWeights {
             query,
             key,
@@ -103,14 +103,14 @@ impl SelfAttention {
     fn projections<'a>(
         &'a self,
         adapters: LayerAdapters<'a>,
-    ) -> [(&'a Linear, Option<&'a LowRank>); 4] {
-        let lora = adapters.lora;
+    ) -> [(&'a Linear, Option<&'a dyn Change>); 4] {
         [
-            (&self.q_proj, lora.and_then(|lora| lora.q_proj.as_ref())),
-            (&self.k_proj, lora.and_then(|lora| lora.k_proj.as_ref())),
-            (&self.v_proj, lora.and_then(|lora| lora.v_proj.as_ref())),
-            (&self.out_proj, lora.and_then(|lora| lora.out_proj.as_ref())),
+            (&self.q_proj, Projection::Query),
+            (&self.k_proj, Projection::Key),
+            (&self.v_proj, Projection::Value),
+            (&self.out_proj, Projection::Output),
         ]
+        .map(|(linear, projection)| (linear, adapters.change(LayerPart::Linear(projection))))
     }
 
     /// `adapter(attention)` of tokens `[batch, readers, width]`. Each token attends to itself and to `memory` `[batch, keys,
@@ -131,9 +131,8 @@ impl SelfAttention {
         };
         let [to_query, to_key, to_value, output] =
             self.projections(adapters).map(|(layer, change)| {
-                let bias = layer.bias.as_ref().map(|bias| bias.val());
-                let weight = changed(layer, change);
-                move |x: Tensor<3>| linear(x, weight.clone(), bias.clone())
+                let (weight, bias) = changed_linear(layer, change);
+                move |x: Tensor<3>| linear(x, weight.clone(), Some(bias.clone()))
             });
         let scale = ((width / self.heads) as f64).powf(-0.5);
         let query = split(to_query(tokens.clone()), readers) * scale;

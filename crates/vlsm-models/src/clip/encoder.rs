@@ -11,7 +11,7 @@ use super::config::{TextConfig, VisionConfig};
 use super::{LayerNorm, SelfAttention, SelfAttentionConfig};
 use crate::activation::Activation;
 use crate::kernel_weights::{set_precision, with_matrix};
-use crate::methods::{AdapterBlock, LayerAdapters, changed};
+use crate::methods::{AdapterBlock, LayerAdapters, LayerPart, Projection, changed_linear};
 use crate::precision::Precision;
 
 /// Configuration of an [`Mlp`].
@@ -60,13 +60,14 @@ impl Mlp {
         norm: Normalisation<Dispatch>,
         adapters: LayerAdapters<'_>,
     ) -> Tensor<3> {
-        let lora = adapters.lora;
         let mut frozen = self.frozen.iter();
-        let mut weights =
-            |linear, change| with_matrix(linear, changed(linear, change), frozen.next());
+        let mut weights = |linear, projection| {
+            let change = adapters.change(LayerPart::Linear(projection));
+            with_matrix(changed_linear(linear, change), frozen.next())
+        };
         let weights = MlpWeights {
-            expand: weights(&self.fc1, lora.and_then(|lora| lora.fc1.as_ref())),
-            contract: weights(&self.fc2, lora.and_then(|lora| lora.fc2.as_ref())),
+            expand: weights(&self.fc1, Projection::Fc1),
+            contract: weights(&self.fc2, Projection::Fc2),
         };
         let adapter = kernel(adapters.mlp);
         let config = vlsm_kernels::MlpConfig {
@@ -144,9 +145,12 @@ impl EncoderLayer {
     /// `[batch, tokens, width]` to the same shape; dense adapters work on the attention and on the MLP, each before the
     /// residual addition.
     pub fn forward(&self, x: Tensor<3>, causal: bool, adapters: LayerAdapters<'_>) -> Tensor<3> {
-        let norm = self.layer_norm1.of_sublayer();
+        let norm1 = adapters.change(LayerPart::Norm1);
+        let norm = self.layer_norm1.of_sublayer(norm1);
         let x = self.self_attn.forward(x, norm, adapters, causal);
-        let norm = self.layer_norm2.of_sublayer();
+        let norm = self
+            .layer_norm2
+            .of_sublayer(adapters.change(LayerPart::Norm2));
         self.mlp.forward(x, norm, adapters)
     }
 
@@ -162,10 +166,15 @@ impl EncoderLayer {
         bias: Tensor<4>,
         adapters: LayerAdapters<'_>,
     ) -> Tensor<3> {
-        let norm = &self.layer_norm1;
-        let (input, memory) = (norm.forward(tokens.clone()), norm.forward(memory));
+        let norm = |x| {
+            let change = adapters.change(LayerPart::Norm1);
+            self.layer_norm1.forward_changed(x, change)
+        };
+        let (input, memory) = (norm(tokens.clone()), norm(memory));
         let y = self.self_attn.read(input, memory, bias, adapters);
-        let norm = self.layer_norm2.of_sublayer();
+        let norm = self
+            .layer_norm2
+            .of_sublayer(adapters.change(LayerPart::Norm2));
         self.mlp.forward(tokens + y, norm, adapters)
     }
 
@@ -174,9 +183,13 @@ impl EncoderLayer {
     pub fn forward_post_norm(&self, x: Tensor<3>, adapters: LayerAdapters<'_>) -> Tensor<3> {
         let none = Normalisation::None;
         let x = self.self_attn.forward(x, none, adapters, false);
-        let x = self.layer_norm1.forward(x);
+        let change = |part| adapters.change(part);
+        let x = self
+            .layer_norm1
+            .forward_changed(x, change(LayerPart::Norm1));
         let x = self.mlp.forward(x, Normalisation::None, adapters);
-        self.layer_norm2.forward(x)
+        self.layer_norm2
+            .forward_changed(x, change(LayerPart::Norm2))
     }
 }
 

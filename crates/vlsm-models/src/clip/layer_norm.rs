@@ -6,6 +6,8 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use vlsm_kernels::Normalisation;
 
+use crate::methods::Change;
+
 /// Layer normalisation over the last dimension, with the parameter names of PyTorch.
 #[derive(Module, Debug)]
 pub struct LayerNorm {
@@ -29,15 +31,35 @@ impl LayerNorm {
 
     /// `[..., width]` to the same shape.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        vlsm_kernels::layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
+        self.forward_changed(x, None)
+    }
+
+    /// [`forward`](Self::forward) with changed parameters.
+    pub(super) fn forward_changed<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        change: Option<&dyn Change>,
+    ) -> Tensor<D> {
+        let [scale, shift] = self.parameters(change);
+        vlsm_kernels::layer_norm(x, scale, shift, self.epsilon)
     }
 
     /// The parameters, for a sublayer that normalises its own input.
-    pub(super) fn of_sublayer(&self) -> Normalisation<Dispatch> {
+    pub(super) fn of_sublayer(&self, change: Option<&dyn Change>) -> Normalisation<Dispatch> {
+        let [scale, shift] = self.parameters(change);
         Normalisation::Layer {
-            gamma: self.weight.val().into_dispatch(),
-            beta: self.bias.val().into_dispatch(),
+            gamma: scale.into_dispatch(),
+            beta: shift.into_dispatch(),
             epsilon: self.epsilon,
+        }
+    }
+
+    /// Scale and shift, `[width]`.
+    fn parameters(&self, change: Option<&dyn Change>) -> [Tensor<1>; 2] {
+        let (scale, shift) = (self.weight.val(), self.bias.val());
+        match change {
+            Some(change) => [change.scale(scale), change.bias(shift)],
+            None => [scale, shift],
         }
     }
 }

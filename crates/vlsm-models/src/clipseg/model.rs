@@ -54,14 +54,10 @@ impl ClipSegModel {
         })
     }
 
-    fn hooks(&self) -> &dyn Adaptation {
-        self.adapters.hooks()
-    }
-
     fn stages(&self) -> Stages {
         let taps = self.clipseg.config.extract_layers.iter();
         let wanted: Vec<usize> = taps.map(|layer| layer + 1).collect();
-        Stages::new(&wanted, self.hooks())
+        Stages::new(&wanted, self.adaptation())
     }
 }
 
@@ -70,10 +66,14 @@ impl SegmentationModel for ClipSegModel {
         &self.method
     }
 
+    fn adaptation(&self) -> &dyn Adaptation {
+        self.adapters.hooks()
+    }
+
     /// The states that the decoder sees, or those of them before the first layer that the method changes and what enters it.
     fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates {
         let tower = &self.clipseg.clip.vision_model;
-        tower.forward(pixels, self.stages().first(), self.hooks())
+        tower.forward(pixels, self.stages().first(), self.adaptation())
     }
 
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
@@ -90,7 +90,7 @@ impl SegmentationModel for ClipSegModel {
     }
 
     fn features(&self, states: HiddenStates) -> Result<HiddenStates> {
-        let (tower, hooks) = (&self.clipseg.clip.vision_model, self.hooks());
+        let (tower, hooks) = (&self.clipseg.clip.vision_model, self.adaptation());
         let what = "CLIPSeg's vision states";
         let states = self.stages().complete(tower, states, hooks, what)?;
         let states = self.clipseg.config.extract_layers.iter().zip(states);
@@ -100,7 +100,7 @@ impl SegmentationModel for ClipSegModel {
 
     fn context_length(&self) -> usize {
         let most = self.clipseg.config.text_config.max_position_embeddings;
-        most.saturating_sub(extra_tokens(self.hooks()))
+        most.saturating_sub(extra_tokens(self.adaptation()))
     }
 
     fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch> {
@@ -111,22 +111,22 @@ impl SegmentationModel for ClipSegModel {
     /// The projected embedding, then the tapped states that the adapters read.
     fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
         let clip = &self.clipseg.clip;
-        let TextStates { pooled, tapped } = clip.text_model.forward(tokens, self.hooks());
+        let TextStates { pooled, tapped } = clip.text_model.forward(tokens, self.adaptation());
         embedding_states(clip.text_projection.forward(pooled), tapped)
     }
 
     /// The layers that the adapters tap.
     fn wanted_text_states(&self) -> String {
-        format!("{:?}", self.hooks().text_taps())
+        format!("{:?}", self.adaptation().text_taps())
     }
 
     fn frozen_text(&self) -> bool {
-        !self.hooks().touches().text
+        !self.adaptation().touches().text
     }
 
     /// The conditional embedding, `[prompts, 1, projection]`.
     fn condition_text(&self, states: HiddenStates) -> Result<HiddenStates> {
-        let embedding = adapted_embedding(states, self.hooks(), "CLIPSeg's text states")?;
+        let embedding = adapted_embedding(states, self.adaptation(), "CLIPSeg's text states")?;
         Ok(vec![embedding.unsqueeze_dim(1)])
     }
 
@@ -153,7 +153,7 @@ impl SegmentationModel for ClipSegModel {
 
     fn trains(&self, name: &str) -> bool {
         match name.strip_prefix("clipseg.") {
-            Some(name) => self.hooks().trains(part(name), name),
+            Some(name) => self.adaptation().trains(part(name), name),
             None => true,
         }
     }

@@ -60,10 +60,6 @@ impl CrisModel {
             .as_deref()
             .map_or(Mode::Evaluation, Mode::Training)
     }
-
-    fn hooks(&self) -> &dyn Adaptation {
-        self.adapters.hooks()
-    }
 }
 
 impl SegmentationModel for CrisModel {
@@ -71,9 +67,13 @@ impl SegmentationModel for CrisModel {
         &self.method
     }
 
+    fn adaptation(&self) -> &dyn Adaptation {
+        self.adapters.hooks()
+    }
+
     /// The maps C3, C4 and C5.
     fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates {
-        let mode = if self.hooks().touches().vision {
+        let mode = if self.adaptation().touches().vision {
             self.mode()
         } else {
             Mode::Evaluation
@@ -82,7 +82,7 @@ impl SegmentationModel for CrisModel {
     }
 
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
-        let (config, touched) = (self.cris.config(), self.hooks().touches().vision);
+        let (config, touched) = (self.cris.config(), self.adaptation().touches().vision);
         (!touched).then(|| config.state_shapes(image_size).to_vec())
     }
 
@@ -95,7 +95,7 @@ impl SegmentationModel for CrisModel {
     }
 
     fn context_length(&self) -> usize {
-        self.cris.context_length(self.hooks())
+        self.cris.context_length(self.adaptation())
     }
 
     fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch> {
@@ -106,7 +106,7 @@ impl SegmentationModel for CrisModel {
     /// Words, for each token 1 where pixels attend to it and else 0, and the pooled state. Then the tapped states that the
     /// adapters read.
     fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
-        let (profile, method) = (self.method.profile(), self.hooks());
+        let (profile, method) = (self.method.profile(), self.adaptation());
         let (text, tapped) = self.cris.encode_text(tokens, profile, method);
         let seen = text.mask.equal_elem(0.0).float();
         let mut states = vec![text.words, seen.unsqueeze_dim(2)];
@@ -116,11 +116,15 @@ impl SegmentationModel for CrisModel {
 
     /// Those of the profile, and the layers that the adapters tap.
     fn wanted_text_states(&self) -> String {
-        format!("{:?} {:?}", self.method.profile(), self.hooks().text_taps())
+        format!(
+            "{:?} {:?}",
+            self.method.profile(),
+            self.adaptation().text_taps()
+        )
     }
 
     fn frozen_text(&self) -> bool {
-        !self.hooks().touches().text
+        !self.adaptation().touches().text
     }
 
     /// Words, the pooled state after the method's change, and what pixels attend to.
@@ -128,7 +132,7 @@ impl SegmentationModel for CrisModel {
         let what = "CRIS's text states";
         let state = states.split_off(states.len().min(2));
         let [words, seen] = expect_states(states, what)?;
-        let state = adapted_embedding(state, self.hooks(), what)?;
+        let state = adapted_embedding(state, self.adaptation(), what)?;
         Ok(vec![words, state.unsqueeze_dim(1), seen])
     }
 
@@ -172,7 +176,7 @@ impl SegmentationModel for CrisModel {
 
     fn trains(&self, name: &str) -> bool {
         match name.strip_prefix("cris.") {
-            Some(name) => self.hooks().trains(part(name), name),
+            Some(name) => self.adaptation().trains(part(name), name),
             None => true,
         }
     }
@@ -181,7 +185,7 @@ impl SegmentationModel for CrisModel {
         let moves = |name: &str| {
             self.uses_batch_statistics()
                 && is_statistic(name)
-                && (self.hooks().touches().vision || !name.starts_with("backbone."))
+                && (self.adaptation().touches().vision || !name.starts_with("backbone."))
         };
         self.trains(name) || name.strip_prefix("cris.").is_some_and(moves)
     }

@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::{AdapterBlock, LoraLayer};
+use super::{AdapterBlock, Change, LayerChanges, LayerPart, Start, Tensors};
+use crate::error::Result;
 
 /// One of the two towers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +62,15 @@ pub struct LayerAdapters<'a> {
     pub attention: Option<&'a AdapterBlock>,
     /// The block on the MLP sublayer.
     pub mlp: Option<&'a AdapterBlock>,
-    /// Changes of the layer's weight matrices.
-    pub lora: Option<&'a LoraLayer>,
+    /// Changes of the layer's own parameters.
+    pub changes: Option<&'a dyn LayerChanges>,
+}
+
+impl<'a> LayerAdapters<'a> {
+    /// The change of a part of the layer, if it has one.
+    pub(crate) fn change(&self, part: LayerPart) -> Option<&'a dyn Change> {
+        self.changes?.of(part)
+    }
 }
 
 /// A method applied to a model. Each hook is called at one point of every model and does nothing by default, so a method
@@ -84,6 +92,22 @@ pub trait Adaptation: Debug {
         false
     }
 
+    /// Initial values that depend on the base's parameters, by their names in adapter files.
+    ///
+    /// # Errors
+    /// If the base does not have what they are computed from.
+    fn start(&self, _base: &dyn Start) -> Result<Tensors> {
+        Ok(Tensors::new())
+    }
+
+    /// The same method once its changes of the layers' parameters have been merged into the base.
+    fn without_changes(self) -> Self
+    where
+        Self: Sized,
+    {
+        self
+    }
+
     /// Extra tokens `[count, width]` that enter a layer of a tower, the same for each image or prompt.
     ///
     /// For layer 0 they join the input, in the text tower between the start token and the words, before positions are added
@@ -94,7 +118,7 @@ pub trait Adaptation: Debug {
         None
     }
 
-    /// Blocks and weight changes in a layer of a tower.
+    /// Blocks and changes of parameters in a layer of a tower.
     fn layer(&self, _tower: Tower, _layer: usize) -> LayerAdapters<'_> {
         LayerAdapters::default()
     }

@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{Adaptation, BaseShape, Method, Part, Profile, Touches, Towers, error};
+use super::{Adaptation, BaseShape, Method, Part, Profile, Touches, Towers};
 use crate::error::Result;
 
 /// Method `bitfit`: the biases of the towers' layers (attention, MLP and layer norms) are trained; everything else is frozen.
@@ -38,12 +38,8 @@ impl BitFitConfig {
         _seed: u64,
         _device: &Device,
     ) -> Result<TrainedBiases> {
-        if self.towers.conditional() {
-            return error(format!(
-                "`towers` is \"{}\", but the text embedding has no bias; use \"v\", \"l\" or \"vl\"",
-                self.towers.name()
-            ));
-        }
+        self.towers
+            .without_embedding("the text embedding has no bias")?;
         self.towers.vision_of(base)?;
         Ok(TrainedBiases {
             towers: self.towers,

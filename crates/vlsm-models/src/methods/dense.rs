@@ -230,7 +230,7 @@ impl Adaptation for DenseAdapters {
         LayerAdapters {
             attention: index.and_then(|index| attention.get(index)),
             mlp: index.and_then(|index| mlp.get(index)),
-            lora: None,
+            changes: None,
         }
     }
 

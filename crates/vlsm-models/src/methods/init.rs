@@ -42,6 +42,10 @@ pub(super) fn initialise<M: Module>(
     weights::fill(adapters, |name, shape| {
         let count = shape.iter().product();
         let (layer, field) = name.rsplit_once('.')?;
+        let of_linear = ["weight", "bias"].contains(&field);
+        if !of_linear {
+            return None;
+        }
         // Values are drawn for layers that start at zero too, so that the others do not depend on `init`.
         let values = match (init, field) {
             (AdapterInit::NearZero, "bias") => vec![0.0; count],
@@ -53,6 +57,22 @@ pub(super) fn initialise<M: Module>(
         } else {
             values
         })
+    })
+}
+
+/// A method's parameters drawn from normal distributions: `of(name)` is a parameter's mean and standard deviation, or nothing
+/// where it stays as it is.
+pub(super) fn normal<M: Module>(
+    adapters: M,
+    seed: u64,
+    of: impl Fn(&str) -> Option<(f32, f32)>,
+) -> M {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    weights::fill(adapters, |name, shape| {
+        let (mean, deviation) = of(name)?;
+        let mut draw = || -> f32 { StandardNormal.sample(&mut rng) };
+        let count = shape.iter().product();
+        Some((0..count).map(|_| mean + deviation * draw()).collect())
     })
 }
 

@@ -7,16 +7,22 @@
 mod adaptation;
 mod bitfit;
 mod block;
+mod changed_layers;
+mod changes;
 mod decoder;
 mod dense;
+mod dora;
 mod full;
+mod ia3;
 mod init;
 mod keys;
+mod layer_norm;
 mod lora;
-mod merge;
 mod shallow;
 mod shape;
 mod sites;
+mod ssf;
+mod start;
 mod statistics;
 mod zero_shot;
 
@@ -32,17 +38,23 @@ pub(crate) use adaptation::extra_tokens;
 pub use adaptation::{Adaptation, LayerAdapters, Part, Touches, Tower, Unadapted};
 pub use bitfit::{BitFitConfig, TrainedBiases};
 pub use block::{AdapterBlock, Connection};
+pub use changed_layers::ChangedLayers;
+pub use changes::{Change, LayerChanges, LayerPart, Matrices, Projection};
+pub(crate) use changes::{changed_linear, merged};
 pub use decoder::{DecoderConfig, TrainedDecoder};
 pub use dense::{DenseAdapters, DenseConfig, Sublayers};
+pub use dora::{Decomposed, DoraAdapters, DoraConfig};
 pub use full::{FullConfig, TrainedNetwork};
+pub use ia3::{Ia3Adapters, Ia3Config, Rescaling};
 pub use init::AdapterInit;
 pub use keys::KeyError;
-pub(crate) use lora::changed;
-pub use lora::{LoraAdapters, LoraConfig, LoraLayer, LowRank, Projection};
-pub(crate) use merge::merged;
+pub use layer_norm::{LayerNormConfig, TrainedNorms};
+pub use lora::{LoraAdapters, LoraConfig, LowRank};
 pub use shallow::{ShallowAdapters, ShallowConfig};
 pub use shape::{BaseShape, TowerShape};
 pub use sites::{AdapterSites, Bottleneck, Towers};
+pub use ssf::{ScaleShift, SsfAdapters, SsfConfig, SsfLayer};
+pub use start::Start;
 pub use statistics::Statistics;
 pub use zero_shot::ZeroShotConfig;
 
@@ -91,19 +103,9 @@ pub trait Method: Debug {
         false
     }
 
-    /// Adds the changes in `trained` to a base's `tensors` and removes them from `trained`. The base then computes the same
-    /// as with the changes. Tensors that remain in `trained` are parameters of the base, or adapters that cannot be part of a
-    /// base.
-    ///
-    /// # Errors
-    /// If a tensor is missing or does not fit. `trained` and `tensors` must then be discarded.
-    fn fold(
-        &self,
-        _base: &BaseShape,
-        _trained: &mut Tensors,
-        _tensors: &mut Tensors,
-    ) -> Result<()> {
-        Ok(())
+    /// Whether matrices of the towers are trained, or replaced by changed ones.
+    fn changes_matrices(&self) -> bool {
+        false
     }
 }
 
@@ -195,17 +197,9 @@ impl MethodConfig {
         self.section().trains_decoder()
     }
 
-    /// See [`Method::fold`].
-    ///
-    /// # Errors
-    /// As [`Method::fold`].
-    pub fn fold(
-        &self,
-        base: &BaseShape,
-        trained: &mut Tensors,
-        tensors: &mut Tensors,
-    ) -> Result<()> {
-        self.section().fold(base, trained, tensors)
+    /// Whether matrices of the towers are trained, or replaced by changed ones.
+    pub fn changes_matrices(&self) -> bool {
+        self.section().changes_matrices()
     }
 
     /// The bottleneck and all keys that differ from their defaults, with their values.
@@ -333,18 +327,15 @@ macro_rules! methods {
                     $(Self::$name(parameters) => parameters,)*
                 }
             }
+
+            /// The same method once its changes of parameters have been merged into the base.
+            fn without_changes(self) -> Self {
+                match self {
+                    $(Self::$name(parameters) => Self::$name(parameters.without_changes()),)*
+                }
+            }
         }
     };
-}
-
-impl Adapters {
-    /// The same adapters once their changes of weight matrices have been added to the matrices.
-    fn without_changes(self) -> Self {
-        match self {
-            Self::Lora(lora) => Self::Lora(lora.without_changes()),
-            other => other,
-        }
-    }
 }
 
 methods! {
@@ -354,8 +345,16 @@ methods! {
     "shallow" => Shallow(ShallowConfig, ShallowAdapters),
     /// Low-rank changes of matrices in the towers' layers; everything pretrained is frozen.
     "lora" => Lora(LoraConfig, LoraAdapters),
+    /// Low-rank changes of the direction of matrices' columns, and their trained length; everything pretrained is frozen.
+    "dora" => Dora(DoraConfig, DoraAdapters),
+    /// Vectors that scale keys, values and hidden units; everything pretrained is frozen.
+    "ia3" => Ia3(Ia3Config, Ia3Adapters),
+    /// A scale and a shift after every linear layer and norm of the towers' layers; everything pretrained is frozen.
+    "ssf" => Ssf(SsfConfig, SsfAdapters),
     /// The biases of the towers' layers are trained.
     "bitfit" => BitFit(BitFitConfig, TrainedBiases),
+    /// The layer norms of the towers' layers are trained.
+    "layer-norm" => LayerNorm(LayerNormConfig, TrainedNorms),
     /// The pretrained decoder is trained and the towers are frozen.
     "decoder" => Decoder(DecoderConfig, TrainedDecoder),
     /// Everything that the logits depend on is trained.

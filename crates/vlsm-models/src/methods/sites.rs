@@ -49,6 +49,20 @@ impl Towers {
         }
     }
 
+    /// Refuses the conditional embedding, for a method that has nothing there.
+    ///
+    /// # Errors
+    /// If it is among them; the message gives the reason.
+    pub(super) fn without_embedding(self, reason: &str) -> Result<Self> {
+        if !self.conditional() {
+            return Ok(self);
+        }
+        error(format!(
+            "`towers` is \"{}\", but {reason}; use \"v\", \"l\" or \"vl\"",
+            self.name()
+        ))
+    }
+
     /// The vision tower of a base, if it is among them.
     ///
     /// # Errors
@@ -221,6 +235,29 @@ impl Placement<'_> {
         }
         Ok(sites)
     }
+}
+
+/// The sites of a method that has nothing to choose but towers and layers; the width at each is 1. By default it is in all
+/// text layers.
+pub(super) fn of_layers(
+    towers: Towers,
+    layers: Option<&[usize]>,
+    text_layers: Option<&[usize]>,
+    base: &BaseShape,
+    profile: Profile,
+) -> Result<AdapterSites> {
+    let towers = towers.without_embedding("the text embedding has none of these layers")?;
+    let all: Vec<usize> = (0..base.text.layers).collect();
+    let all = towers.text().then_some(all.as_slice());
+    Placement {
+        towers,
+        layers,
+        text_layers: text_layers.or(all),
+        bottleneck: &Bottleneck::All(1),
+        text_bottleneck: None,
+        cond_bottleneck: None,
+    }
+    .in_layers(base, profile)
 }
 
 /// The sites of a tower, whose keys start with `prefix`. `from_recipe` is true if the recipe names the layers, false if they

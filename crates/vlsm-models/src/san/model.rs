@@ -50,10 +50,6 @@ impl SanModel {
             method,
         })
     }
-
-    fn hooks(&self) -> &dyn Adaptation {
-        self.adapters.hooks()
-    }
 }
 
 impl SegmentationModel for SanModel {
@@ -61,30 +57,34 @@ impl SegmentationModel for SanModel {
         &self.method
     }
 
+    fn adaptation(&self) -> &dyn Adaptation {
+        self.adapters.hooks()
+    }
+
     fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates {
-        self.san.vision_states(pixels, self.hooks())
+        self.san.vision_states(pixels, self.adaptation())
     }
 
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
-        let (san, hooks) = (&self.san, self.hooks());
+        let (san, hooks) = (&self.san, self.adaptation());
         let frozen = san.stages(hooks).frozen;
         frozen.then(|| san.vision_state_shapes(image_size, hooks))
     }
 
     fn wanted_vision_states(&self) -> String {
-        let first = self.san.stages(self.hooks()).first().to_vec();
+        let first = self.san.stages(self.adaptation()).first().to_vec();
         format!("{:?} {first:?}", self.method.profile())
     }
 
     /// The parts of [`SanFeatures`], in order.
     fn features(&self, states: HiddenStates) -> Result<HiddenStates> {
-        let features = self.san.features(states, self.hooks())?;
+        let features = self.san.features(states, self.adaptation())?;
         Ok(vec![features.queries, features.pixels, features.embeddings])
     }
 
     fn context_length(&self) -> usize {
         let most = self.san.config().text_config.max_position_embeddings;
-        most.saturating_sub(extra_tokens(self.hooks()))
+        most.saturating_sub(extra_tokens(self.adaptation()))
     }
 
     fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch> {
@@ -94,21 +94,25 @@ impl SegmentationModel for SanModel {
 
     /// The projected embedding, then the tapped states that the adapters read.
     fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
-        let (embedding, tapped) = self.san.encode_text(tokens, self.hooks());
+        let (embedding, tapped) = self.san.encode_text(tokens, self.adaptation());
         embedding_states(embedding, tapped)
     }
 
     /// Those of the profile, and the layers that the adapters tap.
     fn wanted_text_states(&self) -> String {
-        format!("{:?} {:?}", self.method.profile(), self.hooks().text_taps())
+        format!(
+            "{:?} {:?}",
+            self.method.profile(),
+            self.adaptation().text_taps()
+        )
     }
 
     fn frozen_text(&self) -> bool {
-        !self.hooks().touches().text
+        !self.adaptation().touches().text
     }
 
     fn condition_text(&self, states: HiddenStates) -> Result<HiddenStates> {
-        let embedding = adapted_embedding(states, self.hooks(), "SAN's text states")?;
+        let embedding = adapted_embedding(states, self.adaptation(), "SAN's text states")?;
         Ok(vec![embedding.unsqueeze_dim(1)])
     }
 
@@ -160,7 +164,7 @@ impl SegmentationModel for SanModel {
     /// gradient.
     fn trains(&self, name: &str) -> bool {
         match name.strip_prefix("san.") {
-            Some(name) => self.hooks().trains(part(name), name),
+            Some(name) => self.adaptation().trains(part(name), name),
             None => true,
         }
     }

@@ -28,7 +28,7 @@ fn invalid_forms_are_errors_that_name_the_key() {
         (
             "dense",
             json!({ "projections": ["key"] }),
-            "`projections` belongs to kind \"lora\"",
+            "`projections` belongs to kinds \"lora\", \"dora\", \"ia3\"",
         ),
         ("decoder", json!({}), "bottleneck` belongs to kinds"),
         (

@@ -10,18 +10,17 @@ use vlsm_models::{AdapterFile, Base};
 use crate::commands::shared::check_new_base;
 use crate::output::{print, thousands};
 
-/// Merge weights trained with `full`, `decoder`, `bitfit` or `lora` into their base and save it as a
-/// new base.
+/// Merge trained weights, or changes of weights, into their base and save it as a new base.
 ///
 /// Writes the same files as `vlsm model init`, in the format of Hugging Face or open_clip. Adapter
-/// blocks (methods `dense` and `shallow`) cannot be merged, because the base has no layers for
-/// them; use their file with --adapter instead.
+/// blocks (methods `dense` and `shallow`) and prompt tokens cannot be merged, because the base has
+/// no layers for them; use their file with --adapter instead.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   vlsm model merge runs/base_scenes/adapter.safetensors --base bases/tiny \\
       --half -o bases/trained")]
 pub(crate) struct Args {
-    /// The adapter file of a run with method `full`, `decoder`, `bitfit` or `lora`.
+    /// The adapter file of a run.
     trained: PathBuf,
     /// The base it was trained from: a folder, a name on the hub, or builtin:tiny.
     #[arg(long)]

@@ -1,0 +1,96 @@
+//! Training of the towers' layer norms alone (Qi et al. 2022, "Parameter-efficient tuning on layer normalization for pre-trained
+//! language models"; Zhao et al. 2024 for vision-language models).
+
+use burn::module::Module;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::{Adaptation, BaseShape, Method, Part, Profile, Touches, Towers};
+use crate::error::Result;
+
+/// Method `layer-norm`: scales and shifts of the two norms in each of the towers' layers are trained; everything else is frozen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LayerNormConfig {
+    /// The towers whose norms are trained: `v` (vision), `l` (text) or `vl`. `lc` and `vlc` are errors, since the text
+    /// embedding has no norm. Default `"vl"`.
+    pub towers: Towers,
+    /// Which arithmetic is used: `paper` reproduces the published code, `default` fixes its faults. Default `"default"`.
+    pub profile: Profile,
+    /// Whether the decoder is trained along with the norms. Default false.
+    pub train_decoder: bool,
+}
+
+impl Default for LayerNormConfig {
+    fn default() -> Self {
+        Self {
+            towers: Towers::Vl,
+            profile: Profile::Default,
+            train_decoder: false,
+        }
+    }
+}
+
+impl LayerNormConfig {
+    pub(super) fn build(
+        &self,
+        base: &BaseShape,
+        _seed: u64,
+        _device: &Device,
+    ) -> Result<TrainedNorms> {
+        self.towers
+            .without_embedding("the text embedding has no norm")?;
+        self.towers.vision_of(base)?;
+        Ok(TrainedNorms {
+            towers: self.towers,
+            train_decoder: self.train_decoder,
+        })
+    }
+}
+
+impl Method for LayerNormConfig {
+    fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    fn label(&self) -> String {
+        format!("layer norms ({})", self.towers.name())
+    }
+
+    fn trains_decoder(&self) -> bool {
+        self.train_decoder
+    }
+
+    fn towers(&self) -> Option<Towers> {
+        Some(self.towers)
+    }
+}
+
+/// Trained norms. Adds no parameters to the base.
+#[derive(Module, Debug)]
+pub struct TrainedNorms {
+    #[module(skip)]
+    towers: Towers,
+    #[module(skip)]
+    train_decoder: bool,
+}
+
+impl Adaptation for TrainedNorms {
+    fn touches(&self) -> Touches {
+        Touches {
+            vision: self.towers.vision(),
+            text: self.towers.text(),
+            decoder: self.train_decoder,
+        }
+    }
+
+    fn trains(&self, part: Part, name: &str) -> bool {
+        let norm = name.contains(".layer_norm1.") || name.contains(".layer_norm2.");
+        match part {
+            Part::Vision { layer: Some(_) } => norm && self.towers.vision(),
+            Part::Text { layer: Some(_) } => norm && self.towers.text(),
+            Part::Decoder => self.train_decoder,
+            _ => false,
+        }
+    }
+}

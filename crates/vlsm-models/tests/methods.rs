@@ -1,0 +1,286 @@
+//! Methods compared with reference outputs, see `fixtures/methods`.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use serde_json::{Value, json};
+use vlsm_models::clipseg::ClipSegModel;
+use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
+use vlsm_models::weights::{self, to_host};
+use vlsm_models::{AdapterFile, Base, ClipSegConfig, MethodConfig, Model, SegmentationModel};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
+}
+
+fn base() -> Base {
+    let folder = fixtures().join("clipseg/tiny_refined");
+    Base::load(folder.to_str().unwrap(), &Device::flex()).unwrap()
+}
+
+/// The tensors of a file whose names start with `prefix`, without it.
+fn with_prefix(file: &TensorFile, prefix: &str) -> Vec<(String, HostTensor)> {
+    let tensors = file.tensors.iter();
+    let tensors = tensors.filter_map(|(name, tensor)| {
+        let name = name.strip_prefix(prefix)?;
+        Some((name.to_owned(), tensor.clone()))
+    });
+    tensors.collect()
+}
+
+/// Logits of the first two images and prompts of the base's batch.
+fn logits(model: &Model) -> Tensor<3> {
+    let batch = fixtures().join("clipseg/tiny_refined/batch.safetensors");
+    let batch = tensor_file::read(&batch).unwrap();
+    let pixels = batch.tensors["pixel_values"].data[..2 * 3 * 64 * 64].to_vec();
+    let pixels = TensorData::new(pixels, [2, 3, 64, 64]);
+    let pixels = Tensor::<4>::from_data(pixels, &Device::flex());
+    let ids = batch.ints["input_ids"].data.chunks(12);
+    let ids = ids.take(2).map(|ids| ids[..7].iter().map(|id| *id as u32));
+    let ids: Vec<Vec<u32>> = ids.map(Iterator::collect).collect();
+    let text = model.encode_text(&model.tokens(&ids).unwrap()).unwrap();
+    model
+        .decode(&model.encode_image(pixels).unwrap(), text)
+        .unwrap()
+}
+
+fn norm(values: impl Iterator<Item = f32>) -> f64 {
+    values.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt()
+}
+
+fn spread(values: &[f32]) -> f32 {
+    let largest = values.iter().copied().fold(f32::MIN, f32::max);
+    largest - values.iter().copied().fold(f32::MAX, f32::min)
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let pairs = a.iter().zip(b);
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// What a method computes equals the reference: logits within 1e-4 of their spread, each gradient within 1e-3 of its norm.
+/// The merged model, where a method can be merged, computes the same to the bit as the one that is asked for masks.
+fn compare(name: &str) {
+    let file = tensor_file::read(&fixtures().join(format!("methods/{name}.safetensors"))).unwrap();
+    let method: MethodConfig = serde_json::from_str(&file.metadata["method"]).unwrap();
+    let base = base();
+    let adapter = AdapterFile {
+        tensors: with_prefix(&file, "param.").into_iter().collect(),
+        method,
+        ..AdapterFile::default()
+    };
+    let model = Model::with_adapter(&base, adapter.clone()).unwrap();
+    let expected = &file.tensors["logits"].data;
+    let noise = &file.tensors["noise"].data;
+    let model = model.for_training();
+    let output = logits(&model);
+    let found = to_host(output.clone());
+    let off = distance(&found, expected) / spread(expected);
+    assert!(off < 1e-4, "{name}: {off}, noise {}", noise[0]);
+
+    let weights = (0..found.len()).map(|i| ((i / 97 % 7) as f32 - 2.0) / 4.0);
+    let weights = TensorData::new(weights.collect::<Vec<f32>>(), output.dims());
+    let sum = (output * Tensor::from_data(weights, &Device::flex())).sum();
+    let gradients = weights::take_gradients(&model, &mut sum.backward());
+    let expected = with_prefix(&file, "grad.");
+    assert_eq!(gradients.len(), expected.len(), "{name}");
+    let norms = expected.iter().map(|(_, g)| norm(g.data.iter().copied()));
+    let largest = norms.fold(0.0, f64::max);
+    let mut worst = (0.0, "");
+    for (parameter, expected) in &expected {
+        let found = gradients[parameter].to_file();
+        assert_eq!(found.shape, expected.shape, "{name}: {parameter}");
+        let pairs = found.data.iter().zip(&expected.data);
+        let off = norm(pairs.map(|(a, b)| a - b));
+        // Some gradients, such as that of a key's bias, are zero but for rounding.
+        let size = norm(expected.data.iter().copied()).max(1e-3 * largest);
+        if off / size > worst.0 {
+            worst = (off / size, parameter);
+        }
+    }
+    assert!(worst.0 < 1e-3, "{name}: {worst:?}, noise {}", noise[1]);
+
+    let asked = to_host(logits(&model.for_inference().merged()));
+    assert_eq!(asked, found, "{name}");
+    if let Ok(merged) = base.merge(adapter) {
+        let merged = Model::new(&merged, MethodConfig::zero_shot(), 0).unwrap();
+        assert_eq!(to_host(logits(&merged)), found, "{name}");
+    }
+}
+
+macro_rules! compared {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            compare(stringify!($name));
+        })*
+
+        /// A method without a test here is not compared.
+        #[test]
+        fn every_reference_is_compared() {
+            let files = std::fs::read_dir(fixtures().join("methods")).unwrap();
+            for file in files {
+                let path = file.unwrap().path();
+                if path.extension().is_some_and(|end| end == "safetensors") {
+                    let name = path.file_stem().unwrap().to_str().unwrap();
+                    assert!([$(stringify!($name)),*].contains(&name), "{name}");
+                }
+            }
+        }
+    };
+}
+
+compared!(lora, dora, ia3, ssf, bitfit, layer_norm, adaptformer);
+
+/// Trained parameters at the full size of CLIPSeg. Its vision tower is 768 wide and has 12 layers, of which 10 are run; the text
+/// tower is 512 wide and has 12; hidden units are four times as many.
+#[test]
+fn counts_at_full_size() {
+    let (v, l) = (10 * 768, 12 * 512);
+    let cases = [
+        // Per layer of width w: 2w for each of two norms.
+        (json!({ "kind": "layer-norm" }), 4 * (v + l)),
+        (json!({ "kind": "layer-norm", "towers": "v" }), 4 * v),
+        // Scale and shift of two norms, four matrices of the attention, 4w hidden units and w outputs of the MLP.
+        (json!({ "kind": "ssf" }), 2 * 11 * (v + l)),
+        (json!({ "kind": "ssf", "towers": "v" }), 168_960),
+        // Keys, values and 4w hidden units.
+        (json!({ "kind": "ia3" }), 6 * (v + l)),
+        (json!({ "kind": "ia3", "towers": "l" }), 36_864),
+        // Rank 8 on queries and values of the same 10 layers in both towers; DoRA adds the length of each of their columns.
+        (
+            json!({ "kind": "lora", "towers": "vl" }),
+            2 * 8 * 2 * 10 * (768 + 512),
+        ),
+        (json!({ "kind": "dora" }), 409_600 + 2 * 10 * (768 + 512)),
+        // Blocks with 64 hidden units in the MLP's sublayer: all 12 layers of the vision tower would have 1,189,632, those of the text tower 793,344.
+        (
+            json!({ "kind": "dense", "towers": "vl", "sublayers": "mlp", "connection": "parallel", "scale": 0.1 }),
+            (1_189_632 + 793_344) / 12 * 10,
+        ),
+    ];
+    let clipseg = ClipSegConfig::rd64_refined().init(&Device::flex());
+    for (keys, expected) in cases {
+        let method: MethodConfig = serde_json::from_value(keys.clone()).unwrap();
+        let model = ClipSegModel::new(&clipseg, method, 0).unwrap();
+        assert_eq!(model.trained_parameters(), expected, "{keys}");
+    }
+}
+
+/// A method starts as published: DoRA and IA3 as the base to the bit, SSF near it.
+#[test]
+fn methods_start_as_published() {
+    let base = base();
+    let start = |keys: Value| {
+        let method: MethodConfig = serde_json::from_value(keys).unwrap();
+        to_host(logits(&Model::new(&base, method, 3).unwrap()))
+    };
+    let plain = start(json!({ "kind": "zero-shot" }));
+    for kind in ["dora", "ia3", "layer-norm", "bitfit"] {
+        assert_eq!(start(json!({ "kind": kind })), plain, "{kind}");
+    }
+    let off = distance(&start(json!({ "kind": "ssf" })), &plain) / spread(&plain);
+    assert!(off > 0.01 && off < 0.5, "{off}");
+    let method: MethodConfig = serde_json::from_value(json!({ "kind": "ssf" })).unwrap();
+    let model = Model::new(&base, method, 3).unwrap();
+    let parameters = weights::export(&model, |name| model.trains(name));
+    for (end, mean) in [(".scale", 1.0), (".shift", 0.0)] {
+        let of_kind = parameters.iter().filter(|(name, _)| name.ends_with(end));
+        let values: Vec<f32> = of_kind
+            .flat_map(|(_, tensor)| tensor.data.clone())
+            .collect();
+        let count = values.len() as f64;
+        let found = values.iter().map(|x| f64::from(*x)).sum::<f64>() / count;
+        let deviation = norm(values.iter().map(|x| x - mean)) / count.sqrt();
+        assert!((found - f64::from(mean)).abs() < 2e-3, "{end}: {found}");
+        assert!((deviation - 0.02).abs() < 1e-3, "{end}: {deviation}");
+    }
+}
+
+/// A method that does not fit is an error that names the key and what is possible.
+#[test]
+fn methods_that_do_not_fit_say_why() {
+    let base = base();
+    let cris = Base::load(fixtures().join("cris").to_str().unwrap(), &Device::flex()).unwrap();
+    for (base, keys, parts) in [
+        (
+            &base,
+            json!({ "kind": "ssf", "towers": "vlc" }),
+            ["`towers` is \"vlc\"", "\"vl\""],
+        ),
+        (
+            &base,
+            json!({ "kind": "layer-norm", "towers": "lc" }),
+            ["no norm", "\"l\""],
+        ),
+        (
+            &base,
+            json!({ "kind": "dora", "towers": "vlc" }),
+            ["`towers`", "\"vl\""],
+        ),
+        (
+            &base,
+            json!({ "kind": "ia3", "layers": [4] }),
+            ["`layers` has layer 4", "tapped layer 3"],
+        ),
+        (
+            &base,
+            json!({ "kind": "ssf", "text_layers": [4] }),
+            ["layer 4", "has 4 layers"],
+        ),
+        (
+            &base,
+            json!({ "kind": "ia3", "projections": [] }),
+            ["`projections`", "fc2"],
+        ),
+        (
+            &base,
+            json!({ "kind": "dora", "scale": 0.0 }),
+            ["`scale`", "other than 0"],
+        ),
+        (
+            &base,
+            json!({ "kind": "dora", "bottleneck": 0 }),
+            ["`bottleneck`", "at least 1"],
+        ),
+        (
+            &cris,
+            json!({ "kind": "ssf" }),
+            ["a ResNet", "`towers = \"l\"`"],
+        ),
+        (
+            &cris,
+            json!({ "kind": "layer-norm", "towers": "v" }),
+            ["a ResNet", "`towers = \"l\"`"],
+        ),
+    ] {
+        let method: MethodConfig = serde_json::from_value(keys.clone()).unwrap();
+        let error = Model::new(base, method, 0).unwrap_err().to_string();
+        for part in parts {
+            assert!(error.contains(part), "{keys}: {error}");
+        }
+    }
+    // An adapter file of another method.
+    let method = |kind| serde_json::from_value::<MethodConfig>(json!({ "kind": kind })).unwrap();
+    let model = Model::new(&base, method("ia3"), 0).unwrap();
+    let file = AdapterFile {
+        tensors: weights::export(&model, |name| model.trains(name)),
+        method: method("ssf"),
+        ..AdapterFile::default()
+    };
+    let error = Model::with_adapter(&base, file.clone())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("missing `vision.0.layer_norm1.scale`"),
+        "{error}"
+    );
+    let error = model.load(file).unwrap_err().to_string();
+    assert!(
+        error.contains("\"ssf\"") && error.contains("\"ia3\""),
+        "{error}"
+    );
+}

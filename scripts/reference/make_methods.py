@@ -1,0 +1,276 @@
+"""Writes reference outputs of the fine-tuning methods on the small CLIPSeg: fixtures/methods.
+
+LoRA, DoRA and IA3 are Hugging Face's `peft`; the other methods are written here from their papers, over Transformers'
+modules. Prompts follow TuneVLSeg (https://github.com/naamiinepal/tunevlseg) except that the decoder does not see them.
+
+    pip install torch==2.15 transformers==5.24 peft==0.21.2 safetensors
+    python scripts/reference/make_methods.py fixtures/clipseg/tiny_refined fixtures/methods
+
+Each file holds, for the first two images and prompts of the base's batch:
+
+- `param.NAME`: the method's parameters away from their start, by their names in adapter files,
+- `logits`, and `grad.NAME` of the sum of `logits * weights` with `weights = (i // 97 % 7 - 2) / 4` for the i-th logit, in f64,
+- `noise`: how far PyTorch's f32 is from that, of the logits by their spread and of the gradients by their norm,
+- in the metadata `method`, the recipe's section.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from peft import IA3Config, LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional as F
+from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
+
+base_folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+batch = load_file(base_folder / "batch.safetensors")
+ROWS, LENGTH = 2, 7
+ids = batch["input_ids"][:ROWS, :LENGTH]
+config = CLIPSegConfig.from_pretrained(base_folder)
+config._attn_implementation = "eager"
+V, L = config.vision_config.hidden_size, config.text_config.hidden_size
+V_LAYERS, L_LAYERS = max(config.extract_layers) + 1, config.text_config.num_hidden_layers
+
+
+def clipseg(dtype):
+    model = CLIPSegForImageSegmentation(config)
+    model.load_state_dict(load_file(base_folder / "model.safetensors"))
+    return model.to(dtype).eval().requires_grad_(False)
+
+
+class Prompts:
+    """Extra tokens of the two towers, by the layer that they enter; none here."""
+
+    def text(self, layer, features=None):
+        return None
+
+    def vision(self, layer):
+        return None
+
+
+def with_tokens(x, start, count, tokens):
+    """Puts `tokens` after the first `start`, instead of the `count` that are there."""
+    if tokens is None:
+        return x, count
+    if tokens.ndim == 2:
+        tokens = tokens.expand(len(x), -1, -1)
+    return torch.cat([x[:, :start], tokens, x[:, start + count :]], 1), tokens.shape[1]
+
+
+def forward(model, prompts=Prompts()):
+    """Logits [ROWS, side, side] with both towers under autograd."""
+    dtype = model.decoder.film_mul.weight.dtype
+    tower = model.clip.vision_model
+    x = tower.embeddings(batch["pixel_values"][:ROWS].to(dtype))
+    own, count = x.shape[1], 0
+    x, count = with_tokens(x, own, count, prompts.vision(0))
+    x = tower.pre_layrnorm(x)
+    taps = {}
+    for index, layer in enumerate(tower.encoder.layers[:V_LAYERS]):
+        if index > 0:
+            x, count = with_tokens(x, own, count, prompts.vision(index))
+        x = layer(x, attention_mask=None)
+        taps[index] = x[:, :own]
+
+    tower = model.clip.text_model
+    x, count = with_tokens(tower.embeddings.token_embedding(ids), 1, 0, prompts.text(0))
+    x = x + tower.embeddings.position_embedding.weight[: x.shape[1]]
+    for index, layer in enumerate(tower.encoder.layers):
+        if index > 0:
+            x, count = with_tokens(x, 1, count, prompts.text(index))
+        mask = torch.full((x.shape[1], x.shape[1]), -torch.inf, dtype=dtype).triu(1)
+        x = layer(x, attention_mask=mask.expand(len(x), 1, -1, -1))
+    ends = (ids == config.text_config.eos_token_id).int().argmax(-1) + count
+    pooled = tower.final_layer_norm(x)[torch.arange(len(x)), ends]
+    conditional = model.clip.text_projection(pooled)
+
+    # Written out: Transformers' `squeeze` and output classes add nothing.
+    decoder = model.decoder
+    y = 0
+    steps = zip(config.extract_layers[::-1], decoder.layers, decoder.reduces)
+    for index, (tap, layer, reduce) in enumerate(steps):
+        y = reduce(taps[tap]) + y
+        if index == config.conditional_layer:
+            y = decoder.film_mul(conditional)[:, None] * y + decoder.film_add(conditional)[:, None]
+        y = layer(y, attention_mask=None)
+    y = y[:, 1:].transpose(1, 2)
+    side = int(y.shape[2] ** 0.5)
+    return decoder.transposed_convolution(y.reshape(ROWS, -1, side, side)).squeeze(1)
+
+
+def layers_of(model):
+    """The changed layers of both towers with their names in adapter files."""
+    for tower, name, count in [("vision", "vision_model", V_LAYERS), ("text", "text_model", L_LAYERS)]:
+        layers = getattr(model.clip, name).encoder.layers
+        for index in range(count):
+            yield tower, index, layers[index]
+
+
+LINEAR = {"q_proj": "self_attn", "k_proj": "self_attn", "v_proj": "self_attn", "out_proj": "self_attn", "fc1": "mlp", "fc2": "mlp"}
+
+
+def of_layer(layer, name):
+    return getattr(getattr(layer, LINEAR[name]), name)
+
+
+# Each function below takes a model and returns its trained parameters by their names in adapter files, and its prompts.
+
+
+def with_peft(model, peft_config, names):
+    peft_model = get_peft_model(model, peft_config)
+    parameters = {}
+    for tower, index, layer in layers_of(peft_model.base_model.model):
+        for name in LINEAR:
+            linear = of_layer(layer, name)
+            for ours, theirs in names.items():
+                holder = getattr(linear, theirs, None)
+                if holder is None or "default" not in holder:
+                    continue
+                parameter = holder["default"]
+                parameter = getattr(parameter, "weight", parameter)
+                parameters[f"{tower}.{index}.{name}.{ours}"] = parameter
+    return parameters, Prompts()
+
+
+ALL = "|".join(LINEAR)
+TARGETS = rf".*(vision_model\.encoder\.layers\.[0-{V_LAYERS - 1}]|text_model\.encoder\.layers\.\d)\..*({{}})"
+
+
+def lora(model):
+    peft_config = LoraConfig(r=3, lora_alpha=4.5, target_modules=TARGETS.format(ALL))
+    names = {"a.weight": "lora_A", "b.weight": "lora_B"}
+    parameters, prompts = with_peft(model, peft_config, names)
+    renamed = lambda name: name.replace("vision.", "v_lora.").replace("text.", "l_lora.")
+    return {renamed(name): parameter for name, parameter in parameters.items()}, prompts
+
+
+def dora(model):
+    peft_config = LoraConfig(r=3, lora_alpha=4.5, use_dora=True, target_modules=TARGETS.format("q_proj|v_proj|fc1"))
+    names = {"direction.a.weight": "lora_A", "direction.b.weight": "lora_B", "magnitude": "lora_magnitude_vector"}
+    return with_peft(model, peft_config, names)
+
+
+def ia3(model):
+    modules = TARGETS.format("k_proj|v_proj|fc2")
+    peft_config = IA3Config(target_modules=modules, feedforward_modules=TARGETS.format("fc2"))
+    return with_peft(model, peft_config, {"l": "ia3_l"})
+
+
+def ssf(model):
+    """Lian et al. 2022, equation 2, after each linear layer and norm."""
+    parameters = {}
+
+    def scaled(module, name, width):
+        dtype = module.weight.dtype
+        scale, shift = nn.Parameter(torch.ones(width, dtype=dtype)), nn.Parameter(torch.zeros(width, dtype=dtype))
+        module.register_forward_hook(lambda _module, _input, output: output * scale + shift)
+        parameters.update({f"{name}.scale": scale, f"{name}.shift": shift})
+
+    for tower, index, layer in layers_of(model):
+        for norm in ["layer_norm1", "layer_norm2"]:
+            scaled(getattr(layer, norm), f"{tower}.{index}.{norm}", getattr(layer, norm).weight.shape[0])
+        for name in LINEAR:
+            linear = of_layer(layer, name)
+            scaled(linear, f"{tower}.{index}.matrices.{name}", linear.out_features)
+    return parameters, Prompts()
+
+
+def of_base(model, wanted):
+    parameters = {}
+    for tower, index, layer in layers_of(model):
+        for name, parameter in layer.named_parameters():
+            if wanted(name):
+                full = f"clipseg.clip.{tower}_model.encoder.layers.{index}.{name}"
+                parameters[full] = parameter.requires_grad_(True)
+    return parameters, Prompts()
+
+
+def bitfit(model):
+    return of_base(model, lambda name: name.endswith("bias"))
+
+
+def layer_norm(model):
+    return of_base(model, lambda name: "layer_norm" in name)
+
+
+def adaptformer(model):
+    """Chen et al. 2022, equations 2 and 3: a block parallel to the MLP, on the same normalised input, scaled by 0.1."""
+    parameters = {}
+    for tower, index, layer in layers_of(model):
+        width = V if tower == "vision" else L
+        down, up = (nn.Linear(*shape).to(layer.mlp.fc1.weight.dtype) for shape in [(width, 3), (3, width)])
+        layer.mlp.register_forward_hook(
+            lambda _module, inputs, output, down=down, up=up: output + 0.1 * up(F.relu(down(inputs[0])))
+        )
+        for name, linear in [("fc1", down), ("fc2", up)]:
+            for field, parameter in linear.named_parameters():
+                parameters[f"{tower[0].replace('t', 'l')}_out_adapters.{index}.{name}.{field}"] = parameter
+    return parameters, Prompts()
+
+
+METHODS = {
+    "lora": (lora, dict(kind="lora", towers="vl", bottleneck=3, scale=1.5, projections=["query", "key", "value", "output", "fc1", "fc2"])),
+    "dora": (dora, dict(kind="dora", bottleneck=3, scale=1.5, projections=["query", "value", "fc1"])),
+    "ia3": (ia3, dict(kind="ia3")),
+    "ssf": (ssf, dict(kind="ssf")),
+    "bitfit": (bitfit, dict(kind="bitfit")),
+    "layer_norm": (layer_norm, dict(kind="layer-norm")),
+    "adaptformer": (adaptformer, dict(kind="dense", towers="vl", bottleneck=3, sublayers="mlp", connection="parallel", scale=0.1)),
+}
+
+
+def run(make, dtype, values, seed):
+    """Logits and gradients; parameters start at `values`, or at random ones that are returned."""
+    model = clipseg(dtype)
+    parameters, prompts = make(model)
+    generator = torch.Generator().manual_seed(seed)
+    if values is None:
+        values = {}
+        for name, parameter in parameters.items():
+            noise = torch.randn(parameter.shape, generator=generator)
+            values[name] = (parameter.detach().float() + 0.1 * noise).contiguous()
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(True)
+        with torch.no_grad():
+            parameter.copy_(values[name])
+    logits = forward(model, prompts)
+    index = torch.arange(logits.numel())
+    weights = ((index // 97 % 7 - 2) / 4).to(dtype).view_as(logits)
+    (logits * weights).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in parameters.items()}
+    return values, logits.detach(), gradients
+
+
+def measured(make, seed):
+    """A case and its noise."""
+    values, logits, gradients = run(make, torch.float64, None, seed)
+    _, rough, rough_gradients = run(make, torch.float32, values, seed)
+    of_logits = (rough - logits).abs().max() / (logits.max() - logits.min())
+    largest = max(gradient.norm() for gradient in gradients.values())
+    sizes = {key: max(g.norm(), 1e-3 * largest) for key, g in gradients.items()}
+    of_gradients = max((rough_gradients[key] - g).norm() / sizes[key] for key, g in gradients.items())
+    return values, logits, gradients, (of_logits, of_gradients)
+
+
+wanted = sys.argv[3:] or METHODS
+for name in wanted:
+    make, method = METHODS[name]
+    # Where a unit of a ReLU is almost zero, rounding turns it on or off and a gradient is off by 1e-3. Other parameters are then
+    # drawn, so that f32 can be compared.
+    for seed in range(100):
+        values, logits, gradients, noise = measured(make, seed)
+        if noise[1] < 1e-4:
+            break
+    flat = lambda key, tensor: tensor.flatten() if key.endswith((".l", ".magnitude")) else tensor
+    tensors = {f"param.{key}": flat(key, value) for key, value in values.items()}
+    tensors |= {f"grad.{key}": flat(key, value) for key, value in gradients.items()}
+    tensors |= {"logits": logits, "noise": torch.tensor([float(x) for x in noise])}
+    tensors = {key: value.float().contiguous().clone() for key, value in tensors.items()}
+    out.mkdir(exist_ok=True)
+    path = out / f"{name}.safetensors"
+    save_file(tensors, path, {"method": json.dumps(method), "format": "pt"})
+    count = sum(value.numel() for value in values.values())
+    print(f"{name}: seed {seed}, {count} parameters, noise of logits {noise[0]:.1e}, of gradients {noise[1]:.1e}, {path.stat().st_size >> 10} kB")
