@@ -44,7 +44,7 @@ def clipseg(dtype):
 class Prompts:
     """Extra tokens of the two towers, by the layer that they enter; none here."""
 
-    def text(self, layer, features=None):
+    def text(self, layer):
         return None
 
     def vision(self, layer):
@@ -211,6 +211,82 @@ def adaptformer(model):
     return parameters, Prompts()
 
 
+class LearntPrompts(Prompts):
+    """Tokens `[depth, tokens, width]`; `text_of` and `vision_of` compute a layer's tokens of a tower from them, or nothing."""
+
+    def __init__(self, vectors, text_of=None, vision_of=None):
+        self.vectors, self.text_of, self.vision_of = vectors, text_of, vision_of
+
+    def tokens(self, of, layer):
+        return of(layer, self.vectors[layer]) if of and layer < len(self.vectors) else None
+
+    def text(self, layer):
+        return self.tokens(self.text_of, layer)
+
+    def vision(self, layer):
+        return self.tokens(self.vision_of, layer)
+
+
+def vectors_of(model, *shape):
+    return nn.Parameter(torch.zeros(shape, dtype=model.decoder.film_mul.weight.dtype))
+
+
+def learnt(vectors, layers):
+    """Parameters by TuneVLSeg's names; `layers` are lists of modules."""
+    parameters = {"context_learner.context_vectors": vectors}
+    for name, modules in layers.items():
+        modules = nn.ModuleList(modules).to(vectors.dtype)
+        for key, parameter in modules.named_parameters():
+            parameters[f"context_learner.{name}.{key}"] = parameter
+    return parameters
+
+
+def own(_layer, tokens):
+    return tokens
+
+
+def coop(model):
+    vectors = vectors_of(model, 2, 3, L)
+    return learnt(vectors, {}), LearntPrompts(vectors, text_of=own)
+
+
+def vpt(model):
+    vectors = vectors_of(model, V_LAYERS, 3, V)
+    return learnt(vectors, {}), LearntPrompts(vectors, vision_of=own)
+
+
+def vpt_shallow(model):
+    vectors = vectors_of(model, 1, 5, V)
+    return learnt(vectors, {}), LearntPrompts(vectors, vision_of=own)
+
+
+def maple(model):
+    vectors = vectors_of(model, 2, 3, L)
+    layers = [nn.Sequential(nn.Linear(L, 6), nn.ReLU(), nn.Linear(6, V, bias=False), nn.LayerNorm(V)) for _ in range(2)]
+    return learnt(vectors, {"projection_layers": layers}), LearntPrompts(vectors, own, lambda i, x: layers[i](x))
+
+
+def shared_separate(model):
+    vectors = vectors_of(model, 2, 3, 6)
+    text, vision = ([nn.Linear(6, width) for _ in range(2)] for width in [L, V])
+    parameters = learnt(vectors, {"textual_projection_layers": text, "visual_projection_layers": vision})
+    return parameters, LearntPrompts(vectors, lambda i, x: text[i](x), lambda i, x: vision[i](x))
+
+
+def shared_attn(model, batch_first=True):
+    vectors = vectors_of(model, 2, 3, L + V)
+    layer = lambda: nn.TransformerEncoderLayer(L + V, 4, 10, dropout=0.0, norm_first=True, batch_first=batch_first)
+    layers = [layer() for _ in range(2)]
+    # As in the published code, where `batch_first` has its default and the tokens are therefore sequences of one.
+    through = lambda i, x: layers[i](x[None])[0]
+    parameters = learnt(vectors, {"projection_layers": layers})
+    return parameters, LearntPrompts(vectors, lambda i, x: through(i, x)[:, :L], lambda i, x: through(i, x)[:, L:])
+
+
+def shared_attn_paper(model):
+    return shared_attn(model, batch_first=False)
+
+
 METHODS = {
     "lora": (lora, dict(kind="lora", towers="vl", bottleneck=3, scale=1.5, projections=["query", "key", "value", "output", "fc1", "fc2"])),
     "dora": (dora, dict(kind="dora", bottleneck=3, scale=1.5, projections=["query", "value", "fc1"])),
@@ -219,6 +295,13 @@ METHODS = {
     "bitfit": (bitfit, dict(kind="bitfit")),
     "layer_norm": (layer_norm, dict(kind="layer-norm")),
     "adaptformer": (adaptformer, dict(kind="dense", towers="vl", bottleneck=3, sublayers="mlp", connection="parallel", scale=0.1)),
+    "coop": (coop, dict(kind="coop", tokens=3, depth=2)),
+    "vpt": (vpt, dict(kind="vpt", tokens=3)),
+    "vpt_shallow": (vpt_shallow, dict(kind="vpt", tokens=5, depth=1)),
+    "maple": (maple, dict(kind="maple", tokens=3, depth=2, bottleneck=6)),
+    "shared_separate": (shared_separate, dict(kind="shared-separate", tokens=3, depth=2, bottleneck=6)),
+    "shared_attn": (shared_attn, dict(kind="shared-attn", tokens=3, depth=2, bottleneck=10, heads=4)),
+    "shared_attn_paper": (shared_attn_paper, dict(kind="shared-attn", tokens=3, depth=2, bottleneck=10, heads=4, profile="paper")),
 }
 
 

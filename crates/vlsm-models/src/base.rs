@@ -176,7 +176,8 @@ impl Base {
         let config = self.network.config();
         let mut tensors = weights::export(&self.network, |_| true);
         let merged = Model::with_adapter(self, trained)?.for_inference().merged();
-        for (name, tensor) in weights::export(&merged, |_| true) {
+        let kept = |name: &str| !merged.adaptation().merges(name);
+        for (name, tensor) in weights::export(&merged, kept) {
             let Some(base_name) = name.strip_prefix(self.network.prefix()) else {
                 return Err(ModelError::Adapter {
                     path,
@@ -252,6 +253,12 @@ impl Start for Base {
         let mut found = weights::export(&self.network, |own| own == name);
         let missing = || ModelError::Method(format!("the base has no parameter `{name}`"));
         found.remove(name).ok_or_else(missing)
+    }
+
+    fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        // Without those of start and end.
+        let ids = self.tokenizer.encode(text, usize::MAX)?;
+        Ok(ids.get(1..ids.len() - 1).unwrap_or_default().to_vec())
     }
 
     fn device(&self) -> Device {

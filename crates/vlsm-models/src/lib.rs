@@ -64,9 +64,10 @@ pub use device::{DeviceDescription, device, devices, is_cpu};
 pub use error::{ModelError, Result};
 pub use files::{BaseIdentity, fingerprint};
 pub use methods::{
-    AdapterInit, Adapters, BaseShape, BitFitConfig, Bottleneck, Connection, DecoderConfig,
-    DenseConfig, DoraConfig, FullConfig, Ia3Config, LayerNormConfig, LoraConfig, MethodConfig,
-    Profile, Projection, ShallowConfig, SsfConfig, Statistics, Sublayers, Towers, ZeroShotConfig,
+    AdapterInit, Adapters, BaseShape, BitFitConfig, Bottleneck, Connection, CoopConfig,
+    DecoderConfig, DenseConfig, DoraConfig, FullConfig, Ia3Config, LayerNormConfig, LoraConfig,
+    MapleConfig, MethodConfig, Profile, Projection, ShallowConfig, SharedAttnConfig,
+    SharedSeparateConfig, SsfConfig, Statistics, Sublayers, Towers, VptConfig, ZeroShotConfig,
 };
 pub use pool::on_pool;
 pub use precision::Precision;

@@ -62,7 +62,7 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// What a method computes equals the reference: logits within 1e-4 of their spread, each gradient within 1e-3 of its norm.
-/// The merged model, where a method can be merged, computes the same to the bit as the one that is asked for masks.
+/// With the changes of parameters merged, at load or into the base, the model computes the same to the bit.
 fn compare(name: &str) {
     let file = tensor_file::read(&fixtures().join(format!("methods/{name}.safetensors"))).unwrap();
     let method: MethodConfig = serde_json::from_str(&file.metadata["method"]).unwrap();
@@ -103,8 +103,10 @@ fn compare(name: &str) {
     }
     assert!(worst.0 < 1e-3, "{name}: {worst:?}, noise {}", noise[1]);
 
-    let asked = to_host(logits(&model.for_inference().merged()));
-    assert_eq!(asked, found, "{name}");
+    let model = model.for_inference();
+    let found = to_host(logits(&model));
+    assert!(distance(&found, &file.tensors["logits"].data) / spread(&found) < 1e-4);
+    assert_eq!(to_host(logits(&model.merged())), found, "{name}");
     if let Ok(merged) = base.merge(adapter) {
         let merged = Model::new(&merged, MethodConfig::zero_shot(), 0).unwrap();
         assert_eq!(to_host(logits(&merged)), found, "{name}");
@@ -133,7 +135,22 @@ macro_rules! compared {
     };
 }
 
-compared!(lora, dora, ia3, ssf, bitfit, layer_norm, adaptformer);
+compared!(
+    lora,
+    dora,
+    ia3,
+    ssf,
+    bitfit,
+    layer_norm,
+    adaptformer,
+    coop,
+    vpt,
+    vpt_shallow,
+    maple,
+    shared_separate,
+    shared_attn,
+    shared_attn_paper,
+);
 
 /// Trained parameters at the full size of CLIPSeg. Its vision tower is 768 wide and has 12 layers, of which 10 are run; the text
 /// tower is 512 wide and has 12; hidden units are four times as many.
@@ -160,6 +177,25 @@ fn counts_at_full_size() {
         (
             json!({ "kind": "dense", "towers": "vl", "sublayers": "mlp", "connection": "parallel", "scale": 0.1 }),
             (1_189_632 + 793_344) / 12 * 10,
+        ),
+        // Four tokens of a tower's width in each layer.
+        (json!({ "kind": "coop" }), 2048),
+        (json!({ "kind": "coop", "depth": 12 }), 2048 * 12),
+        (json!({ "kind": "vpt", "depth": 1 }), 3072),
+        (json!({ "kind": "vpt" }), 3072 * 10),
+        // The tokens, and an MLP from 512 over 64 to 768 with a norm in each layer.
+        (json!({ "kind": "maple" }), 85_568),
+        (json!({ "kind": "maple", "depth": 9 }), 85_568 * 9),
+        // Four tokens 64 wide, and projections to 512 and to 768 in each layer.
+        (json!({ "kind": "shared-separate" }), 83_200 + 256),
+        (
+            json!({ "kind": "shared-separate", "depth": 9 }),
+            (83_200 + 256) * 9,
+        ),
+        // Four tokens 1280 wide, and a transformer layer of that width with 1536 hidden units.
+        (
+            json!({ "kind": "shared-attn" }),
+            4 * 1280 + 4 * 1280 * 1281 + 2 * 1280 * 1536 + 1536 + 1280 + 4 * 1280,
         ),
     ];
     let clipseg = ClipSegConfig::rd64_refined().init(&Device::flex());
@@ -263,6 +299,18 @@ fn methods_that_do_not_fit_say_why() {
             assert!(error.contains(part), "{keys}: {error}");
         }
     }
+    // Learnt tokens leave less of the context to a prompt.
+    let method: MethodConfig = serde_json::from_value(json!({ "kind": "coop" })).unwrap();
+    let model = Model::new(&base, method, 0).unwrap();
+    assert_eq!(model.context_length(), 8);
+    let error = model
+        .tokens(&[[1, 1, 1, 1, 1, 1, 1, 1, 511]])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("takes 8") || error.contains("9 tokens"),
+        "{error}"
+    );
     // An adapter file of another method.
     let method = |kind| serde_json::from_value::<MethodConfig>(json!({ "kind": kind })).unwrap();
     let model = Model::new(&base, method("ia3"), 0).unwrap();
@@ -283,4 +331,91 @@ fn methods_that_do_not_fit_say_why() {
         error.contains("\"ssf\"") && error.contains("\"ia3\""),
         "{error}"
     );
+}
+
+/// The first layer's text tokens start from words, all others near zero.
+#[test]
+fn prompts_start_from_words() {
+    let base = Base::load("builtin:tiny", &Device::flex()).unwrap();
+    let table = "clip.text_model.embeddings.token_embedding.weight";
+    let table = weights::export(&base.network, |name| name == table);
+    let table = table.into_values().next().unwrap();
+    let width = table.shape[1];
+    for kind in ["coop", "maple"] {
+        let keys = json!({ "kind": kind, "depth": 2, "tokens": 5 });
+        let method: MethodConfig = serde_json::from_value(keys).unwrap();
+        let model = Model::new(&base, method, 1).unwrap();
+        let name = "context_learner.context_vectors";
+        let vectors = weights::export(&model, |own| own == name);
+        let vectors = &vectors[name];
+        assert_eq!(vectors.shape, [2, 5, width]);
+        let ids = base.tokenizer.encode("a photo of a", 77).unwrap();
+        assert_eq!(ids.len(), 6);
+        for (index, id) in ids[1..5].iter().enumerate() {
+            let word = &table.data[*id as usize * width..][..width];
+            assert_eq!(&vectors.data[index * width..][..width], word);
+        }
+        let random = &vectors.data[4 * width..];
+        let deviation = norm(random.iter().copied()) / (random.len() as f64).sqrt();
+        assert!((deviation - 0.02).abs() < 3e-3, "{deviation}");
+    }
+}
+
+/// Learnt prompts on other architectures: gradients reach every parameter, and the towers that are left alone stay.
+#[test]
+fn prompts_go_with_other_architectures() {
+    for (name, kinds) in [
+        (
+            "san",
+            &["coop", "vpt", "maple", "shared-separate", "shared-attn"][..],
+        ),
+        ("cris", &["coop"]),
+        ("biomedclipseg/tiny", &["coop", "vpt", "maple"]),
+    ] {
+        let base = Base::load(fixtures().join(name).to_str().unwrap(), &Device::flex()).unwrap();
+        let side = base.preprocessing.image_size;
+        for kind in kinds {
+            let mut keys = json!({ "kind": kind, "tokens": 2, "train_decoder": true });
+            if *kind == "shared-attn" {
+                keys["heads"] = 2.into();
+            }
+            let method: MethodConfig = serde_json::from_value(keys).unwrap();
+            let model = Model::new(&base, method, 1).unwrap().for_training();
+            let pixels = Tensor::<4>::ones([1, 3, side, side], &Device::flex());
+            // Start, a word, end.
+            let ids = if name.contains("biomed") {
+                [2, 4, 3]
+            } else {
+                [38, 4, 39]
+            };
+            let text = model.tokens(&[ids]).unwrap();
+            let text = model.encode_text(&text).unwrap();
+            let logits = model
+                .decode(&model.encode_image(pixels).unwrap(), text)
+                .unwrap();
+            let weights = (0..side * side).map(|i| (i as f32 * 0.1).sin());
+            let weights = TensorData::new(weights.collect::<Vec<f32>>(), [1, side, side]);
+            let sum = (logits * Tensor::from_data(weights, &Device::flex())).sum();
+            let gradients = weights::take_gradients(&model, &mut sum.backward());
+            let own = gradients
+                .iter()
+                .filter(|(name, _)| name.starts_with("context_learner."));
+            let mut count = 0;
+            for (parameter, gradient) in own {
+                let gradient = gradient.to_file();
+                assert!(
+                    norm(gradient.data.iter().copied()) > 0.0,
+                    "{name} {kind}: {parameter}"
+                );
+                count += 1;
+            }
+            assert!(count > 0, "{name} {kind}");
+            assert_eq!(
+                model.frozen_vision(side).is_some(),
+                *kind == "coop",
+                "{name} {kind}"
+            );
+            assert_eq!(model.frozen_text(), *kind == "vpt", "{name} {kind}");
+        }
+    }
 }

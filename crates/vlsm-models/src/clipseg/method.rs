@@ -20,6 +20,7 @@ impl ClipSegConfig {
             name: "CLIPSeg",
             vision: Ok(self.vision_config.shape("clip.vision_model.", layers)),
             text: self.text_config.shape("clip.text_model."),
+            context: self.text_config.max_position_embeddings,
             projection: self.projection_dim,
             taps,
             batch_norm: false,

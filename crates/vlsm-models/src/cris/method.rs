@@ -10,6 +10,7 @@ impl CrisConfig {
             name: "CRIS",
             vision: Err("a ResNet"),
             text: self.text_config.shape("backbone.text_model."),
+            context: self.text_config.max_position_embeddings,
             projection: self.projection_dim,
             taps: Vec::new(),
             batch_norm: true,

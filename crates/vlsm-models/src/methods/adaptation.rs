@@ -100,6 +100,12 @@ pub trait Adaptation: Debug {
         Ok(Tensors::new())
     }
 
+    /// Whether one of its own parameters, by its name in adapter files, is part of a change of the layers' parameters, so that the
+    /// base has it once the changes are merged.
+    fn merges(&self, _name: &str) -> bool {
+        false
+    }
+
     /// The same method once its changes of the layers' parameters have been merged into the base.
     fn without_changes(self) -> Self
     where

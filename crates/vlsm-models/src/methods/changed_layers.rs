@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Device;
 
+use super::changes::of_layer;
 use super::{
     Adaptation, AdapterSites, BaseShape, LayerAdapters, LayerChanges, LayerPart, Part, Projection,
     Start, Tensors, Touches, Tower, TowerShape, sites, start,
@@ -22,6 +23,8 @@ pub struct ChangedLayers<C: Module> {
     prefixes: [String; 2],
     #[module(skip)]
     train_decoder: bool,
+    #[module(skip)]
+    merged: bool,
 }
 
 impl<C: Module> ChangedLayers<C> {
@@ -51,6 +54,7 @@ impl<C: Module> ChangedLayers<C> {
                 base.text.prefix.into(),
             ],
             train_decoder,
+            merged: false,
         }
     }
 }
@@ -105,10 +109,13 @@ impl<C: Module + LayerChanges> Adaptation for ChangedLayers<C> {
 
     fn without_changes(self) -> Self {
         Self {
-            vision: Vec::new(),
-            text: Vec::new(),
+            merged: true,
             ..self
         }
+    }
+
+    fn merges(&self, name: &str) -> bool {
+        name.starts_with("vision.") || name.starts_with("text.")
     }
 
     fn layer(&self, tower: Tower, layer: usize) -> LayerAdapters<'_> {
@@ -118,7 +125,7 @@ impl<C: Module + LayerChanges> Adaptation for ChangedLayers<C> {
             Tower::Text => (text, &self.text),
         };
         LayerAdapters {
-            changes: super::changes::of_layer(layers, changes, layer),
+            changes: of_layer(layers, changes, layer).filter(|_| !self.merged),
             ..LayerAdapters::default()
         }
     }

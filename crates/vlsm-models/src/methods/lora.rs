@@ -133,6 +133,7 @@ impl LoraConfig {
             layers: sites::layers(&vision),
             text_layers: sites::layers(&text),
             train_decoder: self.train_decoder,
+            merged: false,
         };
         let is_last = |layer: &str| layer.ends_with(".b") || layer.ends_with(".fc2");
         Ok(initialise(adapters, block.init(), seed, is_last))
@@ -219,6 +220,8 @@ pub struct LoraAdapters {
     text_layers: Vec<usize>,
     #[module(skip)]
     train_decoder: bool,
+    #[module(skip)]
+    merged: bool,
 }
 
 impl Adaptation for LoraAdapters {
@@ -240,18 +243,22 @@ impl Adaptation for LoraAdapters {
 
     fn without_changes(self) -> Self {
         Self {
-            v_lora: Vec::new(),
-            l_lora: Vec::new(),
+            merged: true,
             ..self
         }
     }
 
+    fn merges(&self, name: &str) -> bool {
+        name.starts_with("v_lora.") || name.starts_with("l_lora.")
+    }
+
     fn layer(&self, tower: Tower, layer: usize) -> LayerAdapters<'_> {
+        let changes = match tower {
+            Tower::Vision => of_layer(&self.layers, &self.v_lora, layer),
+            Tower::Text => of_layer(&self.text_layers, &self.l_lora, layer),
+        };
         LayerAdapters {
-            changes: match tower {
-                Tower::Vision => of_layer(&self.layers, &self.v_lora, layer),
-                Tower::Text => of_layer(&self.text_layers, &self.l_lora, layer),
-            },
+            changes: changes.filter(|_| !self.merged),
             ..LayerAdapters::default()
         }
     }

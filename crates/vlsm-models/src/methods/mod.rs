@@ -9,6 +9,7 @@ mod bitfit;
 mod block;
 mod changed_layers;
 mod changes;
+mod coop;
 mod decoder;
 mod dense;
 mod dora;
@@ -18,12 +19,17 @@ mod init;
 mod keys;
 mod layer_norm;
 mod lora;
+mod maple;
+mod prompts;
 mod shallow;
 mod shape;
+mod shared_attn;
+mod shared_separate;
 mod sites;
 mod ssf;
 mod start;
 mod statistics;
+mod vpt;
 mod zero_shot;
 
 use std::collections::BTreeMap;
@@ -41,6 +47,7 @@ pub use block::{AdapterBlock, Connection};
 pub use changed_layers::ChangedLayers;
 pub use changes::{Change, LayerChanges, LayerPart, Matrices, Projection};
 pub(crate) use changes::{changed_linear, merged};
+pub use coop::{CoopConfig, TextPrompts};
 pub use decoder::{DecoderConfig, TrainedDecoder};
 pub use dense::{DenseAdapters, DenseConfig, Sublayers};
 pub use dora::{Decomposed, DoraAdapters, DoraConfig};
@@ -50,12 +57,19 @@ pub use init::AdapterInit;
 pub use keys::KeyError;
 pub use layer_norm::{LayerNormConfig, TrainedNorms};
 pub use lora::{LoraAdapters, LoraConfig, LowRank};
+pub use maple::{CoupledContext, CoupledPrompts, Coupling, MapleConfig};
+pub use prompts::{Context, Norm};
 pub use shallow::{ShallowAdapters, ShallowConfig};
 pub use shape::{BaseShape, TowerShape};
+pub use shared_attn::{
+    AttendingContext, AttendingPrompts, SharedAttention, SharedAttnConfig, SharedLayer,
+};
+pub use shared_separate::{ProjectedContext, ProjectedPrompts, SharedSeparateConfig};
 pub use sites::{AdapterSites, Bottleneck, Towers};
 pub use ssf::{ScaleShift, SsfAdapters, SsfConfig, SsfLayer};
 pub use start::Start;
 pub use statistics::Statistics;
+pub use vpt::{VisionPrompts, VptConfig};
 pub use zero_shot::ZeroShotConfig;
 
 use self::sites::{COND_BOTTLENECK, Placement};
@@ -355,6 +369,16 @@ methods! {
     "bitfit" => BitFit(BitFitConfig, TrainedBiases),
     /// The layer norms of the towers' layers are trained.
     "layer-norm" => LayerNorm(LayerNormConfig, TrainedNorms),
+    /// Learnt tokens in the text tower; everything pretrained is frozen.
+    "coop" => Coop(CoopConfig, TextPrompts),
+    /// Learnt tokens in the vision tower; everything pretrained is frozen.
+    "vpt" => Vpt(VptConfig, VisionPrompts),
+    /// Learnt tokens in the text tower, and tokens in the vision tower computed from them; everything pretrained is frozen.
+    "maple" => Maple(MapleConfig, CoupledPrompts),
+    /// Learnt tokens of a small width, projected to both towers; everything pretrained is frozen.
+    "shared-separate" => SharedSeparate(SharedSeparateConfig, ProjectedPrompts),
+    /// Learnt tokens for both towers at once, through a transformer layer; everything pretrained is frozen.
+    "shared-attn" => SharedAttn(SharedAttnConfig, AttendingPrompts),
     /// The pretrained decoder is trained and the towers are frozen.
     "decoder" => Decoder(DecoderConfig, TrainedDecoder),
     /// Everything that the logits depend on is trained.

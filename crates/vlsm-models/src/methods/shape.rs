@@ -24,6 +24,8 @@ pub struct BaseShape {
     pub vision: Result<TowerShape, &'static str>,
     /// The text tower.
     pub text: TowerShape,
+    /// The maximum number of tokens of a prompt.
+    pub context: usize,
     /// Width of the text embedding that the decoder takes.
     pub projection: usize,
     /// The vision tower's states that the decoder takes and shallow adapters can change, by the numbers that the base's

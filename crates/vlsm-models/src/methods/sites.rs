@@ -135,7 +135,7 @@ pub(super) fn are_published(towers: Towers, bottleneck: &Bottleneck) -> bool {
 const MOST_UNITS: usize = 65_536;
 
 /// Refuses a number of hidden units that is 0 or absurd.
-fn check_units(key: &str, units: usize) -> Result<()> {
+pub(super) fn check_units(key: &str, units: usize) -> Result<()> {
     match units {
         1..=MOST_UNITS => Ok(()),
         _ => error(format!(

@@ -14,6 +14,7 @@ impl SanConfig {
             name: "SAN",
             vision: Ok(vision.shape("clip.vision_model.", vision.num_hidden_layers)),
             text: self.text_config.shape("clip.text_model."),
+            context: self.text_config.max_position_embeddings,
             projection: self.projection_dim,
             taps,
             batch_norm: false,

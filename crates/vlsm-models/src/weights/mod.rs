@@ -1,6 +1,7 @@
 //! Parameters of modules as named tensors in PyTorch's layout, and back.
 //!
-//! A parameter's name is its path in the module, with three changes: the upsampling convolutions have Transformers' names,
+//! A parameter's name is its path in the module, with three changes: the upsampling convolutions have Transformers' names and
+//! learnt prompts those of TuneVLSeg,
 //! an enum's variant is not part of a name, and the names of adapters start at the adapters, as published. Weights of
 //! linear layers are transposed.
 
@@ -19,13 +20,15 @@ pub use mismatch::StateDictMismatch;
 use crate::tensor_file::HostTensor;
 
 /// Parts of paths in modules, and their names in files.
-const RENAMED: [(&str, &str); 3] = [
+const RENAMED: [(&str, &str); 5] = [
     (
         ".transposed_convolution.conv.",
         ".transposed_convolution.0.",
     ),
     (".transposed_convolution.up1.", ".transposed_convolution.2."),
     (".transposed_convolution.up2.", ".transposed_convolution.4."),
+    (".context.context_vectors", ".context_vectors"),
+    (".numbered_", "."),
 ];
 
 /// The position of a traversal in a module.
