@@ -1,4 +1,5 @@
 //! Methods compared with reference outputs, see `fixtures/methods`.
+// Long because: one list of cases for all methods in each of its tests.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
