@@ -2,7 +2,7 @@
 
 use clap::{Command, CommandFactory, Parser};
 
-use crate::Cli;
+use crate::commands::Cli;
 
 const COLUMNS: usize = 80;
 

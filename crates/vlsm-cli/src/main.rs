@@ -13,19 +13,10 @@ use clap::Parser;
 use vlsm::InstructionSet;
 use vlsm_alloc::MiMalloc;
 
+use commands::Cli;
+
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
-
-/// Fine-tune and run vision-language segmentation models: a text prompt and an image go in, a mask
-/// comes out.
-#[derive(Parser)]
-#[command(name = "vlsm", version, about, max_term_width = 100)]
-struct Cli {
-    #[command(flatten)]
-    verbosity: output::Verbosity,
-    #[command(subcommand)]
-    command: commands::Command,
-}
 
 fn main() -> ExitCode {
     vlsm_alloc::set_up();

@@ -17,7 +17,20 @@ mod train;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
+
+use crate::output::Verbosity;
+
+/// Fine-tune and run vision-language segmentation models: a text prompt and an image go in, a mask
+/// comes out.
+#[derive(Parser)]
+#[command(name = "vlsm", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
 
 /// The commands.
 #[derive(Subcommand)]

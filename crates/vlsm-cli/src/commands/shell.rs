@@ -7,8 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
-use super::shared::make_folder;
-use crate::Cli;
+use super::{Cli, shared::make_folder};
 use crate::output::print;
 
 /// Print a shell's completions of the commands and options.

@@ -58,7 +58,7 @@ impl SharedAttnConfig {
         check(base, &[tower, &base.text], self.tokens, self.depth, true)?;
         check_units("bottleneck", self.bottleneck)?;
         let width = base.text.width + tower.width;
-        if self.heads == 0 || width % self.heads != 0 {
+        if self.heads == 0 || !width.is_multiple_of(self.heads) {
             return error(format!(
                 "`heads` is {}; it must divide {width}, the sum of the widths of the text tower ({}) and the vision tower ({})",
                 self.heads, base.text.width, tower.width

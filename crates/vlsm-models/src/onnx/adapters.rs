@@ -47,7 +47,6 @@ impl Blocks {
             | MethodConfig::Decoder(_)
             | MethodConfig::Full(_)
             | MethodConfig::ZeroShot(_) => Ok(Self::default()),
-            #[allow(unreachable_patterns)]
             other => Err(ModelError::Onnx(format!(
                 "{} cannot be exported: only dense and shallow adapters, and methods that change the base's own weights, can",
                 other.label()
