@@ -394,8 +394,9 @@ fn prompts_go_with_other_architectures() {
             let logits = model
                 .decode(&model.encode_image(pixels).unwrap(), text)
                 .unwrap();
-            let weights = (0..side * side).map(|i| (i as f32 * 0.1).sin());
-            let weights = TensorData::new(weights.collect::<Vec<f32>>(), [1, side, side]);
+            let out = model.output_size(side).unwrap();
+            let weights = (0..out * out).map(|i| (i as f32 * 0.1).sin());
+            let weights = TensorData::new(weights.collect::<Vec<f32>>(), [1, out, out]);
             let sum = (logits * Tensor::from_data(weights, &Device::flex())).sum();
             let gradients = weights::take_gradients(&model, &mut sum.backward());
             let own = gradients

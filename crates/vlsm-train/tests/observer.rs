@@ -120,6 +120,8 @@ fn a_training_that_an_observer_stops_can_be_resumed() {
         Event::Step(6),
         val,
         Event::Epoch(2),
+        // For the threshold.
+        val,
         test,
     ];
     assert_eq!(events, expected);

@@ -13,9 +13,9 @@ use crate::output::print;
 /// Print a shell's completions of the commands and options.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  vlsm completions bash      # into ~/.local/share/bash-completion/completions/vlsm
-  vlsm completions zsh       # into a folder of $fpath, as _vlsm
-  vlsm completions fish      # into ~/.config/fish/completions/vlsm.fish")]
+  vlsm completions bash    # ~/.local/share/bash-completion/completions/vlsm
+  vlsm completions zsh     # _vlsm in a folder of $fpath
+  vlsm completions fish    # ~/.config/fish/completions/vlsm.fish")]
 pub(crate) struct Completions {
     /// The shell.
     shell: Shell,

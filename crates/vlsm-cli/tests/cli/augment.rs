@@ -71,7 +71,7 @@ fn the_paper_profile_and_the_feature_cache_exclude_it() {
 #[test]
 fn a_mirrored_scene_has_what_the_prompt_asks_for_on_the_other_side() {
     let mut config = DataConfig::new("builtin:scenes");
-    config.generate.train = 60;
+    config.generate.train = 150;
     let dataset = vlsm_synth::open(&config).unwrap();
     let flip = AugmentConfig {
         flip_horizontal: 1.0,

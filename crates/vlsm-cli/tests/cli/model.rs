@@ -47,7 +47,7 @@ fn forward_agrees_with_the_published_code() {
             "--batch",
             text(&batch),
         ];
-        let forward = [&forward[..], &["--out", "out.safetensors"]].concat();
+        let forward = [&forward[..], &["--out", "out.safetensors", "--force"]].concat();
         shop.ok(&forward);
         let base = fixture.join("base.expected.safetensors");
         let found = difference(&shop.path("out.safetensors"), &base);

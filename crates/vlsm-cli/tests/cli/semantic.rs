@@ -158,7 +158,12 @@ fn iou_is_computed_from_the_written_labels() {
     ]);
     assert_eq!(
         shop.names("out"),
-        ["3.labels-overlay.png", "3.labels.png", "predictions.csv"]
+        [
+            "3.labels-overlay.png",
+            "3.labels.png",
+            "predictions.csv",
+            "predictions.json"
+        ]
     );
     let predicted = read_class_map(&shop.path("out/3.labels.png")).unwrap();
     assert_eq!(predicted, pairs[3].1);

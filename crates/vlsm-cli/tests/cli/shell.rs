@@ -69,7 +69,7 @@ fn quiet_prints_no_progress_and_verbose_what_is_computed() {
     let said = shop.says(&[&train[..], &["-q"]].concat());
     // Warnings remain.
     assert!(
-        said.lines().all(|line| line.starts_with("warning")),
+        !said.contains("epoch") && !said.contains("Dice") && said.contains("warning"),
         "{said}"
     );
     let predict = [

@@ -291,8 +291,8 @@ fn requests_with_a_transform_are_read_for_themselves() {
             .collect();
         assert_eq!(prompts, ["left", "right", "right", "left", "x"]);
         // The mask's only pixel is in the first corner, or in the last of the row.
-        assert_eq!(examples[0].mask.bounding_box(), Some([0, 0, 1, 2]));
-        assert_eq!(examples[1].mask.bounding_box(), Some([7, 0, 8, 2]));
+        assert_eq!(examples[0].mask.bounding_box(), Some([0, 0, 1, 1]));
+        assert_eq!(examples[1].mask.bounding_box(), Some([7, 0, 8, 1]));
         assert_eq!(examples[1].transform, Some(transform));
         assert_eq!(examples[1].image, examples[2].image);
         assert_eq!(examples[3].mask, examples[0].mask);

@@ -117,7 +117,10 @@ fn keys_of_another_kind_name_the_kinds_that_have_them() {
     for (overrides, parts) in [
         (
             vec!["method.projections=[\"key\"]"],
-            ["`method.projections` belongs to kind \"lora\"", "\"dense\""],
+            [
+                "`method.projections` belongs to kinds \"lora\"",
+                "\"dense\"",
+            ],
         ),
         (
             vec!["method.kind=decoder", "method.layers=[1]"],

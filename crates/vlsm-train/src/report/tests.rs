@@ -182,7 +182,7 @@ fn what_is_missing_is_left_out() {
         "Dice of each sample",
         "Training",
         "Best, median",
-        "prompt",
+        "Dice by prompt",
     ] {
         assert!(!page.contains(section), "{section}");
     }
