@@ -87,9 +87,10 @@ pub trait Adaptation: Debug {
         0
     }
 
-    /// Whether a parameter of the base is trained. Parameters that the method adds always are.
-    fn trains(&self, _part: Part, _name: &str) -> bool {
-        false
+    /// Whether a parameter of the base is trained: by default those of the decoder, if the method [touches](Self::touches) it.
+    /// Parameters that the method adds always are.
+    fn trains(&self, part: Part, _name: &str) -> bool {
+        self.touches().decoder && part == Part::Decoder
     }
 
     /// Initial values that depend on the base's parameters, by their names in adapter files.

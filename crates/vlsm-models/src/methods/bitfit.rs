@@ -1,11 +1,10 @@
 //! BitFit: training of the towers' bias terms alone (Ben Zaken et al. 2022, "BitFit: Simple parameter-efficient fine-tuning for
 //! transformer-based masked language-models").
 
-use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{Adaptation, BaseShape, Method, Part, Profile, Touches, Towers};
+use super::{BaseShape, Method, Profile, Towers, TrainedLayers};
 use crate::error::Result;
 
 /// Method `bitfit`: the biases of the towers' layers (attention, MLP and layer norms) are trained; everything else is frozen.
@@ -37,13 +36,10 @@ impl BitFitConfig {
         base: &BaseShape,
         _seed: u64,
         _device: &Device,
-    ) -> Result<TrainedBiases> {
-        self.towers
-            .without_embedding("the text embedding has no bias")?;
-        self.towers.vision_of(base)?;
-        Ok(TrainedBiases {
-            towers: self.towers,
-            train_decoder: self.train_decoder,
+    ) -> Result<TrainedLayers> {
+        let reason = "the text embedding has no bias";
+        TrainedLayers::new(base, self.towers, self.train_decoder, reason, |name| {
+            name.ends_with(".bias")
         })
     }
 }
@@ -63,34 +59,5 @@ impl Method for BitFitConfig {
 
     fn towers(&self) -> Option<Towers> {
         Some(self.towers)
-    }
-}
-
-/// Trained biases. Adds no parameters to the base.
-#[derive(Module, Debug)]
-pub struct TrainedBiases {
-    #[module(skip)]
-    towers: Towers,
-    #[module(skip)]
-    train_decoder: bool,
-}
-
-impl Adaptation for TrainedBiases {
-    fn touches(&self) -> Touches {
-        Touches {
-            vision: self.towers.vision(),
-            text: self.towers.text(),
-            decoder: self.train_decoder,
-        }
-    }
-
-    fn trains(&self, part: Part, name: &str) -> bool {
-        let bias = name.ends_with(".bias");
-        match part {
-            Part::Vision { layer: Some(_) } => bias && self.towers.vision(),
-            Part::Text { layer: Some(_) } => bias && self.towers.text(),
-            Part::Decoder => self.train_decoder,
-            _ => false,
-        }
     }
 }

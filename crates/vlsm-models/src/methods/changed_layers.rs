@@ -5,8 +5,8 @@ use burn::tensor::Device;
 
 use super::changes::of_layer;
 use super::{
-    Adaptation, AdapterSites, BaseShape, LayerAdapters, LayerChanges, LayerPart, Part, Projection,
-    Start, Tensors, Touches, Tower, TowerShape, sites, start,
+    Adaptation, AdapterSites, BaseShape, LayerAdapters, LayerChanges, LayerPart, Projection, Start,
+    Tensors, Touches, Tower, TowerShape, sites, start,
 };
 use crate::error::Result;
 
@@ -72,10 +72,6 @@ impl<C: Module + LayerChanges> Adaptation for ChangedLayers<C> {
     fn first_vision_layer(&self) -> usize {
         let [vision, _] = &self.layers;
         vision.first().copied().unwrap_or(0)
-    }
-
-    fn trains(&self, part: Part, _name: &str) -> bool {
-        self.train_decoder && part == Part::Decoder
     }
 
     fn start(&self, base: &dyn Start) -> Result<Tensors> {

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::prompts::{Context, WORDS, check, initialised};
-use super::{Adaptation, BaseShape, Method, Part, Profile, Start, Tensors, Touches, Tower};
+use super::{Adaptation, BaseShape, Method, Profile, Start, Tensors, Touches, Tower};
 use crate::error::Result;
 
 /// Method `coop`: learnt tokens in the text tower, between a prompt's start and its words; everything pretrained is frozen.
@@ -92,10 +92,6 @@ impl Adaptation for TextPrompts {
             text: true,
             decoder: self.train_decoder,
         }
-    }
-
-    fn trains(&self, part: Part, _name: &str) -> bool {
-        self.train_decoder && part == Part::Decoder
     }
 
     fn start(&self, base: &dyn Start) -> Result<Tensors> {

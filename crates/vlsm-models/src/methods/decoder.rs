@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::statistics::{Statistics, expect_batch_norm};
-use super::{Adaptation, BaseShape, Method, Part, Profile, Touches};
+use super::{Adaptation, BaseShape, Method, Profile, Touches};
 use crate::error::Result;
 
 /// Method `decoder`: the pretrained decoder is trained and the towers are frozen. For a SAN this is its side network, for a
@@ -74,9 +74,5 @@ impl Adaptation for TrainedDecoder {
             decoder: true,
             ..Touches::default()
         }
-    }
-
-    fn trains(&self, part: Part, _name: &str) -> bool {
-        part == Part::Decoder
     }
 }

@@ -8,7 +8,7 @@ use super::block::{BlockForm, conditioned};
 use super::init::initialise;
 use super::{
     Adaptation, AdapterBlock, AdapterInit, AdapterSites, BaseShape, Bottleneck, Connection,
-    LayerAdapters, Method, Part, Placement, Profile, Touches, Tower, Towers, sites,
+    LayerAdapters, Method, Placement, Profile, Touches, Tower, Towers, sites,
 };
 use crate::activation::Activation;
 use crate::error::Result;
@@ -211,10 +211,6 @@ impl Adaptation for DenseAdapters {
 
     fn first_vision_layer(&self) -> usize {
         self.layers.first().copied().unwrap_or(0)
-    }
-
-    fn trains(&self, part: Part, _name: &str) -> bool {
-        self.train_decoder && part == Part::Decoder
     }
 
     fn layer(&self, tower: Tower, layer: usize) -> LayerAdapters<'_> {

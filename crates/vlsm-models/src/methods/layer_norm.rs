@@ -1,11 +1,10 @@
 //! Training of the towers' layer norms alone (Qi et al. 2022, "Parameter-efficient tuning on layer normalization for pre-trained
 //! language models"; Zhao et al. 2024 for vision-language models).
 
-use burn::module::Module;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{Adaptation, BaseShape, Method, Part, Profile, Touches, Towers};
+use super::{BaseShape, Method, Profile, Towers, TrainedLayers};
 use crate::error::Result;
 
 /// Method `layer-norm`: scales and shifts of the two norms in each of the towers' layers are trained; everything else is frozen.
@@ -37,13 +36,10 @@ impl LayerNormConfig {
         base: &BaseShape,
         _seed: u64,
         _device: &Device,
-    ) -> Result<TrainedNorms> {
-        self.towers
-            .without_embedding("the text embedding has no norm")?;
-        self.towers.vision_of(base)?;
-        Ok(TrainedNorms {
-            towers: self.towers,
-            train_decoder: self.train_decoder,
+    ) -> Result<TrainedLayers> {
+        let reason = "the text embedding has no norm";
+        TrainedLayers::new(base, self.towers, self.train_decoder, reason, |name| {
+            name.contains(".layer_norm1.") || name.contains(".layer_norm2.")
         })
     }
 }
@@ -63,34 +59,5 @@ impl Method for LayerNormConfig {
 
     fn towers(&self) -> Option<Towers> {
         Some(self.towers)
-    }
-}
-
-/// Trained norms. Adds no parameters to the base.
-#[derive(Module, Debug)]
-pub struct TrainedNorms {
-    #[module(skip)]
-    towers: Towers,
-    #[module(skip)]
-    train_decoder: bool,
-}
-
-impl Adaptation for TrainedNorms {
-    fn touches(&self) -> Touches {
-        Touches {
-            vision: self.towers.vision(),
-            text: self.towers.text(),
-            decoder: self.train_decoder,
-        }
-    }
-
-    fn trains(&self, part: Part, name: &str) -> bool {
-        let norm = name.contains(".layer_norm1.") || name.contains(".layer_norm2.");
-        match part {
-            Part::Vision { layer: Some(_) } => norm && self.towers.vision(),
-            Part::Text { layer: Some(_) } => norm && self.towers.text(),
-            Part::Decoder => self.train_decoder,
-            _ => false,
-        }
     }
 }

@@ -10,8 +10,8 @@ use super::changes::of_layer;
 use super::init::initialise;
 use super::{
     Adaptation, AdapterBlock, AdapterInit, AdapterSites, BaseShape, Bottleneck, Change, Connection,
-    LayerAdapters, Matrices, Method, Part, Placement, Profile, Projection, Touches, Tower,
-    TowerShape, Towers, error, sites,
+    LayerAdapters, Matrices, Method, Placement, Profile, Projection, Touches, Tower, TowerShape,
+    Towers, error, sites,
 };
 use crate::activation::Activation;
 use crate::error::Result;
@@ -235,10 +235,6 @@ impl Adaptation for LoraAdapters {
 
     fn first_vision_layer(&self) -> usize {
         self.layers.first().copied().unwrap_or(0)
-    }
-
-    fn trains(&self, part: Part, _name: &str) -> bool {
-        self.train_decoder && part == Part::Decoder
     }
 
     fn without_changes(self) -> Self {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::prompts::{Context, Norm, WORDS, check, initialised, vision};
 use super::sites::check_units;
-use super::{Adaptation, BaseShape, Method, Part, Profile, Start, Tensors, Touches, Tower};
+use super::{Adaptation, BaseShape, Method, Profile, Start, Tensors, Touches, Tower};
 use crate::error::Result;
 
 /// Method `maple`: learnt tokens in the text tower, and tokens in the vision tower that are computed from them; everything pretrained
@@ -142,10 +142,6 @@ impl Adaptation for CoupledPrompts {
             text: true,
             decoder: self.train_decoder,
         }
-    }
-
-    fn trains(&self, part: Part, _name: &str) -> bool {
-        self.train_decoder && part == Part::Decoder
     }
 
     fn start(&self, base: &dyn Start) -> Result<Tensors> {

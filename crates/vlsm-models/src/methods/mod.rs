@@ -29,6 +29,7 @@ mod sites;
 mod ssf;
 mod start;
 mod statistics;
+mod trained_layers;
 mod vpt;
 mod zero_shot;
 
@@ -42,7 +43,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use adaptation::extra_tokens;
 pub use adaptation::{Adaptation, LayerAdapters, Part, Touches, Tower, Unadapted};
-pub use bitfit::{BitFitConfig, TrainedBiases};
+pub use bitfit::BitFitConfig;
 pub use block::{AdapterBlock, Connection};
 pub use changed_layers::ChangedLayers;
 pub use changes::{Change, LayerChanges, LayerPart, Matrices, Projection};
@@ -55,7 +56,7 @@ pub use full::{FullConfig, TrainedNetwork};
 pub use ia3::{Ia3Adapters, Ia3Config, Rescaling};
 pub use init::AdapterInit;
 pub use keys::KeyError;
-pub use layer_norm::{LayerNormConfig, TrainedNorms};
+pub use layer_norm::LayerNormConfig;
 pub use lora::{LoraAdapters, LoraConfig, LowRank};
 pub use maple::{CoupledContext, CoupledPrompts, Coupling, MapleConfig};
 pub use prompts::{Context, Norm};
@@ -69,6 +70,7 @@ pub use sites::{AdapterSites, Bottleneck, Towers};
 pub use ssf::{ScaleShift, SsfAdapters, SsfConfig, SsfLayer};
 pub use start::Start;
 pub use statistics::Statistics;
+pub use trained_layers::TrainedLayers;
 pub use vpt::{VisionPrompts, VptConfig};
 pub use zero_shot::ZeroShotConfig;
 
@@ -366,9 +368,9 @@ methods! {
     /// A scale and a shift after every linear layer and norm of the towers' layers; everything pretrained is frozen.
     "ssf" => Ssf(SsfConfig, SsfAdapters),
     /// The biases of the towers' layers are trained.
-    "bitfit" => BitFit(BitFitConfig, TrainedBiases),
+    "bitfit" => BitFit(BitFitConfig, TrainedLayers),
     /// The layer norms of the towers' layers are trained.
-    "layer-norm" => LayerNorm(LayerNormConfig, TrainedNorms),
+    "layer-norm" => LayerNorm(LayerNormConfig, TrainedLayers),
     /// Learnt tokens in the text tower; everything pretrained is frozen.
     "coop" => Coop(CoopConfig, TextPrompts),
     /// Learnt tokens in the vision tower; everything pretrained is frozen.

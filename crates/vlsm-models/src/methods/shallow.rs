@@ -8,7 +8,7 @@ use super::block::{BlockForm, conditioned};
 use super::init::initialise;
 use super::{
     Adaptation, AdapterBlock, AdapterInit, AdapterSites, BaseShape, Bottleneck, Connection, Method,
-    Part, Placement, Profile, Touches, Towers, error, sites,
+    Placement, Profile, Touches, Towers, error, sites,
 };
 use crate::activation::Activation;
 use crate::error::Result;
@@ -190,10 +190,6 @@ impl Adaptation for ShallowAdapters {
             decoder: self.train_decoder,
             ..Touches::default()
         }
-    }
-
-    fn trains(&self, part: Part, _name: &str) -> bool {
-        self.train_decoder && part == Part::Decoder
     }
 
     fn tap(&self, tap: usize, state: Tensor<3>) -> Tensor<3> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::prompts::{Context, Norm, check, initialised, vision};
 use super::sites::check_units;
-use super::{Adaptation, BaseShape, Method, Part, Profile, Touches, Tower, error};
+use super::{Adaptation, BaseShape, Method, Profile, Touches, Tower, error};
 use crate::error::Result;
 
 /// Method `shared-attn`: learnt tokens for both towers at once, through a transformer layer; everything pretrained is frozen. TuneVLSeg's
@@ -204,10 +204,6 @@ impl Adaptation for AttendingPrompts {
             text: true,
             decoder: self.train_decoder,
         }
-    }
-
-    fn trains(&self, part: Part, _name: &str) -> bool {
-        self.train_decoder && part == Part::Decoder
     }
 
     fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<2>> {

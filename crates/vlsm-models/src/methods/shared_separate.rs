@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::prompts::{Context, check, initialised, vision};
 use super::sites::check_units;
-use super::{Adaptation, BaseShape, Method, Part, Profile, Touches, Tower};
+use super::{Adaptation, BaseShape, Method, Profile, Touches, Tower};
 use crate::error::Result;
 
 /// Method `shared-separate`: learnt tokens of a small width with a projection to each tower; everything pretrained is frozen.
@@ -108,10 +108,6 @@ impl Adaptation for ProjectedPrompts {
             text: true,
             decoder: self.train_decoder,
         }
-    }
-
-    fn trains(&self, part: Part, _name: &str) -> bool {
-        self.train_decoder && part == Part::Decoder
     }
 
     fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<2>> {

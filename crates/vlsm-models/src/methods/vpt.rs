@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::prompts::{Context, check, initialised, vision};
-use super::{Adaptation, BaseShape, Method, Part, Profile, Touches, Tower};
+use super::{Adaptation, BaseShape, Method, Profile, Touches, Tower};
 use crate::error::Result;
 
 /// Method `vpt`: learnt tokens in the vision tower, after the patches; everything pretrained is frozen.
@@ -91,10 +91,6 @@ impl Adaptation for VisionPrompts {
             text: false,
             decoder: self.train_decoder,
         }
-    }
-
-    fn trains(&self, part: Part, _name: &str) -> bool {
-        self.train_decoder && part == Part::Decoder
     }
 
     fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<2>> {
