@@ -50,8 +50,8 @@ impl Inference {
         })
     }
 
-    /// The training prompt that is nearest to a prompt, if everyday words are nearer to the training prompts than it is. `None`
-    /// if the prompt is familiar, or the file does not say.
+    /// For each prompt the training prompt that is nearest to it, if everyday words are nearer to the training prompts than it is.
+    /// `None` if the prompt is familiar, or the file does not say.
     ///
     /// # Errors
     /// If the tokenizer does not belong to the model.
@@ -59,21 +59,30 @@ impl Inference {
         &self,
         model: &M,
         tokenizer: &Tokenizer,
-        prompt: &str,
-    ) -> Result<Option<&str>> {
+        prompts: &[String],
+    ) -> Result<Vec<Option<&str>>> {
         let Some(least) = self.least_similarity else {
-            return Ok(None);
+            return Ok(vec![None; prompts.len()]);
         };
-        if self.prompts.iter().any(|known| known == prompt) {
-            return Ok(None);
-        }
-        let known = embeddings(model, tokenizer, &self.prompts)?;
-        let prompt = embeddings(model, tokenizer, &[prompt])?;
-        let Some(prompt) = prompt.first() else {
-            return Ok(None);
-        };
-        let (index, similarity) = nearest(prompt, &known);
-        Ok((similarity <= least).then(|| self.prompts[index].as_str()))
+        // Embeddings of the training prompts, once they are needed.
+        let mut known = Vec::new();
+        let nearest = prompts.iter().map(|prompt| {
+            if self.prompts.contains(prompt) {
+                return Ok(None);
+            }
+            if known.is_empty() {
+                known = embeddings(model, tokenizer, &self.prompts)?;
+            }
+            let own = embeddings(model, tokenizer, &[prompt])?;
+            let (index, similarity) = nearest(&own.concat(), &known);
+            let unfamiliar = similarity <= least;
+            Ok(self
+                .prompts
+                .get(index)
+                .filter(|_| unfamiliar)
+                .map(String::as_str))
+        });
+        nearest.collect()
     }
 }
 
@@ -120,8 +129,8 @@ mod tests {
             .with_prompts(&model, &base.tokenizer, &trained)
             .unwrap();
         let nearest = |prompt: &str| {
-            let nearest = inference.unfamiliar(&model, &base.tokenizer, prompt);
-            nearest.unwrap().map(str::to_owned)
+            let nearest = inference.unfamiliar(&model, &base.tokenizer, &[prompt.into()]);
+            nearest.unwrap()[0].map(str::to_owned)
         };
         for familiar in [
             "a red disc",
@@ -141,8 +150,8 @@ mod tests {
         }
         // A file that does not say anything gives no notice.
         let none = Inference::default();
-        let found = none.unfamiliar(&model, &base.tokenizer, "banana");
-        assert_eq!(found.unwrap(), None);
+        let found = none.unfamiliar(&model, &base.tokenizer, &["banana".into()]);
+        assert_eq!(found.unwrap(), [None]);
     }
 
     #[test]

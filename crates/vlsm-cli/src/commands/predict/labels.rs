@@ -5,7 +5,6 @@ use vlsm::{ClassList, Segmenter, overlay_labels};
 use vlsm_image::{ClassMap, write_png_gray, write_png_rgb};
 
 use super::manifest::{Manifest, Planned, Row};
-use super::open_image;
 use crate::commands::shared::bullet_list;
 use crate::output::{print, table};
 
@@ -22,7 +21,7 @@ pub(super) fn label(
         image: path,
         files,
     } = planned;
-    let picture = open_image(segmenter, path, first_page)?;
+    let picture = segmenter.read_image(path, first_page)?;
     let image = segmenter.set_image(&picture)?;
     let labels = segmenter.segment(&image, classes)?;
     write_png_gray(&files[0], labels.width, labels.height, &labels.data)?;

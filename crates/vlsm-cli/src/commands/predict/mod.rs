@@ -226,13 +226,16 @@ impl Args {
         };
         let random = model.segmenter.random_part();
         let random = random.map(|part| format!("random {part}"));
-        let warnings = prompts.iter().map(|prompt| {
-            let unfamiliar = classes.is_none() && model.is_unfamiliar(prompt)?;
+        let unfamiliar = match classes {
+            Some(_) => vec![false; prompts.len()],
+            None => model.are_unfamiliar(&prompts)?,
+        };
+        let warnings = unfamiliar.into_iter().map(|unfamiliar| {
             let unfamiliar = unfamiliar.then(|| "unfamiliar prompt".to_owned());
             let warnings: Vec<String> = random.iter().cloned().chain(unfamiliar).collect();
-            Ok(warnings.join("; "))
+            warnings.join("; ")
         });
-        let warnings: Vec<String> = warnings.collect::<Result<_>>()?;
+        let warnings: Vec<String> = warnings.collect();
         let paths: Vec<&Path> = images.iter().map(PathBuf::as_path).collect();
         let pairs = image_names(&paths).into_iter().flat_map(|image| {
             prompts.iter().map(move |prompt| match classes {
@@ -315,7 +318,7 @@ impl Args {
         let Some(Planned { image: path, .. }) = planned.first() else {
             return Ok(0);
         };
-        let picture = open_image(segmenter, path, self.takes_first_page())?;
+        let picture = segmenter.read_image(path, self.takes_first_page())?;
         let image = segmenter.set_image(&picture)?;
         let predictions = segmenter.predict_all(&image, &self.prompt)?;
         let mut not_empty = 0;
@@ -351,10 +354,6 @@ fn line(file: &Path, row: &Row) -> String {
         _ => "nothing found".to_owned(),
     };
     format!("{}: {found}\n", file.display())
-}
-
-fn open_image(segmenter: &Segmenter, path: &Path, first_page: bool) -> Result<RgbImage> {
-    Ok(segmenter.read_image(path, first_page)?)
 }
 
 /// Mean probability inside a mask; none if nothing was found.

@@ -112,18 +112,20 @@ impl Model {
         )
     }
 
-    /// Whether a prompt is unlike those of the training; then there is a notice.
-    pub(super) fn is_unfamiliar(&self, prompt: &str) -> Result<bool> {
+    /// Whether each prompt is unlike those of the training; then there is a notice.
+    pub(super) fn are_unfamiliar(&self, prompts: &[String]) -> Result<Vec<bool>> {
         let base = self.segmenter.engine().zero_shot().model();
         let nearest = self
             .inference
-            .unfamiliar(base, self.segmenter.tokenizer(), prompt)?;
-        if let Some(nearest) = nearest {
-            notice(&format!(
-                "note: the prompt `{prompt}` is no nearer to the training prompts than unrelated words are, so its mask may mean \
-                 nothing; the nearest training prompt is `{nearest}`"
-            ));
+            .unfamiliar(base, self.segmenter.tokenizer(), prompts)?;
+        for (prompt, nearest) in prompts.iter().zip(&nearest) {
+            if let Some(nearest) = nearest {
+                notice(&format!(
+                    "note: the prompt `{prompt}` is no nearer to the training prompts than unrelated words are, so its mask may \
+                     mean nothing; the nearest training prompt is `{nearest}`"
+                ));
+            }
         }
-        Ok(nearest.is_some())
+        Ok(nearest.iter().map(Option::is_some).collect())
     }
 }
