@@ -132,9 +132,11 @@ impl Optimizer {
         parameters: &[(String, usize)],
         like: &Tensor<1>,
     ) -> [Tensor<1>; 2] {
-        match self.joined.take() {
-            Some(joined) if joined.parameters == parameters => return joined.moments,
-            other => self.joined = other,
+        let same = self
+            .joined
+            .take_if(|joined| joined.parameters == parameters);
+        if let Some(joined) = same {
+            return joined.moments;
         }
         self.split_moments();
         let device = like.device();

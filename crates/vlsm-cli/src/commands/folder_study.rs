@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use vlsm_image::write_atomic_bytes;
+use vlsm_models::MethodConfig;
 use vlsm_train::{Recipe, Study};
 
 use super::shared::make_folder;
@@ -17,9 +18,8 @@ const FILE: &str = "study.toml";
 pub(super) struct FolderStudy {
     #[command(flatten)]
     shortcuts: Shortcuts,
-    /// The methods to compare, separated by commas: zero-shot, dense, shallow, lora, bitfit, decoder, full
-    /// [default: dense,decoder].
-    #[arg(long, value_name = "KINDS", value_delimiter = ',', requires = "data")]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', requires = "data",
+          help = format!("The methods to compare, separated by commas: {} [default: dense,decoder]", MethodConfig::KINDS.join(", ")))]
     methods: Vec<String>,
     /// The seeds to run each method with, separated by commas [default: 42].
     #[arg(long, value_name = "SEEDS", value_delimiter = ',', requires = "data")]

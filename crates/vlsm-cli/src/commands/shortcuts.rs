@@ -100,7 +100,7 @@ pub(super) fn check_prompts(config: &DataConfig) -> Result<()> {
 
 /// A text as a quoted TOML string.
 pub(super) fn toml_string(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    toml::Value::from(text).to_string()
 }
 
 /// The folder that a run or study gets without `--output`.

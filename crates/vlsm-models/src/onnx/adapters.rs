@@ -31,13 +31,7 @@ impl Blocks {
             MethodConfig::Dense(method) => dense(method, base),
             MethodConfig::Shallow(method) => shallow(method, base),
             MethodConfig::Lora(method) => {
-                let block = Block {
-                    name: String::new(),
-                    activation: Activation::Relu,
-                    rectified: method.profile == Profile::Paper,
-                    scale: method.scale as f32,
-                    parallel: false,
-                };
+                let block = form(Activation::Relu, method.profile, method.scale);
                 Ok(Self {
                     conditional: conditional(method.towers.conditional(), &block),
                     ..Self::default()
@@ -73,13 +67,21 @@ impl Blocks {
     }
 }
 
+/// A sequential block without a name.
+fn form(activation: Activation, profile: Profile, scale: f64) -> Block {
+    Block {
+        name: String::new(),
+        activation,
+        rectified: profile == Profile::Paper,
+        scale: scale as f32,
+        parallel: false,
+    }
+}
+
 fn dense(method: &DenseConfig, base: &BaseShape) -> Result<Blocks> {
     let form = Block {
-        name: String::new(),
-        activation: method.activation,
-        rectified: method.profile == Profile::Paper,
-        scale: method.scale as f32,
         parallel: method.connection == Connection::Parallel,
+        ..form(method.activation, method.profile, method.scale)
     };
     let AdapterSites { vision, text } = method.adapter_sites(base)?;
     let mut layers = Vec::new();
@@ -104,13 +106,7 @@ fn dense(method: &DenseConfig, base: &BaseShape) -> Result<Blocks> {
 }
 
 fn shallow(method: &ShallowConfig, base: &BaseShape) -> Result<Blocks> {
-    let form = Block {
-        name: String::new(),
-        activation: method.activation,
-        rectified: method.profile == Profile::Paper,
-        scale: method.scale as f32,
-        parallel: false,
-    };
+    let form = form(method.activation, method.profile, method.scale);
     let AdapterSites { vision, text } = method.adapter_sites(base)?;
     let blocks = |sites: Vec<(usize, usize)>, list: &str| {
         let sites = sites.into_iter().enumerate();
