@@ -8,14 +8,17 @@ use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use vlsm_train::text::columns;
 pub(crate) use vlsm_train::text::thousands;
 
+/// Options of every command come after its own in its help.
+const LAST: usize = 900;
+
 /// How much is printed to standard error.
 #[derive(clap::Args, Clone, Copy)]
 pub(crate) struct Verbosity {
     /// Print no progress and no notes; results, warnings and errors remain.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = LAST)]
     quiet: bool,
     /// Print what the libraries do as well.
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, conflicts_with = "quiet", display_order = LAST)]
     verbose: bool,
 }
 

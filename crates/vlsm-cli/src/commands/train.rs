@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use vlsm_data::FindingKind;
+use vlsm_models::MethodConfig;
 use vlsm_train::RunFolder;
 use vlsm_train::evaluate::MeanStd;
 use vlsm_train::{Metrics, Recipe, RunSummary};
@@ -39,9 +40,8 @@ pub(crate) struct Args {
     recipe: Option<PathBuf>,
     #[command(flatten)]
     shortcuts: Shortcuts,
-    /// What is trained: dense, shallow, lora, bitfit, decoder or full (method.kind)
-    /// [default: dense].
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, value_name = "KIND",
+          help = format!("What is trained: {} (method.kind) [default: dense]", MethodConfig::KINDS.join(", ")))]
     method: Option<String>,
     /// Set a key of the recipe, such as optim.lr=3e-4; can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
