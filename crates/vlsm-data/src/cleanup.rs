@@ -50,6 +50,15 @@ impl Cleanup {
     }
 }
 
+/// The connected parts of a mask, with eight neighbours, from the top: each as a mask, and its box `[left, top, right, bottom]`,
+/// where right and bottom are exclusive.
+pub fn parts(mask: &Mask) -> Vec<(Mask, [usize; 4])> {
+    let parts = components(mask, Neighbours::Eight).into_iter();
+    parts
+        .map(|part| (drawn(std::slice::from_ref(&part), mask), part.bbox))
+        .collect()
+}
+
 /// A mask of parts, of the size of `like`.
 fn drawn(parts: &[Component], like: &Mask) -> Mask {
     let mut mask = Mask::empty(like.width, like.height);

@@ -65,7 +65,7 @@ mod unique_names;
 pub use annotate::{Annotation, annotate, write_annotations};
 pub use augment::{AugmentConfig, Transform};
 pub use check::{CheckReport, SplitCounts, check};
-pub use cleanup::Cleanup;
+pub use cleanup::{Cleanup, parts};
 pub use config::{DataConfig, Format};
 pub use confusion::{ClassPixels, Confusion};
 pub use dataset::{Dataset, EpochSampler};

@@ -8,6 +8,7 @@ mod eval;
 mod folder_study;
 mod model;
 mod predict;
+mod refer;
 mod shared;
 mod shell;
 mod shortcuts;
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Study(study::Args),
+    Refer(refer::Args),
     #[command(subcommand)]
     Data(data::Command),
     #[command(subcommand)]
@@ -59,6 +61,7 @@ impl Command {
             Self::Eval(args) => args.run(),
             Self::Predict(args) => args.run(),
             Self::Study(args) => args.run(),
+            Self::Refer(args) => args.run(),
             Self::Data(command) => command.run(),
             Self::Model(command) => command.run(),
             Self::Cache(args) => args.run(),

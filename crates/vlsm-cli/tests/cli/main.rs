@@ -21,6 +21,7 @@ mod predict;
 mod prepare;
 mod prompts;
 mod recipes;
+mod refer;
 mod report;
 mod semantic;
 mod shell;

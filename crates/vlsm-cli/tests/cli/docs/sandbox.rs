@@ -54,6 +54,10 @@ pub(super) const NOT_RUN: &[(&str, &str)] = &[
     ("python", "needs PyTorch"),
     ("vlsm demo", "takes a minute; tests/cli/demo.rs runs it"),
     (
+        "vlsm refer",
+        "needs a language model; tests/cli/refer.rs runs it with a stand-in",
+    ),
+    (
         "vlsm model import",
         "needs a checkpoint of the base; tests/cli/model.rs imports one",
     ),

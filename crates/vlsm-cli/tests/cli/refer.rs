@@ -1,0 +1,240 @@
+//! `vlsm refer`, with a local server in place of a language model. `crates/vlsm-refer/tests` has the server's faults.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+use vlsm::image::read_mask;
+
+use crate::support::{SIZE, Workshop};
+
+/// A server that answers each prompt with the same text; its address, and the number of requests so far.
+fn server(answer: &'static str) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicUsize::new(0));
+    let requests = count.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut length = 0;
+            let mut line = String::new();
+            while stream.read_line(&mut line).unwrap() > 2 {
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            requests.fetch_add(1, Ordering::Relaxed);
+            let body = json!({ "choices": [{ "message": { "content": answer } }] }).to_string();
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length:";
+            let text = format!("{head} {}\r\n\r\n{body}", body.len());
+            stream.get_mut().write_all(text.as_bytes()).unwrap();
+        }
+    });
+    (url, count)
+}
+
+/// A cup on each side; the expression means the second.
+const QUERIES: &str = r#"
+{"expression": "the right cup", "candidates": [{"box": [0, 0, 10, 10], "label": "Cup"}, {"box": [20, 0, 30, 10], "label": "cup"}], "truth_box": [20, 0, 30, 9], "fallback": [0, 0, 10, 10]}
+{"expression": "the left cup", "candidates": [{"box": [0, 0, 10, 10], "label": "cup"}, {"box": [20, 0, 30, 10], "label": "cup"}], "truth_box": [0, 0, 10, 10]}
+{"expression": "the only cup", "candidates": [{"box": [0, 0, 10, 10], "label": "cup"}], "truth_box": [0, 0, 10, 10]}
+{"expression": "no cup", "candidates": [], "truth_box": [0, 0, 10, 10]}
+"#;
+
+fn lines(shop: &Workshop, name: &str) -> Vec<Value> {
+    let text = String::from_utf8(shop.read(name)).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines.collect()
+}
+
+#[test]
+fn boxes_are_chosen_and_scored() {
+    let shop = Workshop::new();
+    shop.write("queries.jsonl", QUERIES);
+    let (url, requests) = server("Box 1.");
+    let arguments = [
+        "refer",
+        "queries.jsonl",
+        "--endpoint",
+        &url,
+        "--llm",
+        "m",
+        "-o",
+        "out",
+    ];
+    let printed = shop.ok(&arguments);
+    let line = printed.lines().find(|line| line.starts_with("P@1  "));
+    assert!(line.unwrap().ends_with("  50.00 %"), "{printed}");
+    let results = lines(&shop, "out/results.jsonl");
+    let outcomes: Vec<&Value> = results.iter().map(|result| &result["outcome"]).collect();
+    assert_eq!(
+        outcomes,
+        ["chosen", "chosen", "only_candidate", "no_candidates"]
+    );
+    assert_eq!(results[0]["box"], json!([20.0, 0.0, 30.0, 10.0]));
+    assert_eq!(results[0]["iou"], 0.9);
+    let summary = shop.json("out/summary.json");
+    assert_eq!(summary["p_at_1"], 0.5);
+    assert_eq!(summary["oracle_p_at_1"], 0.75);
+    assert_eq!(summary["own_p_at_1"], 0.0);
+    assert_eq!(summary["outcomes"]["chosen"], 2);
+    assert_eq!(summary["mean_iou"], (0.9 + 0.0 + 1.0 + 0.0) / 4.0);
+
+    // Again: nothing is asked, and the results are the same but for the seconds of requests.
+    assert_eq!(requests.load(Ordering::Relaxed), 2);
+    let before = shop.read("out/results.jsonl");
+    shop.ok(&arguments);
+    assert_eq!(requests.load(Ordering::Relaxed), 2);
+    assert_eq!(shop.read("out/results.jsonl"), before);
+
+    shop.write("queries.jsonl", QUERIES.replace("left", "far left"));
+    let error = shop.fails(&arguments);
+    assert!(
+        error.contains("results of other queries") && error.contains("--force"),
+        "{error}"
+    );
+    shop.ok(&[&arguments[..], &["--force"]].concat());
+    assert_eq!(requests.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn the_detectors_own_answer_stands_where_the_models_is_prose() {
+    let shop = Workshop::new();
+    shop.write("queries.jsonl", QUERIES);
+    let (url, _) = server("I cannot tell.");
+    let arguments = [
+        "refer",
+        "queries.jsonl",
+        "--endpoint",
+        &url,
+        "--llm",
+        "m",
+        "-o",
+        "out",
+    ];
+    let summary = shop.ok_json(&arguments);
+    assert_eq!(summary["fallback_share"], 0.5);
+    let results = lines(&shop, "out/results.jsonl");
+    assert_eq!(results[0]["outcome"], "no_digits");
+    assert_eq!(results[0]["box"], json!([0.0, 0.0, 10.0, 10.0]));
+    // Without an own answer there is none, which counts as wrong.
+    assert_eq!(results[1]["box"], Value::Null);
+    assert_eq!(results[1]["iou"], 0.0);
+}
+
+#[test]
+fn parts_of_masks_are_candidates() {
+    let shop = Workshop::new();
+    let query = json!({
+        "image": "data/images/test0.png", "expression": "the bright disc",
+        "prompts": ["disc", "noise"], "truth_mask": "data/masks/test0.png",
+    });
+    shop.write("queries.jsonl", query.to_string());
+    let (url, _) = server("0");
+    let arguments = [
+        "refer",
+        "queries.jsonl",
+        "--base",
+        "base",
+        "--min-area",
+        "1",
+        "--endpoint",
+        &url,
+        "--llm",
+        "m",
+        "-o",
+        "out",
+    ];
+    shop.ok(&arguments);
+    let result = &lines(&shop, "out/results.jsonl")[0];
+    let candidates = result["candidates"].as_u64().unwrap();
+    match candidates {
+        0 => assert_eq!(result["mask"], Value::Null),
+        _ => {
+            assert_eq!(result["index"], 0);
+            let mask = read_mask(&shop.path("out/masks/1.png")).unwrap();
+            assert_eq!((mask.width, mask.height), SIZE);
+            let sides = mask.bounding_box().unwrap().map(|side| side as f64);
+            assert_eq!(result["box"], json!(sides));
+        }
+    }
+    assert!(result["dice"].is_number());
+}
+
+#[test]
+fn training_sets_are_chats() {
+    let shop = Workshop::new();
+    shop.write("queries.jsonl", QUERIES);
+    let arguments = ["refer", "queries.jsonl", "--training", "chats.jsonl"];
+    let printed = shop.ok(&arguments);
+    assert!(printed.contains("4 chats of 2 of 4 queries"), "{printed}");
+    let chats = lines(&shop, "chats.jsonl");
+    let first = &chats[0]["messages"];
+    assert!(
+        first[0]["content"]
+            .as_str()
+            .unwrap()
+            .contains("best matching 'the right cup' ?")
+    );
+    assert_eq!(first[1], json!({ "role": "assistant", "content": "1" }));
+    assert!(shop.fails(&arguments).contains("--force"));
+}
+
+#[test]
+fn bad_queries_name_the_line_and_the_key() {
+    let shop = Workshop::new();
+    let error = |queries: &str| {
+        shop.write("queries.jsonl", queries);
+        let endpoint = "http://127.0.0.1:9/v1";
+        shop.fails(&[
+            "refer",
+            "queries.jsonl",
+            "--endpoint",
+            endpoint,
+            "--llm",
+            "m",
+            "-o",
+            "out",
+        ])
+    };
+    let cup = r#"{"expression": "a cup", "candidates": []}"#;
+    for (queries, part) in [
+        ("", "the file has no query"),
+        ("[1]", "line 1: is a list"),
+        (
+            &format!("{cup}\n{{}}"),
+            "line 2: missing field `expression`",
+        ),
+        (
+            r#"{"expression": "a", "boxes": []}"#,
+            "unknown field `boxes`",
+        ),
+        (
+            r#"{"expression": " ", "candidates": []}"#,
+            "`expression` is empty",
+        ),
+        (r#"{"expression": "a"}"#, "give `candidates`, or an `image`"),
+        (r#"{"expression": "a", "image": "x.png"}"#, "--base"),
+        (
+            r#"{"expression": "a", "candidates": [{"box": [5, 0, 4, 1], "label": "b"}]}"#,
+            "[left, top, right, bottom]",
+        ),
+        (
+            r#"{"expression": "a", "candidates": [{"box": [0, 0, 4, 1], "label": "b", "logit": 3}]}"#,
+            "unknown field `logit`",
+        ),
+        (
+            r#"{"expression": "a", "candidates": [], "truth_box": [0, 1]}"#,
+            "line 1",
+        ),
+    ] {
+        let error = error(queries);
+        assert!(error.contains(part), "{error}");
+    }
+}
