@@ -11,7 +11,7 @@ use vlsm_image::ImageError;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::answer::Answer;
-use crate::endpoint::EndpointConfig;
+use crate::backend::Backend;
 use crate::error::Result;
 
 #[derive(Serialize, Deserialize)]
@@ -21,7 +21,7 @@ struct Line {
     answer: Answer,
 }
 
-/// The answers in a file, one on each line, by a digest of model, frame, constraint and prompt. Each is on disk before the next
+/// The answers in a file, one on each line, by a digest of the language model and the prompt. Each is on disk before the next
 /// question, so that an interrupted run asks none twice.
 #[derive(Debug)]
 pub struct Answers {
@@ -57,14 +57,9 @@ impl Answers {
     }
 
     /// The key of a prompt to a language model.
-    pub fn key(config: &EndpointConfig, prompt: &str) -> String {
-        let parts = [
-            config.model.as_str(),
-            config.frame.name(),
-            config.constraint.name(),
-            prompt,
-        ];
-        format!("{:032x}", xxh3_128(parts.join("\0").as_bytes()))
+    pub fn key(backend: &dyn Backend, prompt: &str) -> String {
+        let text = [backend.identity().as_str(), prompt].join("\0");
+        format!("{:032x}", xxh3_128(text.as_bytes()))
     }
 
     /// The answer with a key.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
+use crate::backend::{ANSWER_TOKENS, Backend};
 use crate::error::{ReferError, Result};
 use crate::prompt::Frame;
 
@@ -182,39 +183,10 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// What it is.
-    pub fn config(&self) -> &EndpointConfig {
-        &self.config
-    }
-
-    /// The answer to a prompt about `count` candidates.
-    ///
-    /// # Errors
-    /// [`ReferError::Refused`] if the server refuses this prompt, [`ReferError::Endpoint`] if it is down, too slow, or answers no
-    /// prompt.
-    pub fn ask(&self, prompt: &str, count: usize) -> Result<Answer> {
-        let mut wait = self.config.wait;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.ask_once(prompt, count) {
-                Ok(answer) => return Ok(answer),
-                Err(Failure::Prompt(message)) => return Err(ReferError::Refused(message)),
-                Err(Failure::Lasting(message)) => return Err(self.error(message)),
-                Err(Failure::Passing(message)) if tries >= self.config.tries => {
-                    return Err(self.error(format!("{message}, {tries} times; is the server up?")));
-                }
-                Err(Failure::Passing(_)) => {
-                    std::thread::sleep(wait);
-                    wait *= 2;
-                }
-            }
-        }
-    }
-
     fn ask_once(&self, prompt: &str, count: usize) -> std::result::Result<Answer, Failure> {
         let config = &self.config;
-        let mut body = json!({ "model": config.model, "temperature": 0, "max_tokens": 128 });
+        let mut body =
+            json!({ "model": config.model, "temperature": 0, "max_tokens": ANSWER_TOKENS });
         let path = match config.frame {
             Frame::Chat => {
                 body["messages"] = json!([{ "role": "user", "content": prompt }]);
@@ -282,6 +254,42 @@ impl Endpoint {
         match (url.split_once("://"), url.rsplit_once('@')) {
             (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
             _ => url.clone(),
+        }
+    }
+}
+
+impl Backend for Endpoint {
+    fn identity(&self) -> String {
+        let config = &self.config;
+        let parts = [
+            config.model.as_str(),
+            config.frame.name(),
+            config.constraint.name(),
+        ];
+        parts.join("\0")
+    }
+
+    fn frame(&self) -> Frame {
+        self.config.frame
+    }
+
+    fn ask(&self, prompt: &str, count: usize) -> Result<Answer> {
+        let mut wait = self.config.wait;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.ask_once(prompt, count) {
+                Ok(answer) => return Ok(answer),
+                Err(Failure::Prompt(message)) => return Err(ReferError::Refused(message)),
+                Err(Failure::Lasting(message)) => return Err(self.error(message)),
+                Err(Failure::Passing(message)) if tries >= self.config.tries => {
+                    return Err(self.error(format!("{message}, {tries} times; is the server up?")));
+                }
+                Err(Failure::Passing(_)) => {
+                    std::thread::sleep(wait);
+                    wait *= 2;
+                }
+            }
         }
     }
 }

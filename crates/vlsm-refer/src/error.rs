@@ -27,9 +27,12 @@ pub enum ReferError {
         /// What happened and the fix.
         message: String,
     },
-    /// The server refuses one prompt, such as one that is too long for it.
-    #[error("the server refuses a prompt: {0}")]
+    /// One prompt cannot be answered, such as one that is too long for the model.
+    #[error("a prompt is refused: {0}")]
     Refused(String),
+    /// A language model that cannot be used.
+    #[error(transparent)]
+    Language(#[from] vlsm_language::LanguageError),
     /// A file that cannot be read or written.
     #[error(transparent)]
     Image(#[from] vlsm_image::ImageError),

@@ -5,7 +5,8 @@
 //! - [`Query`]: an expression about an image, with candidates from a detector, or [`parts`](candidates::parts) of a segmenter's
 //!   masks,
 //! - [`prompt`]: the published prompt, and [`read_index`] its answer,
-//! - [`Endpoint`]: any server that speaks OpenAI's HTTP interface (llama.cpp, vLLM, mistral.rs, Ollama),
+//! - [`Backend`]: a language model; [`Endpoint`] is one in any server that speaks OpenAI's HTTP interface (llama.cpp, vLLM,
+//!   mistral.rs, Ollama), [`Local`] a small one in the program,
 //! - [`resolve`]: queries to choices, with the published fall-backs; answers are kept, so that an interrupted run asks again only
 //!   what is missing,
 //! - [`Scores`]: P@1, mean IoU, mean Dice of masks, and what the best candidate would reach,
@@ -13,6 +14,7 @@
 
 mod answer;
 mod answers;
+mod backend;
 pub mod candidates;
 mod endpoint;
 mod error;
@@ -26,6 +28,7 @@ mod training;
 
 pub use answer::{Answer, NoIndex, read_index};
 pub use answers::Answers;
+pub use backend::{Backend, Local};
 pub use candidates::Candidate;
 pub use endpoint::{Constraint, Endpoint, EndpointConfig};
 pub use error::{ReferError, Result};

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::answer::{Answer, NoIndex, read_index};
 use crate::answers::Answers;
+use crate::backend::Backend;
 use crate::candidates::Candidate;
-use crate::endpoint::Endpoint;
 use crate::error::{ReferError, Result};
 use crate::mersenne::Mersenne;
 use crate::prompt::prompt;
@@ -27,7 +27,7 @@ pub enum Outcome {
     NoDigits,
     /// Fall-back: the answer's number was too large.
     OutOfRange,
-    /// Fall-back: the server refused the prompt.
+    /// Fall-back: the server refused the prompt, or it is too long for the model.
     Refused,
 }
 
@@ -52,7 +52,7 @@ pub struct Choice {
 /// If the server does not answer. Answers up to then are kept.
 pub fn resolve(
     questions: &[(&str, &[Candidate])],
-    endpoint: &Endpoint,
+    backend: &dyn Backend,
     answers: &Answers,
     concurrency: usize,
     seed: Option<u32>,
@@ -69,7 +69,7 @@ pub fn resolve(
             else {
                 return;
             };
-            let result = choose(expression, candidates, endpoint, answers, seed);
+            let result = choose(expression, candidates, backend, answers, seed);
             stopped.fetch_or(result.is_err(), Ordering::Relaxed);
             *slot.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(result);
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
@@ -102,7 +102,7 @@ pub fn resolve(
 fn choose(
     expression: &str,
     candidates: &[Candidate],
-    endpoint: &Endpoint,
+    backend: &dyn Backend,
     answers: &Answers,
     seed: Option<u32>,
 ) -> Result<Choice> {
@@ -121,12 +121,11 @@ fn choose(
         Mersenne::new(seed).shuffle(&mut order);
         order
     });
-    let config = endpoint.config();
-    let prompt = prompt(expression, candidates, order.as_deref(), config.frame)?;
-    let key = Answers::key(config, &prompt.text);
+    let prompt = prompt(expression, candidates, order.as_deref(), backend.frame())?;
+    let key = Answers::key(backend, &prompt.text);
     let answer = match answers.get(&key) {
         Some(answer) => answer,
-        None => match endpoint.ask(&prompt.text, candidates.len()) {
+        None => match backend.ask(&prompt.text, candidates.len()) {
             Ok(answer) => {
                 answers.keep(key, answer.clone())?;
                 answer

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -165,6 +166,42 @@ fn parts_of_masks_are_candidates() {
         }
     }
     assert!(result["dice"].is_number());
+}
+
+/// Random ones, whose answers are no index, or any.
+#[test]
+fn a_small_language_model_runs_in_the_program() {
+    let shop = Workshop::new();
+    shop.write("queries.jsonl", QUERIES);
+    let fixture = |name: &str| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/language");
+        root.join(name).to_str().unwrap().to_owned()
+    };
+    let (llama, neo) = (fixture("llama"), fixture("gpt_neo"));
+    let arguments = ["refer", "queries.jsonl", "--llm", &llama, "-o", "out"];
+    let summary = shop.ok_json(&arguments);
+    assert_eq!(summary["answers"], 2);
+    assert!(
+        summary["prompt_tokens"].as_u64().unwrap() > 600,
+        "{summary}"
+    );
+    let before = shop.read("out/answers.jsonl");
+    assert_eq!(shop.lines("out/answers.jsonl"), 2);
+    assert_eq!(shop.ok_json(&arguments)["outcomes"], summary["outcomes"]);
+    assert_eq!(shop.read("out/answers.jsonl"), before);
+
+    // The prompts are longer than this model's 128 tokens.
+    let summary = shop.ok_json(&["refer", "queries.jsonl", "--llm", &neo, "-o", "neo"]);
+    assert_eq!(summary["outcomes"]["refused"], 2);
+    assert_eq!(summary["fallback_share"], 0.5);
+
+    let error = shop.fails(&["refer", "queries.jsonl", "--llm", "none", "-o", "out"]);
+    assert!(
+        error.contains("no such folder") && error.contains("--endpoint"),
+        "{error}"
+    );
+    let error = shop.fails(&[&arguments[..], &["--frame", "chat"]].concat());
+    assert!(error.contains("`plain`"), "{error}");
 }
 
 #[test]

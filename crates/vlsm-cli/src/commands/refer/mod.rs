@@ -3,16 +3,17 @@
 mod found;
 mod results;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use vlsm_image::write_atomic_bytes;
+use vlsm_language::LanguageModel;
 use vlsm_models::Precision;
 use vlsm_refer::{
-    Answers, Candidate, Constraint, Endpoint, EndpointConfig, Frame, Query, read_queries, resolve,
-    training_examples,
+    Answers, Backend, Candidate, Constraint, Endpoint, EndpointConfig, Frame, Local, Query,
+    read_queries, resolve, training_examples,
 };
 
 use self::found::Found;
@@ -24,8 +25,8 @@ use crate::output::{notice, print, progress_bar};
 ///
 /// LLM-wrapper (arXiv 2409.11919): the language model reads the candidates' boxes, labels and scores,
 /// and answers with the number of one. It is reached by OpenAI's HTTP interface, which llama.cpp,
-/// vLLM, mistral.rs and Ollama speak. If its answer has no index, the detector's own answer is
-/// taken, as published.
+/// vLLM, mistral.rs and Ollama speak; small ones of Llama's or GPT-Neo's layout run in the program.
+/// If the answer has no index, the detector's own answer is taken, as published.
 ///
 /// QUERIES has one JSON object on each line:
 ///   image        the image's file, relative to QUERIES
@@ -47,15 +48,20 @@ use crate::output::{notice, print, progress_bar};
   vlsm refer queries.jsonl --endpoint http://localhost:8080/v1 --llm llama-3-8b -o out
   vlsm refer queries.jsonl --base builtin:tiny --adapter runs/scans \\
       --endpoint http://localhost:11434/v1 --llm llama3 --constrain json -o out
+  vlsm refer queries.jsonl --llm gpt-neo-125m -o out
   vlsm refer queries.jsonl --training chats.jsonl")]
 pub(crate) struct Args {
     /// The file of queries.
     queries: PathBuf,
     /// Address of the language model's server, up to and with the version.
-    #[arg(long, value_name = "URL", required_unless_present = "training")]
+    #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
-    /// The language model's name on the server.
-    #[arg(long, value_name = "NAME", required_unless_present = "training")]
+    /// The language model's name on the server; without --endpoint a folder in Hugging Face's format.
+    #[arg(
+        long,
+        value_name = "NAME_OR_FOLDER",
+        required_unless_present = "training"
+    )]
     llm: Option<String>,
     /// The folder to write the results to.
     #[arg(
@@ -80,17 +86,22 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PIXELS", default_value_t = 16)]
     min_area: usize,
     /// What surrounds the prompt: chat (the server's own frame), or a published one, llama3, mixtral,
-    /// gemma or plain.
-    #[arg(long, value_name = "NAME", default_value = "chat")]
-    frame: Frame,
+    /// gemma or plain [default: chat in a server, else plain].
+    #[arg(long, value_name = "NAME")]
+    frame: Option<Frame>,
     /// How the server makes the model answer with an index only: none, json (OpenAI, vLLM, Ollama,
     /// llama.cpp), grammar (llama.cpp), choice (vLLM) or regex (mistral.rs).
-    #[arg(long, value_name = "WAY", default_value = "none")]
+    #[arg(
+        long,
+        value_name = "WAY",
+        default_value = "none",
+        requires = "endpoint"
+    )]
     constrain: Constraint,
     /// List the candidates in another order, drawn with this seed.
     #[arg(long, value_name = "SEED")]
     shuffle: Option<u32>,
-    /// Requests at a time.
+    /// Requests to a server at a time.
     #[arg(long, value_name = "N", default_value_t = 4)]
     concurrency: usize,
     /// The longest time for a request, in seconds.
@@ -116,19 +127,13 @@ impl Args {
         if let Some(file) = &self.training {
             return self.write_training(&queries, file);
         }
-        let (Some(url), Some(llm), Some(out)) = (&self.endpoint, &self.llm, &self.out) else {
-            bail!("--endpoint, --llm and -o are required");
+        let (Some(llm), Some(out)) = (&self.llm, &self.out) else {
+            bail!("--llm and -o are required");
         };
         if self.concurrency == 0 {
             bail!("--concurrency is 0; at least one request must be under way");
         }
-        let endpoint = Endpoint::new(EndpointConfig {
-            key: std::env::var(&self.key_variable).ok(),
-            frame: self.frame,
-            constraint: self.constrain,
-            timeout: Duration::from_secs(self.timeout.max(1)),
-            ..EndpointConfig::new(url, llm)
-        })?;
+        let backend = self.backend(llm)?;
         make_folder(out)?;
         let results = Results::open(out, &self.queries, self.force)?;
         let found = self.find(&queries)?;
@@ -146,9 +151,10 @@ impl Args {
         let progress = |done: usize| bar.set_position(done as u64);
         let choices = resolve(
             &questions,
-            &endpoint,
+            &*backend,
             &answers,
-            self.concurrency,
+            // A model in the program uses all cores for each prompt.
+            self.endpoint.as_ref().map_or(1, |_| self.concurrency),
             self.shuffle,
             progress,
         );
@@ -163,6 +169,31 @@ impl Args {
         let summary = results.write(&queries, &found, &choices)?;
         print(&summary.shown(self.json)?)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The language model.
+    fn backend(&self, llm: &str) -> Result<Box<dyn Backend>> {
+        let Some(url) = &self.endpoint else {
+            let folder = Path::new(llm);
+            if !folder.is_dir() {
+                bail!(
+                    "--llm {llm}: there is no such folder; name one, or the server of that model with --endpoint"
+                );
+            }
+            let device = vlsm_models::device(&self.device)?;
+            let model = LanguageModel::load(folder, &device)?;
+            return Ok(Box::new(Local::new(
+                model,
+                self.frame.unwrap_or(Frame::Plain),
+            )?));
+        };
+        Ok(Box::new(Endpoint::new(EndpointConfig {
+            key: std::env::var(&self.key_variable).ok(),
+            frame: self.frame.unwrap_or_default(),
+            constraint: self.constrain,
+            timeout: Duration::from_secs(self.timeout.max(1)),
+            ..EndpointConfig::new(url, llm)
+        })?))
     }
 
     /// The candidates of each query.
@@ -196,7 +227,7 @@ impl Args {
         Ok(all)
     }
 
-    fn write_training(&self, queries: &[Query], file: &std::path::Path) -> Result<ExitCode> {
+    fn write_training(&self, queries: &[Query], file: &Path) -> Result<ExitCode> {
         if file.exists() && !self.force {
             bail!(
                 "`{}` exists; choose another file or add --force",
@@ -210,8 +241,13 @@ impl Args {
                 format!("query {} has no `truth_box` and no `truth_mask`", at + 1)
             })?;
             let candidates = &found.candidates;
-            let of_query =
-                training_examples(&query.expression, candidates, truth.bbox, true, self.frame)?;
+            let of_query = training_examples(
+                &query.expression,
+                candidates,
+                truth.bbox,
+                true,
+                self.frame.unwrap_or_default(),
+            )?;
             used += usize::from(!of_query.is_empty());
             for example in of_query {
                 let chat = serde_json::json!({ "messages": [

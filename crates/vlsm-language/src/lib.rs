@@ -1,0 +1,29 @@
+//! Decoder-only language models with the layouts of Llama (Touvron et al. 2023) and GPT-Neo (Black et al. 2021), from folders in
+//! Hugging Face's format.
+//!
+//! They compute in f32 on any device. That is for models of up to some hundred million parameters; larger ones belong in a server
+//! made for them.
+//!
+//! ```no_run
+//! use burn::tensor::Device;
+//! use vlsm_language::LanguageModel;
+//!
+//! # fn main() -> vlsm_language::Result<()> {
+//! let model = LanguageModel::load("gpt-neo-125m".as_ref(), &Device::flex())?;
+//! println!("{}", model.answer("1, 2, 3,", 8)?);
+//! # Ok(())
+//! # }
+//! ```
+
+mod attention;
+mod config;
+mod decoder;
+mod error;
+mod files;
+mod layers;
+mod model;
+
+pub use config::{Architecture, LanguageConfig};
+pub use decoder::{Cache, Decoder};
+pub use error::{LanguageError, Result};
+pub use model::LanguageModel;
