@@ -1,8 +1,8 @@
-"""Small random decoder-only language models, their logits and their greedy answers by Transformers.
+"""Small random decoder-only language models, their logits and their greedy answers by Transformers, and one with a LoRA of peft.
 
     python scripts/reference/make_language.py fixtures/language
 
-Needs PyTorch, Transformers and tokenizers.
+Needs PyTorch, Transformers, peft and tokenizers.
 """
 
 import json
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPTNeoConfig, GPTNeoForCausalLM, LlamaConfig, LlamaForCausalLM
@@ -65,3 +66,25 @@ for number, (name, (kind, config)) in enumerate(cases.items()):
     save_file(tensors, folder / "expected.safetensors")
     (folder / "expected.json").write_text(json.dumps({"answers": answers, "noise": noise, "end": END}, ensure_ascii=False) + "\n")
     print(name, sum(p.numel() for p in model.parameters()), "parameters, noise", noise, [len(a["answer"]) for a in answers])
+
+# LLM-wrapper's published targets, the output layer among them.
+model = LlamaForCausalLM.from_pretrained(out / "llama").eval()
+targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"]
+torch.manual_seed(9)
+adapted = get_peft_model(model, LoraConfig(r=3, lora_alpha=6, target_modules=targets, lora_dropout=0.1, bias="none", task_type="CAUSAL_LM")).eval()
+with torch.no_grad():
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            parameter.copy_(0.2 * torch.randn_like(parameter))
+folder = out / "llama_lora"
+adapted.save_pretrained(folder)
+(folder / "README.md").unlink(missing_ok=True)
+config = json.loads((folder / "adapter_config.json").read_text())
+config["base_model_name_or_path"] = "llama"
+config["target_modules"].sort()
+(folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+ids = tokenizer.encode(texts[0]).ids
+with torch.no_grad():
+    logits = adapted.double()(torch.tensor([ids])).logits[0].float()
+save_file({"logits": logits.contiguous()}, folder / "expected.safetensors")
+print("lora", sorted(config), (folder / "adapter_model.safetensors").stat().st_size)

@@ -1,15 +1,15 @@
 //! Decoder-only language models with the layouts of Llama (Touvron et al. 2023) and GPT-Neo (Black et al. 2021), from folders in
 //! Hugging Face's format.
 //!
-//! They compute in f32 on any device. That is for models of up to some hundred million parameters; larger ones belong in a server
-//! made for them.
+//! They compute in f32 on any device, which is for models of up to some hundred million parameters; larger ones belong in a server
+//! made for them. LoRA adapters in peft's format are merged into the weights.
 //!
 //! ```no_run
 //! use burn::tensor::Device;
 //! use vlsm_language::LanguageModel;
 //!
 //! # fn main() -> vlsm_language::Result<()> {
-//! let model = LanguageModel::load("gpt-neo-125m".as_ref(), &Device::flex())?;
+//! let model = LanguageModel::load("gpt-neo-125m".as_ref(), None, &Device::flex())?;
 //! println!("{}", model.answer("1, 2, 3,", 8)?);
 //! # Ok(())
 //! # }
@@ -22,6 +22,7 @@ mod error;
 mod files;
 mod layers;
 mod model;
+mod peft;
 
 pub use config::{Architecture, LanguageConfig};
 pub use decoder::{Cache, Decoder};

@@ -10,6 +10,7 @@ use crate::config::LanguageConfig;
 use crate::decoder::{Cache, Decoder};
 use crate::error::{LanguageError, Result};
 use crate::files::read_weights;
+use crate::peft;
 
 /// A language model with its tokenizer.
 pub struct LanguageModel {
@@ -29,11 +30,12 @@ impl fmt::Debug for LanguageModel {
 }
 
 impl LanguageModel {
-    /// Loads a folder: `config.json`, `tokenizer.json` and weights.
+    /// Loads a folder: `config.json`, `tokenizer.json` and weights; with the LoRA of an `adapter`'s folder in peft's format, if one is
+    /// given.
     ///
     /// # Errors
-    /// If a file is missing or malformed, or the weights are not those of the configuration.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self> {
+    /// If a file is missing or malformed, the weights are not those of the configuration, or the adapter is of another model.
+    pub fn load(folder: &Path, adapter: Option<&Path>, device: &Device) -> Result<Self> {
         let config = LanguageConfig::read(&folder.join("config.json"))?;
         let path = folder.join("tokenizer.json");
         let tokenizer =
@@ -52,6 +54,9 @@ impl LanguageModel {
             ends.iter().any(|end| name.ends_with(end))
         };
         tensors.retain(|name, _| !constant(name));
+        if let Some(adapter) = adapter {
+            peft::merge(adapter, &mut tensors)?;
+        }
         let fingerprint = vlsm_models::fingerprint(&tensors);
         let decoder = Decoder::new(&config, device);
         let (decoder, mismatch) = weights::import(decoder, tensors, |_| true);

@@ -32,7 +32,7 @@ fn folder(name: &str) -> PathBuf {
 fn logits_and_greedy_answers_are_those_of_transformers() {
     for name in ["llama", "llama_tied", "gpt_neo"] {
         let folder = folder(name);
-        let model = LanguageModel::load(&folder, &Device::flex()).unwrap();
+        let model = LanguageModel::load(&folder, None, &Device::flex()).unwrap();
         let text = std::fs::read_to_string(folder.join("expected.json")).unwrap();
         let expected: Expected = serde_json::from_str(&text).unwrap();
         let tensors = tensor_file::read(&folder.join("expected.safetensors")).unwrap();
@@ -68,10 +68,74 @@ fn logits_and_greedy_answers_are_those_of_transformers() {
     }
 }
 
+/// The logits of peft, of all kinds of layers that LLM-wrapper adapts.
+#[test]
+fn a_lora_of_peft_is_merged() {
+    let device = Device::flex();
+    let adapter = folder("llama_lora");
+    let model = LanguageModel::load(&folder("llama"), Some(&adapter), &device).unwrap();
+    let expected = tensor_file::read(&adapter.join("expected.safetensors")).unwrap();
+    let expected = &expected.tensors["logits"].data;
+    let ids = model.encode("In box 0: 'cup'").unwrap();
+    let logits = model.logits(&ids).unwrap().into_data();
+    let pairs = logits.iter::<f32>().zip(expected);
+    let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let spread = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
+    assert!(worst < 1e-4 * spread, "off by {worst} of {spread}");
+    let plain = LanguageModel::load(&folder("llama"), None, &device).unwrap();
+    assert_ne!(plain.fingerprint(), model.fingerprint());
+
+    let error = |change: &dyn Fn(&Path)| {
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["adapter_config.json", "adapter_model.safetensors"] {
+            std::fs::copy(adapter.join(name), copy.path().join(name)).unwrap();
+        }
+        change(copy.path());
+        let loaded = LanguageModel::load(&folder("llama"), Some(copy.path()), &device);
+        loaded.unwrap_err().to_string()
+    };
+    let with = |from: &'static str, to: &'static str| {
+        error(&|copy: &Path| {
+            let path = copy.join("adapter_config.json");
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.contains(from), "{from}");
+            std::fs::write(path, text.replace(from, to)).unwrap();
+        })
+    };
+    for (from, to, part) in [
+        ("\"LORA\"", "\"IA3\"", "`peft_type` is `IA3`"),
+        (
+            "\"use_dora\": false",
+            "\"use_dora\": true",
+            "`use_dora` is not known",
+        ),
+        ("\"bias\": \"none\"", "\"bias\": \"all\"", "`bias` is `all`"),
+        (
+            "\"r\": 3",
+            "\"r\": 0",
+            "`r` is missing or no positive number",
+        ),
+    ] {
+        let error = with(from, to);
+        assert!(error.contains(part), "{error}");
+    }
+    let missing = error(&|copy: &Path| {
+        std::fs::remove_file(copy.join("adapter_model.safetensors")).unwrap();
+    });
+    assert!(missing.contains("adapter_model.safetensors"), "{missing}");
+    let other = LanguageModel::load(&folder("gpt_neo"), Some(&adapter), &device).unwrap_err();
+    assert!(
+        other
+            .to_string()
+            .contains("the model that it was trained on"),
+        "{other}"
+    );
+}
+
 /// An answer ends where the model's context does.
 #[test]
 fn a_text_longer_than_the_context_is_an_error() {
-    let model = LanguageModel::load(&folder("gpt_neo"), &Device::flex()).unwrap();
+    let model = LanguageModel::load(&folder("gpt_neo"), None, &Device::flex()).unwrap();
     let error = model.answer_tokens(&[1; 129], 4).unwrap_err().to_string();
     assert_eq!(
         error,
@@ -94,7 +158,7 @@ fn what_is_not_known_is_an_error_that_names_the_key() {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(replaced), "{replaced}");
         std::fs::write(&path, text.replace(replaced, with)).unwrap();
-        let error = LanguageModel::load(temporary.path(), &Device::flex());
+        let error = LanguageModel::load(temporary.path(), None, &Device::flex());
         error.unwrap_err().to_string()
     };
     for (from, replaced, with, part) in [
@@ -136,7 +200,7 @@ fn what_is_not_known_is_an_error_that_names_the_key() {
         temporary.path().join("config.json"),
     )
     .unwrap();
-    let error = LanguageModel::load(temporary.path(), &Device::flex()).unwrap_err();
+    let error = LanguageModel::load(temporary.path(), None, &Device::flex()).unwrap_err();
     assert!(
         error.to_string().contains("copy the weights here"),
         "{error}"

@@ -28,16 +28,11 @@ use crate::output::{notice, print, progress_bar};
 /// vLLM, mistral.rs and Ollama speak; small ones of Llama's or GPT-Neo's layout run in the program.
 /// If the answer has no index, the detector's own answer is taken, as published.
 ///
-/// QUERIES has one JSON object on each line:
-///   image        the image's file, relative to QUERIES
-///   expression   the words that mean one object (required)
-///   candidates   what a detector found: [{"box": [left, top, right, bottom], "label": "cup",
-///                "score": 0.9, "detector": "Grounding DINO"}, ...]; score and detector can be left
-///                out. Without candidates, --base looks for prompts in the image, and the
-///                connected parts of the masks are the candidates
-///   prompts      what to look for, such as the noun phrases [default: the expression]
-///   fallback     the detector's own answer, a box
-///   truth_box, truth_mask   the object, to score with: a box, or a mask's file
+/// Each line of QUERIES is a JSON object. `expression` is required. `candidates` are what a detector
+/// found: [{"box": [left, top, right, bottom], "label": "cup", "score": 0.9}, ...]. Without them --base
+/// looks for `prompts` in the `image`, or for the expression, and the connected parts of its masks are
+/// the candidates. `fallback` is the detector's own answer, a box. `truth_box` or `truth_mask`, a
+/// file, is the object, to score with. Files are relative to QUERIES.
 ///
 /// Writes results.jsonl (the answer to each query), summary.json (P@1: the share of answers with an
 /// IoU above 0.5, mean IoU, Dice of masks, the best candidates' P@1, shares of fall-backs, tokens) and,
@@ -63,6 +58,14 @@ pub(crate) struct Args {
         required_unless_present = "training"
     )]
     llm: Option<String>,
+    /// A LoRA for the folder, in peft's format.
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        conflicts_with = "endpoint",
+        requires = "llm"
+    )]
+    llm_adapter: Option<PathBuf>,
     /// The folder to write the results to.
     #[arg(
         short = 'o',
@@ -181,7 +184,7 @@ impl Args {
                 );
             }
             let device = vlsm_models::device(&self.device)?;
-            let model = LanguageModel::load(folder, &device)?;
+            let model = LanguageModel::load(folder, self.llm_adapter.as_deref(), &device)?;
             return Ok(Box::new(Local::new(
                 model,
                 self.frame.unwrap_or(Frame::Plain),
