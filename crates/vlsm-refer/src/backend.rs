@@ -13,7 +13,7 @@ pub(crate) const ANSWER_TOKENS: usize = 128;
 
 /// A language model that answers prompts.
 pub trait Backend: Sync {
-    /// All that answers depend on besides the prompt; kept answers are recognised by it.
+    /// What answers depend on apart from the prompt; kept answers are recognised by it.
     fn identity(&self) -> String;
 
     /// What surrounds a prompt's text.
