@@ -82,6 +82,23 @@ impl RgbImage {
             data,
         }
     }
+
+    /// The part of `width` times `height` pixels whose first pixel is at column `x` and row `y`; as much of it as the image
+    /// has.
+    pub fn crop(&self, (x, y): (usize, usize), (width, height): (usize, usize)) -> Self {
+        let (x, y) = (x.min(self.width), y.min(self.height));
+        let (width, height) = (width.min(self.width - x), height.min(self.height - y));
+        let mut data = Vec::with_capacity(width * height * 3);
+        for row in y..y + height {
+            let start = (row * self.width + x) * 3;
+            data.extend_from_slice(&self.data[start..start + width * 3]);
+        }
+        Self {
+            width,
+            height,
+            data,
+        }
+    }
 }
 
 impl Mask {
@@ -287,6 +304,15 @@ mod tests {
         assert_eq!(map.labelled(Some(11)).data, [1, 1, Mask::IGNORE, 1]);
         assert_eq!(map.ids(), [0, 3, 11]);
         assert_eq!([map.count(3), map.count(4)], [2, 0]);
+    }
+
+    #[test]
+    fn a_crop_ends_at_the_images_border() {
+        let image = RgbImage::from_fn(5, 4, |x, y| [x as u8, y as u8, 0]);
+        let part = image.crop((1, 2), (2, 9));
+        assert_eq!((part.width, part.height), (2, 2));
+        assert_eq!(part.data, [1, 2, 0, 2, 2, 0, 1, 3, 0, 2, 3, 0]);
+        assert!(image.crop((9, 0), (1, 1)).data.is_empty());
     }
 
     #[test]

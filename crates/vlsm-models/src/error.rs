@@ -51,7 +51,7 @@ pub enum ModelError {
         message: String,
     },
     /// A file of weights alone whose tensors belong to no known model.
-    #[error("cannot recognise the model in `{}` (first tensor: `{first}`); a single file can be a SAN, a CRIS, or a CLIP with ViT-B/16 or RN50; for other models give the folder with `config.json`", path.display())]
+    #[error("cannot recognise the model in `{}` (first tensor: `{first}`); a single file can be a SAN, a CRIS, or a CLIP with ViT-B/16 or RN50; the decoder of CLIPSeg's original release is given with its towers, as `ViT-B-16.pt+rd64-uni.pth`; for other models give the folder with `config.json`", path.display())]
     Unknown {
         /// The file.
         path: PathBuf,
@@ -134,6 +134,9 @@ pub enum ModelError {
     /// An engine that cannot do what is asked.
     #[error("engine: {0}")]
     Engine(String),
+    /// Tiles that no image can be cut into.
+    #[error("tiles: {0}")]
+    Tiles(String),
     /// A model that has no ONNX graph here.
     #[error("ONNX: {0}")]
     Onnx(String),

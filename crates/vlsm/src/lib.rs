@@ -29,7 +29,7 @@ pub use vlsm_image as image;
 pub use vlsm_image::{ClassList, overlay, overlay_labels};
 pub use vlsm_models as models;
 pub use vlsm_models::InstructionSet;
-pub use vlsm_models::predict::{Adapter, EncodedImage, Engine, Prediction, Request};
+pub use vlsm_models::predict::{Adapter, EncodedImage, Engine, Prediction, Request, Tiles};
 
 pub use error::{Error, Result};
 pub use segmenter::Segmenter;

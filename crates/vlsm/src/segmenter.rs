@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use vlsm_image::{ClassList, ClassMap, RgbImage};
-use vlsm_models::predict::{Adapter, EncodedImage, Engine, EngineConfig, Prediction, Request};
+use vlsm_models::predict::{
+    Adapter, EncodedImage, Engine, EngineConfig, Prediction, Request, Tiles,
+};
 use vlsm_models::{Base, Model, Preprocessing, SegmentationModel, Tokenizer, device};
 
 use crate::error::{Error, Result};
@@ -151,6 +153,24 @@ impl Segmenter {
             prompts: &prompts,
         };
         Ok(self.engine.predict_one(&request)?)
+    }
+
+    /// The model's answers to prompts about a large image, in tiles that are blended where they overlap, see
+    /// [`Engine::predict_tiled`].
+    ///
+    /// # Errors
+    /// Like [`set_image`](Self::set_image) and [`predict`](Self::predict).
+    pub fn predict_tiled<P: AsRef<str>>(
+        &self,
+        image: &RgbImage,
+        tiles: Tiles,
+        prompts: &[P],
+    ) -> Result<Vec<Prediction>> {
+        let prompts: Vec<&str> = prompts.iter().map(AsRef::as_ref).collect();
+        let size = self.preprocessing.image_size;
+        Ok(self
+            .engine
+            .predict_tiled(&self.adapter, image, size, tiles, &prompts)?)
     }
 
     /// A label for each pixel of an image, at its own size: the id of the most likely class, or

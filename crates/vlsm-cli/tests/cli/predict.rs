@@ -124,6 +124,8 @@ fn rows(shop: &Workshop, folder: &str) -> Vec<Vec<String>> {
         "base",
         "adapter",
         "image_size",
+        "tile",
+        "overlap",
         "warning",
     ];
     assert_eq!(header, columns);
@@ -304,7 +306,7 @@ fn a_random_decoder_is_warned_of() {
         1,
         "{warning}"
     );
-    assert_eq!(rows(&shop, "out")[0][13], "random decoder");
+    assert_eq!(rows(&shop, "out")[0][15], "random decoder");
     let eval = ["eval", "--base", "towers", "--data", "data", "--json"];
     let output = shop.run(&eval);
     let warning = String::from_utf8(output.stderr).unwrap();
@@ -316,4 +318,47 @@ fn a_random_decoder_is_warned_of() {
         &["model.base=towers", "method.kind=dense"],
     ));
     assert!(error.contains("`train_decoder = true`"), "{error}");
+}
+
+#[test]
+fn large_images_are_cut_into_tiles_and_the_list_says_so() {
+    let shop = Workshop::new();
+    let scene = RgbImage::from_fn(150, 100, |x, y| [(x * 3 / 2) as u8, (y * 2) as u8, 90]);
+    write_png_rgb(&shop.path("large.png"), &scene).unwrap();
+    let arguments = [
+        "predict",
+        "--base",
+        "base",
+        "--prompt",
+        "disc",
+        "large.png",
+        "-o",
+        "out",
+    ];
+    let with = |options: &[&'static str]| [&arguments[..], options].concat();
+    shop.ok(&with(&["--tile", "64", "--overlap", "20"]));
+    let mask = read_mask(&shop.path("out/large.disc.mask.png")).unwrap();
+    assert_eq!((mask.width, mask.height), (150, 100));
+    let list: Value = serde_json::from_slice(&shop.read("out/predictions.json")).unwrap();
+    assert_eq!(
+        (&list[0]["tile"], &list[0]["overlap"]),
+        (&64.into(), &20.into())
+    );
+    // Other tiles are another input.
+    let error = shop.fails(&with(&["--tile", "64"]));
+    assert!(
+        error.contains("tiles of 64 pixels with overlap 20") && error.contains("--force"),
+        "{error}"
+    );
+    for (options, reason) in [
+        (&["--tile", "8"][..], "at least 32"),
+        (&["--tile", "64", "--overlap", "40"], "at most 32"),
+    ] {
+        let error = shop.fails(&with(options));
+        assert!(error.contains(reason), "{options:?}: {error}");
+    }
+    for options in [&["--overlap", "40"][..], &["--tile", "64", "--semantic"]] {
+        let code = shop.run(&with(options)).status.code();
+        assert_eq!(code, Some(2), "{options:?}");
+    }
 }

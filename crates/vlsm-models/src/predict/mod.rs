@@ -14,6 +14,7 @@ mod labels;
 mod masks;
 mod prompts;
 mod request;
+mod tiles;
 
 pub use adapter::Adapter;
 pub use engine::Engine;
@@ -23,3 +24,4 @@ pub use labels::{label_images, label_prompts, uses_vocabulary};
 pub use masks::{Prediction, logits, masks, threshold};
 pub use prompts::{PromptEncoder, PromptStates};
 pub use request::Request;
+pub use tiles::Tiles;

@@ -42,6 +42,10 @@ pub(super) struct Row {
     pub(super) adapter: String,
     /// Side of the model's input, in pixels.
     pub(super) image_size: usize,
+    /// Side of the tiles that the image was cut into, in its pixels.
+    pub(super) tile: Option<usize>,
+    /// Smallest overlap of these tiles.
+    pub(super) overlap: Option<usize>,
     /// Why the answer means nothing, if it does.
     pub(super) warning: String,
 }
@@ -59,7 +63,8 @@ impl Row {
                 &row.adapter,
             ];
             let threshold = row.threshold.map(f32::to_bits);
-            (texts.map(String::clone), row.image_size, threshold)
+            let tiles = (row.tile, row.overlap);
+            (texts.map(String::clone), row.image_size, threshold, tiles)
         };
         inputs(self) == inputs(other)
     }
@@ -195,6 +200,9 @@ fn origin(row: &Row) -> String {
     }
     if !row.cleanup.is_empty() {
         rule += &format!(", {}", row.cleanup);
+    }
+    if let (Some(tile), Some(overlap)) = (row.tile, row.overlap) {
+        rule += &format!(", tiles of {tile} pixels with overlap {overlap}");
     }
     format!(
         " and was made of other inputs (image `{}`, prompt `{}`, base `{}`{adapter}, {} pixels{rule})",

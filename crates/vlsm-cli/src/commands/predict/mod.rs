@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use vlsm::{ClassList, Prediction, Segmenter, overlay};
+use vlsm::{ClassList, Prediction, Segmenter, Tiles, overlay};
 use vlsm_data::FindingKind;
 use vlsm_image::{Mask, RgbImage, write_png_gray, write_png_mask, write_png_rgb};
 use vlsm_models::Precision;
@@ -24,7 +24,7 @@ use self::labels::label;
 use self::manifest::{Manifest, Planned, Row};
 use self::model::{Model, Wanted};
 use self::names::{image_names, numbered};
-use self::options::{MaskOptions, MaskRule};
+use self::options::{MaskOptions, MaskRule, TileOptions};
 use self::words::words;
 use super::shared::make_folder;
 use crate::output::{is_closed_pipe, note, print, print_error};
@@ -53,6 +53,7 @@ use crate::output::{is_closed_pipe, note, print, print_error};
 #[command(after_help = "Examples:
   vlsm predict runs/scans photo.jpg -o out
   vlsm predict runs/scans new_scans --threshold auto --largest -o out
+  vlsm predict runs/scans slide.tif --tile 1024 -o out
   vlsm predict --base CIDAS/clipseg-rd64-refined \\
       --prompt \"a car\" --prompt \"the sky\" street.jpg -o out
   vlsm predict --base CIDAS/clipseg-rd64-refined \\
@@ -85,6 +86,8 @@ pub(crate) struct Args {
     semantic: bool,
     #[command(flatten)]
     mask: MaskOptions,
+    #[command(flatten)]
+    tile: TileOptions,
     /// Minimum probability for a pixel to get a class; 0 always picks the most likely class
     /// [default: 0 if every id of --classes has a name, else 0.5].
     #[arg(long, value_name = "P")]
@@ -122,6 +125,7 @@ impl Args {
             self.prompt.retain(|prompt| seen.insert(prompt.clone()));
         }
         let classes = self.class_list()?;
+        let tiles = self.tile.tiles()?;
         let model = self.take_model()?.load()?;
         if self.prompt.is_empty() && classes.is_none() {
             self.prompt = vec![model.own_prompt()?];
@@ -129,7 +133,7 @@ impl Args {
         let rule = self.mask.rule(&model.inference)?;
         let images = images(&self.inputs, &self.out)?;
         make_folder(&self.out)?;
-        let planned = self.plan(&model, &images, classes.as_ref(), &rule)?;
+        let planned = self.plan(&model, &images, classes.as_ref(), &rule, tiles)?;
         let mut manifest = Manifest::open(&self.out, &planned, self.force, self.json)?;
         // Each is a row of the list; labels of a whole image are one.
         let masks_per_image = match &classes {
@@ -152,7 +156,7 @@ impl Args {
                     })
                 }
                 None => self
-                    .predict(&model.segmenter, planned, &rule, &mut manifest)
+                    .predict(&model.segmenter, planned, &rule, tiles, &mut manifest)
                     .map(|count| found += count),
             };
             match done {
@@ -216,6 +220,7 @@ impl Args {
         images: &[PathBuf],
         classes: Option<&ClassList>,
         rule: &MaskRule,
+        tiles: Option<Tiles>,
     ) -> Result<Vec<Planned>> {
         let prompts: Vec<String> = match classes {
             Some(classes) => {
@@ -279,6 +284,8 @@ impl Args {
                             .as_ref()
                             .map_or_else(String::new, |path| path.display().to_string()),
                         image_size: model.segmenter.preprocessing().image_size,
+                        tile: tiles.map(|tiles| tiles.side()),
+                        overlap: tiles.map(|tiles| tiles.overlap()),
                         warning: warning.clone(),
                         ..Row::default()
                     },
@@ -313,14 +320,17 @@ impl Args {
         segmenter: &Segmenter,
         planned: &[Planned],
         rule: &MaskRule,
+        tiles: Option<Tiles>,
         manifest: &mut Manifest,
     ) -> Result<usize> {
         let Some(Planned { image: path, .. }) = planned.first() else {
             return Ok(0);
         };
         let picture = segmenter.read_image(path, self.takes_first_page())?;
-        let image = segmenter.set_image(&picture)?;
-        let predictions = segmenter.predict_all(&image, &self.prompt)?;
+        let predictions = match tiles {
+            Some(tiles) => segmenter.predict_tiled(&picture, tiles, &self.prompt)?,
+            None => segmenter.predict_all(&segmenter.set_image(&picture)?, &self.prompt)?,
+        };
         let mut not_empty = 0;
         for (prediction, Planned { row, files, .. }) in predictions.iter().zip(planned) {
             let (mask, parts) = rule.apply(prediction)?;

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
-use vlsm::Prediction;
+use vlsm::{Prediction, Tiles};
 use vlsm_data::Cleanup;
 use vlsm_image::{ImageError, Mask};
 use vlsm_models::Inference;
@@ -49,6 +49,27 @@ pub(super) struct MaskOptions {
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true,
           conflicts_with_all = ["classes", "semantic"])]
     min_area: usize,
+}
+
+/// How large images are cut.
+#[derive(clap::Args)]
+pub(super) struct TileOptions {
+    /// Cut each image into overlapping tiles of this many pixels a side, which the model sees one by one
+    /// at its input size: for images in which an object would otherwise be only a few pixels large.
+    #[arg(long, value_name = "N", conflicts_with_all = ["classes", "semantic"])]
+    tile: Option<usize>,
+    /// Smallest overlap of tiles, in pixels, in which their answers are blended [default: a quarter of
+    /// --tile].
+    #[arg(long, value_name = "N", requires = "tile")]
+    overlap: Option<usize>,
+}
+
+impl TileOptions {
+    /// The tiles, if any are wanted.
+    pub(super) fn tiles(&self) -> vlsm_models::Result<Option<Tiles>> {
+        let tiles = self.tile.map(|side| Tiles::new(side, self.overlap));
+        tiles.transpose()
+    }
 }
 
 /// The rule that makes masks.
