@@ -9,10 +9,11 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::adapter_file::AdapterFile;
+use crate::composed::{architecture, find};
 use crate::contract::SegmentationModel;
 use crate::description::{BaseDescription, PartCounts};
 use crate::error::{ModelError, Result};
-use crate::files::{BaseIdentity, Files, Loaded, TOKENIZER, fingerprint};
+use crate::files::{BaseIdentity, Loaded, TOKENIZER, fingerprint};
 use crate::methods::{MethodConfig, Profile, Start, Tensors};
 use crate::precision::Precision;
 use crate::preprocess::Preprocessing;
@@ -20,9 +21,6 @@ use crate::registry::{Architecture, Model, Network, NetworkConfig};
 use crate::tensor_file::{self, HostTensor, WrittenAs};
 use crate::tokenizer::{Tokenizer, wordpiece};
 use crate::weights;
-
-/// Prefix of the names of a decoder's parameters.
-const DECODER: &str = "decoder.";
 
 /// A loaded base: its network, vocabulary and preprocessing.
 #[derive(Debug, Clone)]
@@ -52,7 +50,8 @@ impl Base {
     /// VLSM-Adapter's code, or a plain CLIP, which gets a random side network (ViT-B/16) or a random neck and decoder (a
     /// ResNet, such as OpenAI's `RN50.pt`).
     ///
-    /// `TOWERS+DECODER` takes the towers of one base and the decoder of another. BiomedCLIP's towers with a CLIPSeg's
+    /// `TOWERS+DECODER` takes the towers of one base and the decoder of another. So `ViT-B-16.pt+rd64-uni.pth` is the original
+    /// release of CLIPSeg, as a folder with these two files is. BiomedCLIP's towers with a CLIPSeg's
     /// decoder are the BiomedCLIPSeg-D of Poudel et al. (2023);
     /// `microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224` alone is their BiomedCLIPSeg, whose decoder is random.
     ///
@@ -305,50 +304,6 @@ impl Model {
 pub fn is_base(path: &Path) -> Result<bool> {
     let tensors = tensor_file::read(path)?.tensors;
     Ok(Architecture::of_tensors(&tensors).is_some())
-}
-
-/// The files of a base. For `TOWERS+DECODER` these are the files of one base with the decoder of another.
-fn find(name: &str) -> Result<Files> {
-    match name.split_once('+') {
-        Some((towers, decoder)) if !Path::new(name).exists() => {
-            with_decoder(Files::find(towers)?, Files::find(decoder)?)
-        }
-        _ => Files::find(name),
-    }
-}
-
-/// The files of a base with another base's decoder.
-fn with_decoder(mut towers: Files, mut decoder: Files) -> Result<Files> {
-    for files in [&towers, &decoder] {
-        if architecture(files).is_some_and(|architecture| !architecture.composes()) {
-            return Err(ModelError::Weights {
-                path: files.weights.clone(),
-                message:
-                    "`TOWERS+DECODER` only works with CLIPSeg and BiomedCLIP bases; remove the `+`"
-                        .into(),
-            });
-        }
-    }
-    let is_decoder = |name: &str| name.starts_with(DECODER);
-    decoder.tensors.retain(|name, _| is_decoder(name));
-    if decoder.tensors.is_empty() {
-        return Err(ModelError::Weights {
-            path: decoder.weights,
-            message: "it has no decoder; name a CLIPSeg after the `+`".into(),
-        });
-    }
-    towers.tensors.retain(|name, _| !is_decoder(name));
-    towers.tensors.extend(decoder.tensors);
-    towers.decoder = decoder.config;
-    Ok(towers)
-}
-
-/// Detects the architecture from the configuration, or from the tensors if there is none.
-fn architecture(files: &Files) -> Option<Architecture> {
-    match &files.config {
-        Some((path, text)) => Some(Architecture::of_config(path, text)),
-        None => Architecture::of_tensors(&files.tensors),
-    }
 }
 
 /// The identity of a network that was not loaded.

@@ -29,6 +29,7 @@ mod builtin;
 pub mod clip;
 pub mod clipseg;
 mod compatibility;
+mod composed;
 pub mod contract;
 pub mod cris;
 pub mod description;

@@ -6,6 +6,7 @@ mod init;
 mod load;
 mod method;
 mod model;
+pub(crate) mod release;
 mod spec;
 mod upsample;
 
