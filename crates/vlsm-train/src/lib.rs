@@ -71,7 +71,7 @@ pub use observer::{EpochMetrics, Observer, StepMetrics, StepReport};
 pub use recipe::Recipe;
 pub use report::{Report, ReportRun};
 pub use run::{train, train_on};
-pub use run_folder::RunFolder;
+pub use run_folder::{Existing, RunFolder};
 pub use setup::Setup;
 pub use study::Study;
 pub use summary::RunSummary;

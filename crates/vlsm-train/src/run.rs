@@ -23,14 +23,14 @@ use crate::memory::peak_memory;
 use crate::observer::Observer;
 use crate::recipe::Recipe;
 use crate::run_checks::{check, has_validation, warn};
-use crate::run_folder::RunFolder;
+use crate::run_folder::{Existing, RunFolder};
 use crate::run_report::write_report;
 use crate::setup::Setup;
 use crate::summary::RunSummary;
 use crate::trainer::Trainer;
 
-/// Trains a recipe on the data set of its `[data]` section and writes the run to the folder `path`. With `resume`, continues an
-/// existing run from its last checkpoint. `observer` is notified of every step and may stop the training; pass `&mut ()` if that
+/// Trains a recipe on the data set of its `[data]` section and writes the run to the folder `path`. `existing` says what
+/// to do with a run that is there: [`Existing`], or whether to resume it. `observer` is notified of every step and may stop the training; pass `&mut ()` if that
 /// is not needed.
 ///
 /// # Errors
@@ -39,19 +39,20 @@ use crate::trainer::Trainer;
 pub fn train(
     recipe: &Recipe,
     path: &Path,
-    resume: bool,
+    existing: impl Into<Existing>,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
-    let recipe = recipe.with_absolute_paths();
+    let (recipe, existing) = (recipe.with_absolute_paths(), existing.into());
     check(&recipe, path)?;
-    let claim = claim(&recipe, path, resume)?;
-    train_from_files(&recipe, &claim, observer)
+    let claim = claim(&recipe, path, existing)?;
+    train_from_files(&recipe, &claim, existing, observer)
 }
 
-/// Like [`train`], with a recipe that is checked, in a folder that is already locked. A run in it is continued.
+/// Like [`train`], with a recipe that is checked, in a folder that is already locked. A run in it is continued, unless it is to be replaced.
 pub(crate) fn train_from_files(
     recipe: &Recipe,
     claim: &Claim,
+    existing: Existing,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
     let (recipe, dataset) = open_guarded(recipe, observer)?;
@@ -59,7 +60,7 @@ pub(crate) fn train_from_files(
     if recipe.trainer.validate && dataset.val.is_empty() && has_validation(&recipe, &dataset) {
         dataset.require(Split::Val)?;
     }
-    train_claimed(recipe, &dataset, claim, observer)
+    train_claimed(recipe, &dataset, claim, existing, observer)
 }
 
 /// Like [`train`], on a data set that is already open or was built in memory. The recipe's `[data]` section then says how samples
@@ -71,32 +72,32 @@ pub fn train_on(
     recipe: &Recipe,
     dataset: &Dataset,
     path: &Path,
-    resume: bool,
+    existing: impl Into<Existing>,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
-    let mut recipe = recipe.clone();
+    let (mut recipe, existing) = (recipe.clone(), existing.into());
     let data = &mut recipe.data.config;
     if data.pool.is_empty() && data.root.as_os_str().is_empty() {
         // The run's recipe.toml must say what the run was trained on.
         data.root = dataset.root.clone();
     }
     check(&recipe, path)?;
-    let claim = claim(&recipe, path, resume)?;
+    let claim = claim(&recipe, path, existing)?;
     let window = look(dataset, &recipe, observer)?;
     recipe.data.config.window = recipe.data.config.window.or(window);
-    train_claimed(recipe, dataset, &claim, observer)
+    train_claimed(recipe, dataset, &claim, existing, observer)
 }
 
 /// Locks the folder, which must not hold another run.
-fn claim(recipe: &Recipe, path: &Path, resume: bool) -> Result<Claim> {
+fn claim(recipe: &Recipe, path: &Path, existing: Existing) -> Result<Claim> {
     let folder = RunFolder { path: path.into() };
-    folder.expect_run_of(recipe, resume)?;
+    folder.expect_run_of(recipe, existing)?;
     let claim = Claim::take(&folder)?.ok_or_else(|| TrainError::Run {
         path: path.into(),
         message: "another process is training this run; wait for it to end, or stop it".into(),
     })?;
     // Another process may have changed it since.
-    folder.expect_run_of(recipe, resume)?;
+    folder.expect_run_of(recipe, existing)?;
     Ok(claim)
 }
 
@@ -104,9 +105,13 @@ fn train_claimed(
     recipe: Recipe,
     dataset: &Dataset,
     claim: &Claim,
+    existing: Existing,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
     dataset.require(Split::Train)?;
+    if existing == Existing::Replace {
+        claim.folder().clear()?;
+    }
     warn(&recipe, dataset);
     let (prepared, model) = Prepared::new(recipe, dataset, claim, observer)?;
     let features = FeatureCache::open(

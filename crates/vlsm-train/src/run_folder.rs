@@ -5,6 +5,27 @@ use std::path::PathBuf;
 use crate::error::{Result, TrainError};
 use crate::recipe::Recipe;
 
+/// What to do with a run that is in the folder of a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Keep it: that is an error.
+    Keep,
+    /// Continue it.
+    Resume,
+    /// Delete its files and start over, once recipe and data set are found to be right.
+    Replace,
+}
+
+impl From<bool> for Existing {
+    /// Resume, or keep.
+    fn from(resume: bool) -> Self {
+        match resume {
+            true => Self::Resume,
+            false => Self::Keep,
+        }
+    }
+}
+
 /// The files of a run.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
@@ -71,12 +92,40 @@ impl RunFolder {
         files.iter().any(|file| file.exists())
     }
 
+    /// Deletes the files of a run. Other files in the folder stay.
+    ///
+    /// # Errors
+    /// If one cannot be deleted.
+    pub(crate) fn clear(&self) -> Result<()> {
+        // The recipe last, so that a folder that is partly cleared is still that of a run.
+        let files = [
+            self.checkpoint(),
+            self.adapter(),
+            self.last_adapter(),
+            self.metrics(),
+            self.summary(),
+            self.scores(),
+            self.report(),
+            self.eval_report(),
+            self.recipe(),
+        ];
+        for path in files {
+            match std::fs::remove_file(&path) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(TrainError::Write { path, source });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses a folder that holds a run that `recipe` would overwrite or mix up.
     ///
     /// # Errors
-    /// If there is a run and `resume` is false, or the run's recipe differs in a key that changes its numbers.
-    pub(crate) fn expect_run_of(&self, recipe: &Recipe, resume: bool) -> Result<()> {
-        if !self.holds_run() {
+    /// If there is a run that is to be kept, or the recipe of one that is to be resumed differs in a key that changes its numbers.
+    pub(crate) fn expect_run_of(&self, recipe: &Recipe, existing: Existing) -> Result<()> {
+        if !self.holds_run() || existing == Existing::Replace {
             return Ok(());
         }
         let error = |message: String| {
@@ -85,9 +134,9 @@ impl RunFolder {
                 message,
             })
         };
-        if !resume {
+        if existing == Existing::Keep {
             return error(
-                "already holds a run; continue it with `--resume`, or choose another folder with `--output`"
+                "already holds a run; continue it with `--resume`, choose another folder with `--output`, or start over with `--force`"
                     .into(),
             );
         }

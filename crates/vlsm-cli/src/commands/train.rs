@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use vlsm_data::FindingKind;
 use vlsm_models::MethodConfig;
-use vlsm_train::RunFolder;
 use vlsm_train::evaluate::MeanStd;
+use vlsm_train::{Existing, RunFolder};
 use vlsm_train::{Metrics, Recipe, RunSummary};
 
 use super::shared::to_json;
@@ -59,6 +59,9 @@ pub(crate) struct Args {
     /// Continue a run that was interrupted, or that should get more epochs or steps.
     #[arg(long)]
     resume: bool,
+    /// Start over in a folder that holds a run; the run's files are deleted.
+    #[arg(long, conflicts_with = "resume")]
+    force: bool,
 }
 
 impl Args {
@@ -66,7 +69,11 @@ impl Args {
         let (mut recipe, out) = self.recipe()?;
         recipe.data.config.accept.extend(self.accept);
         check_prompts(&recipe.data.config)?;
-        let train = || vlsm_train::train(&recipe, &out, self.resume, &mut Terminal::new());
+        let existing = match self.force {
+            true => Existing::Replace,
+            false => self.resume.into(),
+        };
+        let train = || vlsm_train::train(&recipe, &out, existing, &mut Terminal::new());
         let summary = match stop::stoppable(Some("--resume"), train)? {
             Ok(summary) => summary,
             Err(code) => return Ok(code),

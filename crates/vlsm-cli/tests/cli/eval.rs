@@ -205,3 +205,29 @@ fn an_unfinished_run_is_said_to_be_so() {
     let error = shop.fails(&["eval", "run"]);
     assert!(error.contains("no epoch of it was completed"), "{error}");
 }
+
+#[test]
+fn files_of_an_earlier_call_are_overwritten_with_force_alone() {
+    let shop = Workshop::new();
+    let files = [
+        "--csv",
+        "rows.csv",
+        "--report",
+        "page.html",
+        "--masks",
+        "masks",
+    ];
+    let call = |options: &[&'static str]| {
+        let base = ["eval", "--base", "base", "--data", "data", "--limit", "2"];
+        [&base[..], options].concat()
+    };
+    shop.ok(&call(&files));
+    for pair in files.chunks(2) {
+        let error = shop.fails(&call(pair));
+        assert!(
+            error.contains(pair[1]) && error.contains("--force"),
+            "{error}"
+        );
+    }
+    shop.ok(&call(&[&files[..], &["--force"]].concat()));
+}

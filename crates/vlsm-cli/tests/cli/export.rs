@@ -132,6 +132,15 @@ fn a_run_is_exported_to_onnx() {
         assert!(found, "{part}");
     }
     assert!(shop.fails(&export).contains("--force"));
+    // Without --prompt it is the run's own.
+    let own = ["model", "export", "run", "--onnx", "-o", "own.onnx"];
+    shop.ok(&own);
+    assert_eq!(std::fs::read(shop.path("own.onnx")).unwrap(), graph);
+    let error = shop.fails(&["model", "export", "data", "-o", "x.safetensors"]);
+    assert!(
+        error.contains("neither a run") && error.contains("config.json"),
+        "{error}"
+    );
     let same = ["--text-tower", "model.onnx", "--force"];
     let error = shop.fails(&[&export[..], &same[..]].concat());
     assert!(error.contains("same file"), "{error}");

@@ -229,3 +229,30 @@ fn without_a_validation_split_the_last_state_is_kept() {
     let error = shop.fails(&train_args("other", &[]));
     assert!(error.contains("anns/val.json"), "{error}");
 }
+
+#[test]
+fn force_starts_over_and_leaves_other_files() {
+    let shop = Workshop::new();
+    shop.ok(&train_args("run", &["trainer.epochs=2"]));
+    shop.write("run/notes.txt", "mine");
+    let error = shop.fails(&train_args("run", &["trainer.epochs=1"]));
+    assert!(
+        error.contains("--resume") && error.contains("--force"),
+        "{error}"
+    );
+
+    // Nothing is deleted before the data set is found.
+    let force = |set: &[&'static str]| [&train_args("run", set)[..], &["--force"]].concat();
+    shop.fails(&force(&["data.root=gone"]));
+    assert!(shop.path("run/summary.json").is_file());
+
+    shop.ok(&force(&["trainer.epochs=1"]));
+    let epochs = shop
+        .metrics("run")
+        .into_iter()
+        .filter(|line| line.get("epoch").is_some());
+    assert_eq!(epochs.count(), 1);
+    assert_eq!(shop.read("run/notes.txt"), b"mine");
+    let both = [&force(&[])[..], &["--resume"]].concat();
+    assert_eq!(shop.run(&both).status.code(), Some(2));
+}

@@ -11,6 +11,7 @@ use crate::evaluate::write_scores;
 use crate::guarded::open_guarded;
 use crate::observer::Observer;
 use crate::run::train_from_files;
+use crate::run_folder::Existing;
 use crate::zero_shot::zero_shot;
 
 /// A cell that could not be completed.
@@ -83,7 +84,7 @@ impl Cell {
         observer.message(&format!("{number} {doing}{}", self.label()));
         let recipe = self.recipe.with_absolute_paths();
         let rows = if self.seed.is_some() {
-            train_from_files(&recipe, &claim, observer)?.rows
+            train_from_files(&recipe, &claim, Existing::Resume, observer)?.rows
         } else {
             let (recipe, dataset) = open_guarded(&recipe, observer)?;
             let base = Base::load(&recipe.model.base, &device(&recipe.trainer.device)?)?

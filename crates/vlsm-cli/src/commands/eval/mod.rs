@@ -1,5 +1,6 @@
 //! `vlsm eval`.
 
+mod outputs;
 mod report;
 mod scores;
 mod semantic;
@@ -18,10 +19,8 @@ use vlsm_train::{EvalConfig, Evaluation, PromptSet, Recipe, evaluate, write_scor
 
 use self::report::Evaluated;
 use self::scores::{SetResult, json_text, table_text};
-use super::shared::{
-    adapter_file, data_recipe, make_folder, make_parent, only_data, report_findings, segmenter,
-};
-use crate::output::{advance, note, notice, print, progress_bar};
+use super::shared::{adapter_file, data_recipe, only_data, report_findings, segmenter};
+use crate::output::{advance, notice, print, progress_bar};
 
 /// Evaluate a base, with or without an adapter, on a data set.
 ///
@@ -110,6 +109,9 @@ pub(crate) struct Args {
     /// report is written].
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Overwrite existing files of --csv, --report and --masks.
+    #[arg(long)]
+    force: bool,
     /// Set a key of the recipe's `data` section, such as data.format=folder; can be given several
     /// times.
     #[arg(long, value_name = "KEY=VALUE")]
@@ -118,6 +120,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
+        self.check_outputs()?;
         let mut recipe = self.recipe()?;
         if self.semantic {
             return self.run_semantic(&recipe);
@@ -180,17 +183,6 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Creates the folders of the output files.
-    fn make_folders(&self) -> Result<()> {
-        for file in self.csv.iter().chain(&self.report) {
-            make_parent(file)?;
-        }
-        for folder in self.masks.iter() {
-            make_folder(folder)?;
-        }
-        Ok(())
-    }
-
     /// The model to evaluate, and its adapter file.
     fn segmenter(&self, recipe: &Recipe) -> Result<(Segmenter, Option<PathBuf>)> {
         let adapter = match (&self.adapter, &self.run) {
@@ -207,32 +199,6 @@ impl Args {
         )?;
         segmenter.warn_of_random_part();
         Ok((segmenter, adapter))
-    }
-
-    /// Where to write the report, if at all. The run's own report is only for the run's model and data.
-    fn report_file(&self) -> Option<PathBuf> {
-        let is_own = self.data.is_none()
-            && self.base.is_none()
-            && self.adapter.is_none()
-            && self.set.is_empty();
-        self.report.clone().or_else(|| {
-            let path = self.run.clone().filter(|_| is_own)?;
-            Some(RunFolder { path }.eval_report())
-        })
-    }
-
-    /// Prints where the report is. An error is fatal only if the user asked for the report: the
-    /// scores are already printed.
-    fn print_report_path(&self, written: Result<()>, file: &Path) -> Result<()> {
-        match written {
-            Err(error) if self.report.is_none() => {
-                note(&format!("the report was not written: {error:#}"));
-            }
-            Err(error) => return Err(error),
-            Ok(()) if self.json => {}
-            Ok(()) => print(&format!("report: {}\n", file.display()))?,
-        }
-        Ok(())
     }
 
     /// The run's recipe, or one made from `--base` and `--data`. The other options override it.

@@ -60,7 +60,8 @@ impl ImportArgs {
 #[command(after_help = "Examples:
   vlsm model export runs/clipseg_dense_vlc -o for_pytorch.safetensors
   vlsm model export bases/trained -o for_pytorch.safetensors
-  vlsm model export runs/polyp --onnx -o polyp.onnx --prompt polyp
+  vlsm model export runs/polyp --onnx -o polyp.onnx
+  vlsm model export runs/polyp --onnx -o polyp.onnx --prompt polyp --prompt light
   vlsm model export runs/polyp --onnx -o polyp.onnx \\
       --text-tower polyp_text.onnx")]
 pub(crate) struct ExportArgs {
@@ -80,7 +81,8 @@ pub(crate) struct ExportArgs {
     /// Write an ONNX graph with the inputs `image` and `embedding` and the output `logits`.
     #[arg(long)]
     onnx: bool,
-    /// What the graph segments when it is given no embedding; repeat it for several masks.
+    /// What the graph segments when it is given no embedding; repeat it for several masks
+    /// [default: the prompt that the run was validated under].
     #[arg(long, value_name = "TEXT", requires = "onnx")]
     prompt: Vec<String>,
     /// Also write the text tower's graph, from token ids to the embedding of any prompt.
@@ -101,7 +103,7 @@ impl ExportArgs {
         let tensors = if let Some(path) = adapter {
             self.adapter(AdapterFile::read(&path)?)?
         } else {
-            let base = load(&self.model)?;
+            let base = self.own_base()?;
             note_arithmetic(&base, Profile::Default);
             base.published(Profile::Default)
         };
@@ -126,6 +128,17 @@ impl ExportArgs {
         Ok(is_adapter.then(|| path.to_owned()))
     }
 
+    /// The model, if it is a base.
+    fn own_base(&self) -> Result<Base> {
+        load(&self.model).with_context(|| match Path::new(&self.model).is_dir() {
+            true => format!(
+                "`{0}` is neither a run, which has a recipe.toml, nor a base; give the folder of a run, a base, or an adapter file",
+                self.model
+            ),
+            false => format!("base `{}` cannot be loaded", self.model),
+        })
+    }
+
     /// The base that an adapter is for, if its name is known.
     fn base_of(&self, adapter: &AdapterFile) -> Result<Option<Base>> {
         let recorded = adapter.base.as_ref().map(|base| base.name.clone());
@@ -148,7 +161,7 @@ impl ExportArgs {
         }
         let adapter = adapter.as_deref().map(AdapterFile::read).transpose()?;
         let base = match &adapter {
-            None => load(&self.model)?,
+            None => self.own_base()?,
             Some(adapter) => self.base_of(adapter)?.with_context(|| {
                 format!(
                     "adapter `{}` does not name its base; name it with --base",
@@ -156,7 +169,12 @@ impl ExportArgs {
                 )
             })?,
         };
-        let mut export = OnnxExport::new(&base, adapter, self.image_size, &self.prompt)?;
+        let mut prompts = self.prompt.clone();
+        if prompts.is_empty() {
+            let own = adapter.as_ref().map(|adapter| &adapter.inference.prompt);
+            prompts.extend(own.cloned().flatten());
+        }
+        let mut export = OnnxExport::new(&base, adapter, self.image_size, &prompts)?;
         drop(base);
         write_graph(export.segmenter()?, &self.out)?;
         match &self.text_tower {
