@@ -3,6 +3,7 @@
     pip install playwright
     python scripts/check_report.py RUN/report.html [FOLDER_FOR_SCREENSHOTS]
 
+A page of 2,000 cases: `cargo test --workspace --test cli -- --ignored report_of_2000 --nocapture` says where it is.
 Uses the system's Chromium if there is one (`CHROMIUM` names another), else Playwright's. Prints the page's size and the time
 until its load event, which must be below 60 MB and 2 s.
 """

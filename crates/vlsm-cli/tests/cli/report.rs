@@ -119,3 +119,26 @@ fn eval_writes_the_report_to_the_given_file() {
     shows_cases(&page);
     assert!(page.contains("Zero-shot on data") && page.contains("“a &lt;b&gt; disc”"));
 }
+
+/// The page that `scripts/check_report.py` opens.
+#[test]
+#[ignore = "takes a minute: cargo test --workspace --test cli -- --ignored report_of_2000"]
+fn a_report_of_2000_cases_is_below_60_megabytes() {
+    let shop = Workshop::new();
+    let page = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("report_2000.html");
+    let report = page.to_str().unwrap();
+    let data = [
+        "--data",
+        "builtin:endoscopy",
+        "--prompt-set",
+        "p1",
+        "--force",
+    ];
+    let sizes = ["train=1", "val=1", "test=2000"].map(|size| format!("data.generate.{size}"));
+    let sizes = sizes.iter().flat_map(|size| ["--set", size.as_str()]);
+    let eval = ["eval", "--base", "builtin:tiny", "--report", report];
+    shop.ok(&[&eval[..], &data, &sizes.collect::<Vec<_>>()].concat());
+    let bytes = std::fs::metadata(&page).unwrap().len();
+    println!("{report}: {:.1} MB", bytes as f64 / 1e6);
+    assert!(bytes < 60_000_000);
+}
