@@ -31,6 +31,7 @@ mod class_names;
 mod decode;
 mod encode;
 mod error;
+mod fit;
 pub mod fs;
 mod grey_mask;
 mod json;
@@ -58,6 +59,7 @@ pub use decode::{
 };
 pub use encode::{jpeg, png_stencil, write_png_gray, write_png_mask, write_png_rgb};
 pub use error::{ImageError, Result};
+pub use fit::Fit;
 pub use fs::{read_bytes, write_atomic, write_atomic_bytes};
 pub use grey_mask::{GreyMask, LevelRule, decode_mask, read_mask};
 pub use json::{read_json, read_text};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use vlsm_image::Window;
+use vlsm_image::{Fit, Window};
 
 use crate::error::{ModelError, Result};
 use crate::files::{BaseIdentity, fingerprint};
@@ -49,6 +49,8 @@ pub struct AdapterFile {
     /// The levels of 16-bit images that they saw as black and white; `None` if they saw no such images, or the file does not
     /// say.
     pub window: Option<Window>,
+    /// How the images that they saw became squares.
+    pub fit: Fit,
     /// How to use them; empty where the file does not say.
     pub inference: Inference,
     /// Digests of the pretrained tensors of a whole checkpoint, by their published names. They must be those of the base,
@@ -60,6 +62,7 @@ const METHOD: &str = "vlsm.method";
 const BASE: &str = "vlsm.base";
 const IMAGE_SIZE: &str = "vlsm.image_size";
 const WINDOW: &str = "vlsm.window";
+const FIT: &str = "vlsm.resize";
 const INFERENCE: &str = "vlsm.inference";
 
 impl AdapterFile {
@@ -98,6 +101,13 @@ impl AdapterFile {
             .map(|window| serde_json::from_str(window))
             .transpose()
             .map_err(|error| wrong(format!("metadata `{WINDOW}`: {error}")))?;
+        let fit = file
+            .metadata
+            .get(FIT)
+            .map(|fit| serde_json::from_str(fit))
+            .transpose()
+            .map_err(|error| wrong(format!("metadata `{FIT}`: {error}")))?
+            .unwrap_or_default();
         let inference = file
             .metadata
             .get(INFERENCE)
@@ -113,6 +123,7 @@ impl AdapterFile {
             base,
             image_size,
             window,
+            fit,
             pretrained: BTreeMap::new(),
         })
     }
@@ -136,6 +147,9 @@ impl AdapterFile {
         if let Some(window) = &self.window {
             metadata.insert(WINDOW.into(), json(serde_json::to_string(window))?);
         }
+        if self.fit != Fit::default() {
+            metadata.insert(FIT.into(), json(serde_json::to_string(&self.fit))?);
+        }
         if self.inference != Inference::default() {
             let inference = serde_json::to_string(&self.inference);
             metadata.insert(INFERENCE.into(), json(inference)?);
@@ -146,6 +160,22 @@ impl AdapterFile {
             &self.tensors,
             &metadata,
         )?)
+    }
+
+    /// Checks that the images of the training were not padded; `what` says what cannot be done with the file if they were.
+    ///
+    /// # Errors
+    /// If they were.
+    pub(crate) fn check_stretched(&self, what: &str) -> Result<()> {
+        match self.fit {
+            Fit::Stretch => Ok(()),
+            Fit::Pad => Err(ModelError::Adapter {
+                path: self.path.clone(),
+                message: format!(
+                    "was trained with `model.resize = \"pad\"`, so it cannot be {what}; train with \"stretch\" for that"
+                ),
+            }),
+        }
     }
 
     /// Checks that the file belongs to a base.

@@ -170,6 +170,7 @@ impl Base {
     /// If the file is for another base, does not fit, or holds parameters that the base has no layers for.
     pub fn merge(&self, trained: AdapterFile) -> Result<Self> {
         self.expect_f32("merging")?;
+        trained.check_stretched("merged into a base, whose files cannot say so")?;
         let (path, profile) = (trained.path.clone(), trained.method.profile());
         let image_size = trained.image_size.unwrap_or(self.preprocessing.image_size);
         let config = self.network.config();
@@ -229,6 +230,7 @@ impl Base {
             image_size,
             mean,
             std,
+            ..
         } = self.preprocessing;
         BaseDescription {
             architecture: self.network.architecture().name(),

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use vlsm_image::{RgbImage, normalize, resize_image};
+use vlsm_image::{Fit, RgbImage, normalize, resize_image};
 
 use crate::device::is_cpu;
 use crate::error::{ModelError, Result};
@@ -26,6 +26,8 @@ pub struct Preprocessing {
     pub mean: [f32; 3],
     /// Standard deviation of each channel.
     pub std: [f32; 3],
+    /// How images of other shapes become the square.
+    pub fit: Fit,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,6 +51,7 @@ impl Preprocessing {
             image_size,
             mean: IMAGENET_MEAN,
             std: IMAGENET_STD,
+            fit: Fit::Stretch,
         }
     }
 
@@ -58,6 +61,7 @@ impl Preprocessing {
             image_size,
             mean: CLIP_MEAN,
             std: CLIP_STD,
+            fit: Fit::Stretch,
         }
     }
 
@@ -86,7 +90,7 @@ impl Preprocessing {
                 if (image.width, image.height) == (side, side) {
                     normalize(image, mean, std, out);
                 } else {
-                    normalize(&resize_image(image, side), mean, std, out);
+                    normalize(&resize_image(&self.fit.image(image), side), mean, std, out);
                 }
             });
         let data = TensorData::new(data, [images.len(), 3, side, side]);
@@ -103,7 +107,7 @@ impl Preprocessing {
             .for_each(
                 |(image, out)| match (image.width, image.height) == (side, side) {
                     true => out.copy_from_slice(&image.data),
-                    false => out.copy_from_slice(&resize_image(image, side).data),
+                    false => out.copy_from_slice(&resize_image(&self.fit.image(image), side).data),
                 },
             );
         let data = TensorData::new(data, [images.len(), side, side, 3]);

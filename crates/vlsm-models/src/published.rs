@@ -35,6 +35,7 @@ impl AdapterFile {
     /// # Errors
     /// If it has none, or computes something else with them.
     pub fn check_published(&self) -> Result<()> {
+        self.check_stretched("exported to the published code, which squashes images")?;
         if !self.has_blocks() || self.method.as_published() {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::json;
-use vlsm_image::RgbImage;
+use vlsm_image::{Fit, RgbImage};
 use vlsm_models::clipseg::random_weights;
 use vlsm_models::predict::{Engine, EngineConfig, masks, threshold};
 use vlsm_models::tensor_file::{self, WrittenAs, write_safetensors_as};
@@ -133,7 +133,7 @@ fn logits_that_are_no_numbers_are_no_masks() {
     for value in [f32::NAN, f32::INFINITY] {
         let error = threshold(logits(value)).unwrap_err().to_string();
         assert!(error.contains("has no answer"), "{error}");
-        assert!(masks(logits(value), &[(4, 4)]).is_err());
+        assert!(masks(logits(value), &[(4, 4)], Fit::Stretch).is_err());
     }
     // No pixels, no panic.
     let none = Tensor::<3>::zeros([1, 0, 0], &Device::flex());

@@ -60,6 +60,7 @@ impl Segmenter {
     pub fn new(engine: Arc<Engine>, adapter: Adapter) -> Self {
         let preprocessing = Preprocessing {
             image_size: adapter.image_size(),
+            fit: adapter.fit(),
             ..engine.base().preprocessing.clone()
         };
         Self {

@@ -23,6 +23,7 @@ mod prompts;
 mod recipes;
 mod refer;
 mod report;
+mod resize;
 mod semantic;
 mod shell;
 mod snapshots;

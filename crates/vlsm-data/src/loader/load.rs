@@ -87,8 +87,8 @@ pub(super) fn load(job: &Job, config: &LoaderConfig, ignore: Option<u8>) -> Resu
             (image.width, image.height),
             (mask.width, mask.height),
         )?;
-        let image = transform.image(&image, config.image_size);
-        let mask = transform.mask(&mask, config.mask_size);
+        let image = transform.image(&config.fit.image(&image), config.image_size);
+        let mask = transform.mask(&config.fit.mask(&mask), config.mask_size);
         return Ok(Loaded {
             changed: Some((Arc::new(image), Arc::new(mask))),
             ..Loaded::default()
@@ -96,7 +96,10 @@ pub(super) fn load(job: &Job, config: &LoaderConfig, ignore: Option<u8>) -> Resu
     }
     let image = |image: RgbImage| LoadedImage {
         size: (image.width, image.height),
-        resized: Some(Arc::new(resize_image(&image, config.image_size))),
+        resized: Some(Arc::new(resize_image(
+            &config.fit.image(&image),
+            config.image_size,
+        ))),
     };
     let masks = |masks| masks_of(job, masks, config);
     let size_alone = || -> Result<LoadedImage> {
@@ -139,7 +142,7 @@ fn masks_of(job: &Job, masks: Masks, config: &LoaderConfig) -> Result<LoadedMask
     match masks {
         Masks::Classes(map) => Ok(LoadedMasks::Classes {
             size: (map.width, map.height),
-            resized: Arc::new(resize_class_map(&map, side, side)),
+            resized: Arc::new(resize_class_map(&config.fit.class_map(&map), side, side)),
             original: keep.then(|| Arc::new(map)),
         }),
         Masks::Binary(masks) => {
@@ -153,7 +156,7 @@ fn masks_of(job: &Job, masks: Masks, config: &LoaderConfig) -> Result<LoadedMask
                 return Err(DataError::source(job.id.as_str(), reason));
             }
             let masks = masks.into_iter().map(|mask| {
-                let resized = Arc::new(resize_mask(&mask, side, side));
+                let resized = Arc::new(resize_mask(&config.fit.mask(&mask), side, side));
                 (resized, keep.then(|| Arc::new(mask)))
             });
             Ok(LoadedMasks::Binary {
@@ -201,6 +204,7 @@ fn swapped() -> DataError {
 /// The example for a request, from the results of its image's and its masks' job.
 pub(super) fn assemble(
     sample: &Sample,
+    config: &LoaderConfig,
     ignore: Option<u8>,
     request: Request,
     image: &Loaded,
@@ -234,7 +238,11 @@ pub(super) fn assemble(
             )
         }
     };
-    let mask = mask.ok_or_else(|| sample.no_target())?;
+    let mut mask = mask.ok_or_else(|| sample.no_target())?;
+    // A map of class ids has no id for padding.
+    if let LoadedMasks::Classes { size, .. } = masks {
+        config.fit.ignore_padding(Arc::make_mut(&mut mask), *size);
+    }
     check_sizes(sample, image.size, masks.size())?;
     Ok(Example {
         sample: request.sample,

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use vlsm_image::{ClassMap, Mask, RgbImage, catch_panic};
+use vlsm_image::{ClassMap, Fit, Mask, RgbImage, catch_panic};
 
 use crate::augment::Transform;
 use crate::error::{DataError, Result};
@@ -64,7 +64,7 @@ pub struct Example {
     pub prompt: String,
     /// What happened to image and mask, if anything. The next two are then those of this example alone, and there is no original.
     pub transform: Option<Transform>,
-    /// The image, resized to `image_size` x `image_size` without keeping the aspect ratio, if the loader decodes images.
+    /// The image, resized to `image_size` x `image_size`, if the loader decodes images.
     /// Requests for the same image share one allocation.
     pub image: Option<Arc<RgbImage>>,
     /// The target's mask at `mask_size` x `mask_size`, by nearest neighbour.
@@ -83,6 +83,8 @@ pub struct LoaderConfig {
     pub image_size: usize,
     /// Side of the square that masks are resized to, in pixels.
     pub mask_size: usize,
+    /// How images of other shapes become squares.
+    pub fit: Fit,
     /// Threads that decode and resize; with 0 the consumer does it.
     pub workers: usize,
     /// Number of requests after the current one that workers may prefetch.
@@ -102,6 +104,7 @@ impl Default for LoaderConfig {
         Self {
             image_size: 352,
             mask_size: 352,
+            fit: Fit::Stretch,
             workers: 2,
             ahead: 16,
             images: true,
@@ -237,7 +240,14 @@ impl Loader {
         if request.transform.is_some() {
             return load::transformed(request, &image);
         }
-        load::assemble(sample, self.shared.ignore, request, &image, &mask)
+        load::assemble(
+            sample,
+            &self.shared.config,
+            self.shared.ignore,
+            request,
+            &image,
+            &mask,
+        )
     }
 }
 

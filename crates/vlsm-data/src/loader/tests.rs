@@ -5,7 +5,7 @@ use super::*;
 use crate::prompt::Prompts;
 use crate::sample::Target;
 use crate::source::{FilePair, Masks, Source};
-use vlsm_image::{write_png_gray, write_png_mask, write_png_rgb};
+use vlsm_image::{Fit, write_png_gray, write_png_mask, write_png_rgb};
 
 fn sample(root: &Path, image: usize, mask: &str, target: Target) -> Sample {
     Sample {
@@ -48,6 +48,7 @@ fn config(workers: usize, ahead: usize) -> LoaderConfig {
     LoaderConfig {
         image_size: 4,
         mask_size: 8,
+        fit: Fit::Stretch,
         workers,
         ahead,
         images: true,
@@ -311,4 +312,46 @@ fn requests_with_a_transform_are_read_for_themselves() {
         .unwrap()
         .unwrap_err();
     assert!(error.to_string().contains("0.png"), "{error}");
+}
+
+#[test]
+fn padded_images_keep_their_shape_and_their_padding_is_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let binary = data(root, 1);
+    write_png_gray(&root.join("ids.png"), 8, 6, &[3; 48]).unwrap();
+    let classes = sample(root, 0, "ids.png", Target::Class(3));
+    let samples: Arc<[Sample]> = [binary[0].clone(), classes].into();
+    let config = LoaderConfig {
+        image_size: 8,
+        fit: Fit::Pad,
+        ..config(0, 0)
+    };
+    let changed = Request::new(0, "").with_transform(Transform::IDENTITY);
+    let requests = vec![Request::new(0, ""), Request::new(1, ""), changed];
+    let mut loader = Loader::new(samples, None, requests, config);
+    let [binary, class, changed] = [0, 1, 2].map(|_| loader.next().unwrap().unwrap());
+    // 8 x 6 pixels, with a row of padding above and below.
+    let rows: Vec<u8> = binary
+        .image
+        .as_ref()
+        .unwrap()
+        .data
+        .chunks(24)
+        .map(|row| row[0])
+        .collect();
+    assert_eq!(rows, [114, 0, 0, 0, 0, 0, 0, 114]);
+    let ignored = |mask: &Mask| {
+        let rows = mask.data.chunks(8);
+        rows.map(|row| row.iter().filter(|value| **value == Mask::IGNORE).count())
+            .collect::<Vec<_>>()
+    };
+    for example in [&binary, &class, &changed] {
+        assert_eq!(ignored(&example.mask), [8, 0, 0, 0, 0, 0, 0, 8]);
+    }
+    assert_eq!(binary.mask.data[8], 1);
+    assert_eq!(class.mask.foreground(), 48);
+    let original = binary.original.unwrap();
+    assert_eq!((original.width, original.height), (8, 6));
+    assert_eq!((changed.image, changed.mask), (binary.image, binary.mask));
 }

@@ -26,6 +26,7 @@ use std::path::Path;
 
 use prost::Message;
 use serde_json::json;
+use vlsm_image::Fit;
 
 use self::adapters::Blocks;
 use self::graph::{Dim, Graph};
@@ -98,6 +99,7 @@ impl OnnxExport {
             ..base.preprocessing.clone()
         };
         let window = adapter.as_ref().and_then(|adapter| adapter.window);
+        let fit = adapter.as_ref().map(|adapter| adapter.fit);
         let adapter_fingerprint = adapter
             .as_ref()
             .map(|adapter| fingerprint(&adapter.tensors));
@@ -133,6 +135,9 @@ impl OnnxExport {
         ];
         if let Some(fingerprint) = adapter_fingerprint {
             metadata.push(("vlsm.adapter_fingerprint", fingerprint));
+        }
+        if let Some(fit @ Fit::Pad) = fit {
+            metadata.push(("vlsm.resize", fit.name().to_owned()));
         }
         if let Some(window) = window {
             metadata.push(("vlsm.window", json_text(&window)?));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vlsm_image::{
-    ImageOptions, RgbImage, Window, decode_16_bit_histogram, decode_image, read_bytes, window_of,
+    Fit, ImageOptions, RgbImage, Window, decode_16_bit_histogram, decode_image, read_bytes,
+    window_of,
 };
 
 use crate::contract::SegmentationModel;
@@ -23,6 +24,7 @@ struct Loaded {
     base: Arc<BaseIdentity>,
     image_size: usize,
     window: Option<Window>,
+    fit: Fit,
     vision: Tower,
     text: Tower,
 }
@@ -44,6 +46,7 @@ impl Adapter {
         base: Arc<BaseIdentity>,
         image_size: usize,
         window: Option<Window>,
+        fit: Fit,
     ) -> Self {
         // Unique in the process, so that a handle given to another engine never meets another adapter's states.
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -63,6 +66,7 @@ impl Adapter {
             base,
             image_size,
             window,
+            fit,
             vision,
             text,
         }))
@@ -76,6 +80,11 @@ impl Adapter {
     /// Side of the square input that the adapter was trained at, in pixels; the base's if its file does not name one.
     pub fn image_size(&self) -> usize {
         self.0.image_size
+    }
+
+    /// How images become the square input.
+    pub fn fit(&self) -> Fit {
+        self.0.fit
     }
 
     /// Reads an image as those that the adapter was trained on: 16-bit images have the levels of its window. Without one,

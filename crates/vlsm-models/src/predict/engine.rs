@@ -7,7 +7,7 @@ use std::sync::{Arc, Once};
 
 use burn::tensor::Device;
 use rayon::prelude::*;
-use vlsm_image::{ClassList, ClassMap, RgbImage};
+use vlsm_image::{ClassList, ClassMap, Fit, RgbImage};
 
 use super::adapter::{Adapter, Tower};
 use super::cache::StatesCache;
@@ -99,7 +99,7 @@ impl Engine {
         let model = Model::of_network(&base.network, MethodConfig::zero_shot(), 0)?.for_inference();
         let side = base.preprocessing.image_size;
         Ok(Self {
-            zero_shot: Adapter::new(model, identity.clone(), side, None),
+            zero_shot: Adapter::new(model, identity.clone(), side, None, Fit::Stretch),
             vision: StatesCache::new(config.vision_cache)?,
             text: StatesCache::new(config.text_cache)?,
             vision_passes: AtomicU64::new(0),
@@ -128,11 +128,18 @@ impl Engine {
     pub fn add(&self, file: AdapterFile) -> Result<Adapter> {
         let own = self.base.preprocessing.image_size;
         let (side, window) = (file.image_size.unwrap_or(own), file.window);
+        let fit = file.fit;
         let model = Model::with_adapter(&self.base, file)?
             .for_inference()
             .merged();
         model.output_size(side)?;
-        Ok(Adapter::new(model, self.identity.clone(), side, window))
+        Ok(Adapter::new(
+            model,
+            self.identity.clone(),
+            side,
+            window,
+            fit,
+        ))
     }
 
     /// Adds the adapter of a file, see [`AdapterFile::read`].
@@ -169,7 +176,7 @@ impl Engine {
         self.check_adapter(adapter)?;
         adapter.model().output_size(image_size)?;
         let inputs = images.par_iter();
-        let inputs = inputs.map(|image| InputImage::new(image, image_size));
+        let inputs = inputs.map(|image| InputImage::new(image, image_size, adapter.fit()));
         let inputs: Vec<InputImage> = inputs.collect::<Result<_>>()?;
         let features = self.features(adapter, &inputs.iter().collect::<Vec<_>>())?;
         let images = inputs.into_iter().zip(features);
@@ -225,7 +232,7 @@ impl Engine {
         for prompts in prompts.chunks(self.config.decoder_batch) {
             let text = self.text(adapter, prompts)?;
             let logits = logits(adapter.model(), &features, &vec![0; prompts.len()], text)?;
-            answers.extend(predictions(logits, prompts, image.size())?);
+            answers.extend(predictions(logits, prompts, image.size(), adapter.fit())?);
         }
         Ok(answers)
     }
@@ -246,7 +253,8 @@ impl Engine {
     ) -> Result<ClassMap> {
         let features = self.features_of(adapter, image)?;
         let text = self.text(adapter, &label_prompts(adapter.model(), classes))?;
-        let labels = label_images(adapter.model(), &features, &[image.size()], classes, &text)?;
+        let (model, size) = (adapter.model(), image.size());
+        let labels = label_images(model, &features, &[size], adapter.fit(), classes, &text)?;
         labels.into_iter().next().ok_or_else(bug)
     }
 
@@ -368,14 +376,7 @@ impl Engine {
     /// Checks that an adapter can be asked about an image here.
     fn check(&self, adapter: &Adapter, image: &EncodedImage) -> Result<()> {
         self.check_adapter(adapter)?;
-        if image.base.fingerprint != self.identity.fingerprint {
-            return Err(ModelError::ForeignImage {
-                image: image.base.name.clone(),
-                base: self.identity.name.clone(),
-            });
-        }
-        adapter.model().output_size(image.image_size())?;
-        Ok(())
+        image.check(adapter, &self.identity)
     }
 
     /// Checks that an adapter is of this base. Warns once if it leaves a random decoder as it is.

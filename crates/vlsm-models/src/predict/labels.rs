@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
-use vlsm_image::{ArgMax, ClassList, ClassMap};
+use vlsm_image::{ArgMax, ClassList, ClassMap, Fit};
 
 use super::logits;
 use super::masks::finite;
@@ -31,7 +31,7 @@ pub fn label_prompts<M: SegmentationModel>(model: &M, classes: &ClassList) -> Ve
     names.flat_map(in_templates).collect()
 }
 
-/// Labels of a batch of images, each at its width and height: for each pixel the most likely class.
+/// Labels of a batch of images that became squares by `fit`, each at its width and height: for each pixel the most likely class.
 ///
 /// `features` has a row for each image, `text` one for each of [`label_prompts`], in their order. Only one class's logits of
 /// all images, or one image's scores of all classes, are in memory at a time.
@@ -42,11 +42,18 @@ pub fn label_images<M: SegmentationModel>(
     model: &M,
     features: &[Tensor<3>],
     sizes: &[(usize, usize)],
+    fit: Fit,
     classes: &ClassList,
     text: &[Tensor<3>],
 ) -> Result<Vec<ClassMap>> {
-    let new = |(width, height): &(usize, usize)| {
-        ArgMax::new(*width, *height, classes.none(), classes.background())
+    let new = |size: &(usize, usize)| {
+        let (width, height) = fit.padded_size(*size);
+        ArgMax::new(width, height, classes.none(), classes.background())
+    };
+    let finished = |labels: Vec<ArgMax>| {
+        let labels = labels.into_iter().map(ArgMax::into_labels).zip(sizes);
+        let labels = labels.map(|(labels, size)| fit.unpadded_labels(labels, *size));
+        Ok(labels.collect())
     };
     let mut labels: Vec<ArgMax> = sizes.iter().map(new).collect();
     if uses_vocabulary(model, classes) {
@@ -59,7 +66,7 @@ pub fn label_images<M: SegmentationModel>(
                 labels.add(id, scores, width, height);
             }
         }
-        return Ok(labels.into_iter().map(ArgMax::into_labels).collect());
+        return finished(labels);
     }
     let images: Vec<usize> = (0..sizes.len()).collect();
     for (index, (id, _)) in classes.targets().enumerate() {
@@ -72,5 +79,5 @@ pub fn label_images<M: SegmentationModel>(
             .zip(logits.par_chunks((height * width).max(1)))
             .for_each(|(labels, logits)| labels.add(id, logits, width, height));
     }
-    Ok(labels.into_iter().map(ArgMax::into_labels).collect())
+    finished(labels)
 }

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
 use rayon::prelude::*;
-use vlsm_image::{Mask, resize_map, resize_mask};
+use vlsm_image::{Fit, Mask, resize_map, resize_mask};
 
 use crate::contract::{HiddenStates, SegmentationModel, select};
 use crate::error::{ModelError, Result};
@@ -52,16 +52,19 @@ pub fn logits<M: SegmentationModel>(
     model.decode(&select(features, images), text)
 }
 
-/// Masks of logits `[batch, side, side]`, each at its own width and height: foreground where the probability is above half,
-/// then resized by nearest neighbour, as published.
+/// Masks of logits `[batch, side, side]` of images that became squares by `fit`, each at its own width and height: foreground
+/// where the probability is above half, then resized by nearest neighbour, as published.
 ///
 /// # Errors
 /// If a logit is infinite or not a number.
-pub fn masks(logits: Tensor<3>, sizes: &[(usize, usize)]) -> Result<Vec<Mask>> {
+pub fn masks(logits: Tensor<3>, sizes: &[(usize, usize)], fit: Fit) -> Result<Vec<Mask>> {
     let masks = threshold(logits)?;
     let masks = masks.par_iter().zip(sizes);
     Ok(masks
-        .map(|(mask, (width, height))| resize_mask(mask, *width, *height))
+        .map(|(mask, size)| {
+            let (width, height) = fit.padded_size(*size);
+            fit.unpadded_mask(resize_mask(mask, width, height), *size)
+        })
         .collect())
 }
 
@@ -95,10 +98,12 @@ pub(super) fn finite(logits: Tensor<3>) -> Result<Vec<f32>> {
 pub(super) fn predictions(
     logits: Tensor<3>,
     prompts: &[&str],
-    (width, height): (usize, usize),
+    size: (usize, usize),
+    fit: Fit,
 ) -> Result<Vec<Prediction>> {
     let [_, rows, columns] = logits.dims();
-    let masks = masks(logits.clone(), &vec![(width, height); prompts.len()])?;
+    let masks = masks(logits.clone(), &vec![size; prompts.len()], fit)?;
+    let (width, height) = fit.padded_size(size);
     let probabilities = to_host(sigmoid(logits));
     Ok(masks
         .into_par_iter()
@@ -107,7 +112,7 @@ pub(super) fn predictions(
         .map(|((mask, map), prompt)| Prediction {
             prompt: (*prompt).to_owned(),
             mask,
-            probability: resize_map(map, columns, rows, width, height),
+            probability: fit.unpadded(resize_map(map, columns, rows, width, height), size),
         })
         .collect())
 }

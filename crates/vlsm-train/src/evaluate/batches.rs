@@ -87,6 +87,7 @@ pub(super) fn examples(samples: &[Sample], mask_size: usize, config: &EvalConfig
         LoaderConfig {
             image_size: config.preprocessing.image_size,
             mask_size,
+            fit: config.preprocessing.fit,
             workers: config.workers,
             ahead: 2 * config.batch_size,
             images: config.features.is_none(),

@@ -146,7 +146,14 @@ pub fn evaluate_semantic<M: SegmentationModel>(
         )?;
         let sizes: Vec<(usize, usize)> = truths.iter().map(|map| (map.width, map.height)).collect();
         let text = encoder.encode(model, &prompts)?;
-        let labels = label_images(model, &features, &sizes, classes, &text)?;
+        let labels = label_images(
+            model,
+            &features,
+            &sizes,
+            config.preprocessing.fit,
+            classes,
+            &text,
+        )?;
         let counted: Vec<Result<Confusion>> = labels
             .par_iter()
             .zip(&truths)

@@ -137,29 +137,31 @@ impl<M: SegmentationModel> Pass<'_, M> {
                 .map(|mask| (mask.width, mask.height))
                 .collect();
             let side = CasePictures::side(self.samples.len());
-            let scores: Vec<(Scores, Option<CasePictures>)> = masks(logits, &sizes)?
-                .par_iter()
-                .zip(truths)
-                .zip(pairs.par_iter().zip(&examples))
-                .map(|((mask, truth), ((_, set), example))| {
-                    if let Some(folder) = config.masks {
-                        let path = folder
-                            .join(sets[*set].folder())
-                            .join(&names[example.sample]);
-                        make_parent(&path)?;
-                        write_png_mask(&path, mask)?;
-                    }
-                    let pictures = match config.pictures && *set == 0 {
-                        true => {
-                            let sample = &self.samples[example.sample];
-                            let made = CasePictures::new(sample, config.ignore, truth, mask, side);
-                            Some(made?)
+            let scores: Vec<(Scores, Option<CasePictures>)> =
+                masks(logits, &sizes, preprocessing.fit)?
+                    .par_iter()
+                    .zip(truths)
+                    .zip(pairs.par_iter().zip(&examples))
+                    .map(|((mask, truth), ((_, set), example))| {
+                        if let Some(folder) = config.masks {
+                            let path = folder
+                                .join(sets[*set].folder())
+                                .join(&names[example.sample]);
+                            make_parent(&path)?;
+                            write_png_mask(&path, mask)?;
                         }
-                        false => None,
-                    };
-                    Ok((score(mask, truth)?, pictures))
-                })
-                .collect::<Result<_>>()?;
+                        let pictures = match config.pictures && *set == 0 {
+                            true => {
+                                let sample = &self.samples[example.sample];
+                                let made =
+                                    CasePictures::new(sample, config.ignore, truth, mask, side);
+                                Some(made?)
+                            }
+                            false => None,
+                        };
+                        Ok((score(mask, truth)?, pictures))
+                    })
+                    .collect::<Result<_>>()?;
             let rows = scores.into_iter().zip(pairs).zip(&examples).zip(prompts);
             for ((((scores, pictures), (_, set)), example), prompt) in rows {
                 evaluation.pictures.extend(pictures);

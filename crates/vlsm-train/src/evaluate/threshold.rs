@@ -70,7 +70,9 @@ pub(crate) fn best_threshold<M: SegmentationModel>(
             .zip(&batch.examples)
             .filter_map(|(map, example)| {
                 let truth = example.original.as_deref()?;
-                let map = resize_map(map, columns, rows, truth.width, truth.height);
+                let (fit, size) = (config.preprocessing.fit, (truth.width, truth.height));
+                let (width, height) = fit.padded_size(size);
+                let map = fit.unpadded(resize_map(map, columns, rows, width, height), size);
                 Some(dice_at_thresholds(&map, truth))
             })
             .collect();

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 use vlsm_data::{Dataset, Example, Sample};
-use vlsm_image::RgbImage;
+use vlsm_image::{Fit, RgbImage};
 use vlsm_models::weights::to_host;
 use vlsm_models::{
     BaseIdentity, HiddenStates, Precision, Preprocessing, SegmentationModel, is_cpu,
@@ -193,6 +193,7 @@ impl FeatureCache {
             image_size,
             mean,
             std,
+            fit,
         } = &self.preprocessing;
         let mut hash = Xxh3::new();
         let text = format!(
@@ -200,6 +201,9 @@ impl FeatureCache {
             base.fingerprint, self.shapes
         );
         hash.update(text.as_bytes());
+        if *fit != Fit::Stretch {
+            hash.update(fit.name().as_bytes());
+        }
         // The probe's states differ if other kernels, another processor or another number of threads change the values. A GPU
         // may choose other kernels in each process, so a digest of its states would never be found again.
         if is_cpu(&model.device()) {

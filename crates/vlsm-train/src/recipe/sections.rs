@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use vlsm_data::{DataConfig, PromptChoice, Sample};
+use vlsm_image::Fit;
 use vlsm_models::{MethodConfig, Precision, Preprocessing};
 
 /// `[model]`: the base.
@@ -16,6 +17,8 @@ pub struct ModelConfig {
     /// Side of the square input, in pixels: a multiple of the patch size, at most 4096. Default: the base's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<usize>,
+    /// How images that are not square become the square input. Default: `"stretch"`.
+    pub resize: Fit,
     /// Precision of the frozen towers' linear layers: `f32` or, for CLIPSeg and BiomedCLIPSeg with methods that leave the
     /// towers' matrices as they are, `f16` or `int8` on the CPU and `bf16` on accelerators (with `lora` too). See `docs/speed.md`. Default:
     /// `"f32"`.
@@ -27,6 +30,7 @@ impl ModelConfig {
     pub fn preprocessing(&self, base: &Preprocessing) -> Preprocessing {
         Preprocessing {
             image_size: self.image_size.unwrap_or(base.image_size),
+            fit: self.resize,
             ..base.clone()
         }
     }

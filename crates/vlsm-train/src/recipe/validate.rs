@@ -1,6 +1,7 @@
 //! Checks of a recipe's values.
 
 use vlsm_data::PromptChoice;
+use vlsm_image::Fit;
 use vlsm_models::Profile;
 
 use super::Recipe;
@@ -42,6 +43,13 @@ impl Recipe {
             return Err(
                 "`augment` is set, but `method.profile` is \"paper\", and the published code changes no images; remove the section, or \
                  set the profile to \"default\""
+                    .into(),
+            );
+        }
+        if self.model.resize != Fit::Stretch && self.method.config.profile() == Profile::Paper {
+            return Err(
+                "`model.resize` is \"pad\", but `method.profile` is \"paper\", and the published code squashes images; set it to \
+                 \"stretch\", or the profile to \"default\""
                     .into(),
             );
         }

@@ -131,7 +131,8 @@ pub fn predict_cases<M: SegmentationModel>(
         let features = model.encode_image(input)?;
         let text = encoder.encode(model, &[&case.prompt])?;
         let logits = logits(model, &features, &[0], text)?;
-        for mask in masks(logits, &[(case.truth.width, case.truth.height)])? {
+        let size = (case.truth.width, case.truth.height);
+        for mask in masks(logits, &[size], preprocessing.fit)? {
             case.predictions.push(CasePrediction {
                 run: run.to_owned(),
                 dice: dice(&mask, &case.truth)?,

@@ -258,6 +258,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
         let config = LoaderConfig {
             image_size: self.setup.preprocessing.image_size,
             mask_size: self.output_size,
+            fit: self.setup.preprocessing.fit,
             workers: data.threads(),
             ahead: 2 * recipe.trainer.step_samples(),
             images: self.setup.features.is_none(),
@@ -349,6 +350,7 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
             base: Some(self.setup.base.clone()),
             image_size: Some(self.setup.preprocessing.image_size),
             window: self.setup.recipe.data.config.window,
+            fit: self.setup.preprocessing.fit,
             inference: self.setup.inference.clone(),
             ..AdapterFile::default()
         };
