@@ -61,7 +61,8 @@ impl ImportArgs {
   vlsm model export runs/clipseg_dense_vlc -o for_pytorch.safetensors
   vlsm model export bases/trained -o for_pytorch.safetensors
   vlsm model export runs/polyp --onnx -o polyp.onnx
-  vlsm model export runs/polyp --onnx -o polyp.onnx --prompt polyp --prompt light
+  vlsm model export runs/polyp --onnx -o polyp.onnx \\
+      --prompt polyp --prompt light
   vlsm model export runs/polyp --onnx -o polyp.onnx \\
       --text-tower polyp_text.onnx")]
 pub(crate) struct ExportArgs {
