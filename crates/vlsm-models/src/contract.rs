@@ -233,12 +233,13 @@ pub trait SegmentationModel: Module + Sync {
 
     /// The same model with the trained parameters tracked for gradients and all others constant.
     fn for_training(self) -> Self {
-        tracked(self, true)
+        let model = self.clone();
+        tracked(self, |name| model.trains(name))
     }
 
     /// The same model with all parameters constant.
     fn for_inference(self) -> Self {
-        tracked(self, false)
+        tracked(self, |_| false)
     }
 
     /// The same model with a method's changes of the base's parameters, such as LoRA's, merged into them, so that passes need
@@ -280,7 +281,8 @@ pub trait SegmentationModel: Module + Sync {
     }
 }
 
-fn tracked<M: SegmentationModel>(model: M, training: bool) -> M {
+/// A module with the parameters for which `trains(name)` holds tracked for gradients and all others constant.
+pub(crate) fn tracked<M: Module>(module: M, trains: impl Fn(&str) -> bool) -> M {
     struct Track(Vec<ParamId>);
     impl ModuleMapper for Track {
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -288,12 +290,12 @@ fn tracked<M: SegmentationModel>(model: M, training: bool) -> M {
         }
     }
     let mut trained = Vec::new();
-    weights::for_each_parameter_id(&model, |name, id| {
-        if training && model.trains(name) {
+    weights::for_each_parameter_id(&module, |name, id| {
+        if trains(name) {
             trained.push(id);
         }
     });
-    model.map(&mut Track(trained))
+    module.map(&mut Track(trained))
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ mod published;
 mod registry;
 mod resize;
 pub mod san;
+pub mod segments;
 mod spec;
 pub mod tensor_file;
 pub mod tokenizer;

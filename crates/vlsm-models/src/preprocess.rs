@@ -35,6 +35,7 @@ pub struct Preprocessing {
 enum Size {
     Side(usize),
     Sides { height: usize, width: usize },
+    Shortest { shortest_edge: usize },
 }
 
 #[derive(Deserialize)]
@@ -129,7 +130,12 @@ impl Preprocessing {
         let file: PreprocessorConfig =
             serde_json::from_str(text).map_err(|error| error.to_string())?;
         match file.size {
-            Some(Size::Side(side)) => preprocessing.image_size = side,
+            Some(
+                Size::Side(side)
+                | Size::Shortest {
+                    shortest_edge: side,
+                },
+            ) => preprocessing.image_size = side,
             Some(Size::Sides { height, width }) if height == width => {
                 preprocessing.image_size = height;
             }

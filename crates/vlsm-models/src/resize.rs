@@ -44,11 +44,28 @@ pub(crate) fn resize(x: Tensor<4>, to: [usize; 2], filter: Filter, corners: Corn
 
 /// The matrix `[to, from]` of one axis, row-major; the border is repeated.
 pub(crate) fn matrix(from: usize, to: usize, filter: Filter, corners: Corners) -> Vec<f64> {
+    let mut matrix = vec![0.0; to * from];
+    let rows = matrix.chunks_mut(from);
+    for (row, taps) in rows.zip(taps(from, to, filter, corners)) {
+        for (source, weight) in taps {
+            row[source] += weight;
+        }
+    }
+    matrix
+}
+
+/// What each value of the result is the sum of, along one axis: four sources, some of which can be equal at the border, and their
+/// weights.
+pub(crate) fn taps(
+    from: usize,
+    to: usize,
+    filter: Filter,
+    corners: Corners,
+) -> impl Iterator<Item = [(usize, f64); 4]> {
     const A: f64 = -0.75;
     let near = |t: f64| ((A + 2.0) * t - (A + 3.0)) * t * t + 1.0;
     let far = |t: f64| ((A * t - 5.0 * A) * t + 8.0 * A) * t - 4.0 * A;
-    let mut matrix = vec![0.0; to * from];
-    for (index, row) in matrix.chunks_mut(from).enumerate() {
+    (0..to).map(move |index| {
         let centre = match corners {
             Corners::Edges => (index as f64 + 0.5) * (from as f64 / to as f64) - 0.5,
             Corners::Centres => {
@@ -60,12 +77,13 @@ pub(crate) fn matrix(from: usize, to: usize, filter: Filter, corners: Corners) -
             Filter::Bilinear => [0.0, 1.0 - t, t, 0.0],
             Filter::Bicubic => [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)],
         };
-        for (offset, weight) in weights.into_iter().enumerate() {
-            let source = centre.floor() as isize - 1 + offset as isize;
-            row[source.clamp(0, from as isize - 1) as usize] += weight;
-        }
-    }
-    matrix
+        let first = centre.floor() as isize - 1;
+        std::array::from_fn(|offset| {
+            let source = first + offset as isize;
+            let source = source.clamp(0, from as isize - 1) as usize;
+            (source, weights[offset])
+        })
+    })
 }
 
 #[cfg(test)]

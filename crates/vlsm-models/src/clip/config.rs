@@ -191,3 +191,52 @@ fn check_numbers(path: &str, value: &Value) -> std::result::Result<(), String> {
     }
     Ok(())
 }
+
+/// Returns the reason why no CLIP can be built from two towers and the width of their projections.
+pub(crate) fn check_towers(
+    text: &TextConfig,
+    vision: &VisionConfig,
+    projection: usize,
+) -> std::result::Result<(), String> {
+    let positive = [
+        ("vision_config.hidden_size", vision.hidden_size),
+        ("vision_config.intermediate_size", vision.intermediate_size),
+        ("vision_config.patch_size", vision.patch_size),
+        ("text_config.hidden_size", text.hidden_size),
+        ("text_config.intermediate_size", text.intermediate_size),
+        ("text_config.vocab_size", text.vocab_size),
+        ("projection_dim", projection),
+    ];
+    if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
+        return Err(format!("`{field}` is 0"));
+    }
+    check_heads("vision", vision.num_attention_heads, vision.hidden_size)?;
+    check_heads("text", text.num_attention_heads, text.hidden_size)?;
+    if vision.num_channels != 3 {
+        return Err(format!(
+            "`vision_config.num_channels` is {}; images are fed as RGB",
+            vision.num_channels
+        ));
+    }
+    if text.max_position_embeddings < 2 {
+        return Err("`text_config.max_position_embeddings` is below 2".into());
+    }
+    if vision.image_size < vision.patch_size {
+        return Err("`vision_config.image_size` is below `patch_size`".into());
+    }
+    Ok(())
+}
+
+/// Returns the reason why attention of that many heads cannot be built.
+pub(crate) fn check_heads(
+    part: &str,
+    heads: usize,
+    width: usize,
+) -> std::result::Result<(), String> {
+    match heads == 0 || width % heads != 0 {
+        true => Err(format!(
+            "`{part}_config.num_attention_heads` is {heads}, which does not divide the width {width}"
+        )),
+        false => Ok(()),
+    }
+}

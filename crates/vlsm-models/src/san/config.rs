@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clip::config::{TextConfig, VisionConfig, check_sizes, merge_older_towers};
+use crate::clip::config::{
+    TextConfig, VisionConfig, check_heads, check_sizes, check_towers, merge_older_towers,
+};
 use crate::error::{ModelError, Result};
 use crate::files::read_config;
 use crate::methods::Profile;
@@ -136,48 +138,19 @@ impl SanConfig {
     fn validate(&self) -> std::result::Result<(), String> {
         check_sizes(self)?;
         let (text, vision, side) = (&self.text_config, &self.vision_config, &self.side_config);
+        check_towers(text, vision, self.projection_dim)?;
         let positive = [
-            ("vision_config.hidden_size", vision.hidden_size),
-            ("vision_config.intermediate_size", vision.intermediate_size),
-            ("vision_config.patch_size", vision.patch_size),
-            ("text_config.hidden_size", text.hidden_size),
-            ("text_config.intermediate_size", text.intermediate_size),
-            ("text_config.vocab_size", text.vocab_size),
-            ("projection_dim", self.projection_dim),
-            ("side_config.hidden_size", side.hidden_size),
-            ("side_config.intermediate_size", side.intermediate_size),
-            ("side_config.num_hidden_layers", side.num_hidden_layers),
-            ("side_config.num_queries", side.num_queries),
-            ("side_config.embed_dim", side.embed_dim),
-            ("side_config.mlp_dim", side.mlp_dim),
+            ("hidden_size", side.hidden_size),
+            ("intermediate_size", side.intermediate_size),
+            ("num_hidden_layers", side.num_hidden_layers),
+            ("num_queries", side.num_queries),
+            ("embed_dim", side.embed_dim),
+            ("mlp_dim", side.mlp_dim),
         ];
         if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(format!("`{field}` is 0"));
+            return Err(format!("`side_config.{field}` is 0"));
         }
-        let heads = [
-            ("vision", vision.num_attention_heads, vision.hidden_size),
-            ("text", text.num_attention_heads, text.hidden_size),
-            ("side", side.num_attention_heads, side.hidden_size),
-        ];
-        for (part, heads, width) in heads {
-            if heads == 0 || width % heads != 0 {
-                return Err(format!(
-                    "`{part}_config.num_attention_heads` is {heads}, which does not divide the width {width}"
-                ));
-            }
-        }
-        if vision.num_channels != 3 {
-            return Err(format!(
-                "`vision_config.num_channels` is {}; images are fed as RGB",
-                vision.num_channels
-            ));
-        }
-        if text.max_position_embeddings < 2 {
-            return Err("`text_config.max_position_embeddings` is below 2".into());
-        }
-        if vision.image_size < vision.patch_size {
-            return Err("`vision_config.image_size` is below `patch_size`".into());
-        }
+        check_heads("side", side.num_attention_heads, side.hidden_size)?;
         if side.patch_size != vision.patch_size {
             return Err(format!(
                 "`side_config.patch_size` is {}, but CLIP's is {}; they must be equal",

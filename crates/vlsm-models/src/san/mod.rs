@@ -38,15 +38,15 @@ mod recognition;
 mod resize;
 mod side;
 mod spec;
-mod templates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use burn::module::{Module, Param};
-use burn::nn::{Initializer, Linear, LinearConfig};
+use burn::nn::Initializer;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
+pub use crate::clip::TEMPLATES;
 pub use config::{SanConfig, SideConfig};
 pub use init::random_weights;
 pub(crate) use load::load;
@@ -55,26 +55,14 @@ pub use method::part;
 pub use model::SanModel;
 pub use side::{FusionLayer, SideNetwork};
 pub(crate) use spec::Spec;
-pub use templates::TEMPLATES;
 
-use self::recognition::{recognise, unit_length};
-use crate::clip::{Stages, TextStates, TextTower, TokenBatch, VisionTower};
+use self::recognition::recognise;
+use crate::clip::{Clip, Stages, TokenBatch, mean_direction, unit_length};
 use crate::error::Result;
 use crate::files::fill;
 use crate::methods::{Adaptation, Profile};
 use crate::tensor_file::HostTensor;
 use crate::weights;
-
-/// CLIP: both towers and their projections.
-#[derive(Module, Debug)]
-pub struct Clip {
-    text_model: TextTower,
-    vision_model: VisionTower,
-    text_projection: Linear,
-    visual_projection: Linear,
-    /// The logarithm of the temperature's inverse, `[1]`.
-    logit_scale: Param<Tensor<1>>,
-}
 
 /// A SAN. Names of parameters start with `clip.`, with `side_adapter_network.`, or are `bg_embed`.
 #[derive(Module, Debug)]
@@ -123,19 +111,13 @@ impl SanFeatures {
 impl SanConfig {
     /// Makes the model, of profile `default`; parameters are initialised when first used.
     pub fn init(&self, device: &Device) -> San {
-        let projection = |width| {
-            LinearConfig::new(width, self.projection_dim)
-                .with_bias(false)
-                .init(device)
-        };
         San {
-            clip: Clip {
-                text_model: self.text_config.init(device),
-                vision_model: self.vision_config.init(device),
-                text_projection: projection(self.text_config.hidden_size),
-                visual_projection: projection(self.vision_config.hidden_size),
-                logit_scale: Initializer::Constant { value: 2.6592 }.init([1], device),
-            },
+            clip: Clip::new(
+                &self.text_config,
+                &self.vision_config,
+                self.projection_dim,
+                device,
+            ),
             side_adapter_network: SideNetwork::new(self, device),
             bg_embed: Initializer::Zeros.init([self.projection_dim], device),
             config: self.clone(),
@@ -148,8 +130,7 @@ impl SanConfig {
 impl San {
     /// See [`EncoderLayer::set_recompute`](crate::clip::EncoderLayer::set_recompute).
     pub fn set_recompute(&mut self, recompute: bool) {
-        self.clip.text_model.set_recompute(recompute);
-        self.clip.vision_model.set_recompute(recompute);
+        self.clip.set_recompute(recompute);
         self.side_adapter_network.set_recompute(recompute);
     }
 
@@ -331,8 +312,7 @@ impl San {
         tokens: &TokenBatch,
         method: &dyn Adaptation,
     ) -> (Tensor<2>, Vec<Tensor<2>>) {
-        let TextStates { pooled, tapped } = self.clip.text_model.forward(tokens, method);
-        (self.clip.text_projection.forward(pooled), tapped)
+        self.clip.embed_text(tokens, method)
     }
 
     /// Features of a batch and as many embeddings of prompts `[batch, projection]` to logits `[batch, side, side]`: the sum
@@ -352,9 +332,7 @@ impl San {
     /// Embeddings of classes, `[classes, projection]`, of what [`encode_text`](Self::encode_text) gives for each class in
     /// each of some templates: the mean of the normalised embeddings, normalised.
     pub fn class_embeddings(&self, templates: Vec<Tensor<2>>) -> Tensor<2> {
-        let templates: Vec<_> = templates.into_iter().map(unit_length).collect();
-        let mean = Tensor::stack::<3>(templates, 0).mean_dim(0);
-        unit_length(mean.squeeze_dim::<2>(0))
+        mean_direction(templates)
     }
 
     /// Features of a batch and embeddings of classes `[classes, projection]` to how much each pixel is of each class,
@@ -364,7 +342,7 @@ impl San {
         let [count, _] = classes.dims();
         let background = self.bg_embed.val().unsqueeze::<2>();
         let classes = unit_length(Tensor::cat(vec![classes, background], 0));
-        let scale = self.clip.logit_scale.val().exp().reshape([1, 1, 1]);
+        let scale = self.clip.scale().reshape([1, 1, 1]);
         let logits = features
             .embeddings
             .clone()

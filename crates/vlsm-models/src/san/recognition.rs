@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::Clip;
+use crate::clip::{Clip, unit_length};
 use crate::methods::{Adaptation, Tower};
 
 /// Embeds each query's mask with the last layers of CLIP's vision tower.
@@ -36,10 +36,4 @@ pub(super) fn recognise(
             });
     let tokens = clip.vision_model.normalise_class(tokens);
     unit_length(clip.visual_projection.forward(tokens))
-}
-
-/// `[..., width]` divided by its Euclidean norm.
-pub(super) fn unit_length<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    let norm = x.clone().powf_scalar(2.0).sum_dim(D - 1).sqrt();
-    x / norm.clamp_min(1e-12)
 }

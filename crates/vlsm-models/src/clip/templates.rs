@@ -1,6 +1,6 @@
 //! Prompts around class names.
 
-/// The sentences of ViLD (Gu et al. 2022) in which SAN puts the name of a class, for `{}`.
+/// The sentences of ViLD (Gu et al. 2022) in which SAN and OVSeg put the name of a class, for `{}`.
 pub const TEMPLATES: [&str; 14] = [
     "a photo of a {}.",
     "This is a photo of a {}",
