@@ -110,12 +110,13 @@ impl Observer for Terminal {
         let seconds = (report.training - start.time).as_secs_f64();
         let steps_left = self.bar.length().unwrap_or(step).saturating_sub(step);
         let left = steps_left as f64 * seconds / (step - start.step) as f64;
-        let dice = self.dice.map_or("-".into(), |dice| format!("{dice:.4}"));
+        let dice = self.dice.map(|dice| format!(" Dice {dice:.4}"));
         self.bar.set_message(format!(
-            "{} left, epoch {} loss {:.4} Dice {dice} {:.1} images/s",
+            "{} left, epoch {} loss {:.4}{} {:.1} images/s",
             clock(left),
             report.epoch,
             report.epoch_loss,
+            dice.unwrap_or_default(),
             images as f64 / seconds,
         ));
         self.bar.set_position(step);

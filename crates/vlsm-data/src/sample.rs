@@ -65,13 +65,21 @@ impl Sample {
     /// If a file cannot be read, or the target is not among the masks.
     pub fn read(&self, ignore: Option<u8>) -> Result<(RgbImage, Mask)> {
         let (image, masks) = self.source.image_and_masks()?;
+        Ok((image, self.mask(&masks, ignore)?))
+    }
+
+    /// The target's mask among those of the source, as [`read`](Self::read) returns it.
+    ///
+    /// # Errors
+    /// If the target is not among them.
+    pub fn mask(&self, masks: &Masks, ignore: Option<u8>) -> Result<Mask> {
         let mask = match (self.target, masks) {
-            (Target::Mask(index), Masks::Binary(masks)) => masks.into_iter().nth(index),
+            (Target::Mask(index), Masks::Binary(masks)) => masks.get(index).cloned(),
             (Target::Class(class), Masks::Classes(map)) => Some(map.mask_of(class, ignore)),
             (Target::Labels, Masks::Classes(map)) => Some(map.labelled(ignore)),
             _ => None,
         };
-        Ok((image, mask.ok_or_else(|| self.no_target())?))
+        mask.ok_or_else(|| self.no_target())
     }
 
     /// The error for masks that lack the target.

@@ -51,6 +51,7 @@ mod run_checks;
 mod run_folder;
 mod run_report;
 pub mod schedule;
+pub mod segments;
 mod setup;
 pub mod study;
 mod summary;

@@ -55,7 +55,9 @@ pub(crate) fn train_from_files(
     existing: Existing,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
-    let (recipe, dataset) = open_guarded(recipe, observer)?;
+    let (data, dataset) = open_guarded(&recipe.data.config, observer)?;
+    let mut recipe = recipe.clone();
+    recipe.data.config = data;
     dataset.require(Split::Train)?;
     if recipe.trainer.validate && dataset.val.is_empty() && has_validation(&recipe, &dataset) {
         dataset.require(Split::Val)?;
@@ -83,7 +85,7 @@ pub fn train_on(
     }
     check(&recipe, path)?;
     let claim = claim(&recipe, path, existing)?;
-    let window = look(dataset, &recipe, observer)?;
+    let window = look(dataset, &recipe.data.config.accept, observer)?;
     recipe.data.config.window = recipe.data.config.window.or(window);
     train_claimed(recipe, dataset, &claim, existing, observer)
 }

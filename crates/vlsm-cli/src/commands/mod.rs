@@ -9,6 +9,7 @@ mod folder_study;
 mod model;
 mod predict;
 mod refer;
+mod segments;
 mod shared;
 mod shell;
 mod shortcuts;
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Study(study::Args),
     Refer(refer::Args),
     #[command(subcommand)]
+    Segments(segments::Command),
+    #[command(subcommand)]
     Data(data::Command),
     #[command(subcommand)]
     Model(model::Command),
@@ -62,6 +65,7 @@ impl Command {
             Self::Predict(args) => args.run(),
             Self::Study(args) => args.run(),
             Self::Refer(args) => args.run(),
+            Self::Segments(command) => command.run(),
             Self::Data(command) => command.run(),
             Self::Model(command) => command.run(),
             Self::Cache(args) => args.run(),

@@ -24,6 +24,7 @@ mod recipes;
 mod refer;
 mod report;
 mod resize;
+mod segments;
 mod semantic;
 mod shell;
 mod snapshots;

@@ -212,15 +212,19 @@ impl Recipe {
     /// # Errors
     /// As [`to_toml`](Self::to_toml).
     pub fn differences(&self, other: &Self) -> Result<Vec<String>> {
-        let (a, b) = (self.to_table()?, other.to_table()?);
-        let mut keys = Vec::new();
-        keys_of(&a, "", &mut keys);
-        keys_of(&b, "", &mut keys);
-        keys.sort();
-        keys.dedup();
-        keys.retain(|key| get(&a, key) != get(&b, key));
-        Ok(keys)
+        Ok(differences(&self.to_table()?, &other.to_table()?))
     }
+}
+
+/// The keys in which two tables differ, sorted.
+pub(crate) fn differences(a: &toml::Table, b: &toml::Table) -> Vec<String> {
+    let mut keys = Vec::new();
+    keys_of(a, "", &mut keys);
+    keys_of(b, "", &mut keys);
+    keys.sort();
+    keys.dedup();
+    keys.retain(|key| get(a, key) != get(b, key));
+    keys
 }
 
 fn make_absolute(path: &mut PathBuf) {

@@ -82,11 +82,12 @@ impl Cell {
             _ => "",
         };
         observer.message(&format!("{number} {doing}{}", self.label()));
-        let recipe = self.recipe.with_absolute_paths();
+        let mut recipe = self.recipe.with_absolute_paths();
         let rows = if self.seed.is_some() {
             train_from_files(&recipe, &claim, Existing::Resume, observer)?.rows
         } else {
-            let (recipe, dataset) = open_guarded(&recipe, observer)?;
+            let (data, dataset) = open_guarded(&recipe.data.config, observer)?;
+            recipe.data.config = data;
             let base = Base::load(&recipe.model.base, &device(&recipe.trainer.device)?)?
                 .with_precision(recipe.model.precision)?;
             let rows = zero_shot(&recipe, &dataset, &base, observer)?.1;

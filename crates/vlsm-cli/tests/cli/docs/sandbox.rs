@@ -5,16 +5,22 @@
 
 use std::path::{Path, PathBuf};
 
+use vlsm::image::write_png_gray;
+
 use crate::prepare::make_busi;
 use crate::semantic::make_streets;
-use crate::support::{Workshop, train_args};
+use crate::support::{SIZE, Workshop, train_args};
 
 /// A base on the hub; in the shipped recipes and studies it is replaced too.
 const HUB_BASE: &str = "CIDAS/clipseg-rd64-refined";
 
+/// A CLIP on the hub; a CLIPSeg holds one.
+const HUB_CLIP: &str = "openai/clip-vit-base-patch16";
+
 /// Names in the documents and their stand-ins, replaced in this order.
 pub(super) const STAND_INS: &[(&str, &str)] = &[
     (HUB_BASE, "base"),
+    (HUB_CLIP, "base"),
     ("PATH/Dataset_BUSI_with_GT", "download/Dataset_BUSI_with_GT"),
     ("PATH/camvid", "streets"),
     ("PATH/foot_ulcer", "scans"),
@@ -36,6 +42,21 @@ pub(super) const EXTRA: &[(&str, &[&str])] = &[
         &["--base", "base", "--set", "recipe.trainer.max_steps=1"],
     ),
     ("vlsm study studies/", &["--dry-run"]),
+    ("vlsm segments train", SHORT_STAGES),
+];
+
+/// The streets have other classes than CamVid, and the small base three layers.
+const SHORT_STAGES: &[&str] = &[
+    "--set",
+    "data.root=streets",
+    "--set",
+    "negatives=negatives.json",
+    "--set",
+    "novel=[\"sign\"]",
+    "--set",
+    "stage1.method.depth=2",
+    "--set",
+    "stage2.method.depth=2",
 ];
 
 const SHORT_TRAINING: &[&str] = &[
@@ -78,7 +99,10 @@ impl Sandbox {
             for name in shop.names(folder) {
                 let path = format!("{folder}/{name}");
                 let text = String::from_utf8(shop.read(&path)).unwrap();
-                shop.write(&path, text.replace(HUB_BASE, "base"));
+                shop.write(
+                    &path,
+                    text.replace(HUB_BASE, "base").replace(HUB_CLIP, "base"),
+                );
             }
         }
         copy(&shop.path("data"), &shop.path("scans"));
@@ -91,6 +115,10 @@ impl Sandbox {
         for photo in ["photo.jpg", "street.jpg"] {
             shop.write(photo, shop.read("data/images/test0.png"));
         }
+        shop.write("negatives.json", r#"{"car": ["toy car"]}"#);
+        let mut ids = vec![0; SIZE.0 * SIZE.1];
+        ids[..SIZE.0].fill(1);
+        write_png_gray(&shop.path("parts.png"), SIZE.0, SIZE.1, &ids).unwrap();
         shop.write("study.toml", STUDY);
         shop.make_base("own_base", 2);
         let train = train_args("runs/labels", &["data.root=streets"]);
@@ -122,7 +150,7 @@ impl Sandbox {
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let out = match (out, &words[..]) {
             (Some(index), words) => words.get(index + 1).map(PathBuf::from),
-            (None, ["train", recipe, ..]) => {
+            (None, ["train", recipe, ..] | ["segments", "train", recipe, ..]) => {
                 let name = Path::new(recipe).file_stem().unwrap_or_default();
                 Some(Path::new("runs").join(name))
             }

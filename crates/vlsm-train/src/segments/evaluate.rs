@@ -1,0 +1,88 @@
+//! Names segments and compares the names with the true ones.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::{Tensor, activation};
+use vlsm_data::Sample;
+use vlsm_models::segments::SegmentModel;
+use vlsm_models::weights::to_host;
+use vlsm_models::{Preprocessing, Tokenizer};
+
+use super::classes::SegmentClasses;
+use super::embed::Crops;
+use super::scores::SegmentScores;
+use crate::error::Result;
+
+/// What an evaluation of segments needs apart from model and samples.
+#[derive(Debug, Clone, Copy)]
+pub struct SegmentEvaluation<'a> {
+    /// The base's vocabulary.
+    pub tokenizer: &'a Tokenizer,
+    /// The base's input.
+    pub preprocessing: &'a Preprocessing,
+    /// The classes, all of which are queries.
+    pub classes: &'a SegmentClasses,
+    /// The sentences in which names are put, for `{}`.
+    pub templates: &'a [&'a str],
+    /// The data set's id that is left out.
+    pub ignore: Option<u8>,
+    /// Segments of one pass.
+    pub batch: usize,
+}
+
+/// The name of a segment: the most similar class, by its index, and its probability among all.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Named {
+    /// The class.
+    pub class: usize,
+    /// Its probability.
+    pub probability: f32,
+}
+
+/// Names the segments of samples. Returns the names in the order of the samples, and the scores. `progress` gets the number of
+/// segments that are done.
+///
+/// # Errors
+/// If a file cannot be read, a sample is of no class, or `progress` stops the evaluation.
+pub fn evaluate_segments(
+    model: &SegmentModel,
+    samples: &[Sample],
+    config: &SegmentEvaluation<'_>,
+    progress: impl FnMut(usize) -> ControlFlow<()>,
+) -> Result<(Vec<Named>, SegmentScores)> {
+    let truth: Vec<usize> = samples
+        .iter()
+        .map(|sample| config.classes.of(sample))
+        .collect::<Result<_>>()?;
+    let crops = Crops {
+        preprocessing: config.preprocessing,
+        ignore: config.ignore,
+        batch: config.batch,
+    };
+    let queries = model.embed_names(config.tokenizer, config.classes.names(), config.templates)?;
+    let samples: Vec<&Sample> = samples.iter().collect();
+    let segments = crops.embed(model, &samples, progress)?;
+    let named: Vec<Named> = nearest(model, segments, queries)
+        .into_iter()
+        .map(|ranked| ranked[0])
+        .collect();
+    let predicted: Vec<usize> = named.iter().map(|named| named.class).collect();
+    let scores = SegmentScores::new(config.classes, &truth, &predicted);
+    Ok((named, scores))
+}
+
+/// For each of the embeddings of segments `[segments, projection]` all queries `[queries, projection]`, the most probable first.
+pub fn nearest(model: &SegmentModel, segments: Tensor<2>, queries: Tensor<2>) -> Vec<Vec<Named>> {
+    let [count, _] = queries.dims();
+    let logits = segments.matmul(queries.transpose()) * model.scale().unsqueeze::<2>();
+    let probabilities = to_host(activation::softmax(logits, 1));
+    let ranked = probabilities.chunks(count).map(|row| {
+        let named = row.iter().enumerate();
+        let named = named.map(|(class, &probability)| Named { class, probability });
+        let mut named: Vec<Named> = named.collect();
+        // Equal ones stay in the order of the queries.
+        named.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        named
+    });
+    ranked.collect()
+}

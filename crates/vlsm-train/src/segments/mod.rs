@@ -1,0 +1,20 @@
+//! Naming segments by a CLIP: evaluation, and training as in OpenDAS (Yilmaz et al. 2024, "OpenDAS: Open-vocabulary domain
+//! adaptation for segmentation").
+//!
+//! A segment is a class in an image: a sample of a data set with class ids. See `docs/opendas.md`.
+
+mod classes;
+mod embed;
+mod evaluate;
+mod loss;
+mod negatives;
+mod recipe;
+mod run;
+mod scores;
+mod train;
+
+pub use classes::SegmentClasses;
+pub use evaluate::{Named, SegmentEvaluation, evaluate_segments, nearest};
+pub use recipe::{NamedTemplates, SegmentRecipe, StageConfig, Templates};
+pub use run::{AfterStage, SegmentSummary, train_segments};
+pub use scores::{ClassScore, Confused, SegmentScores};

@@ -1,0 +1,349 @@
+//! Recipes of trainings on segments.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use vlsm_data::DataConfig;
+use vlsm_models::clip::TEMPLATES;
+use vlsm_models::segments::ONE_TEMPLATE;
+use vlsm_models::{CoopConfig, MethodConfig, VptConfig};
+
+use crate::error::{Result, TrainError};
+use crate::recipe::{OptimConfig, ScheduleKind, differences, set};
+
+/// A recipe. Every key has a default, except `base` and `data.root`. What the paper leaves open is chosen here; `docs/opendas.md`
+/// says what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentRecipe {
+    /// The CLIP: a folder, a name on the hub, or a file.
+    pub base: String,
+    /// Classes that training does not see; the others are base classes. Default: none.
+    pub novel: Vec<String>,
+    /// The sentences in which names are put, with `{}` for the name; their mean direction counts. Learnt tokens of the text tower
+    /// replace them. `"one"`, `"vild"` or a list. Default: `"one"`, that is "a photo of a {}.".
+    pub templates: Templates,
+    /// A JSON file with wrong names that are close to a class, `{"class": ["wrong name", ...]}`. Default: not set; the other classes
+    /// alone are negatives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negatives: Option<PathBuf>,
+    /// Seed of initialisation and order.
+    pub seed: u64,
+    /// `cpu`, or an accelerator, as in `trainer.device` of other recipes.
+    pub device: String,
+    /// Segments per pass where nothing is trained.
+    pub eval_batch_size: usize,
+    /// Steps between checkpoints; 0 writes them at the end of epochs.
+    pub checkpoint_every: usize,
+    /// The data set, of class ids.
+    pub data: DataConfig,
+    /// The first stage: visual prompts.
+    pub stage1: StageConfig,
+    /// The second stage: text prompts, on the frozen first.
+    pub stage2: StageConfig,
+}
+
+/// What is trained in a stage, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageConfig {
+    /// Passes over the training segments; 0 leaves the stage out.
+    pub epochs: usize,
+    /// Segments per step.
+    pub batch_size: usize,
+    /// Weight of the triplet loss; 0 turns it off.
+    pub triplet: f64,
+    /// Margin of the triplet loss, of a distance of 1 less the cosine.
+    pub margin: f64,
+    /// The method.
+    pub method: MethodConfig,
+    /// The optimiser.
+    pub optim: OptimConfig,
+}
+
+/// The sentences in which names are put.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Templates {
+    /// `"one"` or `"vild"`.
+    Named(NamedTemplates),
+    /// Sentences with `{}`.
+    Texts(Vec<String>),
+}
+
+/// Lists of sentences by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NamedTemplates {
+    /// "a photo of a {}."
+    One,
+    /// The fourteen of ViLD.
+    Vild,
+}
+
+impl Templates {
+    /// The sentences.
+    pub fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::Named(NamedTemplates::One) => vec![ONE_TEMPLATE],
+            Self::Named(NamedTemplates::Vild) => TEMPLATES.to_vec(),
+            Self::Texts(texts) => texts.iter().map(String::as_str).collect(),
+        }
+    }
+}
+
+impl StageConfig {
+    fn new(method: MethodConfig, triplet: f64) -> Self {
+        Self {
+            epochs: 5,
+            batch_size: 32,
+            triplet,
+            margin: 0.2,
+            method,
+            optim: OptimConfig {
+                lr: 2e-3,
+                schedule: ScheduleKind::Cosine,
+                ..OptimConfig::default()
+            },
+        }
+    }
+}
+
+impl Default for SegmentRecipe {
+    fn default() -> Self {
+        // As deep as MaPLe's.
+        let text_prompts = CoopConfig {
+            depth: 9,
+            ..CoopConfig::default()
+        };
+        Self {
+            base: String::new(),
+            novel: Vec::new(),
+            templates: Templates::Named(NamedTemplates::One),
+            negatives: None,
+            seed: 42,
+            device: "cpu".into(),
+            eval_batch_size: 32,
+            checkpoint_every: 0,
+            data: DataConfig::default(),
+            stage1: StageConfig::new(VptConfig::default().into(), 0.0),
+            stage2: StageConfig::new(text_prompts.into(), 1.0),
+        }
+    }
+}
+
+/// Keys that change no number.
+const FREE: [&str; 3] = ["device", "checkpoint_every", "data.workers"];
+
+impl SegmentRecipe {
+    /// Reads a recipe and applies overrides of the form `key=value`, such as `stage2.margin=0.1`.
+    ///
+    /// # Errors
+    /// If the file is not a recipe. The error names the key.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|source| TrainError::Read {
+            path: path.into(),
+            source,
+        })?;
+        Self::parse(&text, overrides).map_err(|message| TrainError::Recipe {
+            path: path.into(),
+            message,
+        })
+    }
+
+    /// Parses a recipe like [`read`](Self::read).
+    ///
+    /// # Errors
+    /// A message that names the key.
+    pub fn parse(text: &str, overrides: &[String]) -> std::result::Result<Self, String> {
+        let mut given: toml::Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| error.to_string())?;
+        for text in overrides {
+            set(&mut given, text)?;
+        }
+        let mut table =
+            toml::Table::try_from(Self::default()).map_err(|error| error.to_string())?;
+        merge(&mut table, given);
+        let recipe: Self = serde_path_to_error::deserialize(toml::Value::Table(table))
+            .map_err(|error| format!("`{}`: {}", error.path(), error.inner().message()))?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    fn validate(&self) -> std::result::Result<(), String> {
+        if self.base.is_empty() {
+            return Err(
+                "`base` is not set; name a CLIP, such as \"openai/clip-vit-base-patch16\"".into(),
+            );
+        }
+        if self.data.root.as_os_str().is_empty() {
+            return Err("`data.root` is not set; give the folder of the data set".into());
+        }
+        if self.seed > i64::MAX as u64 {
+            return Err(format!(
+                "`seed` is {}; give at most {}",
+                self.seed,
+                i64::MAX
+            ));
+        }
+        if self.eval_batch_size == 0 {
+            return Err("`eval_batch_size` is 0; give at least 1".into());
+        }
+        let texts = self.templates.texts();
+        if let Some(text) = texts.iter().find(|text| !text.contains("{}")) {
+            return Err(format!(
+                "`templates` has `{text}` without `{{}}` for the name"
+            ));
+        }
+        if texts.is_empty() {
+            return Err("`templates` is empty; give at least one sentence with `{}`".into());
+        }
+        for (name, stage) in [("stage1", &self.stage1), ("stage2", &self.stage2)] {
+            if stage.batch_size == 0 {
+                return Err(format!("`{name}.batch_size` is 0; give at least 1"));
+            }
+            let numbers = [
+                ("triplet", stage.triplet, 1e6),
+                ("margin", stage.margin, 2.0),
+                ("optim.lr", stage.optim.lr, 1e6),
+                ("optim.weight_decay", stage.optim.weight_decay, 1e6),
+                ("optim.clip", stage.optim.clip, 1e6),
+            ];
+            for (key, value, most) in numbers {
+                if !(0.0..=most).contains(&value) {
+                    return Err(format!(
+                        "`{name}.{key}` is {value}; give a number from 0 to {most}"
+                    ));
+                }
+            }
+            if stage.optim.schedule == ScheduleKind::Plateau {
+                return Err(format!(
+                    "`{name}.optim.schedule` is \"plateau\", but nothing is validated while segments are trained on; set it to \
+                     \"cosine\" or \"constant\""
+                ));
+            }
+        }
+        if self.stages().next().is_none() {
+            return Err("`epochs` of both stages are 0; raise one of them".into());
+        }
+        Ok(())
+    }
+
+    /// The stages that are trained.
+    pub fn stages(&self) -> impl Iterator<Item = &StageConfig> {
+        let stages = [&self.stage1, &self.stage2].into_iter();
+        stages.filter(|stage| stage.epochs > 0)
+    }
+
+    /// The recipe as TOML, defaults filled in.
+    ///
+    /// # Errors
+    /// If TOML cannot hold a value: a path that is not Unicode, or a number above `i64::MAX`.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).map_err(|error| TrainError::RecipeText(error.to_string()))
+    }
+
+    /// The same recipe with absolute paths, so that a run's recipe means the same in any working folder.
+    pub(super) fn with_absolute_paths(&self) -> Self {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
+        let mut recipe = self.clone();
+        if self.data.builtin().is_none() {
+            recipe.data.root = absolute(&self.data.root);
+        }
+        recipe.negatives = self.negatives.as_deref().map(absolute);
+        if Path::new(&self.base).exists() {
+            let base = absolute(Path::new(&self.base));
+            recipe.base = base.to_string_lossy().into_owned();
+        }
+        recipe
+    }
+
+    /// The keys in which two recipes differ, without those that change no number.
+    pub(super) fn changes_since(&self, existing: &Self) -> Result<Vec<String>> {
+        let table = |recipe: &Self| {
+            toml::Table::try_from(recipe).map_err(|error| TrainError::RecipeText(error.to_string()))
+        };
+        let mut wanted = self.clone();
+        // A run records the window that it computed.
+        wanted.data.window = wanted.data.window.or(existing.data.window);
+        let mut changed = differences(&table(&wanted)?, &table(existing)?);
+        changed.retain(|key| !FREE.contains(&key.as_str()));
+        Ok(changed)
+    }
+}
+
+/// Puts the values of `given` over those of `table`. A method's keys depend on its kind, so it is replaced as a whole.
+fn merge(table: &mut toml::Table, given: toml::Table) {
+    for (key, value) in given {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) if key != "method" => {
+                merge(old, new);
+            }
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: &str = "base = \"clip\"\ndata.root = \"camvid\"\n";
+
+    fn parse(text: &str) -> std::result::Result<SegmentRecipe, String> {
+        SegmentRecipe::parse(&format!("{SHORT}{text}"), &[])
+    }
+
+    #[test]
+    fn a_key_changes_nothing_but_itself() {
+        let recipe = parse("stage2 = { margin = 0.1, optim.lr = 1e-4 }").unwrap();
+        let expected = StageConfig {
+            margin: 0.1,
+            optim: OptimConfig {
+                lr: 1e-4,
+                schedule: ScheduleKind::Cosine,
+                ..OptimConfig::default()
+            },
+            ..SegmentRecipe::default().stage2
+        };
+        assert_eq!(recipe.stage2, expected);
+        let again = SegmentRecipe::parse(&recipe.to_toml().unwrap(), &[]).unwrap();
+        assert_eq!(recipe, again);
+        let overrides = [
+            "stage1.method.kind=maple".to_owned(),
+            "stage2.epochs=0".into(),
+        ];
+        let other = SegmentRecipe::parse(SHORT, &overrides).unwrap();
+        assert_eq!(other.stages().count(), 1);
+        assert_eq!(other.stage1.method.kind(), "maple");
+        let changed = other.changes_since(&parse("stage2.epochs = 0").unwrap());
+        assert!(changed.unwrap().contains(&"stage1.method.kind".to_owned()));
+    }
+
+    #[test]
+    fn wrong_values_name_the_key() {
+        for (text, key) in [
+            ("stage1.batch_size = 0", "stage1.batch_size"),
+            ("stage2.margin = -0.1", "stage2.margin"),
+            ("stage2.margin = \"x\"", "stage2.margin"),
+            ("stage2.epoch = 1", "epoch"),
+            ("stage1.epochs = 0\nstage2.epochs = 0", "epochs"),
+            ("templates = [\"a photo\"]", "templates"),
+            ("templates = \"two\"", "templates"),
+            ("stage1.method = { kind = \"coop\", rank = 3 }", "rank"),
+            ("stage1.optim.schedule = \"plateau\"", "schedule"),
+            ("data.rooot = \"x\"", "rooot"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+        assert!(
+            SegmentRecipe::parse("data.root = \"x\"", &[])
+                .unwrap_err()
+                .contains("base")
+        );
+    }
+}

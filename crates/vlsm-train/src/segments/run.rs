@@ -1,0 +1,267 @@
+//! From a recipe to a run's folder: prepare, train the stages, measure each.
+
+use std::path::Path;
+
+use serde::Serialize;
+use vlsm_data::{DataError, Dataset, Sample, Split};
+use vlsm_image::write_atomic_bytes;
+use vlsm_models::segments::{ClipBase, SegmentFile, SegmentModel};
+use vlsm_models::{MethodConfig, device, weights};
+
+use super::classes::SegmentClasses;
+use super::embed::Crops;
+use super::evaluate::{SegmentEvaluation, evaluate_segments};
+use super::negatives::Queries;
+use super::recipe::SegmentRecipe;
+use super::scores::SegmentScores;
+use super::train::{Setup, Training};
+use crate::claim::Claim;
+use crate::error::{Result, TrainError};
+use crate::guarded::open_guarded;
+use crate::identity::Identity;
+use crate::memory::peak_memory;
+use crate::observer::Observer;
+use crate::run_folder::RunFolder;
+
+/// The result of a training on segments, as `summary.json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SegmentSummary {
+    /// The base's name.
+    pub base: String,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Training segments.
+    pub segments: usize,
+    /// Negative queries.
+    pub negatives: usize,
+    /// The base without training, then after each stage.
+    pub stages: Vec<AfterStage>,
+    /// Seconds that training took, in all processes up to their last checkpoint.
+    pub seconds: f64,
+    /// Peak resident memory of this process in bytes, where the system reports it (Linux).
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// The scores of the test split after a stage.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AfterStage {
+    /// What was trained last, such as `VPT-deep (4 tokens)`; `zero-shot` before the first.
+    pub trained: String,
+    /// Number of parameters that the stage trained.
+    pub trained_parameters: usize,
+    /// The scores; `None` without test segments.
+    pub test: Option<SegmentScores>,
+}
+
+/// Trains a recipe and writes the run to the folder `path`. With `resume`, continues an existing run from its last checkpoint.
+/// `observer` is notified of every step and may stop the training; pass `&mut ()` if that is not needed.
+///
+/// # Errors
+/// If the folder holds another run, a file cannot be read or written, the loss is no longer a number, or the observer stops the
+/// training ([`TrainError::Stopped`]).
+pub fn train_segments(
+    recipe: &SegmentRecipe,
+    path: &Path,
+    resume: bool,
+    observer: &mut dyn Observer,
+) -> Result<SegmentSummary> {
+    let mut recipe = recipe.with_absolute_paths();
+    let folder = RunFolder { path: path.into() };
+    expect_run_of(&folder, &recipe, resume)?;
+    let claim = Claim::take(&folder)?.ok_or_else(|| TrainError::Run {
+        path: path.into(),
+        message: "another process is training this run; wait for it to end, or stop it".into(),
+    })?;
+    let folder = claim.folder();
+    // Another process may have changed it since.
+    expect_run_of(folder, &recipe, resume)?;
+
+    let (data, dataset) = open_guarded(&recipe.data, observer)?;
+    recipe.data = data;
+    let classes = SegmentClasses::new(&dataset, &recipe.novel)?;
+    let (queries, samples, truth) = of_base_classes(&recipe, &dataset, &classes, observer)?;
+    let base = ClipBase::load(&recipe.base, &device(&recipe.device)?)?;
+    let methods: Vec<MethodConfig> = recipe.stages().map(|stage| stage.method.clone()).collect();
+    let model = SegmentModel::new(&base, &methods, recipe.seed)?;
+    let identity = Identity::new(&base.identity, &base.preprocessing, &dataset);
+    let setup = Setup {
+        recipe: &recipe,
+        folder,
+        identity: &identity,
+        tokenizer: &base.tokenizer,
+        crops: Crops {
+            preprocessing: &base.preprocessing,
+            ignore: dataset.ignore,
+            batch: recipe.eval_batch_size,
+        },
+        queries: &queries,
+        samples: &samples,
+        truth: &truth,
+    };
+    let training = Training::new(&setup, model)?;
+    write_recipe(folder, &recipe)?;
+    let (model, progress, seconds) = training.fit(observer)?;
+    let file = SegmentFile {
+        path: folder.adapter(),
+        tensors: weights::export(&model, |name| model.saves(name)),
+        methods,
+        base: base.identity.clone(),
+        templates: texts(&recipe).map(str::to_owned).collect(),
+    };
+    file.write()?;
+    let stages = measure(&recipe, &dataset, &classes, &base, &file, observer);
+    let summary = SegmentSummary {
+        base: base.identity.name.clone(),
+        steps: progress.step,
+        segments: samples.len(),
+        negatives: queries.negatives(),
+        stages: stages.map_err(|error| match error {
+            TrainError::Stopped => TrainError::Stopped,
+            error => TrainError::Measure(Box::new(error)),
+        })?,
+        seconds,
+        peak_memory_bytes: peak_memory(),
+    };
+    let json = serde_json::to_string_pretty(&summary);
+    let json = json.map_err(|error| TrainError::Write {
+        path: folder.summary(),
+        source: error.into(),
+    })?;
+    write_atomic_bytes(&folder.summary(), (json + "\n").as_bytes())?;
+    Ok(summary)
+}
+
+fn texts(recipe: &SegmentRecipe) -> impl Iterator<Item = &str> {
+    recipe.templates.texts().into_iter()
+}
+
+/// The queries, and the training segments of base classes with the query of each.
+fn of_base_classes<'a>(
+    recipe: &SegmentRecipe,
+    dataset: &'a Dataset,
+    classes: &SegmentClasses,
+    observer: &mut dyn Observer,
+) -> Result<(Queries, Vec<&'a Sample>, Vec<usize>)> {
+    let is_base = |class: &usize| !classes.is_novel(*class);
+    let base: Vec<usize> = (0..classes.names().len()).filter(is_base).collect();
+    let names = |wanted: &dyn Fn(usize) -> bool| -> Vec<String> {
+        let names = classes.names().iter().enumerate();
+        let names = names.filter(|(class, _)| wanted(*class));
+        names.map(|(_, name)| name.clone()).collect()
+    };
+    let novel = names(&|class| classes.is_novel(class));
+    let base_names = names(&|class| !classes.is_novel(class));
+    let queries = Queries::new(base_names.clone(), &novel, recipe.negatives.as_deref())?;
+    let (mut samples, mut truth) = (Vec::new(), Vec::new());
+    for sample in dataset.require(Split::Train)? {
+        let class = classes.of(sample)?;
+        if let Some(query) = base.iter().position(|base| *base == class) {
+            samples.push(sample);
+            truth.push(query);
+        }
+    }
+    if samples.is_empty() {
+        return Err(TrainError::Data(DataError::Config {
+            field: "novel",
+            reason:
+                "leaves no training segment: those of the training split are all of novel classes"
+                    .into(),
+        }));
+    }
+    for (query, name) in base_names.iter().enumerate() {
+        if !truth.contains(&query) {
+            tracing::warn!(
+                "base class `{name}` has no training segment; it is only a query of the other segments"
+            );
+        }
+    }
+    observer.message(&format!(
+        "{} training segments of {} base classes, {} negative queries, {} novel classes left out",
+        samples.len(),
+        base_names.len(),
+        queries.negatives(),
+        novel.len()
+    ));
+    Ok((queries, samples, truth))
+}
+
+/// Refuses a folder with a run that `recipe` would overwrite or mix up.
+fn expect_run_of(folder: &RunFolder, recipe: &SegmentRecipe, resume: bool) -> Result<()> {
+    if !folder.holds_run() {
+        return Ok(());
+    }
+    let error = |message: String| {
+        let path = folder.path.clone();
+        Err(TrainError::Run { path, message })
+    };
+    if !resume {
+        return error(
+            "already holds a run; continue it with `--resume`, or choose another folder with `--output`"
+                .into(),
+        );
+    }
+    let path = folder.recipe();
+    let changed = recipe.changes_since(&SegmentRecipe::read(&path, &[])?)?;
+    if changed.is_empty() {
+        return Ok(());
+    }
+    error(format!(
+        "was made with other values of `{}`; resume with that recipe ({}), or choose another folder with `--output`",
+        changed.join("`, `"),
+        path.display()
+    ))
+}
+
+fn write_recipe(folder: &RunFolder, recipe: &SegmentRecipe) -> Result<()> {
+    std::fs::create_dir_all(folder.checkpoints()).map_err(|source| TrainError::Write {
+        path: folder.path.clone(),
+        source,
+    })?;
+    Ok(write_atomic_bytes(
+        &folder.recipe(),
+        recipe.to_toml()?.as_bytes(),
+    )?)
+}
+
+/// The scores of the test split by the base alone, and after each stage.
+fn measure(
+    recipe: &SegmentRecipe,
+    dataset: &Dataset,
+    classes: &SegmentClasses,
+    base: &ClipBase,
+    file: &SegmentFile,
+    observer: &mut dyn Observer,
+) -> Result<Vec<AfterStage>> {
+    let templates: Vec<&str> = texts(recipe).collect();
+    let config = SegmentEvaluation {
+        tokenizer: &base.tokenizer,
+        preprocessing: &base.preprocessing,
+        classes,
+        templates: &templates,
+        ignore: dataset.ignore,
+        batch: recipe.eval_batch_size,
+    };
+    let mut after = Vec::new();
+    for stages in 0..=file.methods.len() {
+        // Later stages are left out, as they were while this one was trained.
+        let model = SegmentModel::new(base, &file.methods[..stages], recipe.seed)?;
+        let mut tensors = file.tensors.clone();
+        tensors.retain(|name, _| model.saves(name));
+        let model = model.load(tensors, &file.path)?;
+        let total = dataset.test.len();
+        let test = match total {
+            0 => None,
+            _ => {
+                let progress = |done| observer.evaluation(Split::Test, done, total);
+                Some(evaluate_segments(&model, &dataset.test, &config, progress)?.1)
+            }
+        };
+        let last = stages.checked_sub(1);
+        after.push(AfterStage {
+            trained: last.map_or("zero-shot".into(), |last| file.methods[last].label()),
+            trained_parameters: last.map_or(0, |last| model.trained_parameters(last)),
+            test,
+        });
+    }
+    Ok(after)
+}
