@@ -233,7 +233,7 @@ pub(crate) fn check_heads(
     heads: usize,
     width: usize,
 ) -> std::result::Result<(), String> {
-    match heads == 0 || width % heads != 0 {
+    match heads == 0 || !width.is_multiple_of(heads) {
         true => Err(format!(
             "`{part}_config.num_attention_heads` is {heads}, which does not divide the width {width}"
         )),
