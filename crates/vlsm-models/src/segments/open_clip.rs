@@ -155,9 +155,9 @@ pub(super) fn parse(text: &str) -> Result<(ClipConfig, Preprocessing), String> {
     config.validate()?;
     let default = Preprocessing::clip(vision.image_size);
     let preprocessing = Preprocessing {
-        image_size: vision.image_size,
         mean: preprocess_cfg.mean.unwrap_or(default.mean),
         std: preprocess_cfg.std.unwrap_or(default.std),
+        ..default
     };
     Ok((config, preprocessing))
 }
