@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# The published numbers on another device of this machine than the CPU: logits, gradients and ten steps of every kind of adapter
-# (crates/vlsm-train/tests/parity.rs), then logits by the program, a training that is stopped and resumed, and predictions, compared
-# with the CPU's (bench/gpu/run.sh). Works in software too, with Mesa's llvmpipe (Debian's mesa-vulkan-drivers) and `vulkan`.
+# The published numbers on another device of this machine than the CPU: operations compared with the CPU's in f64
+# (crates/vlsm-models/tests/device.rs), logits, gradients and ten steps of every kind of adapter (crates/vlsm-train/tests/parity.rs), a
+# training in half precision, then logits by the program, a training that is stopped and resumed, and predictions, compared with the
+# CPU's (bench/gpu/run.sh).
 #
 #   scripts/device-tests.sh NAME
 #
-# NAME is an accelerator's feature and device: vulkan, webgpu, metal, cuda, rocm. The second part needs a Python with NumPy and
-# safetensors.
+# NAME is an accelerator's feature and device: webgpu, vulkan, metal, cuda, rocm. The last part needs a Python with NumPy and
+# safetensors. Without a GPU, `webgpu` runs in software on Mesa's llvmpipe (Debian's mesa-vulkan-drivers); `vulkan` does not, since
+# its shaders, which are SPIR-V, crash Mesa's compiler (22.3.6 and 25.0.7).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
-cargo build --package vlsm-cli --package vlsm-train --features "vlsm-cli/$1"
-VLSM_TEST_DEVICE=$1 cargo test --package vlsm-cli --package vlsm-train --features "vlsm-cli/$1" --test parity -- --test-threads=1
+# What runs on the device is not compiled here; at the workspace's level 3 the dependencies take twice as long.
+options=(--config 'profile.dev.package."*".opt-level=1' --package vlsm-cli --package vlsm-train --package vlsm-models --features "vlsm-cli/$1")
+VLSM_TEST_DEVICE=$1 cargo test "${options[@]}" --test device --test half_precision --test parity -- --test-threads=1
+cargo build "${options[@]}"
 DEVICE=$1 LIMIT=${LIMIT:-3600} bench/gpu/run.sh "$target/debug" fixtures/clipseg "$target/device-$1" fixtures training predict

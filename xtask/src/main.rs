@@ -31,7 +31,7 @@ Usage: cargo xtask TASK
   fixtures          fixture folders without a README on their origin
   docs [--check]    write docs/recipe.md from the types' doc comments; --check compares it
   bench             the kernels' benchmark
-  device-tests NAME   the published numbers on another device of this machine, as `vulkan`, also in software (Mesa's llvmpipe)
+  device-tests NAME   the published numbers on another device of this machine, as `vulkan`; `webgpu` also in software (Mesa)
   kernel-checks     the kernels' tests under Miri, valgrind, AddressSanitizer and on emulated Arm, as far as these are installed
   kernels           compile every CUDA kernel of training steps, without a GPU; needs gcc and Python's pip
   kills [EVERY [RANDOM [NAME]]]

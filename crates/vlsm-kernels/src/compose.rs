@@ -2,7 +2,7 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
-use burn::tensor::{FloatDType, IntDType, Shape};
+use burn::tensor::{FloatDType, IntDType, Shape, Slice};
 
 use crate::kernels::Kernels;
 use crate::ops::{
@@ -127,14 +127,54 @@ fn causal_mask<B: Backend>(tokens: usize, scores: &FloatTensor<B>) -> FloatTenso
     )
 }
 
-/// Attention weights times the values.
+/// Attention weights times the values, in blocks of images.
 pub fn attention<B: Kernels>(
     query: FloatTensor<B>,
     key: FloatTensor<B>,
     value: FloatTensor<B>,
     causal: bool,
 ) -> FloatTensor<B> {
-    B::float_matmul(attention_weights::<B>(query, key, causal), value)
+    let [mixed] = in_blocks::<B, 3, 1>([query, key, value], |[query, key, value]| {
+        let weights = attention_weights::<B>(query, key, causal);
+        [B::float_matmul(weights, value)]
+    });
+    mixed
+}
+
+/// What the scores of a block of images take at most, in bytes: for all images together they could take more memory than the
+/// rest of a step. (All of 32 images at CLIPSeg's size are 0.36 GB.)
+const BLOCK: usize = 512 << 20;
+
+/// Applies attention, or its backward pass, to blocks of images whose scores take at most [`BLOCK`] bytes, or to one image at a
+/// time. The first two inputs are queries and keys; all inputs and results are `[batch, heads, tokens, width]`.
+pub(crate) fn in_blocks<B: Backend, const N: usize, const M: usize>(
+    inputs: [FloatTensor<B>; N],
+    work: impl FnMut([FloatTensor<B>; N]) -> [FloatTensor<B>; M],
+) -> [FloatTensor<B>; M] {
+    in_blocks_of::<B, N, M>(BLOCK, inputs, work)
+}
+
+fn in_blocks_of<B: Backend, const N: usize, const M: usize>(
+    bytes: usize,
+    inputs: [FloatTensor<B>; N],
+    mut work: impl FnMut([FloatTensor<B>; N]) -> [FloatTensor<B>; M],
+) -> [FloatTensor<B>; M] {
+    let [batch, heads, queries, _] = inputs[0].shape().dims::<4>();
+    let [_, _, keys, _] = inputs[1].shape().dims::<4>();
+    let image = heads * queries * keys * inputs[0].dtype().size();
+    let images = (bytes / image.max(1)).max(1);
+    if images >= batch {
+        return work(inputs);
+    }
+    let mut results = [(); M].map(|()| Vec::new());
+    for start in (0..batch).step_by(images) {
+        let block = Slice::from(start..batch.min(start + images));
+        let of_block = inputs.clone().map(|x| B::float_slice(x, &[block]));
+        for (all, result) in results.iter_mut().zip(work(of_block)) {
+            all.push(result);
+        }
+    }
+    results.map(|all| B::float_cat(all, 0))
 }
 
 /// `x w + b` over the last dimension. A matrix in another precision than `x` sets that of the product; the rest is in that of
@@ -232,7 +272,11 @@ pub fn adapter_block<B: Kernels>(
     } else {
         change
     };
-    let change = B::float_mul_scalar(change, config.scale.into());
+    let change = if config.scale == 1.0 {
+        change
+    } else {
+        B::float_mul_scalar(change, config.scale.into())
+    };
     match config.connection {
         Connection::Sequential => B::float_add(x, change),
         Connection::Parallel => change,
@@ -287,4 +331,36 @@ fn gelu_tanh<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     let inner = B::float_mul_scalar(inner, (2.0 / std::f64::consts::PI).sqrt().into());
     let gate = B::float_add_scalar(B::float_tanh(inner), 1f32.into());
     B::float_mul(B::float_mul_scalar(x, 0.5f32.into()), gate)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Dispatch;
+    use burn::backend::ops::FloatTensorOps;
+    use burn::tensor::{Device, Distribution, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn blocks_of_images_equal_the_whole() {
+        let device = Device::flex();
+        let random =
+            |tokens| Tensor::<4>::random([5, 2, tokens, 3], Distribution::Default, &device);
+        let inputs = [random(7), random(4), random(4)];
+        let attention = |bytes| {
+            let mut blocks = Vec::new();
+            let inputs = inputs.clone().map(Tensor::into_dispatch);
+            let [all] = in_blocks_of::<Dispatch, 3, 1>(bytes, inputs, |[query, key, value]| {
+                blocks.push(query.shape()[0]);
+                let weights = attention_weights::<Dispatch>(query, key, false);
+                [Dispatch::float_matmul(weights, value)]
+            });
+            (blocks, Tensor::<4>::from_dispatch(all).into_data())
+        };
+        let (blocks, whole) = attention(usize::MAX);
+        assert_eq!(blocks, [5]);
+        // The scores of an image are 2 x 7 x 4 numbers of 4 bytes.
+        assert_eq!(attention(2 * 224 + 223), (vec![2, 2, 1], whole.clone()));
+        assert_eq!(attention(0), (vec![1; 5], whole));
+    }
 }

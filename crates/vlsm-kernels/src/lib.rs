@@ -1,8 +1,8 @@
 //! Operations of vision-language models with hand-written backward passes.
 //!
 //! Each operation is one autodiff node where a composition of Burn's operations would be many. It saves little other than its
-//! inputs, and one pass computes its gradient. The CPU backend has kernels of its own; other backends run the compositions in
-//! [`compose`].
+//! inputs, and one pass computes its gradient. The CPU backend has kernels of its own; accelerators have some, and otherwise run the
+//! compositions in [`compose`].
 //!
 //! The modules, each built on those above it:
 //!
@@ -11,7 +11,7 @@
 //! - [`compose`]: every operation in terms of Burn's own,
 //! - `cpu`: the kernels of the CPU backend, on slices,
 //! - `tape`: the autodiff nodes,
-//! - `cube`: the accelerators, which run the compositions, and the settings of their runtime,
+//! - `cube`: the kernels of accelerators, and the settings of their runtime,
 //! - `functions`: the operations on [`Tensor`](burn::tensor::Tensor)s.
 
 pub mod compose;
@@ -27,7 +27,7 @@ pub mod ops;
 mod tape;
 
 #[cfg(feature = "accelerator")]
-pub use cube::keep_compiled_kernels;
+pub use cube::{device_memory, keep_compiled_kernels};
 pub use frozen::{FrozenWeights, HalfWeights};
 pub use functions::{
     adamw, adapter_block, attention, attention_sublayer, layer_norm, mlp_sublayer, quick_gelu,

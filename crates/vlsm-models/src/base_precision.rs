@@ -22,11 +22,8 @@ impl Base {
         let cpu = devices.iter().all(is_cpu);
         match precision {
             Precision::F32 => return Ok(self),
-            Precision::F16 | Precision::Int8 if !cpu => {
-                return wrong(format!(
-                    "`{}` runs on the CPU only; use `f32`, or `--device cpu`",
-                    precision.name()
-                ));
+            Precision::Int8 if !cpu => {
+                return wrong("`int8` runs on the CPU only; use `f32`, or `--device cpu`".into());
             }
             Precision::Bf16 if cpu => {
                 return wrong(
@@ -34,8 +31,11 @@ impl Base {
                         .into(),
                 );
             }
-            Precision::Bf16 if !devices.iter().all(has_bf16) => {
-                return wrong("this device does not compute in `bf16`; use `f32`".into());
+            Precision::Bf16 if !computes_in(&devices, FloatDType::BF16) => {
+                return wrong("this device does not compute in `bf16`; use `f32` or `f16`".into());
+            }
+            Precision::F16 if !cpu && !computes_in(&devices, FloatDType::F16) => {
+                return wrong("this device does not compute in `f16`; use `f32`".into());
             }
             Precision::F16 if largest_weight(&self.network) > HalfWeights::MAX => {
                 return wrong(format!(
@@ -108,9 +108,9 @@ fn largest_weight(network: &Network) -> f32 {
     largest.0
 }
 
-/// Whether products in bf16 run on a device.
-fn has_bf16(device: &Device) -> bool {
-    device.supports_dtype(FloatDType::BF16)
+/// Whether products in a precision run on devices.
+fn computes_in(devices: &[Device], dtype: FloatDType) -> bool {
+    devices.iter().all(|device| device.supports_dtype(dtype))
 }
 
 #[cfg(test)]

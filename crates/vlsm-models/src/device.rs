@@ -1,6 +1,6 @@
 //! Devices by name.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 #[cfg(feature = "accelerator")]
 use burn::tensor::{DeviceFilter, DeviceType};
 
@@ -27,6 +27,8 @@ pub struct DeviceDescription {
     pub name: String,
     /// What the device is called by its maker; empty for the CPU.
     pub model: String,
+    /// Its memory in bytes, if its driver states it; none for the CPU.
+    pub memory: Option<u64>,
 }
 
 /// The device with a name: `cpu`; an accelerator, `cuda`, `rocm`, `metal`, `vulkan` or `webgpu`, with an index if it is not the
@@ -88,6 +90,12 @@ pub fn is_cpu(device: &Device) -> bool {
     device.clone().without_autodiff() == Device::flex()
 }
 
+/// Whether pixels are copied to a device as bytes and converted there, a quarter of the bytes of f32. Not on the CPU, nor where
+/// kernels have no 8-bit integers, as with WGSL.
+pub fn takes_bytes(device: &Device) -> bool {
+    !is_cpu(device) && device.supports_dtype(DType::U8)
+}
+
 /// What is wrong if a machine has `count` devices of a kind, and not the one asked for.
 fn absent(kind: &str, count: usize) -> String {
     match count {
@@ -111,9 +119,11 @@ pub fn devices() -> Vec<DeviceDescription> {
                 "cpu" => DeviceDescription {
                     name: "cpu".into(),
                     model: String::new(),
+                    memory: None,
                 },
                 _ => DeviceDescription {
                     name: format!("{kind}:{index}"),
+                    memory: memory(&device),
                     model: model(device),
                 },
             });
@@ -137,6 +147,17 @@ fn model(_device: Device) -> String {
     String::new()
 }
 
+/// An accelerator's memory in bytes.
+#[cfg(feature = "accelerator")]
+fn memory(device: &Device) -> Option<u64> {
+    catch_panic(|| vlsm_kernels::device_memory(device)).ok()?
+}
+
+#[cfg(not(feature = "accelerator"))]
+fn memory(_device: &Device) -> Option<u64> {
+    None
+}
+
 /// The devices of a kind; none if the kind's driver cannot be loaded.
 fn listed(kind: &str) -> Vec<Device> {
     #[cfg(feature = "accelerator")]
@@ -150,8 +171,9 @@ fn listed(kind: &str) -> Vec<Device> {
             "metal" => DeviceType::Metal,
             #[cfg(feature = "vulkan")]
             "vulkan" => DeviceType::Vulkan,
+            // Burn's own name for it means a browser's.
             #[cfg(feature = "webgpu")]
-            "webgpu" => DeviceType::WebGpu,
+            "webgpu" => DeviceType::Wgpu,
             _ => return vec![Device::flex()],
         };
         vlsm_kernels::keep_compiled_kernels();
@@ -187,6 +209,37 @@ fn working(name: &str, open: impl FnOnce() -> Device) -> Result<Device> {
     }
 }
 
+/// Runs work on a device. What goes wrong there, such as too little memory, which accelerators report by a panic, is an error;
+/// `smaller` is the advice to a user if memory ran out.
+///
+/// # Errors
+/// If an accelerator fails.
+pub fn on_device<T>(device: &Device, smaller: &str, work: impl FnOnce() -> T) -> Result<T> {
+    if is_cpu(device) {
+        return Ok(work());
+    }
+    catch_panic(work).map_err(|reason| {
+        let description = catch_panic(|| model(device.clone())).unwrap_or_default();
+        error(&description, failure(&reason, smaller))
+    })
+}
+
+/// What an accelerator's panic says, in one line: that memory ran out, or the deepest of its causes.
+fn failure(reason: &str, smaller: &str) -> String {
+    let memory = ["out of device memory", "out-of-memory", "can't allocate"];
+    let line = reason.lines().find(|line| {
+        let line = line.to_lowercase();
+        memory.iter().any(|words| line.contains(words))
+    });
+    if let Some(line) = line {
+        return format!("{}; {smaller}", line.trim());
+    }
+    let cause = reason.rsplit("Caused by:").next().unwrap_or(reason);
+    let cause = cause.lines().find(|line| !line.trim().is_empty());
+    let cause = cause.unwrap_or_default().trim();
+    format!("{cause}; if this happens again, use `--device cpu`")
+}
+
 fn error(name: &str, message: String) -> ModelError {
     ModelError::Device {
         name: name.into(),
@@ -220,6 +273,20 @@ mod tests {
                 error.contains(&feature) && error.contains("has: cpu"),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn too_little_memory_is_an_error_with_advice() {
+        let reason =
+            "Error in a stream\nCaused by:\n  out of device memory allocating 8 bytes\n<backtrace>";
+        assert_eq!(
+            failure(reason, "lower it"),
+            "out of device memory allocating 8 bytes; lower it"
+        );
+        for reason in ["lost\nmore", "Error\nCaused by:\n  A\nCaused by:\n  lost\n"] {
+            let other = failure(reason, "lower it");
+            assert!(other.starts_with("lost; ") && !other.contains("lower it"));
         }
     }
 

@@ -6,6 +6,7 @@ use burn::nn::{Embedding, Linear};
 use burn::tensor::{DType, FloatDType, Int, Tensor};
 use vlsm_kernels::{FrozenWeights, HalfWeights, Int8Weights, LinearWeights, MlpWeights};
 
+use crate::device::is_cpu;
 use crate::precision::Precision;
 
 /// A layer's matrix `[input, output]` and bias `[output]`, with zeros where it has none.
@@ -38,14 +39,15 @@ pub(crate) fn mlp_weights(fc1: &Linear, fc2: &Linear) -> MlpWeights<Dispatch> {
     }
 }
 
-/// Puts a frozen layer's matrix in another precision. If it is returned, in 8 bits or in half precision, the f32 values are freed; the
-/// layer then has NaN, which takes no memory and shows where a matrix is used that does not exist any more.
+/// Puts a frozen layer's matrix in another precision. If it is returned, in 8 bits or in half precision on the CPU, the f32 values are
+/// freed; the layer then has NaN, which takes no memory and shows where a matrix is used that does not exist any more.
 pub(crate) fn set_precision(linear: &mut Linear, precision: Precision) -> Option<FrozenWeights> {
     let weight = linear.weight.val();
     let [inputs, outputs] = weight.dims();
     let (weight, frozen) = match precision {
         Precision::F32 => return None,
         Precision::Bf16 => (weight.cast(FloatDType::BF16), None),
+        Precision::F16 if !is_cpu(&weight.device()) => (weight.cast(FloatDType::F16), None),
         Precision::F16 | Precision::Int8 => {
             let data = weight.clone().into_data().convert::<f32>();
             let matrix = data.as_slice().unwrap_or_default();

@@ -62,7 +62,7 @@ pub use clip::TokenBatch;
 pub use clipseg::ClipSegConfig;
 pub use contract::{HiddenStates, SegmentationModel};
 pub use cris::CrisConfig;
-pub use device::{DeviceDescription, device, devices, is_cpu};
+pub use device::{DeviceDescription, device, devices, is_cpu, on_device, takes_bytes};
 pub use error::{ModelError, Result};
 pub use files::{BaseIdentity, fingerprint};
 pub use methods::{

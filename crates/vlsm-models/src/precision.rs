@@ -13,8 +13,9 @@ pub enum Precision {
     /// bfloat16, for frozen CLIPSeg and BiomedCLIPSeg towers on accelerators: matrices of half the size, and products summed in
     /// f32.
     Bf16,
-    /// Half precision (IEEE 754 binary16), for frozen CLIPSeg and BiomedCLIPSeg towers on the CPU: matrices, and what is kept for
-    /// the backward pass, take half the memory; products are computed in f32.
+    /// Half precision (IEEE 754 binary16), for frozen CLIPSeg and BiomedCLIPSeg towers. On the CPU, matrices, and what is kept for
+    /// the backward pass, take half the memory, and products are computed in f32. On accelerators products are in half precision
+    /// too, so a training scales its loss.
     F16,
     /// 8-bit integers, for frozen CLIPSeg and BiomedCLIPSeg towers on the CPU: forward, and backward to the layers' inputs. What is
     /// kept for the backward pass is in half precision. See [`Int8Weights`](vlsm_kernels::Int8Weights).

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use vlsm_image::{Fit, RgbImage, normalize, resize_image};
 
-use crate::device::is_cpu;
+use crate::device::takes_bytes;
 use crate::error::{ModelError, Result};
 
 /// ImageNet's mean of red, green and blue, of values in 0..1 (CLIPSeg's `preprocessor_config.json`).
@@ -79,7 +79,7 @@ impl Preprocessing {
             check_image(image)?;
         }
         let side = self.image_size;
-        if !is_cpu(device) {
+        if takes_bytes(device) {
             return Ok(self.normalized_there(images, device));
         }
         let mut data = vec![0.0; images.len() * 3 * side * side];

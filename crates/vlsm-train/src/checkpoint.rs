@@ -9,6 +9,7 @@ use vlsm_models::tensor_file::{self, HostTensor};
 
 use crate::error::{Result, TrainError};
 use crate::identity::Identity;
+use crate::loss_scale::LossScale;
 use crate::schedule::Schedule;
 
 /// The state of a run without its tensors.
@@ -32,6 +33,8 @@ pub struct Progress {
     pub patience_dice: Option<f64>,
     /// Epochs since then without a better one.
     pub bad_epochs: usize,
+    /// The scale of the loss, where products are in half precision.
+    pub loss_scale: LossScale,
     /// Bytes of `metrics.jsonl` that belong to this state.
     pub metrics_bytes: u64,
     /// Digest of these bytes (XXH3).

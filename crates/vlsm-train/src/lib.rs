@@ -39,6 +39,7 @@ mod guarded;
 mod identity;
 mod inference;
 pub mod loss;
+mod loss_scale;
 mod measure;
 mod memory;
 mod metrics_file;

@@ -304,7 +304,7 @@ fn clipping(norm: &Tensor<1>, max_norm: f64) -> Tensor<1> {
 
 /// The Euclidean norm of all gradients together, `[1]`, and the gradients scaled so that their norm is at most `max_norm` if that
 /// is above 0. As [`global_norm`] and [`clip`], computed on the device without waiting for it; sums are in f32.
-fn clip_on_device(mut gradients: Gradients, max_norm: f64) -> (Tensor<1>, Gradients) {
+pub(crate) fn clip_on_device(mut gradients: Gradients, max_norm: f64) -> (Tensor<1>, Gradients) {
     let sums = gradients
         .values()
         .map(|gradient| gradient.flat.clone().square().sum());

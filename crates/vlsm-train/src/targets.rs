@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use vlsm_data::{Example, Sample};
 use vlsm_image::Mask;
-use vlsm_models::is_cpu;
+use vlsm_models::takes_bytes;
 
 /// Masks in the form that the loss needs.
 pub struct Targets {
@@ -47,10 +47,10 @@ impl Targets {
             .first()
             .map_or((0, 0), |mask| (mask.height, mask.width));
         let shape = [masks.len(), height, width];
-        let cpu = is_cpu(device);
+        let bytes = takes_bytes(device);
         let tensor = |value: fn(u8) -> u8| {
             let pixels = masks.iter().flat_map(|mask| &mask.data);
-            if cpu {
+            if !bytes {
                 let data: Vec<f32> = pixels.map(|pixel| f32::from(value(*pixel))).collect();
                 return Tensor::from_data(TensorData::new(data, shape), device);
             }

@@ -133,7 +133,9 @@ impl Fixture {
             // Ours in f64, and theirs: the same arithmetic.
             assert!(own < 5e-4, "{name}: {own}");
             // Without a fused multiply-add products are rounded too, which PyTorch's are not.
+            // Accelerators sum in another order, too.
             let times = match InstructionSet::in_use() {
+                _ if !is_cpu(&tested()) => 5.0,
                 InstructionSet::Portable => 3.0,
                 _ => 2.0,
             };
@@ -223,21 +225,23 @@ struct Tolerance {
 }
 
 impl Tolerance {
+    /// Accelerators, which sum in another order, may be twice as far.
     fn of(folder: &Path) -> Self {
+        let slack = if is_cpu(&tested()) { 1.0 } else { 2.0 };
         if folder.ends_with("tiny") {
             Self {
-                gradient: 1e-2,
-                late_loss: 5e-4,
+                gradient: slack * 1e-2,
+                late_loss: slack * 5e-4,
                 update: 0.9,
                 // PyTorch's own distance is 0.6 of it.
-                logits: 1.3,
+                logits: slack as f32 * 1.3,
             }
         } else {
             Self {
-                gradient: 2e-3,
-                late_loss: 3e-5,
+                gradient: slack * 2e-3,
+                late_loss: slack * 3e-5,
                 update: 0.4,
-                logits: 0.15,
+                logits: slack as f32 * 0.15,
             }
         }
     }

@@ -37,7 +37,7 @@ impl<B: Kernels> Backward<B, 3> for Attention {
     }
 }
 
-/// Gradients at query, key and value. With `P` the attention weights, `O` the output and
+/// Gradients at query, key and value, in blocks of images. With `P` the attention weights, `O` the output and
 /// `dP = dO V^T`: `dV = P^T dO` and `dS = P (dP - rowsum(P dP))`. The sum equals
 /// `rowsum(dO O)`, but computed so it would not cancel exactly where the weights are all on one
 /// token.
@@ -49,13 +49,15 @@ fn backward<B: Kernels>(
     causal: bool,
 ) -> [FloatTensor<B>; 3] {
     let scale = compose::attention_scale(&query.shape()) as f32;
-    let weights = compose::attention_weights::<B>(query.clone(), key.clone(), causal);
-    let value_grad = B::float_matmul(B::float_transpose(weights.clone()), grad.clone());
-    let weights_grad = B::float_matmul(grad, B::float_transpose(value));
-    let scores_grad = B::softmax_backward(weights, weights_grad, scale);
-    let query_grad = B::float_matmul(scores_grad.clone(), key);
-    let key_grad = B::float_matmul(B::float_transpose(scores_grad), query);
-    [query_grad, key_grad, value_grad]
+    compose::in_blocks::<B, 4, 3>([query, key, value, grad], |[query, key, value, grad]| {
+        let weights = compose::attention_weights::<B>(query.clone(), key.clone(), causal);
+        let value_grad = B::float_matmul(B::float_transpose(weights.clone()), grad.clone());
+        let weights_grad = B::float_matmul(grad, B::float_transpose(value));
+        let scores_grad = B::softmax_backward(weights, weights_grad, scale);
+        let query_grad = B::float_matmul(scores_grad.clone(), key);
+        let key_grad = B::float_matmul(B::float_transpose(scores_grad), query);
+        [query_grad, key_grad, value_grad]
+    })
 }
 
 pub(crate) fn forward<B: Kernels, C: CheckpointStrategy>(

@@ -10,6 +10,7 @@ use vlsm_kernels::{Adapter, FrozenWeights, MlpWeights, Normalisation};
 use super::config::{TextConfig, VisionConfig};
 use super::{LayerNorm, SelfAttention, SelfAttentionConfig};
 use crate::activation::Activation;
+use crate::device::is_cpu;
 use crate::kernel_weights::{set_precision, with_matrix};
 use crate::methods::{AdapterBlock, LayerAdapters, LayerPart, Projection, changed_linear};
 use crate::precision::Precision;
@@ -224,16 +225,14 @@ impl Encoder {
 
     /// See [`EncoderLayer::set_precision`].
     pub(crate) fn set_precision(&mut self, precision: Precision) {
-        match precision {
-            Precision::F16 | Precision::Int8 => self
-                .layers
-                .par_iter_mut()
-                .for_each(|layer| layer.set_precision(precision)),
+        let cpu = self.devices().iter().all(is_cpu);
+        if cpu {
+            let layers = self.layers.par_iter_mut();
+            layers.for_each(|layer| layer.set_precision(precision));
+        } else {
             // On accelerators each thread has a queue of its own.
-            Precision::F32 | Precision::Bf16 => self
-                .layers
-                .iter_mut()
-                .for_each(|layer| layer.set_precision(precision)),
+            let layers = self.layers.iter_mut();
+            layers.for_each(|layer| layer.set_precision(precision));
         }
     }
 }

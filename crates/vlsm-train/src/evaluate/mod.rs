@@ -20,8 +20,8 @@ use std::ops::ControlFlow;
 use rayon::prelude::*;
 use vlsm_data::{Example, Sample, Scores, score};
 use vlsm_image::{Mask, write_png_mask};
-use vlsm_models::SegmentationModel;
 use vlsm_models::predict::{PromptEncoder, logits, masks};
+use vlsm_models::{SegmentationModel, on_device};
 
 pub(crate) use bootstrap::intervals;
 pub use config::EvalConfig;
@@ -73,10 +73,15 @@ pub fn evaluate<M: SegmentationModel>(
         loss: 0.0,
         pictures: Vec::new(),
     };
+    let smaller = format!(
+        "use smaller batches (`trainer.eval_batch_size` or `--batch-size`, now {})",
+        config.batch_size
+    );
     let mut done = 0;
     for batch in ImageBatches::new(samples, mask_size, config) {
         let batch = batch?;
-        pass.evaluate(&batch, &mut evaluation)?;
+        let work = || pass.evaluate(&batch, &mut evaluation);
+        on_device(&model.device(), &smaller, work)??;
         done += batch.examples.len();
         if progress(done).is_break() {
             return Err(TrainError::Stopped);

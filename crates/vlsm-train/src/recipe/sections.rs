@@ -20,7 +20,7 @@ pub struct ModelConfig {
     /// How images that are not square become the square input. Default: `"stretch"`.
     pub resize: Fit,
     /// Precision of the frozen towers' linear layers: `f32` or, for CLIPSeg and BiomedCLIPSeg with methods that leave the
-    /// towers' matrices as they are, `f16` or `int8` on the CPU and `bf16` on accelerators (with `lora` too). See `docs/speed.md`. Default:
+    /// towers' matrices as they are, `f16`, `int8` on the CPU and `bf16` on accelerators (with `lora` too). See `docs/speed.md`. Default:
     /// `"f32"`.
     pub precision: Precision,
 }

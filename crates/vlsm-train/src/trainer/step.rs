@@ -5,7 +5,7 @@ use vlsm_data::{Example, Sample};
 use vlsm_models::contract::select;
 use vlsm_models::predict::PromptEncoder;
 use vlsm_models::weights::{self, Gradients, to_host};
-use vlsm_models::{SegmentationModel, is_cpu, on_pool};
+use vlsm_models::{Precision, SegmentationModel, is_cpu, on_device, on_pool};
 
 use super::Trainer;
 use crate::error::{Result, TrainError};
@@ -28,7 +28,6 @@ impl<M: SegmentationModel> Trainer<'_, M> {
         let lr = self.progress.schedule.lr(optim, self.progress.step, total);
         let seed = self.setup.recipe.trainer.seed.rotate_left(32) ^ self.progress.step as u64;
         self.model = self.model.take().map(|model| model.begin_step(seed));
-        let (losses, gradients) = self.gradients(examples, encoders)?;
         let (step, epoch) = (self.progress.step + 1, self.progress.epoch + 1);
         let finite = |loss: f64, norm: f64| match loss.is_finite() && norm.is_finite() {
             true => Ok((loss, norm)),
@@ -40,15 +39,20 @@ impl<M: SegmentationModel> Trainer<'_, M> {
             }),
         };
         let (loss, norm) = if is_cpu(&self.model().device()) {
+            let (losses, gradients) = self.gradients(examples, encoders, 1.0)?;
             let loss = losses.iter().map(Share::read).sum();
             let norm = optimizer::global_norm(&gradients);
             let result = finite(loss, norm)?;
             self.update(optimizer::clip(gradients, norm, optim.clip), lr);
             result
         } else {
-            // One wait for the device, after all work of the step is queued.
-            let norm = self.clipped_update(gradients, optim.clip, lr);
-            let (loss, norm) = read_together(&losses, norm);
+            let batch = self.setup.recipe.trainer.batch_size;
+            let smaller = format!(
+                "lower `trainer.batch_size` (now {batch}) and raise `trainer.accumulate` by as much"
+            );
+            let device = self.model().device();
+            let work = || self.accelerated_step(examples, encoders, lr);
+            let (loss, norm) = on_device(&device, &smaller, work)??;
             finite(loss, norm)?
         };
         self.progress.step += 1;
@@ -62,6 +66,28 @@ impl<M: SegmentationModel> Trainer<'_, M> {
         };
         self.metrics.write(&metrics)?;
         Ok(metrics)
+    }
+
+    /// Computes the gradients on an accelerator and updates the trained parameters. Returns the loss and the norm of the gradients
+    /// before they were clipped.
+    fn accelerated_step(
+        &mut self,
+        examples: &[Example],
+        encoders: &[PromptEncoder<'_>],
+        lr: f64,
+    ) -> Result<(f64, f64)> {
+        let clip = self.setup.recipe.optim.clip;
+        if self.setup.recipe.model.precision == Precision::F16 {
+            let (loss, norm, gradients) = self.scaled_gradients(examples, encoders)?;
+            if norm.is_finite() {
+                self.clipped_update(gradients, clip, lr);
+            }
+            return Ok((loss, norm));
+        }
+        // One wait for the device, after all work of the step is queued.
+        let (losses, gradients) = self.gradients(examples, encoders, 1.0)?;
+        let norm = self.clipped_update(gradients, clip, lr);
+        Ok(read_together(&losses, norm))
     }
 
     /// Updates the trained parameters.
@@ -82,23 +108,47 @@ impl<M: SegmentationModel> Trainer<'_, M> {
         norm
     }
 
-    /// The losses of the parts of a step and the gradients of their sum, one batch at a time.
+    /// The loss of a step, the norm of its gradients and the gradients, computed with a scaled loss: again and again with half the
+    /// scale while they overflow.
+    fn scaled_gradients(
+        &mut self,
+        examples: &[Example],
+        encoders: &[PromptEncoder<'_>],
+    ) -> Result<(f64, f64, Gradients)> {
+        loop {
+            let factor = self.progress.loss_scale.factor();
+            let (losses, gradients) = self.gradients(examples, encoders, factor)?;
+            let (norm, gradients) = optimizer::clip_on_device(gradients, 0.0);
+            let (loss, norm) = read_together(&losses, norm);
+            if norm.is_finite() {
+                self.progress.loss_scale.count();
+            } else if loss.is_finite() && self.progress.loss_scale.lower() {
+                continue;
+            }
+            return Ok((loss, norm, gradients));
+        }
+    }
+
+    /// The losses of the parts of a step and the gradients of their sum, one batch at a time. The backward pass starts from the loss
+    /// times `scale`.
     fn gradients(
         &self,
         examples: &[Example],
         encoders: &[PromptEncoder<'_>],
+        scale: f64,
     ) -> Result<(Vec<Share>, Gradients)> {
         let mut losses = Vec::new();
         let mut sum = Gradients::new();
         for batch in examples.chunks(self.setup.recipe.trainer.batch_size) {
-            for (count, part) in self.parts(batch, encoders) {
+            for (count, part) in self.parts(batch, encoders, scale) {
                 let (loss, gradients) = part?;
                 let share = count as f64 / examples.len() as f64;
                 losses.push(Share { loss, share });
-                sum = if share == 1.0 {
+                let factor = share / scale;
+                sum = if factor == 1.0 {
                     gradients
                 } else {
-                    optimizer::added(sum, optimizer::scaled(gradients, share))
+                    optimizer::added(sum, optimizer::scaled(gradients, factor))
                 };
             }
         }
@@ -111,12 +161,14 @@ impl<M: SegmentationModel> Trainer<'_, M> {
         &self,
         batch: &[Example],
         encoders: &[PromptEncoder<'_>],
+        scale: f64,
     ) -> Vec<(usize, Result<(Tensor<1>, Gradients)>)> {
         let (setup, samples) = (self.setup, &self.train);
         let parts = batch.chunks(batch.len().div_ceil(encoders.len()));
         if self.pools.is_empty() {
             let work = parts.zip(encoders).map(|(part, encoder)| {
-                let result = on_pool(|| gradients(setup, self.model(), samples, part, encoder));
+                let result =
+                    on_pool(|| gradients(setup, self.model(), samples, part, encoder, scale));
                 (part.len(), result)
             });
             return work.collect();
@@ -127,7 +179,7 @@ impl<M: SegmentationModel> Trainer<'_, M> {
                 .map(|((part, encoder), pool)| {
                     // Each part has its own leaves, so that the tapes stay separate.
                     let model = weights::update_tracked(self.model().clone(), |_, value| value);
-                    let work = move || gradients(setup, &model, samples, part, encoder);
+                    let work = move || gradients(setup, &model, samples, part, encoder, scale);
                     (part.len(), scope.spawn(|| pool.install(work)))
                 })
                 .collect();
@@ -170,13 +222,14 @@ fn read_together(losses: &[Share], norm: Tensor<1>) -> (f64, f64) {
     (loss, values.last().copied().map_or(0.0, f64::from))
 }
 
-/// The loss of a part of a batch, `[1]`, and its gradients. The examples refer to `samples` by index.
+/// The loss of a part of a batch, `[1]`, and the gradients of `scale` times it. The examples refer to `samples` by index.
 fn gradients<M: SegmentationModel>(
     setup: &Setup<'_>,
     model: &M,
     samples: &[Sample],
     part: &[Example],
     encoder: &PromptEncoder<'_>,
+    scale: f64,
 ) -> Result<(Tensor<1>, Gradients)> {
     let prompts: Vec<&str> = part.iter().map(|example| example.prompt.as_str()).collect();
     let text = encoder.encode(model, &prompts)?;
@@ -190,7 +243,8 @@ fn gradients<M: SegmentationModel>(
     let profile = setup.recipe.method.config.profile();
     let loss = dice_ce(logits, target, valid, profile, setup.recipe.loss);
     let value = loss.clone().inner();
-    let gradients = weights::take_gradients(model, &mut loss.backward());
+    let scaled = if scale == 1.0 { loss } else { loss * scale };
+    let gradients = weights::take_gradients(model, &mut scaled.backward());
     Ok((value, gradients))
 }
 

@@ -87,7 +87,7 @@ pub(crate) struct Args {
     /// [default: that of the run, else cpu].
     #[arg(long)]
     device: Option<String>,
-    /// Precision of the towers' linear layers: `f32`, or for CLIPSeg and BiomedCLIPSeg `f16` and `int8` on the CPU and `bf16` on accelerators
+    /// Precision of the towers' linear layers: `f32`, or for CLIPSeg and BiomedCLIPSeg `f16`, `int8` on the CPU and `bf16` on accelerators
     /// [default: that of the run, else f32].
     #[arg(long, value_name = "NAME")]
     precision: Option<Precision>,

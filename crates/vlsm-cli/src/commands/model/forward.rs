@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// Device: cpu, auto, or one that `vlsm devices` lists, such as cuda or cuda:1.
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// Precision of the towers' linear layers: `f32`, or for CLIPSeg and BiomedCLIPSeg `f16` and `int8` on the CPU and `bf16` on accelerators.
+    /// Precision of the towers' linear layers: `f32`, or for CLIPSeg and BiomedCLIPSeg `f16`, `int8` on the CPU and `bf16` on accelerators.
     #[arg(long, value_name = "NAME", default_value = "f32")]
     precision: Precision,
 }

@@ -1,9 +1,24 @@
-//! The accelerators' backends, which run the compositions.
+//! The accelerators' backends: kernels in CubeCL for what Burn composes of many, and the compositions.
 
+#[cfg(not(feature = "fusion"))]
+mod elementwise;
+#[cfg(not(feature = "fusion"))]
+mod rowwise;
+
+#[cfg(not(feature = "fusion"))]
+use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
+#[cfg(not(feature = "fusion"))]
+use burn::tensor::DType;
+use burn::tensor::Device;
 use burn_cubecl::Cube;
 use burn_cubecl::cubecl::config::cache::CacheConfig;
 use burn_cubecl::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+#[cfg(not(feature = "fusion"))]
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+#[cfg(not(feature = "fusion"))]
+use burn_cubecl::tensor::CubeTensor;
+use burn_dispatch::DispatchDevice;
 
 use crate::compose;
 use crate::kernels::Kernels;
@@ -25,15 +40,35 @@ pub fn keep_compiled_kernels() {
     CubeClRuntimeConfig::try_set(config);
 }
 
+/// The memory of an accelerator in bytes, as its driver states it; none on the CPU, or if the driver does not.
+pub fn device_memory(device: &Device) -> Option<u64> {
+    match device.clone().without_autodiff().as_dispatch() {
+        DispatchDevice::Cube(cube) => cube.client().properties().memory.max_memory(),
+        _ => None,
+    }
+}
+
+/// A kernel for tensors in f32, else the composition. With fusion, which makes its own kernels of Burn's operations, always the
+/// composition.
+macro_rules! kernel {
+    ($module:ident::$name:ident($first:ident $(, $more:ident)*)) => {{
+        #[cfg(not(feature = "fusion"))]
+        if $first.dtype() == DType::F32 {
+            return $module::$name($first $(, $more)*);
+        }
+        compose::$name::<Self>($first $(, $more)*)
+    }};
+}
+
 impl Tape for Cube {}
 
 impl Kernels for Cube {
     fn quick_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        compose::quick_gelu::<Self>(x)
+        kernel!(elementwise::quick_gelu(x))
     }
 
     fn quick_gelu_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
-        compose::quick_gelu_backward::<Self>(x, grad)
+        kernel!(elementwise::quick_gelu_backward(x, grad))
     }
 
     fn layer_norm_affine(
@@ -42,7 +77,7 @@ impl Kernels for Cube {
         beta: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self> {
-        compose::layer_norm::<Self>(x, gamma, beta, epsilon)
+        kernel!(rowwise::layer_norm(x, gamma, beta, epsilon))
     }
 
     fn layer_norm_backward(
@@ -51,11 +86,11 @@ impl Kernels for Cube {
         grad: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self> {
-        compose::layer_norm_backward::<Self>(x, gamma, grad, epsilon)
+        kernel!(rowwise::layer_norm_backward(x, gamma, grad, epsilon))
     }
 
     fn softmax_last(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        compose::softmax_last::<Self>(x)
+        kernel!(rowwise::softmax_last(x))
     }
 
     fn softmax_backward(
@@ -63,7 +98,7 @@ impl Kernels for Cube {
         grad: FloatTensor<Self>,
         scale: f32,
     ) -> FloatTensor<Self> {
-        compose::softmax_backward::<Self>(weights, grad, scale)
+        kernel!(rowwise::softmax_backward(weights, grad, scale))
     }
 
     fn softmax_attention(
@@ -82,7 +117,7 @@ impl Kernels for Cube {
         second: FloatTensor<Self>,
         rule: AdamW,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        compose::adamw::<Self>(value, gradient, first, second, rule)
+        kernel!(elementwise::adamw(value, gradient, first, second, rule))
     }
 
     fn attention_sublayer(
@@ -112,4 +147,10 @@ impl Kernels for Cube {
     ) -> FloatTensor<Self> {
         compose::adapter_block::<Self>(x, weights, config)
     }
+}
+
+/// A tensor of the shape of another, with any values.
+#[cfg(not(feature = "fusion"))]
+fn empty_like(x: &CubeTensor) -> CubeTensor {
+    empty_device_contiguous_dtype(x.client.clone(), x.device.clone(), x.shape(), x.dtype)
 }
