@@ -40,9 +40,10 @@ use crate::output::{notice, print, progress_bar};
 /// answers.jsonl, so that an interrupted call goes on when it is run again.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  vlsm refer queries.jsonl --endpoint http://localhost:8080/v1 --llm llama-3-8b -o out
+  vlsm refer queries.jsonl --endpoint http://localhost:8080/v1 \\
+      --llm llama-3-8b -o out
   vlsm refer queries.jsonl --base builtin:tiny --adapter runs/scans \\
-      --endpoint http://localhost:11434/v1 --llm llama3 --constrain json -o out
+      --endpoint http://localhost:11434/v1 --llm llama3 -o out
   vlsm refer queries.jsonl --llm gpt-neo-125m -o out
   vlsm refer queries.jsonl --training chats.jsonl")]
 pub(crate) struct Args {
