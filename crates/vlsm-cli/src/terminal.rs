@@ -78,6 +78,11 @@ impl Terminal {
 }
 
 impl Observer for Terminal {
+    fn run(&mut self, text: &str) {
+        vlsm_alloc::release_freed_memory();
+        self.message(text);
+    }
+
     fn start(&mut self, steps: usize) {
         // Loading the base leaves free blocks that training does not reuse. They are a tenth of the demo's peak memory.
         vlsm_alloc::release_freed_memory();

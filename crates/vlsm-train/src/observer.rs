@@ -64,7 +64,13 @@ pub trait Observer {
         let _ = path;
     }
 
-    /// A message for the user in one line, such as what a study trains next. Warnings go to the log ([`tracing`]).
+    /// A study's next run begins; `text` is a message for the user as in [`message`](Self::message). What is freed here does not
+    /// count as the run's memory.
+    fn run(&mut self, text: &str) {
+        self.message(text);
+    }
+
+    /// A message for the user in one line, such as a study's run that failed. Warnings go to the log ([`tracing`]).
     fn message(&mut self, text: &str) {
         let _ = text;
     }

@@ -40,6 +40,7 @@
 
 mod axes;
 mod config;
+mod costs;
 mod document;
 mod folds;
 mod html;

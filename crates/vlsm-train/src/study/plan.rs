@@ -38,6 +38,10 @@ pub struct Plan<'a> {
 pub(super) struct Summary {
     /// Number of trained parameters.
     pub(super) trainable_parameters: usize,
+    /// Training images per second, without validation.
+    pub(super) images_per_second: Option<f64>,
+    /// Peak resident memory in bytes, if it is known.
+    pub(super) peak_memory_bytes: Option<u64>,
     /// Seconds of the training, if they are known.
     seconds: Option<f64>,
 }

@@ -29,6 +29,10 @@ pub struct ScoredRun<'a> {
     pub cell: &'a Cell,
     /// Number of trained parameters.
     pub trained: usize,
+    /// Milliseconds of an optimiser step, without validation; `None` if nothing was trained.
+    pub step_ms: Option<f64>,
+    /// Peak resident memory in bytes; `None` where the system does not report it.
+    pub peak_memory: Option<u64>,
     /// The scores of every test sample under every prompt set, with the name of its data set. The recipe's set comes first.
     pub rows: Vec<(String, SampleScores)>,
 }
@@ -43,11 +47,17 @@ impl Study {
         let done = plan.cells.iter().filter(|(_, state)| *state == State::Done);
         let runs = done.map(|(cell, _)| {
             let rows = read_scores(&cell.folder.scores())?;
+            let summary = cell.summary();
+            let summary = summary.as_ref();
+            let batch = cell.recipe.trainer.step_samples() as f64;
+            let rate = summary.and_then(|summary| summary.images_per_second);
             Ok(ScoredRun {
                 cell,
-                trained: cell
-                    .summary()
-                    .map_or(0, |summary| summary.trainable_parameters),
+                trained: summary.map_or(0, |summary| summary.trainable_parameters),
+                step_ms: rate
+                    .filter(|rate| *rate > 0.0)
+                    .map(|rate| 1e3 * batch / rate),
+                peak_memory: summary.and_then(|summary| summary.peak_memory_bytes),
                 rows: rows.into_iter().map(|row| of_member(cell, row)).collect(),
             })
         });

@@ -9,6 +9,7 @@ use crate::claim::Claim;
 use crate::error::{Result, TrainError};
 use crate::evaluate::write_scores;
 use crate::guarded::open_guarded;
+use crate::memory::reset_peak_memory;
 use crate::observer::Observer;
 use crate::run::train_from_files;
 use crate::run_folder::Existing;
@@ -81,7 +82,8 @@ impl Cell {
             State::Begun => "resuming ",
             _ => "",
         };
-        observer.message(&format!("{number} {doing}{}", self.label()));
+        observer.run(&format!("{number} {doing}{}", self.label()));
+        reset_peak_memory();
         let mut recipe = self.recipe.with_absolute_paths();
         let rows = if self.seed.is_some() {
             train_from_files(&recipe, &claim, Existing::Resume, observer)?.rows

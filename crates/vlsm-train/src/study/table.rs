@@ -11,7 +11,7 @@ use crate::evaluate::{Oracle, SampleScores, intervals};
 use crate::text::thousands;
 
 /// The published prompt set with the class name only.
-const CLASS: &str = "p1";
+pub(super) const CLASS: &str = "p1";
 
 /// A metric in the tables.
 pub(super) struct Metric {
@@ -102,7 +102,13 @@ impl<'a> Tables<'a> {
     }
 
     /// The mean over samples of each seed, under a prompt set.
-    fn means(&self, line: &Line<'_>, column: &Column<'_>, set: &str, metric: &Metric) -> Vec<f64> {
+    pub(super) fn means(
+        &self,
+        line: &Line<'_>,
+        column: &Column<'_>,
+        set: &str,
+        metric: &Metric,
+    ) -> Vec<f64> {
         let runs = self.runs(line, column).filter_map(|run| {
             let rows = rows(run, line.test, set).map(metric.value);
             let summary = Summary::of(rows);
@@ -156,6 +162,7 @@ impl<'a> Tables<'a> {
         }
         sheets.extend(self.prompts());
         sheets.extend(self.tests());
+        sheets.extend(self.costs());
         Document {
             title: format!("Study {}", study.name),
             lead,
@@ -250,7 +257,7 @@ impl<'a> Tables<'a> {
     }
 
     /// All prompt sets of the results: the class name first, then the set that the recipes evaluate under.
-    fn sets(&self) -> Vec<&str> {
+    pub(super) fn sets(&self) -> Vec<&str> {
         let mut sets: Vec<&str> = Vec::new();
         for run in &self.results.runs {
             let first = run.rows.first().map(|(_, row)| &row.sample);
@@ -336,7 +343,7 @@ pub(super) fn rows<'a>(
 }
 
 /// Mean ± standard deviation of values. If fewer than `planned` are known, followed by both counts.
-fn mean_and_spread(values: &[f64], planned: usize, digits: usize) -> String {
+pub(super) fn mean_and_spread(values: &[f64], planned: usize, digits: usize) -> String {
     if values.is_empty() {
         return "-".into();
     }

@@ -44,6 +44,8 @@ fn run<'a>(cell: &'a Cell, dice: [f64; 4]) -> ScoredRun<'a> {
     ScoredRun {
         cell,
         trained: if cell.seed.is_some() { 1234 } else { 0 },
+        step_ms: cell.seed.map(|seed| 80.0 + 10.0 * seed as f64),
+        peak_memory: cell.seed.map(|seed| 200_000_000 + 1_000_000 * seed),
         rows: rows.collect(),
     }
 }
@@ -142,6 +144,43 @@ fn tests_are_over_samples_with_means_over_seeds() {
             "m/dense",
             "dice",
             "4"
+        ]
+    );
+}
+
+#[test]
+fn costs_are_listed_with_the_dice() {
+    let study = Study::parse(STUDY, "s", &[]).unwrap();
+    let results = results(&study);
+    let document = Tables::of(&results).document();
+    let sheet = document.sheets.last().unwrap();
+    assert_eq!(
+        sheet.header,
+        [
+            "data",
+            "method",
+            "DSC p1",
+            "DSC p6",
+            "trained parameters",
+            "ms per step",
+            "peak MB"
+        ]
+    );
+    assert_eq!(
+        texts(sheet, 0),
+        ["Kvasir-SEG", "zero-shot", "15.00", "30.00", "0", "-", "-"]
+    );
+    // The median of an even number is the larger of the two in the middle.
+    assert_eq!(
+        texts(sheet, 1),
+        [
+            "",
+            "dense",
+            "35.00 ± 3.54",
+            "70.00 ± 7.07",
+            "1,234",
+            "100",
+            "202"
         ]
     );
 }
