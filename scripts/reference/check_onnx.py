@@ -33,6 +33,12 @@ CLIPSEG = [
     {"kind": "shallow", "bottleneck": 5, "cond_bottleneck": 6},
     {"kind": "shallow", "bottleneck": 5, "cond_bottleneck": 6, "profile": "paper"},
     {"kind": "lora", "bottleneck": 2, "cond_bottleneck": 6, "projections": ALL, "scale": 0.5},
+    {"kind": "lora", "bottleneck": 2, "towers": "vl", "projections": ALL, "train_biases": True},
+    {"kind": "dora", "bottleneck": 2, "projections": ALL, "scale": 0.5},
+    {"kind": "ia3", "projections": ALL},
+    {"kind": "ssf"},
+    {"kind": "bitfit"},
+    {"kind": "layer-norm"},
 ]
 # Its text is not as wide as the embedding, so that shallow adapters on it do not fit.
 SHALLOW = [{"kind": "shallow", "bottleneck": 5, "towers": "v", "profile": profile} for profile in ("default", "paper")]
@@ -40,6 +46,7 @@ BIOMEDCLIPSEG = [
     # With larger changes in its text tower, 12 wide, either side is up to 2e-4 off what the graph gives in double precision.
     {**method, "scale": 0.1} if method.get("towers") == "l" else method
     for method in [*CLIPSEG, *SHALLOW]
+    if method["kind"] not in ["bitfit", "layer-norm"] and "train_biases" not in method  # other names of parameters
     if method["kind"] != "shallow" or method.get("towers") == "v"
 ]
 SAN = [
@@ -47,6 +54,9 @@ SAN = [
     {"kind": "dense", "bottleneck": 3, "towers": "v", "connection": "parallel"},
     {"kind": "shallow", "bottleneck": 3, "towers": "v"},
     {"kind": "lora", "bottleneck": 2, "text_layers": [0, 1], "cond_bottleneck": 4, "projections": ALL},
+    {"kind": "dora", "bottleneck": 2, "text_layers": [0, 1], "projections": ALL},
+    {"kind": "ia3", "projections": ALL},
+    {"kind": "ssf"},
 ]
 
 
@@ -141,9 +151,12 @@ def write_adapter(file: Path, base: str, method: dict) -> None:
     """An adapter of random values: the smallest shapes that `vlsm` does not refuse."""
     tensors: dict[str, np.ndarray] = {}
     vision, text, projection, layers, taps = widths(base, method)
-    units = method["bottleneck"]
-    towers = method.get("towers", "vlc")
+    kind, units = method["kind"], method.get("bottleneck")
+    towers = method.get("towers", "vlc" if "cond_bottleneck" in method else "vl")
     text_layers = method.get("text_layers", layers)
+    if kind in ["ia3", "ssf"]:
+        # By default these are in all layers of the text tower.
+        method = {**method, "text_layers": text_layers}
 
     def block(name: str, width: int, units: int) -> None:
         for part, shape in [("fc1", (units, width)), ("fc2", (width, units))]:
@@ -155,19 +168,47 @@ def write_adapter(file: Path, base: str, method: dict) -> None:
     for letter, width, numbers in [("v", vision, layers), ("l", text, text_layers)]:
         if letter not in towers:
             continue
-        if method["kind"] == "shallow":
+        if kind == "shallow":
             for index in range(len(taps)):
                 block(f"{'vision' if letter == 'v' else 'text'}_extract_adapters.{index}", width[0], units)
         for index in range(len(numbers)):
-            if method["kind"] == "dense" and method.get("sublayers", "both") == "both":
+            if kind == "dense" and method.get("sublayers", "both") == "both":
                 block(f"{letter}_attn_adapters.{index}", width[0], units)
-            if method["kind"] == "dense":
+            if kind == "dense":
                 block(f"{letter}_out_adapters.{index}", width[0], units)
-            if method["kind"] == "lora":
-                for part in ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]:
-                    inputs, outputs = {"fc1": width, "fc2": width[::-1]}.get(part, (width[0], width[0]))
+            tower = {"v": "vision", "l": "text"}[letter]
+            matrices = {part: (width[0], width[0]) for part in ["q_proj", "k_proj", "v_proj", "out_proj"]}
+            matrices |= {"fc1": width, "fc2": width[::-1]}
+            for part, (inputs, outputs) in matrices.items():
+                name = f"{tower}.{index}.{part}"
+                if kind == "lora":
                     tensors[f"{letter}_lora.{index}.{part}.a.weight"] = random(units, inputs)
                     tensors[f"{letter}_lora.{index}.{part}.b.weight"] = random(outputs, units)
+                if kind == "dora":
+                    tensors[f"{name}.direction.a.weight"] = random(units, inputs)
+                    tensors[f"{name}.direction.b.weight"] = random(outputs, units)
+                    tensors[f"{name}.magnitude"] = 1 + random(outputs)
+                if kind == "ia3":
+                    tensors[f"{name}.l"] = 1 + random(inputs if part == "fc2" else outputs)
+                if kind == "ssf":
+                    tensors[f"{tower}.{index}.matrices.{part}.scale"] = 1 + random(outputs)
+                    tensors[f"{tower}.{index}.matrices.{part}.shift"] = random(outputs)
+            norms = ["layer_norm1", "layer_norm2"]
+            if kind == "ssf":
+                for norm in norms:
+                    tensors[f"{tower}.{index}.{norm}.scale"] = 1 + random(width[0])
+                    tensors[f"{tower}.{index}.{norm}.shift"] = random(width[0])
+            layer = f"clipseg.clip.{tower}_model.encoder.layers.{numbers[index]}"
+            if kind == "layer-norm":
+                for norm in norms:
+                    tensors[f"{layer}.{norm}.weight"] = 1 + random(width[0])
+                    tensors[f"{layer}.{norm}.bias"] = random(width[0])
+            if kind == "bitfit" or method.get("train_biases"):
+                for norm in norms:
+                    tensors[f"{layer}.{norm}.bias"] = random(width[0])
+                for part, (_, outputs) in matrices.items():
+                    sublayer = "mlp" if part.startswith("fc") else "self_attn"
+                    tensors[f"{layer}.{sublayer}.{part}.bias"] = random(outputs)
     save_file(tensors, file, {"vlsm.method": json.dumps(method)})
 
 

@@ -42,7 +42,13 @@ def clipseg(dtype):
 
 
 class Prompts:
-    """Extra tokens of the two towers, by the layer that they enter; none here."""
+    """Extra tokens of the two towers, by the layer that they enter, and a second last layer; none here."""
+
+    def logits(self, features, logits):
+        return logits
+
+    # The model as peft holds it, of a method that is peft's.
+    peft = None
 
     def text(self, layer):
         return None
@@ -98,7 +104,8 @@ def forward(model, prompts=Prompts()):
         y = layer(y, attention_mask=None)
     y = y[:, 1:].transpose(1, 2)
     side = int(y.shape[2] ** 0.5)
-    return decoder.transposed_convolution(y.reshape(ROWS, -1, side, side)).squeeze(1)
+    features = y.reshape(ROWS, -1, side, side)
+    return prompts.logits(features, decoder.transposed_convolution(features)).squeeze(1)
 
 
 def layers_of(model):
@@ -132,7 +139,9 @@ def with_peft(model, peft_config, names):
                 parameter = holder["default"]
                 parameter = getattr(parameter, "weight", parameter)
                 parameters[f"{tower}.{index}.{name}.{ours}"] = parameter
-    return parameters, Prompts()
+    prompts = Prompts()
+    prompts.peft = peft_model
+    return parameters, prompts
 
 
 ALL = "|".join(LINEAR)
@@ -145,6 +154,15 @@ def lora(model):
     parameters, prompts = with_peft(model, peft_config, names)
     renamed = lambda name: name.replace("vision.", "v_lora.").replace("text.", "l_lora.")
     return {renamed(name): parameter for name, parameter in parameters.items()}, prompts
+
+
+def lora_biases(model):
+    """LoRA, and all biases of the layers that it changes."""
+    peft_config = LoraConfig(r=3, lora_alpha=4.5, target_modules=TARGETS.format("q_proj|v_proj"))
+    parameters, prompts = with_peft(model, peft_config, {"a.weight": "lora_A", "b.weight": "lora_B"})
+    renamed = lambda name: name.replace("vision.", "v_lora.").replace("text.", "l_lora.")
+    parameters = {renamed(name): parameter for name, parameter in parameters.items()}
+    return parameters | of_base(model, lambda name: name.endswith("bias"))[0], prompts
 
 
 def dora(model):
@@ -183,7 +201,9 @@ def of_base(model, wanted):
     for tower, index, layer in layers_of(model):
         for name, parameter in layer.named_parameters():
             if wanted(name):
-                full = f"clipseg.clip.{tower}_model.encoder.layers.{index}.{name}"
+                # peft puts the matrices that it changes one level deeper.
+                own = name.replace(".base_layer", "")
+                full = f"clipseg.clip.{tower}_model.encoder.layers.{index}.{own}"
                 parameters[full] = parameter.requires_grad_(True)
     return parameters, Prompts()
 
@@ -287,8 +307,23 @@ def shared_attn_paper(model):
     return shared_attn(model, batch_first=False)
 
 
+def head(model):
+    """CoOp with TuneVLSeg's output head: a convolution after upsampling, mixed with the pretrained layer."""
+    parameters, prompts = coop(model)
+    dtype = model.decoder.film_mul.weight.dtype
+    layer = nn.Sequential(
+        nn.Upsample(scale_factor=float(config.vision_config.patch_size), mode="bilinear"),
+        nn.Conv2d(config.reduce_dim, 1, 5, padding="same", padding_mode="replicate"),
+    ).to(dtype)
+    share = nn.Parameter(torch.tensor(0.5, dtype=dtype))
+    prompts.logits = lambda features, logits: (1 - share) * logits + share * layer(features)
+    named = {f"additive_decoder_layer.{name}": parameter for name, parameter in layer.named_parameters()}
+    return parameters | named | {"residual_ratio": share}, prompts
+
+
 METHODS = {
     "lora": (lora, dict(kind="lora", towers="vl", bottleneck=3, scale=1.5, projections=["query", "key", "value", "output", "fc1", "fc2"])),
+    "lora_biases": (lora_biases, dict(kind="lora", towers="vl", bottleneck=3, scale=1.5, train_biases=True)),
     "dora": (dora, dict(kind="dora", bottleneck=3, scale=1.5, projections=["query", "value", "fc1"])),
     "ia3": (ia3, dict(kind="ia3")),
     "ssf": (ssf, dict(kind="ssf")),
@@ -296,6 +331,7 @@ METHODS = {
     "layer_norm": (layer_norm, dict(kind="layer-norm")),
     "adaptformer": (adaptformer, dict(kind="dense", towers="vl", bottleneck=3, sublayers="mlp", connection="parallel", scale=0.1)),
     "coop": (coop, dict(kind="coop", tokens=3, depth=2)),
+    "head": (head, dict(kind="coop", tokens=3, depth=2, head=True)),
     "vpt": (vpt, dict(kind="vpt", tokens=3)),
     "vpt_shallow": (vpt_shallow, dict(kind="vpt", tokens=5, depth=1)),
     "maple": (maple, dict(kind="maple", tokens=3, depth=2, bottleneck=6)),
@@ -338,6 +374,18 @@ def measured(make, seed):
     return values, logits, gradients, (of_logits, of_gradients)
 
 
+def save_peft(make, values, folder):
+    """The adapter as peft writes it."""
+    parameters, prompts = make(clipseg(torch.float32))
+    if prompts.peft is None or any(name.startswith("clipseg.") for name in parameters):
+        return
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(values[name])
+    prompts.peft.save_pretrained(folder)
+    (folder / "README.md").unlink()
+
+
 wanted = sys.argv[3:] or METHODS
 for name in wanted:
     make, method = METHODS[name]
@@ -353,6 +401,7 @@ for name in wanted:
     tensors |= {"logits": logits, "noise": torch.tensor([float(x) for x in noise])}
     tensors = {key: value.float().contiguous().clone() for key, value in tensors.items()}
     out.mkdir(exist_ok=True)
+    save_peft(make, values, out / f"{name}_peft")
     path = out / f"{name}.safetensors"
     save_file(tensors, path, {"method": json.dumps(method), "format": "pt"})
     count = sum(value.numel() for value in values.values())

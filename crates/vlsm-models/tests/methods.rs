@@ -138,6 +138,7 @@ macro_rules! compared {
 
 compared!(
     lora,
+    lora_biases,
     dora,
     ia3,
     ssf,
@@ -145,6 +146,7 @@ compared!(
     layer_norm,
     adaptformer,
     coop,
+    head,
     vpt,
     vpt_shallow,
     maple,
@@ -174,6 +176,11 @@ fn counts_at_full_size() {
             2 * 8 * 2 * 10 * (768 + 512),
         ),
         (json!({ "kind": "dora" }), 409_600 + 2 * 10 * (768 + 512)),
+        // The biases of these layers: two norms, four matrices of the attention, 4w hidden units and w outputs of the MLP.
+        (
+            json!({ "kind": "lora", "towers": "vl", "train_biases": true }),
+            409_600 + 11 * 10 * (768 + 512),
+        ),
         // Blocks with 64 hidden units in the MLP's sublayer: all 12 layers of the vision tower would have 1,189,632, those of the text tower 793,344.
         (
             json!({ "kind": "dense", "towers": "vl", "sublayers": "mlp", "connection": "parallel", "scale": 0.1 }),
@@ -182,6 +189,11 @@ fn counts_at_full_size() {
         // Four tokens of a tower's width in each layer.
         (json!({ "kind": "coop" }), 2048),
         (json!({ "kind": "coop", "depth": 12 }), 2048 * 12),
+        // The output head: a kernel of 5x5 from 64 to 1, its bias, and the share.
+        (
+            json!({ "kind": "coop", "head": true }),
+            2048 + 64 * 25 + 1 + 1,
+        ),
         (json!({ "kind": "vpt", "depth": 1 }), 3072),
         (json!({ "kind": "vpt" }), 3072 * 10),
         // The tokens, and an MLP from 512 over 64 to 768 with a norm in each layer.
@@ -204,6 +216,41 @@ fn counts_at_full_size() {
         let method: MethodConfig = serde_json::from_value(keys.clone()).unwrap();
         let model = ClipSegModel::new(&clipseg, method, 0).unwrap();
         assert_eq!(model.trained_parameters(), expected, "{keys}");
+    }
+}
+
+/// The decoder, or an output head, can be trained along with every method that leaves the decoder frozen, and adds all of its
+/// parameters to what is trained.
+#[test]
+fn the_decoder_or_a_head_is_trained_along_with_any_method() {
+    let base = base();
+    let count = |kind: &str, train_decoder: bool, head: bool| {
+        let mut keys = json!({ "kind": kind });
+        if train_decoder {
+            keys["train_decoder"] = true.into();
+        }
+        if head {
+            keys["head"] = true.into();
+        }
+        if kind == "shared-attn" {
+            keys["heads"] = 4.into();
+        }
+        let method: MethodConfig = serde_json::from_value(keys).unwrap();
+        assert!(
+            !train_decoder || method.trains_decoder(),
+            "{kind} does not say so"
+        );
+        Model::new(&base, method, 0).unwrap().trained_parameters()
+    };
+    let decoder = count("decoder", false, false);
+    for kind in MethodConfig::KINDS {
+        if ["decoder", "full", "zero-shot"].contains(&kind) {
+            continue;
+        }
+        let alone = count(kind, false, false);
+        assert_eq!(count(kind, true, false), alone + decoder, "{kind}");
+        // The small decoder is 16 wide.
+        assert_eq!(count(kind, false, true), alone + 16 * 25 + 2, "{kind}");
     }
 }
 
@@ -287,6 +334,11 @@ fn methods_that_do_not_fit_say_why() {
             &cris,
             json!({ "kind": "ssf" }),
             ["a ResNet", "`towers = \"l\"`"],
+        ),
+        (
+            &cris,
+            json!({ "kind": "coop", "head": true }),
+            ["`head`", "`train_decoder = true`"],
         ),
         (
             &cris,

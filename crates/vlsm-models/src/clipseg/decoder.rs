@@ -9,7 +9,7 @@ use crate::activation::Activation;
 use crate::clip::{EncoderLayer, EncoderLayerConfig};
 use crate::clipseg::ClipSegConfig;
 use crate::error::{ModelError, Result};
-use crate::methods::LayerAdapters;
+use crate::methods::{LayerAdapters, OutputHead};
 
 /// CLIPSeg's decoder.
 #[derive(Module, Debug)]
@@ -66,11 +66,16 @@ impl Decoder {
     }
 
     /// [Reduced](Self::reduce) states, shallowest first, and conditional embeddings `[batch, projection]`, to logits
-    /// `[batch, side, side]`.
+    /// `[batch, side, side]`, with an output head if there is one.
     ///
     /// # Errors
     /// If there are not as many states as decoder layers.
-    pub fn forward(&self, reduced: &[Tensor<3>], conditional: Tensor<2>) -> Result<Tensor<3>> {
+    pub fn forward(
+        &self,
+        reduced: &[Tensor<3>],
+        conditional: Tensor<2>,
+        head: Option<&OutputHead>,
+    ) -> Result<Tensor<3>> {
         let wrong_number = || ModelError::States {
             what: "CLIPSeg's decoder".into(),
             expected: self.layers.len(),
@@ -103,6 +108,13 @@ impl Decoder {
         let map = x
             .slice([0..batch, 1..tokens, 0..width])
             .reshape([batch, grid, grid, width]);
-        Ok(self.transposed_convolution.forward(map).squeeze_dim(3))
+        let logits = self
+            .transposed_convolution
+            .forward(map.clone())
+            .squeeze_dim(3);
+        Ok(match head {
+            Some(head) => head.forward(map, logits),
+            None => logits,
+        })
     }
 }

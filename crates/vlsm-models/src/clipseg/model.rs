@@ -7,7 +7,7 @@ use super::{ClipSeg, part, random_decoder};
 use crate::clip::{Stages, TextStates, TokenBatch, adapted_embedding, embedding_states};
 use crate::contract::{HiddenStates, SegmentationModel, expect_states};
 use crate::error::Result;
-use crate::methods::{Adaptation, Adapters, MethodConfig, extra_tokens, merged};
+use crate::methods::{Adaptation, Adapters, MethodConfig, OutputHead, extra_tokens, merged};
 use crate::preprocess::check_image_size;
 use crate::weights;
 
@@ -17,6 +17,7 @@ use crate::weights;
 pub struct ClipSegModel {
     clipseg: ClipSeg,
     adapters: Adapters,
+    head: Option<OutputHead>,
     #[module(skip)]
     method: MethodConfig,
 }
@@ -37,6 +38,10 @@ impl ClipSegModel {
         let device = clipseg.devices().first().cloned().unwrap_or_default();
         let shape = clipseg.config.shape(method.profile());
         let adapters = Adapters::new(&method, &shape, seed, &device)?;
+        let width = clipseg.config.reduce_dim;
+        let head = method
+            .has_head()
+            .then(|| OutputHead::new(width, seed, &device));
         if clipseg.config.fresh_decoder && adapters.hooks().touches().decoder {
             let decoder = random_decoder(&clipseg.config, seed);
             clipseg = weights::import(clipseg, decoder, |name| name.starts_with("decoder.")).0;
@@ -50,6 +55,7 @@ impl ClipSegModel {
         Ok(Self {
             clipseg,
             adapters,
+            head,
             method,
         })
     }
@@ -132,7 +138,8 @@ impl SegmentationModel for ClipSegModel {
 
     fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>> {
         let [text] = expect_states(text, "CLIPSeg's conditional embedding")?;
-        self.clipseg.decoder.forward(features, text.squeeze_dim(1))
+        let decoder = &self.clipseg.decoder;
+        decoder.forward(features, text.squeeze_dim(1), self.head.as_ref())
     }
 
     fn output_size(&self, image_size: usize) -> Result<usize> {

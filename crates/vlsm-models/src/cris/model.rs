@@ -43,6 +43,7 @@ impl CrisModel {
     /// If the method does not fit the base.
     pub fn new(cris: &Cris, method: MethodConfig, seed: u64) -> Result<Self> {
         let device = cris.devices().first().cloned().unwrap_or_default();
+        method.without_head("CRIS")?;
         let adapters = Adapters::new(&method, &cris.config().shape(), seed, &device)?;
         let hooks = adapters.hooks();
         let cris = cris.clone();

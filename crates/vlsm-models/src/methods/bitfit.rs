@@ -18,6 +18,10 @@ pub struct BitFitConfig {
     pub profile: Profile,
     /// Whether the decoder is trained along with the biases. Default false.
     pub train_decoder: bool,
+    /// Whether TuneVLSeg's output head is trained too: a second last layer of the decoder, mixed with the pretrained one by a
+    /// trained share. On CLIPSeg and BiomedCLIPSeg. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub head: bool,
 }
 
 impl Default for BitFitConfig {
@@ -26,6 +30,7 @@ impl Default for BitFitConfig {
             towers: Towers::Vl,
             profile: Profile::Default,
             train_decoder: false,
+            head: false,
         }
     }
 }
@@ -55,6 +60,10 @@ impl Method for BitFitConfig {
 
     fn trains_decoder(&self) -> bool {
         self.train_decoder
+    }
+
+    fn has_head(&self) -> bool {
+        self.head
     }
 
     fn towers(&self) -> Option<Towers> {

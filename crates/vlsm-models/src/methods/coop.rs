@@ -23,6 +23,10 @@ pub struct CoopConfig {
     pub profile: Profile,
     /// Whether the decoder is trained along with the tokens. Default false.
     pub train_decoder: bool,
+    /// Whether TuneVLSeg's output head is trained too: a second last layer of the decoder, mixed with the pretrained one by a
+    /// trained share. On CLIPSeg and BiomedCLIPSeg. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub head: bool,
 }
 
 impl Default for CoopConfig {
@@ -33,6 +37,7 @@ impl Default for CoopConfig {
             words: WORDS.into(),
             profile: Profile::Default,
             train_decoder: false,
+            head: false,
         }
     }
 }
@@ -70,6 +75,10 @@ impl Method for CoopConfig {
 
     fn trains_decoder(&self) -> bool {
         self.train_decoder
+    }
+
+    fn has_head(&self) -> bool {
+        self.head
     }
 }
 

@@ -65,6 +65,10 @@ pub struct DenseConfig {
     pub scale: f64,
     /// Whether the decoder is trained along with the adapters. Default false.
     pub train_decoder: bool,
+    /// Whether TuneVLSeg's output head is trained too: a second last layer of the decoder, mixed with the pretrained one by a
+    /// trained share. On CLIPSeg and BiomedCLIPSeg. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub head: bool,
 }
 
 impl Default for DenseConfig {
@@ -83,6 +87,7 @@ impl Default for DenseConfig {
             init: None,
             scale: 1.0,
             train_decoder: false,
+            head: false,
         }
     }
 }
@@ -165,6 +170,10 @@ impl Method for DenseConfig {
 
     fn trains_decoder(&self) -> bool {
         self.train_decoder
+    }
+
+    fn has_head(&self) -> bool {
+        self.head
     }
 
     fn towers(&self) -> Option<Towers> {

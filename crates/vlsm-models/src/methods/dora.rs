@@ -49,6 +49,10 @@ pub struct DoraConfig {
     pub projections: Vec<Projection>,
     /// Whether the decoder is trained along with the adapters. Default false.
     pub train_decoder: bool,
+    /// Whether TuneVLSeg's output head is trained too: a second last layer of the decoder, mixed with the pretrained one by a
+    /// trained share. On CLIPSeg and BiomedCLIPSeg. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub head: bool,
 }
 
 impl Default for DoraConfig {
@@ -64,6 +68,7 @@ impl Default for DoraConfig {
             scale: 1.0,
             projections: vec![Projection::Query, Projection::Value],
             train_decoder: false,
+            head: false,
         }
     }
 }
@@ -126,6 +131,10 @@ impl Method for DoraConfig {
 
     fn trains_decoder(&self) -> bool {
         self.train_decoder
+    }
+
+    fn has_head(&self) -> bool {
+        self.head
     }
 
     fn towers(&self) -> Option<Towers> {

@@ -36,6 +36,10 @@ pub struct Ia3Config {
     pub projections: Vec<Projection>,
     /// Whether the decoder is trained along with the vectors. Default false.
     pub train_decoder: bool,
+    /// Whether TuneVLSeg's output head is trained too: a second last layer of the decoder, mixed with the pretrained one by a
+    /// trained share. On CLIPSeg and BiomedCLIPSeg. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub head: bool,
 }
 
 impl Default for Ia3Config {
@@ -47,12 +51,17 @@ impl Default for Ia3Config {
             text_layers: None,
             projections: vec![Projection::Key, Projection::Value, Projection::Fc2],
             train_decoder: false,
+            head: false,
         }
     }
 }
 
 impl Ia3Config {
-    fn sites(&self, base: &BaseShape) -> Result<AdapterSites> {
+    /// The layers that are changed; the width of each is 1.
+    ///
+    /// # Errors
+    /// If the base has no such layers.
+    pub fn adapter_sites(&self, base: &BaseShape) -> Result<AdapterSites> {
         sites::of_layers(
             self.towers,
             self.layers.as_deref(),
@@ -73,7 +82,7 @@ impl Ia3Config {
         device: &Device,
     ) -> Result<Ia3Adapters> {
         check_projections(&self.projections)?;
-        let sites = self.sites(base)?;
+        let sites = self.adapter_sites(base)?;
         let layer = |tower: &TowerShape, _: usize, device: &Device| {
             Matrices::new(|matrix| {
                 let wanted = self.projections.contains(&matrix);
@@ -96,6 +105,10 @@ impl Method for Ia3Config {
 
     fn trains_decoder(&self) -> bool {
         self.train_decoder
+    }
+
+    fn has_head(&self) -> bool {
+        self.head
     }
 
     fn towers(&self) -> Option<Towers> {

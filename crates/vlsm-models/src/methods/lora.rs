@@ -10,8 +10,8 @@ use super::changes::of_layer;
 use super::init::initialise;
 use super::{
     Adaptation, AdapterBlock, AdapterInit, AdapterSites, BaseShape, Bottleneck, Change, Connection,
-    LayerAdapters, Matrices, Method, Placement, Profile, Projection, Touches, Tower, TowerShape,
-    Towers, error, sites,
+    LayerAdapters, Matrices, Method, Part, Placement, Profile, Projection, Touches, Tower,
+    TowerShape, Towers, error, sites,
 };
 use crate::activation::Activation;
 use crate::error::Result;
@@ -49,8 +49,16 @@ pub struct LoraConfig {
     /// The matrices that are changed, any of `query`, `key`, `value`, `output`, `fc1`, `fc2`.
     /// Default `["query", "value"]`.
     pub projections: Vec<Projection>,
+    /// Whether the biases of the changed layers (attention, MLP and layer norms) are trained along with the adapters, as
+    /// BitFit does. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub train_biases: bool,
     /// Whether the decoder is trained along with the adapters. Default false.
     pub train_decoder: bool,
+    /// Whether TuneVLSeg's output head is trained too: a second last layer of the decoder, mixed with the pretrained one by a
+    /// trained share. On CLIPSeg and BiomedCLIPSeg. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub head: bool,
 }
 
 impl Default for LoraConfig {
@@ -66,7 +74,9 @@ impl Default for LoraConfig {
             init: None,
             scale: 1.0,
             projections: vec![Projection::Query, Projection::Value],
+            train_biases: false,
             train_decoder: false,
+            head: false,
         }
     }
 }
@@ -132,6 +142,7 @@ impl LoraConfig {
             cond_adapter: AdapterBlock::conditional(&self.placement(), base, config, device),
             layers: sites::layers(&vision),
             text_layers: sites::layers(&text),
+            train_biases: self.train_biases,
             train_decoder: self.train_decoder,
             merged: false,
         };
@@ -146,11 +157,16 @@ impl Method for LoraConfig {
     }
 
     fn label(&self) -> String {
-        format!("LoRA ({})", self.towers.name())
+        let biases = if self.train_biases { " and biases" } else { "" };
+        format!("LoRA{biases} ({})", self.towers.name())
     }
 
     fn trains_decoder(&self) -> bool {
         self.train_decoder
+    }
+
+    fn has_head(&self) -> bool {
+        self.head
     }
 
     fn towers(&self) -> Option<Towers> {
@@ -219,6 +235,8 @@ pub struct LoraAdapters {
     #[module(skip)]
     text_layers: Vec<usize>,
     #[module(skip)]
+    train_biases: bool,
+    #[module(skip)]
     train_decoder: bool,
     #[module(skip)]
     merged: bool,
@@ -235,6 +253,16 @@ impl Adaptation for LoraAdapters {
 
     fn first_vision_layer(&self) -> usize {
         self.layers.first().copied().unwrap_or(0)
+    }
+
+    fn trains(&self, part: Part, name: &str) -> bool {
+        let layer = match part {
+            Part::Vision { layer } => layer.filter(|layer| self.layers.contains(layer)),
+            Part::Text { layer } => layer.filter(|layer| self.text_layers.contains(layer)),
+            Part::Decoder => return self.train_decoder,
+            Part::Untrained => None,
+        };
+        self.train_biases && layer.is_some() && name.ends_with(".bias")
     }
 
     fn without_changes(self) -> Self {

@@ -14,6 +14,7 @@ mod decoder;
 mod dense;
 mod dora;
 mod full;
+mod head;
 mod ia3;
 mod init;
 mod keys;
@@ -53,6 +54,7 @@ pub use decoder::{DecoderConfig, TrainedDecoder};
 pub use dense::{DenseAdapters, DenseConfig, Sublayers};
 pub use dora::{Decomposed, DoraAdapters, DoraConfig};
 pub use full::{FullConfig, TrainedNetwork};
+pub use head::OutputHead;
 pub use ia3::{Ia3Adapters, Ia3Config, Rescaling};
 pub use init::AdapterInit;
 pub use keys::KeyError;
@@ -74,7 +76,7 @@ pub use trained_layers::TrainedLayers;
 pub use vpt::{VisionPrompts, VptConfig};
 pub use zero_shot::ZeroShotConfig;
 
-use self::sites::{COND_BOTTLENECK, Placement};
+use self::sites::{COND_BOTTLENECK, Placement, check_scale};
 use crate::error::{ModelError, Result};
 use crate::tensor_file::HostTensor;
 
@@ -119,6 +121,11 @@ pub trait Method: Debug {
         false
     }
 
+    /// Whether TuneVLSeg's output head is added to the decoder.
+    fn has_head(&self) -> bool {
+        false
+    }
+
     /// Whether matrices of the towers are trained, or replaced by changed ones.
     fn changes_matrices(&self) -> bool {
         false
@@ -127,16 +134,6 @@ pub trait Method: Debug {
 
 fn error<T>(message: String) -> Result<T> {
     Err(ModelError::Method(message))
-}
-
-/// Refuses a `scale` that turns a change off.
-fn check_scale(scale: f64) -> Result<()> {
-    if scale.is_finite() && scale != 0.0 {
-        return Ok(());
-    }
-    error(format!(
-        "`scale` is {scale}; it must be a number other than 0"
-    ))
 }
 
 impl MethodConfig {
@@ -205,12 +202,12 @@ impl MethodConfig {
 
     /// Whether the published code computes the same with the trained parameters.
     pub fn as_published(&self) -> bool {
-        self.section().as_published()
+        self.section().as_published() && !self.has_head()
     }
 
-    /// Whether the base's decoder is trained.
-    pub fn trains_decoder(&self) -> bool {
-        self.section().trains_decoder()
+    /// Whether TuneVLSeg's output head is added to the decoder.
+    pub fn has_head(&self) -> bool {
+        self.section().has_head()
     }
 
     /// Whether matrices of the towers are trained, or replaced by changed ones.

@@ -49,6 +49,10 @@ pub struct ShallowConfig {
     pub scale: f64,
     /// Whether the decoder is trained along with the adapters. Default false.
     pub train_decoder: bool,
+    /// Whether TuneVLSeg's output head is trained too: a second last layer of the decoder, mixed with the pretrained one by a
+    /// trained share. On CLIPSeg and BiomedCLIPSeg. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub head: bool,
 }
 
 impl Default for ShallowConfig {
@@ -65,6 +69,7 @@ impl Default for ShallowConfig {
             init: None,
             scale: 1.0,
             train_decoder: false,
+            head: false,
         }
     }
 }
@@ -150,6 +155,10 @@ impl Method for ShallowConfig {
 
     fn trains_decoder(&self) -> bool {
         self.train_decoder
+    }
+
+    fn has_head(&self) -> bool {
+        self.head
     }
 
     fn towers(&self) -> Option<Towers> {

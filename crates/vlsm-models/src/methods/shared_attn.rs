@@ -28,6 +28,10 @@ pub struct SharedAttnConfig {
     pub profile: Profile,
     /// Whether the decoder is trained along with the tokens. Default false.
     pub train_decoder: bool,
+    /// Whether TuneVLSeg's output head is trained too: a second last layer of the decoder, mixed with the pretrained one by a
+    /// trained share. On CLIPSeg and BiomedCLIPSeg. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub head: bool,
 }
 
 impl Default for SharedAttnConfig {
@@ -39,6 +43,7 @@ impl Default for SharedAttnConfig {
             heads: 16,
             profile: Profile::Default,
             train_decoder: false,
+            head: false,
         }
     }
 }
@@ -101,6 +106,10 @@ impl Method for SharedAttnConfig {
 
     fn trains_decoder(&self) -> bool {
         self.train_decoder
+    }
+
+    fn has_head(&self) -> bool {
+        self.head
     }
 }
 

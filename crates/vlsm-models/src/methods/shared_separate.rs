@@ -24,6 +24,10 @@ pub struct SharedSeparateConfig {
     pub profile: Profile,
     /// Whether the decoder is trained along with the tokens. Default false.
     pub train_decoder: bool,
+    /// Whether TuneVLSeg's output head is trained too: a second last layer of the decoder, mixed with the pretrained one by a
+    /// trained share. On CLIPSeg and BiomedCLIPSeg. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub head: bool,
 }
 
 impl Default for SharedSeparateConfig {
@@ -34,6 +38,7 @@ impl Default for SharedSeparateConfig {
             bottleneck: 64,
             profile: Profile::Default,
             train_decoder: false,
+            head: false,
         }
     }
 }
@@ -82,6 +87,10 @@ impl Method for SharedSeparateConfig {
 
     fn trains_decoder(&self) -> bool {
         self.train_decoder
+    }
+
+    fn has_head(&self) -> bool {
+        self.head
     }
 }
 

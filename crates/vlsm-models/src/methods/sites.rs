@@ -144,6 +144,16 @@ pub(super) fn check_units(key: &str, units: usize) -> Result<()> {
     }
 }
 
+/// Refuses a `scale` that turns a change off.
+pub(super) fn check_scale(scale: f64) -> Result<()> {
+    if scale.is_finite() && scale != 0.0 {
+        return Ok(());
+    }
+    error(format!(
+        "`scale` is {scale}; it must be a number other than 0"
+    ))
+}
+
 /// Width of the block on the conditional embedding if the recipe does not set it.
 pub(super) const COND_BOTTLENECK: usize = 256;
 

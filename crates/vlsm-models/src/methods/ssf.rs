@@ -33,6 +33,10 @@ pub struct SsfConfig {
     pub text_layers: Option<Vec<usize>>,
     /// Whether the decoder is trained along with the scales and shifts. Default false.
     pub train_decoder: bool,
+    /// Whether TuneVLSeg's output head is trained too: a second last layer of the decoder, mixed with the pretrained one by a
+    /// trained share. On CLIPSeg and BiomedCLIPSeg. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub head: bool,
 }
 
 impl Default for SsfConfig {
@@ -43,6 +47,7 @@ impl Default for SsfConfig {
             layers: None,
             text_layers: None,
             train_decoder: false,
+            head: false,
         }
     }
 }
@@ -90,6 +95,10 @@ impl Method for SsfConfig {
 
     fn trains_decoder(&self) -> bool {
         self.train_decoder
+    }
+
+    fn has_head(&self) -> bool {
+        self.head
     }
 
     fn towers(&self) -> Option<Towers> {

@@ -23,6 +23,10 @@ pub struct VptConfig {
     pub profile: Profile,
     /// Whether the decoder is trained along with the tokens. Default false.
     pub train_decoder: bool,
+    /// Whether TuneVLSeg's output head is trained too: a second last layer of the decoder, mixed with the pretrained one by a
+    /// trained share. On CLIPSeg and BiomedCLIPSeg. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub head: bool,
 }
 
 impl Default for VptConfig {
@@ -32,6 +36,7 @@ impl Default for VptConfig {
             depth: None,
             profile: Profile::Default,
             train_decoder: false,
+            head: false,
         }
     }
 }
@@ -73,6 +78,10 @@ impl Method for VptConfig {
 
     fn trains_decoder(&self) -> bool {
         self.train_decoder
+    }
+
+    fn has_head(&self) -> bool {
+        self.head
     }
 }
 

@@ -27,6 +27,11 @@ impl Blocks {
     /// # Errors
     /// If the method adds anything that has no form in a graph here.
     pub(super) fn of(method: &MethodConfig, base: &BaseShape) -> Result<Self> {
+        if method.has_head() {
+            return Err(ModelError::Onnx(
+                "the output head (`head = true`) cannot be exported; train without it".into(),
+            ));
+        }
         match method {
             MethodConfig::Dense(method) => dense(method, base),
             MethodConfig::Shallow(method) => shallow(method, base),
@@ -37,7 +42,12 @@ impl Blocks {
                     ..Self::default()
                 })
             }
-            MethodConfig::BitFit(_)
+            // Their changes are merged.
+            MethodConfig::Dora(_)
+            | MethodConfig::Ia3(_)
+            | MethodConfig::Ssf(_)
+            | MethodConfig::BitFit(_)
+            | MethodConfig::LayerNorm(_)
             | MethodConfig::Decoder(_)
             | MethodConfig::Full(_)
             | MethodConfig::ZeroShot(_) => Ok(Self::default()),

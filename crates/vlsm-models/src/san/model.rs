@@ -40,6 +40,7 @@ impl SanModel {
             ));
         }
         let device = san.devices().first().cloned().unwrap_or_default();
+        method.without_head("SAN")?;
         let adapters = Adapters::new(&method, &san.config().shape(profile), seed, &device)?;
         let hooks = adapters.hooks();
         let san = san.clone().with_profile(profile);

@@ -64,8 +64,10 @@ impl Path {
             }
         }
         let mut name = parts.join(".");
-        if let Some(adapter) = name.strip_prefix("adapters.") {
-            name = adapter.to_owned();
+        for prefix in ["adapters.", "head."] {
+            if let Some(own) = name.strip_prefix(prefix) {
+                name = own.to_owned();
+            }
         }
         for (path, file) in RENAMED {
             name = name.replace(path, file);
@@ -88,7 +90,7 @@ impl Path {
         if self
             .parts
             .last()
-            .is_some_and(|(name, _)| name == "logit_scale")
+            .is_some_and(|(name, _)| ["logit_scale", "residual_ratio"].contains(&name.as_str()))
         {
             shape.clear();
         }
