@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vlsm_image::{Fit, Window};
 
@@ -65,6 +66,9 @@ const WINDOW: &str = "vlsm.window";
 const FIT: &str = "vlsm.resize";
 const INFERENCE: &str = "vlsm.inference";
 
+/// What peft puts before the names of modules.
+pub(crate) const PEFT: &str = "base_model.model.";
+
 impl AdapterFile {
     /// Reads an adapter file; a bare safetensors with the published names and no metadata, of
     /// profile `paper` then; or a checkpoint of the published code (PyTorch Lightning's `.ckpt`).
@@ -83,48 +87,37 @@ impl AdapterFile {
         };
         let method = serde_json::from_str(method)
             .map_err(|error| wrong(format!("metadata `{METHOD}`: {error}")))?;
-        let base = file
-            .metadata
-            .get(BASE)
-            .map(|base| serde_json::from_str(base))
-            .transpose()
-            .map_err(|error| wrong(format!("metadata `{BASE}`: {error}")))?;
-        let image_size = file
-            .metadata
-            .get(IMAGE_SIZE)
-            .map(|size| size.parse())
-            .transpose()
-            .map_err(|error| wrong(format!("metadata `{IMAGE_SIZE}`: {error}")))?;
-        let window = file
-            .metadata
-            .get(WINDOW)
-            .map(|window| serde_json::from_str(window))
-            .transpose()
-            .map_err(|error| wrong(format!("metadata `{WINDOW}`: {error}")))?;
-        let fit = file
-            .metadata
-            .get(FIT)
-            .map(|fit| serde_json::from_str(fit))
-            .transpose()
-            .map_err(|error| wrong(format!("metadata `{FIT}`: {error}")))?
-            .unwrap_or_default();
-        let inference = file
-            .metadata
-            .get(INFERENCE)
-            .map(|inference| serde_json::from_str(inference))
-            .transpose()
-            .map_err(|error| wrong(format!("metadata `{INFERENCE}`: {error}")))?
-            .unwrap_or_default();
+        Ok(Self {
+            tensors: file.tensors,
+            method,
+            ..Self::of_metadata(path, &file.metadata)?
+        })
+    }
+
+    /// What a file's metadata says of an adapter, without its method.
+    pub(crate) fn of_metadata(path: &Path, metadata: &BTreeMap<String, String>) -> Result<Self> {
+        let wrong = |key: &str, error: serde_json::Error| ModelError::Adapter {
+            path: path.into(),
+            message: format!("metadata `{key}`: {error}"),
+        };
+        fn read<T: DeserializeOwned>(
+            metadata: &BTreeMap<String, String>,
+            key: &str,
+        ) -> serde_json::Result<Option<T>> {
+            let text = metadata.get(key);
+            text.map(|text| serde_json::from_str(text)).transpose()
+        }
+        let inference: Option<Inference> =
+            read(metadata, INFERENCE).map_err(|error| wrong(INFERENCE, error))?;
+        let fit: Option<Fit> = read(metadata, FIT).map_err(|error| wrong(FIT, error))?;
         Ok(Self {
             path: path.into(),
-            tensors: file.tensors,
-            inference,
-            method,
-            base,
-            image_size,
-            window,
-            fit,
-            pretrained: BTreeMap::new(),
+            base: read(metadata, BASE).map_err(|error| wrong(BASE, error))?,
+            image_size: read(metadata, IMAGE_SIZE).map_err(|error| wrong(IMAGE_SIZE, error))?,
+            window: read(metadata, WINDOW).map_err(|error| wrong(WINDOW, error))?,
+            fit: fit.unwrap_or_default(),
+            inference: inference.unwrap_or_default(),
+            ..Self::default()
         })
     }
 
@@ -133,11 +126,23 @@ impl AdapterFile {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let mut metadata = BTreeMap::new();
+        let mut metadata = self.metadata()?;
+        let method = serde_json::to_string(&self.method);
+        let method = method.map_err(ModelError::serialise("the adapter's method"))?;
+        metadata.insert(METHOD.into(), method);
+        Ok(tensor_file::write_safetensors(
+            path,
+            &self.tensors,
+            &metadata,
+        )?)
+    }
+
+    /// The metadata of its file, without its method.
+    pub(crate) fn metadata(&self) -> Result<BTreeMap<String, String>> {
+        let mut metadata = tensor_file::pytorch_metadata();
         let json = |value: serde_json::Result<String>| {
             value.map_err(ModelError::serialise("the adapter's metadata"))
         };
-        metadata.insert(METHOD.into(), json(serde_json::to_string(&self.method))?);
         if let Some(base) = &self.base {
             metadata.insert(BASE.into(), json(serde_json::to_string(base))?);
         }
@@ -154,12 +159,7 @@ impl AdapterFile {
             let inference = serde_json::to_string(&self.inference);
             metadata.insert(INFERENCE.into(), json(inference)?);
         }
-        metadata.extend(tensor_file::pytorch_metadata());
-        Ok(tensor_file::write_safetensors(
-            path,
-            &self.tensors,
-            &metadata,
-        )?)
+        Ok(metadata)
     }
 
     /// Checks that the images of the training were not padded; `what` says what cannot be done with the file if they were.
@@ -289,6 +289,13 @@ fn infer(tensors: &BTreeMap<String, HostTensor>) -> std::result::Result<MethodCo
             .get(&format!("{block}.fc1.weight"))
             .and_then(|tensor| tensor.shape.first().copied())
     };
+    let first = tensors.keys().next().map_or("", String::as_str);
+    if first.starts_with(PEFT) {
+        return Err(format!(
+            "its tensors, such as `{first}`, are those of a file of peft; convert its folder with `vlsm model import FOLDER \
+             --base BASE -o FILE`"
+        ));
+    }
     let dense = blocks("v_attn_adapters") > 0;
     let (list, text) = if dense {
         ("v_attn_adapters", "l_attn_adapters")
@@ -298,7 +305,7 @@ fn infer(tensors: &BTreeMap<String, HostTensor>) -> std::result::Result<MethodCo
         return Err(format!(
             "its tensors have no names of published CLIPSeg adapters; the first is `{}`; convert the checkpoint of a SAN or \
              a CRIS with `vlsm model import FILE --base BASE`",
-            tensors.keys().next().map_or("", String::as_str)
+            first
         ));
     };
     let towers = match (

@@ -151,6 +151,9 @@ pub enum ModelError {
     /// An error in a tensor file.
     #[error(transparent)]
     TensorFile(#[from] TensorFileError),
+    /// A folder could not be written.
+    #[error(transparent)]
+    Folder(#[from] vlsm_image::ImageError),
     /// A base that cannot be found.
     #[error(transparent)]
     Hub(#[from] HubError),

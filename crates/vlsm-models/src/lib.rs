@@ -41,6 +41,7 @@ mod init;
 mod kernel_weights;
 pub mod methods;
 pub mod onnx;
+pub mod peft;
 mod pool;
 mod precision;
 pub mod predict;

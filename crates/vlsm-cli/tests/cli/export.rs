@@ -145,3 +145,36 @@ fn a_run_is_exported_to_onnx() {
     let error = shop.fails(&[&export[..], &same[..]].concat());
     assert!(error.contains("same file"), "{error}");
 }
+
+/// A run with LoRA goes to a folder for peft and comes back.
+#[test]
+fn a_run_is_exported_to_peft_and_imported() {
+    let shop = Workshop::new();
+    let train = |run: &str, method: &str| {
+        let set = ["trainer.max_steps=1", method, "method.towers=vl"];
+        shop.ok(&train_args(run, &set));
+    };
+    train("run", "method.kind=lora");
+    let export = ["model", "export", "run", "--peft", "-o", "peft"];
+    let printed = shop.ok(&export);
+    assert!(printed.contains("parameters"), "{printed}");
+    let mut names = shop.names("peft");
+    names.sort();
+    assert_eq!(names, ["adapter_config.json", "adapter_model.safetensors"]);
+    // The folder is not empty now.
+    assert!(shop.fails(&export).contains("peft"));
+    let import = ["model", "import", "peft", "-o", "again.safetensors"];
+    let error = shop.fails(&import);
+    assert!(error.contains("--base"), "{error}");
+    shop.ok(&[&import[..], &["--base", "base"]].concat());
+    let tensors = |file: &str| read(&shop.path(file)).unwrap().tensors;
+    assert!(tensors("again.safetensors") == tensors("run/adapter.safetensors"));
+
+    train("blocks", "method.kind=dense");
+    let error = shop.fails(&["model", "export", "blocks", "--peft", "-o", "p"]);
+    for part in ["blocks/adapter.safetensors", "`lora`"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let error = shop.fails(&["model", "export", "base", "--peft", "-o", "p"]);
+    assert!(error.contains("is a base"), "{error}");
+}

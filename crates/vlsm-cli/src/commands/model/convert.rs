@@ -6,22 +6,25 @@ use anyhow::{Context, Result, bail};
 use vlsm_models::methods::Tensors;
 use vlsm_models::onnx::{OnnxExport, OnnxModel};
 use vlsm_models::tensor_file::{pytorch_metadata, write_safetensors};
-use vlsm_models::{AdapterFile, Architecture, Base, Profile, base};
+use vlsm_models::{AdapterFile, Architecture, Base, Profile, base, peft};
 use vlsm_train::RunFolder;
 
 use crate::commands::shared::{adapter_file, check_new_file, make_parent};
 use crate::output::{note, print, thousands};
 
-/// Convert a checkpoint of the published code to an adapter file.
+/// Convert a checkpoint of the published code, or an adapter of peft, to an adapter file.
 ///
 /// Reads PyTorch Lightning's .ckpt files and what `vlsm model export` writes: adapter blocks, or a
-/// whole model whose decoder was trained.
+/// whole model whose decoder was trained. Of peft (0.21), reads a folder with a LoRA, a DoRA or an
+/// IA3 on a CLIPSeg; --base is needed.
 #[derive(clap::Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   vlsm model import epoch=12.ckpt --base CIDAS/clipseg-rd64-refined \\
+      -o adapter.safetensors
+  vlsm model import peft_folder --base CIDAS/clipseg-rd64-refined \\
       -o adapter.safetensors")]
 pub(crate) struct ImportArgs {
-    /// The checkpoint file.
+    /// The checkpoint file, or a folder with peft's adapter_config.json.
     checkpoint: PathBuf,
     /// The adapter file to write.
     #[arg(short = 'o', long = "output", alias = "out", value_name = "FILE")]
@@ -39,7 +42,14 @@ impl ImportArgs {
     pub(super) fn run(self) -> Result<()> {
         check_new_file(&self.out, self.force)?;
         let base = self.base.as_deref().map(load).transpose()?;
-        let adapter = AdapterFile::import(&self.checkpoint, base.as_ref())?;
+        let adapter = match (&base, peft::is_peft(&self.checkpoint)) {
+            (Some(base), true) => peft::read(&self.checkpoint, base)?,
+            (None, true) => bail!(
+                "`{}` is an adapter of peft, which does not hold its base's shape; name the base with --base",
+                self.checkpoint.display()
+            ),
+            (base, false) => AdapterFile::import(&self.checkpoint, base.as_ref())?,
+        };
         make_parent(&self.out)?;
         adapter.write(&self.out)?;
         print_summary(&adapter.tensors, &self.out)
@@ -56,10 +66,15 @@ impl ImportArgs {
 ///
 /// With --onnx the file is a graph from pixels and text embeddings to logits, with base and adapter
 /// in it.
+///
+/// With --peft it is a folder with adapter_config.json and adapter_model.safetensors, which peft
+/// (0.21) loads onto Transformers' CLIPSegForImageSegmentation; for methods `lora` (with towers v, l
+/// or vl), `dora` and `ia3`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm model export runs/clipseg_dense_vlc -o for_pytorch.safetensors
   vlsm model export bases/trained -o for_pytorch.safetensors
+  vlsm model export runs/polyp --peft -o polyp_peft
   vlsm model export runs/polyp --onnx -o polyp.onnx
   vlsm model export runs/polyp --onnx -o polyp.onnx \\
       --prompt polyp --prompt light
@@ -70,7 +85,7 @@ pub(crate) struct ExportArgs {
     /// the hub.
     #[arg(value_name = "ADAPTER_OR_BASE")]
     model: String,
-    /// The file to write.
+    /// The file to write; with --peft a folder.
     #[arg(short = 'o', long = "output", alias = "out", value_name = "FILE")]
     out: PathBuf,
     /// The base of the adapter [default: the one that the adapter file names].
@@ -79,6 +94,9 @@ pub(crate) struct ExportArgs {
     /// Overwrite an existing file.
     #[arg(long)]
     force: bool,
+    /// Write a folder for peft; it must not exist yet, or be empty.
+    #[arg(long, conflicts_with_all = ["onnx", "force"])]
+    peft: bool,
     /// Write an ONNX graph with the inputs `image` and `embedding` and the output `logits`.
     #[arg(long)]
     onnx: bool,
@@ -96,6 +114,9 @@ pub(crate) struct ExportArgs {
 
 impl ExportArgs {
     pub(super) fn run(self) -> Result<()> {
+        if self.peft {
+            return self.for_peft();
+        }
         check_new_file(&self.out, self.force)?;
         let adapter = self.adapter_path()?;
         if self.onnx {
@@ -152,6 +173,31 @@ impl ExportArgs {
         base.transpose()
     }
 
+    /// Writes a folder for peft.
+    fn for_peft(&self) -> Result<()> {
+        let Some(path) = self.adapter_path()? else {
+            bail!(
+                "`{}` is a base; peft's files hold an adapter: name a run or an adapter file",
+                self.model
+            );
+        };
+        let adapter = AdapterFile::read(&path)?;
+        let base = self.expect_base(&adapter)?;
+        make_parent(&self.out)?;
+        let tensors = peft::write(&adapter, &base, &self.out)?;
+        print_summary(&tensors, &self.out)
+    }
+
+    /// The base that an adapter is for.
+    fn expect_base(&self, adapter: &AdapterFile) -> Result<Base> {
+        self.base_of(adapter)?.with_context(|| {
+            format!(
+                "adapter `{}` does not name its base; name it with --base",
+                adapter.path.display()
+            )
+        })
+    }
+
     /// Writes the ONNX graphs.
     fn graphs(&self, adapter: Option<PathBuf>) -> Result<()> {
         if let Some(file) = &self.text_tower {
@@ -163,12 +209,7 @@ impl ExportArgs {
         let adapter = adapter.as_deref().map(AdapterFile::read).transpose()?;
         let base = match &adapter {
             None => self.own_base()?,
-            Some(adapter) => self.base_of(adapter)?.with_context(|| {
-                format!(
-                    "adapter `{}` does not name its base; name it with --base",
-                    adapter.path.display()
-                )
-            })?,
+            Some(adapter) => self.expect_base(adapter)?,
         };
         let mut prompts = self.prompt.clone();
         if prompts.is_empty() {

@@ -75,6 +75,10 @@ pub(super) const NOT_RUN: &[(&str, &str)] = &[
     ("python", "needs PyTorch"),
     ("vlsm demo", "takes a minute; tests/cli/demo.rs runs it"),
     (
+        "vlsm model export RUN --peft",
+        "needs a run with LoRA; tests/cli/export.rs exports one",
+    ),
+    (
         "vlsm refer",
         "needs a language model; tests/cli/refer.rs runs it with a stand-in",
     ),
