@@ -27,7 +27,7 @@ use crate::terminal::Terminal;
 ///
 /// At the end, and at any time with --table, OUT gets results.csv (one line per test sample, prompt
 /// and run), table.md, table.tex and table.html (scores by data set and method, by prompt, and
-/// paired tests) and tests.csv.
+/// paired tests), tests.csv, and costs.md, .tex and .html (parameters, time and memory).
 #[derive(clap::Args)]
 #[command(
     override_usage = "vlsm study --data DIR --class WORD [--methods KINDS] [OPTIONS]

@@ -67,8 +67,9 @@ impl Study {
         })
     }
 
-    /// Writes the scores of the finished runs to `results.csv`, the tests to `tests.csv`, and the tables to `table.md`, `table.tex`
-    /// and `table.html`, all in the study's folder.
+    /// Writes the scores of the finished runs to `results.csv`, the tests to `tests.csv`, the tables to `table.md`, `table.tex`
+    /// and `table.html`, and what the methods cost to `costs.md`, `costs.tex` and `costs.html`, all in the study's folder. Returns all
+    /// tables.
     ///
     /// # Errors
     /// As [`results`](Self::results), or if a file cannot be written.
@@ -90,8 +91,17 @@ impl Study {
         results.write_csv(self.out.join("results.csv"))?;
         let tables = Tables::of(&results);
         tables.write_tests(&self.out.join("tests.csv"))?;
-        let document = tables.document();
+        let mut document = tables.document();
         document.write(&self.out.join("table"))?;
+        // In files of their own, since times differ between equal studies.
+        if let Some(costs) = tables.costs() {
+            let costs = Document {
+                sheets: vec![costs],
+                ..document.clone()
+            };
+            costs.write(&self.out.join("costs"))?;
+            document.sheets.extend(costs.sheets);
+        }
         Ok(document)
     }
 }

@@ -162,7 +162,6 @@ impl<'a> Tables<'a> {
         }
         sheets.extend(self.prompts());
         sheets.extend(self.tests());
-        sheets.extend(self.costs());
         Document {
             title: format!("Study {}", study.name),
             lead,

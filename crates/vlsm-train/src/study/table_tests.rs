@@ -152,8 +152,8 @@ fn tests_are_over_samples_with_means_over_seeds() {
 fn costs_are_listed_with_the_dice() {
     let study = Study::parse(STUDY, "s", &[]).unwrap();
     let results = results(&study);
-    let document = Tables::of(&results).document();
-    let sheet = document.sheets.last().unwrap();
+    let sheet = Tables::of(&results).costs().unwrap();
+    let sheet = &sheet;
     assert_eq!(
         sheet.header,
         [
