@@ -87,9 +87,9 @@ pub fn read(folder: &Path, base: &Base) -> Result<AdapterFile> {
             path.display()
         );
     }
-    let (layers, projections, rank) = expect_whole(kind, &found, &shape).map_err(wrong)?;
+    let form = Form::of(kind, &found, &shape).map_err(wrong)?;
     let tensors = found.into_iter().map(|((site, parameter), mut tensor)| {
-        let of_tower = &layers[usize::from(site.text)];
+        let of_tower = &form.layers[usize::from(site.text)];
         let index = of_tower.iter().position(|layer| *layer == site.layer);
         let mut known = parameters(kind).iter();
         let own = known.find(|(theirs, _)| *theirs == parameter);
@@ -104,7 +104,7 @@ pub fn read(folder: &Path, base: &Base) -> Result<AdapterFile> {
     recorded.check_base(&base.identity)?;
     let adapter = AdapterFile {
         tensors: tensors.collect(),
-        method: method(kind, scale, rank, layers, projections),
+        method: form.method(kind, scale),
         base: Some(base.identity.clone()),
         ..recorded
     };
@@ -112,107 +112,117 @@ pub fn read(folder: &Path, base: &Base) -> Result<AdapterFile> {
     Ok(adapter)
 }
 
-/// Checks that every changed layer has all parameters of the same matrices, of the shapes that the base asks for. Returns the layers
-/// of both towers, the matrices and the rank.
-fn expect_whole(
-    kind: Kind,
-    found: &BTreeMap<(Site, &str), HostTensor>,
-    shape: &BaseShape,
-) -> std::result::Result<([Vec<usize>; 2], Vec<Projection>, usize), String> {
-    let sites: BTreeSet<Site> = found.keys().map(|(site, _)| *site).collect();
-    let matrices: BTreeSet<usize> = sites.iter().map(|site| site.matrix).collect();
-    let rank = found.iter().find_map(|((_, parameter), tensor)| {
-        (*parameter == "lora_A.weight").then(|| tensor.shape.first().copied().unwrap_or(0))
-    });
-    let rank = rank.unwrap_or(1);
-    let mut layers: [BTreeSet<usize>; 2] = Default::default();
-    for site in &sites {
-        layers[usize::from(site.text)].insert(site.layer);
-    }
-    if sites.is_empty() {
-        return Err("it has no tensors that change anything".into());
-    }
-    for (tower, layers) in layers.iter().enumerate() {
-        for layer in layers {
-            for matrix in &matrices {
-                let site = Site {
-                    text: tower == 1,
-                    layer: *layer,
-                    matrix: *matrix,
-                };
-                for (parameter, _) in parameters(kind) {
-                    let name = format!("{PEFT}{}.{parameter}", site.module(shape));
-                    let Some(tensor) = found.get(&(site, *parameter)) else {
-                        return Err(format!(
-                            "`{name}` is missing; every changed layer of both towers must have the same matrices"
-                        ));
+/// What a file's tensors change.
+struct Form {
+    /// The changed layers of the vision tower; of the text tower.
+    layers: [Vec<usize>; 2],
+    projections: Vec<Projection>,
+    rank: usize,
+}
+
+impl Form {
+    /// Checks that every changed layer has all parameters of the same matrices, of the shapes that the base asks for.
+    fn of(
+        kind: Kind,
+        found: &BTreeMap<(Site, &str), HostTensor>,
+        shape: &BaseShape,
+    ) -> std::result::Result<Self, String> {
+        let sites: BTreeSet<Site> = found.keys().map(|(site, _)| *site).collect();
+        let matrices: BTreeSet<usize> = sites.iter().map(|site| site.matrix).collect();
+        let rank = found.iter().find_map(|((_, parameter), tensor)| {
+            (*parameter == "lora_A.weight").then(|| tensor.shape.first().copied().unwrap_or(0))
+        });
+        let rank = rank.unwrap_or(1);
+        let mut layers: [BTreeSet<usize>; 2] = Default::default();
+        for site in &sites {
+            layers[usize::from(site.text)].insert(site.layer);
+        }
+        if sites.is_empty() {
+            return Err("it has no tensors that change anything".into());
+        }
+        for (tower, layers) in layers.iter().enumerate() {
+            for layer in layers {
+                for matrix in &matrices {
+                    let site = Site {
+                        text: tower == 1,
+                        layer: *layer,
+                        matrix: *matrix,
                     };
-                    let expected = site.shape(parameter, rank, shape);
-                    if tensor.shape != expected {
-                        return Err(format!(
-                            "`{name}` is {:?} instead of {expected:?}; it must be of the base given and of one rank for all matrices, \
+                    for (parameter, _) in parameters(kind) {
+                        let name = format!("{PEFT}{}.{parameter}", site.module(shape));
+                        let Some(tensor) = found.get(&(site, *parameter)) else {
+                            return Err(format!(
+                                "`{name}` is missing; every changed layer of both towers must have the same matrices"
+                            ));
+                        };
+                        let expected = site.shape(parameter, rank, shape);
+                        if tensor.shape != expected {
+                            return Err(format!(
+                                "`{name}` is {:?} instead of {expected:?}; it must be of the base given and of one rank for all matrices, \
                              and IA3's `feedforward_modules` must be `fc2` alone",
-                            tensor.shape
-                        ));
+                                tensor.shape
+                            ));
+                        }
                     }
                 }
             }
         }
+        let projections = matrices.iter().map(|matrix| Projection::ALL[*matrix]);
+        Ok(Self {
+            layers: layers.map(|layers| layers.into_iter().collect()),
+            projections: projections.collect(),
+            rank,
+        })
     }
-    let projections = matrices.iter().map(|matrix| Projection::ALL[*matrix]);
-    let layers = layers.map(|layers| layers.into_iter().collect());
-    Ok((layers, projections.collect(), rank))
+
+    fn method(self, kind: Kind, scale: f64) -> MethodConfig {
+        let Self {
+            layers: [vision, text],
+            projections,
+            rank,
+        } = self;
+        let towers = match (vision.is_empty(), text.is_empty()) {
+            (false, true) => Towers::V,
+            (true, _) => Towers::L,
+            (false, false) => Towers::Vl,
+        };
+        let bottleneck = Bottleneck::All(rank);
+        let some = |layers: Vec<usize>| (!layers.is_empty()).then_some(layers);
+        let (layers, text_layers) = (some(vision), some(text));
+        match kind {
+            Kind::Lora => LoraConfig {
+                towers,
+                bottleneck,
+                layers,
+                text_layers,
+                scale,
+                projections,
+                ..LoraConfig::default()
+            }
+            .into(),
+            Kind::Dora => DoraConfig {
+                towers,
+                bottleneck,
+                layers,
+                text_layers,
+                scale,
+                projections,
+                ..DoraConfig::default()
+            }
+            .into(),
+            Kind::Ia3 => Ia3Config {
+                towers,
+                layers,
+                text_layers,
+                projections,
+                ..Ia3Config::default()
+            }
+            .into(),
+        }
+    }
 }
 
-fn method(
-    kind: Kind,
-    scale: f64,
-    rank: usize,
-    [vision, text]: [Vec<usize>; 2],
-    projections: Vec<Projection>,
-) -> MethodConfig {
-    let towers = match (vision.is_empty(), text.is_empty()) {
-        (false, true) => Towers::V,
-        (true, _) => Towers::L,
-        (false, false) => Towers::Vl,
-    };
-    let bottleneck = Bottleneck::All(rank);
-    let some = |layers: Vec<usize>| (!layers.is_empty()).then_some(layers);
-    let (layers, text_layers) = (some(vision), some(text));
-    match kind {
-        Kind::Lora => LoraConfig {
-            towers,
-            bottleneck,
-            layers,
-            text_layers,
-            scale,
-            projections,
-            ..LoraConfig::default()
-        }
-        .into(),
-        Kind::Dora => DoraConfig {
-            towers,
-            bottleneck,
-            layers,
-            text_layers,
-            scale,
-            projections,
-            ..DoraConfig::default()
-        }
-        .into(),
-        Kind::Ia3 => Ia3Config {
-            towers,
-            layers,
-            text_layers,
-            projections,
-            ..Ia3Config::default()
-        }
-        .into(),
-    }
-}
-
-/// Writes an adapter of a base as a folder for peft, which appears whole or not at all. Returns the number of tensors and of
-/// parameters.
+/// Writes an adapter of a base as a folder for peft, which appears whole or not at all. Returns its tensors.
 ///
 /// # Errors
 /// If peft has no such method or form, the adapter does not fit the base, or the folder is not empty or cannot be written.
@@ -277,9 +287,9 @@ pub fn write(adapter: &AdapterFile, base: &Base, folder: &Path) -> Result<Tensor
 }
 
 /// What peft needs to know of a method.
-type Form<'a> = (Kind, AdapterSites, &'a [Projection], f64);
+type Known<'a> = (Kind, AdapterSites, &'a [Projection], f64);
 
-fn form<'a>(adapter: &'a AdapterFile, shape: &BaseShape) -> Result<Form<'a>> {
+fn form<'a>(adapter: &'a AdapterFile, shape: &BaseShape) -> Result<Known<'a>> {
     let refuse = |message: &str| Err(refused(adapter, message));
     if adapter.method.trains_decoder() {
         return refuse(

@@ -149,43 +149,6 @@ fn tests_are_over_samples_with_means_over_seeds() {
 }
 
 #[test]
-fn costs_are_listed_with_the_dice() {
-    let study = Study::parse(STUDY, "s", &[]).unwrap();
-    let results = results(&study);
-    let sheet = Tables::of(&results).costs().unwrap();
-    let sheet = &sheet;
-    assert_eq!(
-        sheet.header,
-        [
-            "data",
-            "method",
-            "DSC p1",
-            "DSC p6",
-            "trained parameters",
-            "ms per step",
-            "peak MB"
-        ]
-    );
-    assert_eq!(
-        texts(sheet, 0),
-        ["Kvasir-SEG", "zero-shot", "15.00", "30.00", "0", "-", "-"]
-    );
-    // The median of an even number is the larger of the two in the middle.
-    assert_eq!(
-        texts(sheet, 1),
-        [
-            "",
-            "dense",
-            "35.00 ± 3.54",
-            "70.00 ± 7.07",
-            "1,234",
-            "100",
-            "202"
-        ]
-    );
-}
-
-#[test]
 fn missing_runs_are_marked() {
     let study = Study::parse(STUDY, "s", &[]).unwrap();
     let mut results = results(&study);
