@@ -1,12 +1,15 @@
 //! The transformers, with the parameter names of Transformers.
 
+use std::collections::BTreeMap;
+
 use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use vlsm_models::clip::LayerNorm;
 
 use crate::attention::{KeysValues, attention, cached, joined, mask, split};
 use crate::config::{Architecture, LanguageConfig};
-use crate::layers::{GatedMlp, LayerNorm, Mlp, RmsNorm};
+use crate::layers::{GatedMlp, Mlp, RmsNorm};
 
 /// Keys and values of the tokens so far.
 #[derive(Debug, Clone, Default)]
@@ -303,9 +306,18 @@ impl GptNeo {
         let [_, count] = tokens.dims();
         let positions = model.wpe.weight.val().narrow(0, start, count);
         let x = model.wte.forward(tokens) + positions.unsqueeze();
+        // Layers of one kind share their mask.
+        let mut masks: BTreeMap<Option<usize>, Tensor<4>> = BTreeMap::new();
+        for layer in &model.h {
+            let window = layer.attn.attention.window;
+            masks
+                .entry(window)
+                .or_insert_with(|| mask(count, start + count, window, &x.device()));
+        }
         let x = through(&model.h, x, cache, |layer, x, kept| {
+            let attention = &layer.attn.attention;
             let normal = layer.ln_1.forward(x.clone());
-            let x = x + layer.attn.attention.forward(normal, start, kept);
+            let x = x + attention.forward(normal, &masks[&attention.window], kept);
             let normal = layer.ln_2.forward(x.clone());
             x + layer.mlp.forward(normal)
         });
@@ -317,17 +329,15 @@ impl NeoAttention {
     fn forward(
         &self,
         x: Tensor<3>,
-        start: usize,
+        mask: &Tensor<4>,
         kept: Option<&mut Option<KeysValues>>,
     ) -> Tensor<3> {
-        let (count, device) = (x.dims()[1], x.device());
         let query = split(self.q_proj.forward(x.clone()), self.heads);
         let key = split(self.k_proj.forward(x.clone()), self.heads);
         let value = split(self.v_proj.forward(x), self.heads);
         let (key, value) = cached(key, value, kept);
-        let mask = mask(count, start + count, self.window, &device);
         // GPT-Neo does not scale its scores.
-        let mixed = attention(query, key, value, 1.0, mask);
+        let mixed = attention(query, key, value, 1.0, mask.clone());
         self.out_proj.forward(joined(mixed))
     }
 }

@@ -1,4 +1,4 @@
-//! Norms, and the MLPs.
+//! RMS normalisation, and the MLPs.
 
 use burn::module::{Initializer, Module, Param};
 use burn::nn::{Linear, LinearConfig};
@@ -24,28 +24,6 @@ impl RmsNorm {
         let mean = x.clone().square().mean_dim(2);
         let normal = x / (mean + self.epsilon).sqrt();
         normal * self.weight.val().unsqueeze()
-    }
-}
-
-/// Layer normalisation over the last dimension.
-#[derive(Module, Debug)]
-pub(crate) struct LayerNorm {
-    weight: Param<Tensor<1>>,
-    bias: Param<Tensor<1>>,
-    epsilon: f64,
-}
-
-impl LayerNorm {
-    pub(crate) fn new(width: usize, epsilon: f64, device: &Device) -> Self {
-        Self {
-            weight: Initializer::Ones.init([width], device),
-            bias: Initializer::Zeros.init([width], device),
-            epsilon,
-        }
-    }
-
-    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        vlsm_kernels::layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
     }
 }
 

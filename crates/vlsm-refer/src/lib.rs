@@ -34,7 +34,7 @@ pub use endpoint::{Constraint, Endpoint, EndpointConfig};
 pub use error::{ReferError, Result};
 pub use geometry::{Bbox, iou};
 pub use prompt::{Frame, Prompt, prompt};
-pub use query::{Query, Truth, read_queries};
+pub use query::{Query, read_queries};
 pub use resolve::{Choice, Outcome, resolve};
 pub use scores::{Case, Scores};
 pub use training::{TrainingExample, training_examples};

@@ -30,28 +30,6 @@ pub struct Query {
     pub truth_mask: Option<PathBuf>,
 }
 
-/// What is known about the right answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Truth {
-    /// Nothing.
-    Unknown,
-    /// A box.
-    Box,
-    /// A mask.
-    Mask,
-}
-
-impl Query {
-    /// What is known about the right answer.
-    pub fn truth(&self) -> Truth {
-        match (&self.truth_mask, &self.truth_box) {
-            (Some(_), _) => Truth::Mask,
-            (None, Some(_)) => Truth::Box,
-            (None, None) => Truth::Unknown,
-        }
-    }
-}
-
 /// Reads a file of queries. Lines without text are skipped.
 ///
 /// # Errors

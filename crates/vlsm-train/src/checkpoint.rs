@@ -10,6 +10,7 @@ use vlsm_models::tensor_file::{self, HostTensor};
 use crate::error::{Result, TrainError};
 use crate::identity::Identity;
 use crate::loss_scale::LossScale;
+use crate::observer::StepMetrics;
 use crate::schedule::Schedule;
 
 /// The state of a run without its tensors.
@@ -60,6 +61,38 @@ impl Progress {
     /// Mean loss over the samples of the current epoch so far.
     pub(crate) fn epoch_loss(&self) -> f64 {
         self.loss_sum / self.position.max(1) as f64
+    }
+
+    /// Refuses a loss or a norm of gradients, of the step after this state, that is not a number.
+    pub(crate) fn expect_finite(&self, loss: f64, norm: f64, lr: f64) -> Result<()> {
+        match loss.is_finite() && norm.is_finite() {
+            true => Ok(()),
+            false => Err(TrainError::Diverged {
+                loss: if loss.is_finite() { norm } else { loss },
+                step: self.step + 1,
+                epoch: self.epoch + 1,
+                lr,
+            }),
+        }
+    }
+
+    /// Counts a step over `samples`, and returns its line in `metrics.jsonl`.
+    pub(crate) fn count_step(
+        &mut self,
+        samples: usize,
+        loss: f64,
+        grad_norm: f64,
+        lr: f64,
+    ) -> StepMetrics {
+        self.step += 1;
+        self.position += samples;
+        self.loss_sum += loss * samples as f64;
+        StepMetrics {
+            step: self.step,
+            loss,
+            lr,
+            grad_norm,
+        }
     }
 }
 

@@ -128,27 +128,33 @@ impl RunFolder {
         if !self.holds_run() || existing == Existing::Replace {
             return Ok(());
         }
-        let error = |message: String| {
-            Err(TrainError::Run {
-                path: self.path.clone(),
-                message,
-            })
-        };
         if existing == Existing::Keep {
-            return error(
+            return Err(self.error(
                 "already holds a run; continue it with `--resume`, choose another folder with `--output`, or start over with `--force`"
                     .into(),
-            );
+            ));
         }
-        let path = self.recipe();
-        let changed = recipe.changes_on_resume(&Recipe::read(&path, &[])?)?;
-        if changed.is_empty() {
+        let resumed = Recipe::read(&self.recipe(), &[])?;
+        self.expect_unchanged(&recipe.changes_on_resume(&resumed)?)
+    }
+
+    /// Refuses to resume this run with a recipe in which the values of `keys` are others.
+    pub(crate) fn expect_unchanged(&self, keys: &[String]) -> Result<()> {
+        if keys.is_empty() {
             return Ok(());
         }
-        error(format!(
+        Err(self.error(format!(
             "was made with other values of `{}`; resume with that recipe ({}), or choose another folder with `--output`",
-            changed.join("`, `"),
-            path.display()
-        ))
+            keys.join("`, `"),
+            self.recipe().display()
+        )))
+    }
+
+    /// An error about this folder.
+    pub(crate) fn error(&self, message: String) -> TrainError {
+        TrainError::Run {
+            path: self.path.clone(),
+            message,
+        }
     }
 }

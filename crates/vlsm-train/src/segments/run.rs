@@ -190,26 +190,14 @@ fn expect_run_of(folder: &RunFolder, recipe: &SegmentRecipe, resume: bool) -> Re
     if !folder.holds_run() {
         return Ok(());
     }
-    let error = |message: String| {
-        let path = folder.path.clone();
-        Err(TrainError::Run { path, message })
-    };
     if !resume {
-        return error(
+        return Err(folder.error(
             "already holds a run; continue it with `--resume`, or choose another folder with `--output`"
                 .into(),
-        );
+        ));
     }
-    let path = folder.recipe();
-    let changed = recipe.changes_since(&SegmentRecipe::read(&path, &[])?)?;
-    if changed.is_empty() {
-        return Ok(());
-    }
-    error(format!(
-        "was made with other values of `{}`; resume with that recipe ({}), or choose another folder with `--output`",
-        changed.join("`, `"),
-        path.display()
-    ))
+    let resumed = SegmentRecipe::read(&folder.recipe(), &[])?;
+    folder.expect_unchanged(&recipe.changes_since(&resumed)?)
 }
 
 fn write_recipe(folder: &RunFolder, recipe: &SegmentRecipe) -> Result<()> {

@@ -228,27 +228,12 @@ impl<'a> Training<'a> {
     ) -> Result<StepMetrics> {
         let (loss, gradients) = self.gradients(stage, batch, kept)?;
         let norm = optimizer::global_norm(&gradients);
-        if !(loss.is_finite() && norm.is_finite()) {
-            return Err(TrainError::Diverged {
-                loss: if loss.is_finite() { norm } else { loss },
-                step: self.progress.step + 1,
-                epoch: self.progress.epoch + 1,
-                lr,
-            });
-        }
+        self.progress.expect_finite(loss, norm, lr)?;
         let gradients = optimizer::clip(gradients, norm, stage.optim.clip);
         if let Some(model) = self.model.take() {
             self.model = Some(on_pool(|| self.optimizer.step(model, gradients, lr)));
         }
-        self.progress.step += 1;
-        self.progress.position += batch.len();
-        self.progress.loss_sum += loss * batch.len() as f64;
-        let metrics = StepMetrics {
-            step: self.progress.step,
-            loss,
-            lr,
-            grad_norm: norm,
-        };
+        let metrics = self.progress.count_step(batch.len(), loss, norm, lr);
         self.metrics.write(&metrics)?;
         Ok(metrics)
     }

@@ -28,23 +28,13 @@ impl<M: SegmentationModel> Trainer<'_, M> {
         let lr = self.progress.schedule.lr(optim, self.progress.step, total);
         let seed = self.setup.recipe.trainer.seed.rotate_left(32) ^ self.progress.step as u64;
         self.model = self.model.take().map(|model| model.begin_step(seed));
-        let (step, epoch) = (self.progress.step + 1, self.progress.epoch + 1);
-        let finite = |loss: f64, norm: f64| match loss.is_finite() && norm.is_finite() {
-            true => Ok((loss, norm)),
-            false => Err(TrainError::Diverged {
-                loss: if loss.is_finite() { norm } else { loss },
-                step,
-                epoch,
-                lr,
-            }),
-        };
         let (loss, norm) = if is_cpu(&self.model().device()) {
             let (losses, gradients) = self.gradients(examples, encoders, 1.0)?;
             let loss = losses.iter().map(Share::read).sum();
             let norm = optimizer::global_norm(&gradients);
-            let result = finite(loss, norm)?;
+            self.progress.expect_finite(loss, norm, lr)?;
             self.update(optimizer::clip(gradients, norm, optim.clip), lr);
-            result
+            (loss, norm)
         } else {
             let batch = self.setup.recipe.trainer.batch_size;
             let smaller = format!(
@@ -53,17 +43,11 @@ impl<M: SegmentationModel> Trainer<'_, M> {
             let device = self.model().device();
             let work = || self.accelerated_step(examples, encoders, lr);
             let (loss, norm) = on_device(&device, &smaller, work)??;
-            finite(loss, norm)?
+            self.progress.expect_finite(loss, norm, lr)?;
+            (loss, norm)
         };
-        self.progress.step += 1;
-        self.progress.position += examples.len();
-        self.progress.loss_sum += loss * examples.len() as f64;
-        let metrics = StepMetrics {
-            step: self.progress.step,
-            loss,
-            lr,
-            grad_norm: norm,
-        };
+        let samples = examples.len();
+        let metrics = self.progress.count_step(samples, loss, norm, lr);
         self.metrics.write(&metrics)?;
         Ok(metrics)
     }
