@@ -187,7 +187,7 @@ fn plan(
         cases: Cases::Classes {
             splits: pairs.map(|pairs| pairs.into_iter().map(case).collect()),
             ignore: names.len() as u8,
-            names,
+            names: names.into_iter().map(String::from).collect(),
         },
     }
 }

@@ -52,7 +52,7 @@ const CLASSES: [(u8, &str); 19] = [
 ];
 
 /// Training id of ignored pixels.
-const IGNORE: u8 = 255;
+pub(super) const IGNORE: u8 = 255;
 
 /// The largest id in `labelIds`.
 const LAST_LABEL: u8 = 33;
@@ -76,7 +76,7 @@ fn plan(download: &Download<'_>, _: u64) -> Result<Plan> {
         rule: "official train and val; the labels of test are not public".to_string(),
         cases: Cases::Classes {
             splits: [split("train")?, split("val")?, Vec::new()],
-            names: CLASSES.map(|(_, name)| name).to_vec(),
+            names: class_names(),
             ignore: IGNORE,
         },
     })
@@ -111,35 +111,57 @@ fn cases(download: &Download<'_>, images: &Path, labels: &Path) -> Result<Vec<Ca
     Ok(cases)
 }
 
-/// Converts a file's label ids to training ids.
-fn from_labels(path: &Path) -> vlsm_image::Result<ClassMap> {
-    let mut map = read_class_map(path)?;
+/// The classes in words, by training id.
+pub(super) fn class_names() -> Vec<String> {
+    CLASSES.map(|(_, name)| name.to_owned()).to_vec()
+}
+
+/// The training ids of labels; other labels have [`IGNORE`].
+pub(super) fn train_ids() -> [u8; 256] {
     let mut train_ids = [IGNORE; 256];
     for (train_id, (label, _)) in (0u8..).zip(CLASSES) {
         train_ids[usize::from(label)] = train_id;
     }
-    refuse(path, &map, |id| id <= LAST_LABEL || id == IGNORE)?;
-    map.data
-        .iter_mut()
-        .for_each(|id| *id = train_ids[usize::from(*id)]);
-    Ok(map)
+    train_ids
+}
+
+/// Converts a file's label ids to training ids.
+fn from_labels(path: &Path) -> vlsm_image::Result<ClassMap> {
+    let map = read_class_map(path)?;
+    refuse(path, &map, "Cityscapes", |id| {
+        id <= LAST_LABEL || id == IGNORE
+    })?;
+    Ok(converted(map, &train_ids()))
+}
+
+/// A map with other ids.
+pub(super) fn converted(mut map: ClassMap, ids: &[u8; 256]) -> ClassMap {
+    for id in &mut map.data {
+        *id = ids[usize::from(*id)];
+    }
+    map
 }
 
 fn checked_train_ids(path: &Path) -> vlsm_image::Result<ClassMap> {
     let map = read_class_map(path)?;
-    refuse(path, &map, |id| {
+    refuse(path, &map, "Cityscapes", |id| {
         usize::from(id) < CLASSES.len() || id == IGNORE
     })?;
     Ok(map)
 }
 
-/// Fails if an id is not `known`.
-fn refuse(path: &Path, map: &ClassMap, known: impl Fn(u8) -> bool) -> vlsm_image::Result<()> {
+/// Fails if an id is not `known` to the data set.
+pub(super) fn refuse(
+    path: &Path,
+    map: &ClassMap,
+    set: &str,
+    known: impl Fn(u8) -> bool,
+) -> vlsm_image::Result<()> {
     match map.ids().into_iter().find(|&id| !known(id)) {
         None => Ok(()),
         Some(id) => Err(ImageError::ClassMap {
             path: path.to_path_buf(),
-            reason: format!("it holds id {id}, which Cityscapes does not have"),
+            reason: format!("it holds id {id}, which {set} does not have"),
             fix: "restore the file from the archive",
         }),
     }

@@ -5,6 +5,7 @@
 //! image names of each split). Street scenes become class-id masks (`train/`, `val/`, `test/`, `classes.json`).
 //! Images are copied unchanged, never re-encoded; masks are PNGs of the image's size.
 
+mod ade20k;
 mod bkai;
 mod busi;
 mod camus;
@@ -19,6 +20,7 @@ mod download;
 mod error;
 mod etis;
 mod isic_2016;
+mod kitti_360;
 mod kvasir_seg;
 mod metaimage;
 mod nifti;

@@ -27,7 +27,7 @@ pub(super) enum Cases {
     Classes {
         splits: [Vec<Case<Labels>>; 3],
         /// Classes by id.
-        names: Vec<&'static str>,
+        names: Vec<String>,
         /// Id of ignored pixels.
         ignore: u8,
     },

@@ -2,13 +2,13 @@
 
 use crate::download::PublicSet;
 use crate::{
-    bkai, busi, camus, camvid, chexlocalize, cityscapes, clinicdb, colondb, cvc_300, dfu_2022,
-    etis, isic_2016, kvasir_seg,
+    ade20k, bkai, busi, camus, camvid, chexlocalize, cityscapes, clinicdb, colondb, cvc_300,
+    dfu_2022, etis, isic_2016, kitti_360, kvasir_seg,
 };
 
 impl PublicSet {
     /// All data sets, in the order of the published tables.
-    pub const ALL: [&'static Self; 15] = [
+    pub const ALL: [&'static Self; 17] = [
         &kvasir_seg::SET,
         &bkai::SET,
         &bkai::CLASSES,
@@ -24,6 +24,8 @@ impl PublicSet {
         &cityscapes::SET,
         &camvid::SET,
         &camvid::ALL_CLASSES,
+        &kitti_360::SET,
+        &ade20k::SET,
     ];
 
     /// The data set named `name`.

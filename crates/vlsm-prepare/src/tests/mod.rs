@@ -4,6 +4,7 @@ mod camus;
 mod chexlocalize;
 mod photographs;
 mod polyps;
+mod scenes;
 mod streets;
 pub(crate) mod support;
 
