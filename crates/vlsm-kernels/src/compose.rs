@@ -253,7 +253,7 @@ fn mlp<B: Kernels>(
     let hidden = linear::<B>(x, weights.expand);
     let hidden = match activation {
         Activation::QuickGelu => B::quick_gelu(hidden),
-        Activation::Gelu => B::gelu(hidden),
+        Activation::Gelu => gelu::<B>(hidden),
         Activation::GeluTanh => gelu_tanh::<B>(hidden),
         Activation::Relu => B::relu(hidden),
     };
@@ -322,6 +322,17 @@ pub fn adamw<B: Backend>(
         times(change, factors.step_size),
     );
     (value, first, second)
+}
+
+/// See [`gelu`](crate::gelu()). Burn's own has another gradient on most backends (0.22.1), that of the tanh approximation, which differs
+/// by up to 8e-4.
+pub fn gelu<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let erf = B::float_erf(B::float_mul_scalar(
+        x.clone(),
+        std::f64::consts::FRAC_1_SQRT_2.into(),
+    ));
+    let gate = B::float_add_scalar(erf, 1f32.into());
+    B::float_mul(B::float_mul_scalar(x, 0.5f32.into()), gate)
 }
 
 /// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.

@@ -3,6 +3,7 @@
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
+use crate::compose;
 use crate::kernels::Kernels;
 use crate::ops::{
     AdamW, Adapter, AdapterConfig, AttentionConfig, AttentionWeights, MlpConfig, MlpWeights,
@@ -14,6 +15,13 @@ use crate::ops::{
 /// Any shape to the same shape.
 pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_dispatch(Dispatch::quick_gelu(x.into_dispatch()))
+}
+
+/// `x / 2 (1 + erf(x / sqrt(2)))`, the Gaussian error linear unit (Hendrycks and Gimpel 2016).
+///
+/// Any shape to the same shape.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    Tensor::from_dispatch(compose::gelu::<Dispatch>(x.into_dispatch()))
 }
 
 /// Layer normalisation (Ba et al. 2016) over the last dimension, with the biased variance (divisor n).

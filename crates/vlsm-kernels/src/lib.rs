@@ -30,7 +30,7 @@ mod tape;
 pub use cube::{device_memory, keep_compiled_kernels};
 pub use frozen::{FrozenWeights, HalfWeights};
 pub use functions::{
-    adamw, adapter_block, attention, attention_sublayer, layer_norm, mlp_sublayer, quick_gelu,
+    adamw, adapter_block, attention, attention_sublayer, gelu, layer_norm, mlp_sublayer, quick_gelu,
 };
 pub use instruction_set::InstructionSet;
 pub use int8::Int8Weights;

@@ -5,14 +5,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use vlsm_kernels::AdamW;
-use vlsm_models::device;
 
-fn tested() -> Device {
-    let name = std::env::var("VLSM_TEST_DEVICE");
-    device(name.as_deref().unwrap_or("cpu")).unwrap()
-}
+use crate::common::tested;
 
 /// Values between about -3 and 3, as f32 holds them.
 fn wave<const D: usize>(shape: [usize; D], step: f64) -> Tensor<D> {
@@ -130,6 +128,20 @@ fn quick_gelu() {
     compare("view", &[wave([4, 5, 70], 0.37)], |x| {
         vlsm_kernels::quick_gelu(x[0].clone().swap_dims(0, 2))
     });
+}
+
+#[test]
+fn gelu() {
+    compare("gelu", &[wave([3, 129, 257], 0.37) * 2.0], |x| {
+        vlsm_kernels::gelu(x[0].clone())
+    });
+    // The gradient at 1: the normal distribution and its density there.
+    let x = Tensor::<1>::from_data([1.0f32], &tested())
+        .autodiff()
+        .require_grad();
+    let gradient = x.grad(&vlsm_kernels::gelu(x.clone()).sum().backward());
+    let gradient = values(gradient.unwrap())[0];
+    assert!((gradient - 1.083_315_5).abs() < 1e-6, "{gradient}");
 }
 
 #[test]

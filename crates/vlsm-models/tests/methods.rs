@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -12,13 +14,15 @@ use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{AdapterFile, Base, ClipSegConfig, MethodConfig, Model, SegmentationModel};
 
+use crate::common::tested;
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
 }
 
 fn base() -> Base {
     let folder = fixtures().join("clipseg/tiny_refined");
-    Base::load(folder.to_str().unwrap(), &Device::flex()).unwrap()
+    Base::load(folder.to_str().unwrap(), &tested()).unwrap()
 }
 
 /// The tensors of a file whose names start with `prefix`, without it.
@@ -37,7 +41,7 @@ fn logits(model: &Model) -> Tensor<3> {
     let batch = tensor_file::read(&batch).unwrap();
     let pixels = batch.tensors["pixel_values"].data[..2 * 3 * 64 * 64].to_vec();
     let pixels = TensorData::new(pixels, [2, 3, 64, 64]);
-    let pixels = Tensor::<4>::from_data(pixels, &Device::flex());
+    let pixels = Tensor::<4>::from_data(pixels, &tested());
     let ids = batch.ints["input_ids"].data.chunks(12);
     let ids = ids.take(2).map(|ids| ids[..7].iter().map(|id| *id as u32));
     let ids: Vec<Vec<u32>> = ids.map(Iterator::collect).collect();
@@ -84,7 +88,7 @@ fn compare(name: &str) {
 
     let weights = (0..found.len()).map(|i| ((i / 97 % 7) as f32 - 2.0) / 4.0);
     let weights = TensorData::new(weights.collect::<Vec<f32>>(), output.dims());
-    let sum = (output * Tensor::from_data(weights, &Device::flex())).sum();
+    let sum = (output * Tensor::from_data(weights, &tested())).sum();
     let gradients = weights::take_gradients(&model, &mut sum.backward());
     let expected = with_prefix(&file, "grad.");
     assert_eq!(gradients.len(), expected.len(), "{name}");
@@ -425,7 +429,7 @@ fn prompts_go_with_other_architectures() {
         ("cris", &["coop"]),
         ("biomedclipseg/tiny", &["coop", "vpt", "maple"]),
     ] {
-        let base = Base::load(fixtures().join(name).to_str().unwrap(), &Device::flex()).unwrap();
+        let base = Base::load(fixtures().join(name).to_str().unwrap(), &tested()).unwrap();
         let side = base.preprocessing.image_size;
         for kind in kinds {
             let mut keys = json!({ "kind": kind, "tokens": 2, "train_decoder": true });
@@ -434,7 +438,7 @@ fn prompts_go_with_other_architectures() {
             }
             let method: MethodConfig = serde_json::from_value(keys).unwrap();
             let model = Model::new(&base, method, 1).unwrap().for_training();
-            let pixels = Tensor::<4>::ones([1, 3, side, side], &Device::flex());
+            let pixels = Tensor::<4>::ones([1, 3, side, side], &tested());
             // Start, a word, end.
             let ids = if name.contains("biomed") {
                 [2, 4, 3]
@@ -449,7 +453,7 @@ fn prompts_go_with_other_architectures() {
             let out = model.output_size(side).unwrap();
             let weights = (0..out * out).map(|i| (i as f32 * 0.1).sin());
             let weights = TensorData::new(weights.collect::<Vec<f32>>(), [1, out, out]);
-            let sum = (logits * Tensor::from_data(weights, &Device::flex())).sum();
+            let sum = (logits * Tensor::from_data(weights, &tested())).sum();
             let gradients = weights::take_gradients(&model, &mut sum.backward());
             let own = gradients
                 .iter()

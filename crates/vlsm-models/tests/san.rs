@@ -4,6 +4,8 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -19,13 +21,13 @@ use vlsm_models::{
     ZeroShotConfig,
 };
 
+use crate::common::tested;
+
 type Tensors = BTreeMap<String, HostTensor>;
 
 fn folder() -> PathBuf {
-    match std::env::var_os("SAN_FIXTURE") {
-        Some(folder) => folder.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/san"),
-    }
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/san");
+    std::env::var_os("SAN_FIXTURE").map_or_else(own, PathBuf::from)
 }
 
 fn read(name: &str) -> TensorFile {
@@ -36,13 +38,13 @@ fn san(profile: Profile) -> San {
     let path = folder().join("model.safetensors");
     let config = SanConfig::read(&folder().join("config.json")).unwrap();
     let tensors = tensor_file::read(&path).unwrap().tensors;
-    let san = San::from_tensors(&config, tensors, &path, 0, &Device::flex()).unwrap();
+    let san = San::from_tensors(&config, tensors, &path, 0, &tested()).unwrap();
     san.with_profile(profile)
 }
 
 fn tensor<const D: usize>(tensor: &HostTensor) -> Tensor<D> {
     let shape: [usize; D] = tensor.shape.clone().try_into().unwrap();
-    Tensor::from_data(TensorData::new(tensor.data.clone(), shape), &Device::flex())
+    Tensor::from_data(TensorData::new(tensor.data.clone(), shape), &tested())
 }
 
 fn tokens(batch: &TensorFile, name: &str, san: &San) -> TokenBatch {
@@ -297,7 +299,7 @@ fn a_side_network_is_whole_or_fresh() {
     let mut tensors = read("model.safetensors").tensors;
     let load = |tensors: &Tensors, seed| {
         let path = Path::new("some.pth");
-        San::from_tensors(&config, tensors.clone(), path, seed, &Device::flex())
+        San::from_tensors(&config, tensors.clone(), path, seed, &tested())
     };
     let query = "side_adapter_network.query_embed";
     tensors.remove(query);
@@ -330,7 +332,7 @@ fn a_side_network_is_whole_or_fresh() {
 /// As a base, through `SegmentationModel`.
 #[test]
 fn a_base_gives_the_published_logits() {
-    let base = Base::load(folder().to_str().unwrap(), &Device::flex()).unwrap();
+    let base = Base::load(folder().to_str().unwrap(), &tested()).unwrap();
     assert_eq!(base.preprocessing.image_size, 48);
     let batch = read("batch.safetensors");
     for (profile, name) in [
@@ -382,8 +384,9 @@ fn a_plain_clip_is_a_base() {
     assert_eq!(start(1), start(1));
     assert_ne!(start(1), start(2));
     // Adapters next to a random side network learn nothing.
-    let error = Model::new(&base, MethodConfig::default(), 0).unwrap_err();
-    let error = error.to_string();
+    let error = Model::new(&base, MethodConfig::default(), 0)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("no side network of its own"), "{error}");
 
     // The file alone is recognised by its tensors, but is not of CLIP ViT-B/16.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -13,6 +15,8 @@ use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{CoopConfig, MethodConfig, Preprocessing, TokenBatch, VptConfig};
 
+use crate::common::tested;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/clip")
 }
@@ -22,12 +26,12 @@ fn read(name: &str) -> TensorFile {
 }
 
 fn base() -> ClipBase {
-    ClipBase::load(folder().to_str().unwrap(), &Device::flex()).unwrap()
+    ClipBase::load(folder().to_str().unwrap(), &tested()).unwrap()
 }
 
 fn tensor<const D: usize>(tensor: &HostTensor) -> Tensor<D> {
     let shape: [usize; D] = tensor.shape.clone().try_into().unwrap();
-    Tensor::from_data(TensorData::new(tensor.data.clone(), shape), &Device::flex())
+    Tensor::from_data(TensorData::new(tensor.data.clone(), shape), &tested())
 }
 
 fn pixels() -> Tensor<4> {
@@ -103,7 +107,7 @@ fn the_names_of_openai_give_the_same_network() {
         config.to_string(),
     )
     .unwrap();
-    let other = ClipBase::load(copy.path().to_str().unwrap(), &Device::flex()).unwrap();
+    let other = ClipBase::load(copy.path().to_str().unwrap(), &tested()).unwrap();
     assert_eq!(other.config(), own.config());
     assert_eq!(other.preprocessing, own.preprocessing);
     let embed = |base: &ClipBase| {
@@ -139,7 +143,7 @@ fn crops_follow_the_rule_of_ovseg() {
     let preprocessing = Preprocessing::clip(224);
     let masks: Vec<Mask> = (1..=5).map(|id| labels.mask_of(id, None)).collect();
     let segments: Vec<_> = masks.iter().map(|mask| (&image, mask)).collect();
-    let all = crops(&segments, &preprocessing, &Device::flex()).unwrap();
+    let all = crops(&segments, &preprocessing, &tested()).unwrap();
     assert_eq!(all.dims(), [5, 3, 224, 224]);
     let all = to_host(all);
     for (id, crop) in (1..=5).zip(all.chunks(3 * 224 * 224)) {

@@ -6,10 +6,13 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
 
+#[path = "../../vlsm-models/tests/common/mod.rs"]
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use serde_json::json;
 use vlsm_models::biomedclip::names::{from_file, to_file};
 use vlsm_models::clipseg::random_weights;
@@ -19,12 +22,14 @@ use vlsm_models::{
     AdapterFile, Base, MethodConfig, Model, Network, Profile, SegmentationModel, Towers,
 };
 
+use crate::common::tested;
+
 fn tiny() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/biomedclipseg/tiny")
 }
 
 fn load(folder: &Path) -> Base {
-    Base::load(folder.to_str().unwrap(), &Device::flex()).unwrap()
+    Base::load(folder.to_str().unwrap(), &tested()).unwrap()
 }
 
 /// The model's logits for the batch of a file, on the tape if the model is.
@@ -35,7 +40,7 @@ fn logits(model: &Model, batch: &TensorFile) -> Tensor<3> {
     let prompts: Vec<&[u32]> = ids.chunks(length).collect();
     let pixels = &batch.tensors["pixel_values"];
     let pixels = TensorData::new(pixels.data.clone(), pixels.shape.clone());
-    let pixels = Tensor::from_data(pixels, &Device::flex());
+    let pixels = Tensor::from_data(pixels, &tested());
     let text = model.encode_text(&model.tokens(&prompts).unwrap()).unwrap();
     model
         .decode(&model.encode_image(pixels).unwrap(), text)
@@ -64,7 +69,7 @@ fn check(model: Model, batch: &TensorFile, prefix: &str, some: bool) -> (f64, f6
 
     let weight = (0..values.len()).map(|at| (at as f64 * 0.11).sin() as f32);
     let weight = TensorData::new(weight.collect::<Vec<_>>(), found.dims());
-    let weight = Tensor::from_data(weight, &Device::flex());
+    let weight = Tensor::from_data(weight, &tested());
     let mut gradients = (found * weight).sum().backward();
     let gradients = weights::take_gradients(&model, &mut gradients);
     let prefix = format!("{prefix}.grad.");
@@ -242,7 +247,7 @@ fn decoders_are_random_or_taken_from_another_base() {
     let path = other.join("model.safetensors");
     tensor_file::write_safetensors(&path, &tensors, &BTreeMap::new()).unwrap();
     let both = format!("{}+{}", towers.display(), other.display());
-    let both = Base::load(&both, &Device::flex()).unwrap();
+    let both = Base::load(&both, &tested()).unwrap();
     assert_ne!(both.identity.fingerprint, random.identity.fingerprint);
     let model = Model::new(&both, MethodConfig::zero_shot(), 0).unwrap();
     assert_eq!(decoder(&model), tensors["decoder.film_mul.weight"].data);
@@ -277,7 +282,7 @@ fn errors_say_why_a_folder_is_no_biomedclip() {
         std::fs::copy(tiny().join(name), folder.join(name)).unwrap();
     }
     let error = |folder: &Path| {
-        let error = Base::load(folder.to_str().unwrap(), &Device::flex()).unwrap_err();
+        let error = Base::load(folder.to_str().unwrap(), &tested()).unwrap_err();
         error.to_string()
     };
     assert!(

@@ -15,6 +15,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../../vlsm-models/tests/common/mod.rs"]
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -24,11 +27,13 @@ use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, to_host};
 use vlsm_models::{
     AdapterFile, Base, DecoderConfig, FullConfig, InstructionSet, Model, Profile,
-    SegmentationModel, device, is_cpu,
+    SegmentationModel, is_cpu,
 };
 use vlsm_train::loss::{LossConfig, dice_ce};
 use vlsm_train::optimizer::{Optimizer, clip, global_norm};
 use vlsm_train::recipe::OptimConfig;
+
+use crate::common::tested;
 
 /// The models that have fixtures.
 fn models() -> Vec<PathBuf> {
@@ -53,12 +58,6 @@ struct Fixture {
     mask: Tensor<3>,
     prompts: Vec<Vec<u32>>,
     report: serde_json::Value,
-}
-
-/// The device under test.
-fn tested() -> Device {
-    let name = std::env::var("VLSM_TEST_DEVICE");
-    device(name.as_deref().unwrap_or("cpu")).unwrap()
 }
 
 fn tensor<const D: usize>(tensor: &HostTensor, shape: [usize; D]) -> Tensor<D> {

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::config::{BertConfig, TextConfig};
 use super::text::with_extra;
@@ -92,7 +92,7 @@ impl BertTower {
         let mut columns: Vec<Tensor<2>> = columns.collect();
         let first = columns.remove(0);
         TextStates {
-            pooled: activation::gelu(self.projection.forward(first)),
+            pooled: vlsm_kernels::gelu(self.projection.forward(first)),
             tapped: columns,
         }
     }

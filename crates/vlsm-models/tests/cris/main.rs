@@ -8,6 +8,8 @@
 )]
 
 mod checkpoints;
+#[path = "../common/mod.rs"]
+mod common;
 mod reference;
 
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ use vlsm_models::{
     Profile, SegmentationModel, Statistics, Towers, ZeroShotConfig,
 };
 
+use crate::common::tested;
 use crate::reference::{Reference, check_gradients, off, tracked, wide};
 
 /// With running statistics: each part's output, the logits, the loss, and every gradient.
@@ -177,7 +180,7 @@ fn as_many_parameters_as_published() {
 #[test]
 fn a_step_takes_and_moves_statistics() {
     let reference = Reference::small();
-    let base = Base::load(reference.folder.to_str().unwrap(), &Device::flex()).unwrap();
+    let base = Base::load(reference.folder.to_str().unwrap(), &tested()).unwrap();
     let expected = reference.expected("train");
     let model = |method| Model::new(&base, method, 0).unwrap().for_training();
     let full = |statistics| -> MethodConfig {
@@ -283,7 +286,7 @@ fn full_size_as_published() {
 #[test]
 fn a_base_gives_the_published_logits() {
     let reference = Reference::small();
-    let base = Base::load(reference.folder.to_str().unwrap(), &Device::flex()).unwrap();
+    let base = Base::load(reference.folder.to_str().unwrap(), &tested()).unwrap();
     for (profile, ids, expected) in [
         (Profile::Default, "masked_ids", "eval"),
         (Profile::Paper, "paper_ids", "paper"),

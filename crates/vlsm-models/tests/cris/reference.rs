@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Device, FloatDType, Tensor, TensorData, activation};
+use burn::tensor::{FloatDType, Tensor, TensorData, activation};
 use vlsm_models::cris::{self, Cris, TextFeatures, names};
 use vlsm_models::methods::{Part, Unadapted};
 use vlsm_models::tensor_file::{self, HostTensor, TensorFile};
 use vlsm_models::weights;
 use vlsm_models::{CrisConfig, Profile, TokenBatch};
+
+use crate::common::tested;
 
 pub(crate) type Tensors = BTreeMap<String, HostTensor>;
 
@@ -26,7 +28,7 @@ impl Reference {
         let file = |name: &str| tensor_file::read(&folder.join(name)).unwrap();
         let config = CrisConfig::read(&folder.join("config.json")).unwrap();
         let tensors = file("model.safetensors").tensors;
-        let cris = Cris::from_tensors(&config, tensors, &folder, &Device::flex()).unwrap();
+        let cris = Cris::from_tensors(&config, tensors, &folder, &tested()).unwrap();
         let batch = file("batch.safetensors");
         Self {
             folder,
@@ -48,10 +50,7 @@ impl Reference {
         let bytes = &self.batch.ints["pixels"];
         let value = |byte: &i64| (*byte as f32 / 255.0 - 0.5) / 0.25;
         let values: Vec<f32> = bytes.data.iter().map(value).collect();
-        Tensor::from_data(
-            TensorData::new(values, bytes.shape.clone()),
-            &Device::flex(),
-        )
+        Tensor::from_data(TensorData::new(values, bytes.shape.clone()), &tested())
     }
 
     pub(crate) fn tokens(&self, ids: &str) -> TokenBatch {
@@ -69,8 +68,7 @@ impl Reference {
     pub(crate) fn loss(&self, logits: Tensor<3>) -> Tensor<1> {
         let mask = &self.batch.ints["mask"];
         let values: Vec<f32> = mask.data.iter().map(|value| *value as f32).collect();
-        let target =
-            Tensor::<3>::from_data(TensorData::new(values, mask.shape.clone()), &Device::flex());
+        let target = Tensor::<3>::from_data(TensorData::new(values, mask.shape.clone()), &tested());
         let target = target.cast(logits.dtype());
         let [batch, ..] = logits.dims();
         let per_sample = |x: Tensor<3>| x.flatten::<2>(1, 2).sum_dim(1).reshape([batch]);
