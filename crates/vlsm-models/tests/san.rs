@@ -105,9 +105,8 @@ fn encode_text(san: &San, tokens: &TokenBatch) -> Tensor<2> {
 /// Holds the gradients of `sum(logits * weights)` to 1e-3 of their norms.
 fn assert_gradients(san: San, expected: &Tensors) {
     let batch = read("batch.safetensors");
-    let features = san
-        .encode_image(tensor(&batch.tensors["pixel_values"]), &Unadapted)
-        .unwrap();
+    let pixels = tensor(&batch.tensors["pixel_values"]);
+    let features = san.encode_image(pixels, &Unadapted).unwrap();
     let text = encode_text(&san, &tokens(&batch, "input_ids", &san));
     let logits = san.decode(&features, text);
     let loss = (logits * tensor::<3>(&batch.tensors["weights"])).sum();
@@ -355,13 +354,12 @@ fn a_base_gives_the_published_logits() {
 #[test]
 fn a_plain_clip_is_a_base() {
     let there = tempfile::tempdir().unwrap();
-    let path = there.path().join("config.json");
     let config = std::fs::read_to_string(folder().join("config.json")).unwrap();
-    std::fs::write(path, config.replace("\"san\"", "\"clip\"")).unwrap();
-    let path = there.path().join("preprocessor_config.json");
-    std::fs::write(path, r#"{"size": 24}"#).unwrap();
+    let file = |name| there.path().join(name);
+    std::fs::write(file("config.json"), config.replace("\"san\"", "\"clip\"")).unwrap();
+    std::fs::write(file("preprocessor_config.json"), r#"{"size": 24}"#).unwrap();
     let tensors = weights::export(&san(Profile::Default), |name| name.starts_with("clip."));
-    let path = there.path().join("model.safetensors");
+    let path = file("model.safetensors");
     let plain = tensors
         .into_iter()
         .map(|(name, tensor)| (name[5..].to_owned(), tensor));
