@@ -56,6 +56,9 @@ class Prompts:
     def vision(self, layer):
         return None
 
+    def see(self, embedding):
+        """Takes CLIP's embeddings of the images, before the text tower runs."""
+
 
 def with_tokens(x, start, count, tokens):
     """Puts `tokens` after the first `start`, instead of the `count` that are there."""
@@ -75,11 +78,12 @@ def forward(model, prompts=Prompts()):
     x, count = with_tokens(x, own, count, prompts.vision(0))
     x = tower.pre_layrnorm(x)
     taps = {}
-    for index, layer in enumerate(tower.encoder.layers[:V_LAYERS]):
+    for index, layer in enumerate(tower.encoder.layers):
         if index > 0:
             x, count = with_tokens(x, own, count, prompts.vision(index))
         x = layer(x, attention_mask=None)
         taps[index] = x[:, :own]
+    prompts.see(model.clip.visual_projection(tower.post_layernorm(x[:, 0])))
 
     tower = model.clip.text_model
     x, count = with_tokens(tower.embeddings.token_embedding(ids), 1, 0, prompts.text(0))
@@ -270,6 +274,30 @@ def coop(model):
     return learnt(vectors, {}), LearntPrompts(vectors, text_of=own)
 
 
+class NormScale(nn.Module):
+    """A layer norm without a shift, as TuneVLSeg's `nn.LayerNorm(width, bias=False)`."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x):
+        return F.layer_norm(x, x.shape[-1:], self.weight)
+
+
+def cocoop(model):
+    """Zhou et al. 2022 (CoCoOp), section 3.2, with the network of TuneVLSeg, on CLIP's projected embedding of the image."""
+    vectors = vectors_of(model, 2, 3, L)
+    D = config.projection_dim
+    layers = [nn.Sequential(nn.Linear(D, 6), nn.ReLU(), nn.Linear(6, L, bias=False), NormScale(L)) for _ in range(2)]
+    parameters = learnt(vectors, {"projection_layers": layers})
+    prompts = LearntPrompts(vectors)
+    prompts.see = lambda embedding: setattr(
+        prompts, "text_of", lambda i, tokens: tokens[None] + layers[i](embedding)[:, None]
+    )
+    return parameters, prompts
+
+
 def vpt(model):
     vectors = vectors_of(model, V_LAYERS, 3, V)
     return learnt(vectors, {}), LearntPrompts(vectors, vision_of=own)
@@ -331,6 +359,7 @@ METHODS = {
     "layer_norm": (layer_norm, dict(kind="layer-norm")),
     "adaptformer": (adaptformer, dict(kind="dense", towers="vl", bottleneck=3, sublayers="mlp", connection="parallel", scale=0.1)),
     "coop": (coop, dict(kind="coop", tokens=3, depth=2)),
+    "cocoop": (cocoop, dict(kind="cocoop", tokens=3, depth=2, bottleneck=6)),
     "head": (head, dict(kind="coop", tokens=3, depth=2, head=True)),
     "vpt": (vpt, dict(kind="vpt", tokens=3)),
     "vpt_shallow": (vpt_shallow, dict(kind="vpt", tokens=5, depth=1)),

@@ -15,22 +15,23 @@ use vlsm_models::weights::{self, to_host};
 #[derive(Debug)]
 struct Prompts {
     tower: Tower,
-    layers: BTreeMap<usize, Tensor<2>>,
+    layers: BTreeMap<usize, Tensor<3>>,
     text_taps: Vec<usize>,
 }
 
 impl Prompts {
     fn new(tower: Tower, layers: impl IntoIterator<Item = (usize, Tensor<2>)>) -> Self {
+        let layers = layers.into_iter();
         Self {
             tower,
-            layers: layers.into_iter().collect(),
+            layers: layers.map(|(layer, x)| (layer, x.unsqueeze())).collect(),
             text_taps: vec![0, 1],
         }
     }
 }
 
 impl Adaptation for Prompts {
-    fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<2>> {
+    fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<3>> {
         let tokens = self.layers.get(&layer).cloned();
         tokens.filter(|_| tower == self.tower)
     }
@@ -144,6 +145,35 @@ fn text_tokens_are_like_words_between_start_and_prompt() {
         assert_eq!(found.tapped.len(), 2);
         for (found, expected) in found.tapped.into_iter().zip(expected.tapped) {
             assert_eq!(off(found, expected), 0.0, "{bert}");
+        }
+    }
+}
+
+/// Tokens of their own for each prompt: a prompt has the states that it has alone with its tokens, also among prompts of other lengths.
+#[test]
+fn each_prompt_can_have_its_own_tokens() {
+    for bert in [false, true] {
+        let config = text(bert);
+        let tower = TextModel::new(&config, &Device::flex());
+        let prompts: [&[u32]; 3] = [&[18, 4, 5, 6, 19], &[18, 3, 19], &[18, 7, 8, 9, 19]];
+        let all = wave([3, 2, 12], 0.3);
+        let states = |prompts: &[&[u32]], extra: Tensor<3>| {
+            let method = Prompts {
+                tower: Tower::Text,
+                layers: BTreeMap::from([(0, extra.clone()), (2, extra * 2.0)]),
+                text_taps: vec![0, 1],
+            };
+            let tokens = TokenBatch::new(prompts, &config).unwrap();
+            tower.forward(&tokens, &method)
+        };
+        let together = states(&prompts, all.clone());
+        for (row, prompt) in prompts.iter().enumerate() {
+            let alone = states(&[prompt], all.clone().narrow(0, row, 1));
+            let row = |x: &Tensor<2>| x.clone().narrow(0, row, 1);
+            assert!(off(row(&together.pooled), alone.pooled) < 1e-6, "{bert}");
+            for (together, alone) in together.tapped.iter().zip(alone.tapped) {
+                assert!(off(row(together), alone) < 1e-6, "{bert}");
+            }
         }
     }
 }

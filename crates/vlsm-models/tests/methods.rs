@@ -150,6 +150,7 @@ compared!(
     layer_norm,
     adaptformer,
     coop,
+    cocoop,
     head,
     vpt,
     vpt_shallow,
@@ -198,6 +199,12 @@ fn counts_at_full_size() {
             json!({ "kind": "coop", "head": true }),
             2048 + 64 * 25 + 1 + 1,
         ),
+        // The tokens, and an MLP from the embedding's 512 over 64 to 512 with one bias and a norm's scale in each layer.
+        (
+            json!({ "kind": "cocoop" }),
+            2048 + 512 * 64 + 64 + 64 * 512 + 512,
+        ),
+        (json!({ "kind": "cocoop", "depth": 11 }), 68_160 * 11),
         (json!({ "kind": "vpt", "depth": 1 }), 3072),
         (json!({ "kind": "vpt" }), 3072 * 10),
         // The tokens, and an MLP from 512 over 64 to 768 with a norm in each layer.
@@ -292,6 +299,7 @@ fn methods_start_as_published() {
 #[test]
 fn methods_that_do_not_fit_say_why() {
     let base = base();
+    let san = Base::load(fixtures().join("san").to_str().unwrap(), &Device::flex()).unwrap();
     let cris = Base::load(fixtures().join("cris").to_str().unwrap(), &Device::flex()).unwrap();
     for (base, keys, parts) in [
         (
@@ -341,6 +349,26 @@ fn methods_that_do_not_fit_say_why() {
         ),
         (
             &cris,
+            json!({ "kind": "cocoop" }),
+            ["a text for each image", "`kind = \"coop\"`"],
+        ),
+        (
+            &san,
+            json!({ "kind": "cocoop" }),
+            ["a SAN cannot", "`kind = \"coop\"`"],
+        ),
+        (
+            &base,
+            json!({ "kind": "cocoop", "depth": 5 }),
+            ["`depth` is 5", "at most 4"],
+        ),
+        (
+            &base,
+            json!({ "kind": "cocoop", "bottleneck": 0 }),
+            ["`bottleneck`", "at least 1"],
+        ),
+        (
+            &cris,
             json!({ "kind": "coop", "head": true }),
             ["`head`", "`train_decoder = true`"],
         ),
@@ -357,9 +385,14 @@ fn methods_that_do_not_fit_say_why() {
         }
     }
     // Learnt tokens leave less of the context to a prompt.
-    let method: MethodConfig = serde_json::from_value(json!({ "kind": "coop" })).unwrap();
-    let model = Model::new(&base, method, 0).unwrap();
-    assert_eq!(model.context_length(), 8);
+    let context = |kind: &str| {
+        let method: MethodConfig = serde_json::from_value(json!({ "kind": kind })).unwrap();
+        let model = Model::new(&base, method, 0).unwrap();
+        assert_eq!(model.context_length(), 8, "{kind}");
+        model
+    };
+    context("cocoop");
+    let model = context("coop");
     let error = model
         .tokens(&[[1, 1, 1, 1, 1, 1, 1, 1, 511]])
         .unwrap_err()
@@ -398,7 +431,7 @@ fn prompts_start_from_words() {
     let table = weights::export(&base.network, |name| name == table);
     let table = table.into_values().next().unwrap();
     let width = table.shape[1];
-    for kind in ["coop", "maple"] {
+    for kind in ["coop", "cocoop", "maple"] {
         let keys = json!({ "kind": kind, "depth": 2, "tokens": 5 });
         let method: MethodConfig = serde_json::from_value(keys).unwrap();
         let model = Model::new(&base, method, 1).unwrap();
@@ -427,7 +460,7 @@ fn prompts_go_with_other_architectures() {
             &["coop", "vpt", "maple", "shared-separate", "shared-attn"][..],
         ),
         ("cris", &["coop"]),
-        ("biomedclipseg/tiny", &["coop", "vpt", "maple"]),
+        ("biomedclipseg/tiny", &["coop", "cocoop", "vpt", "maple"]),
     ] {
         let base = Base::load(fixtures().join(name).to_str().unwrap(), &tested()).unwrap();
         let side = base.preprocessing.image_size;
@@ -470,10 +503,15 @@ fn prompts_go_with_other_architectures() {
             assert!(count > 0, "{name} {kind}");
             assert_eq!(
                 model.frozen_vision(side).is_some(),
-                *kind == "coop",
+                ["coop", "cocoop"].contains(kind),
                 "{name} {kind}"
             );
-            assert_eq!(model.frozen_text(), *kind == "vpt", "{name} {kind}");
+            // The text states of CoCoOp are the tokens.
+            assert_eq!(
+                model.frozen_text(),
+                ["vpt", "cocoop"].contains(kind),
+                "{name} {kind}"
+            );
         }
     }
 }

@@ -70,15 +70,16 @@ impl BertTower {
         let mut order = vec![0; tokens.len()];
         let mut done = 0;
         for length in lengths {
-            let mut ids = Vec::new();
+            let (mut ids, mut rows) = (Vec::new(), Vec::new());
             for (place, prompt) in tokens.prompts().enumerate() {
                 if prompt.len() == length {
                     order[place] = done;
                     done += 1;
                     ids.extend_from_slice(prompt);
+                    rows.push(place);
                 }
             }
-            let states = self.of_one_length(ids, length, method);
+            let states = self.of_one_length(ids, &rows, method);
             for (column, state) in columns.iter_mut().zip(states) {
                 column.push(state);
             }
@@ -97,22 +98,22 @@ impl BertTower {
         }
     }
 
-    /// The states at the first token, each `[prompts, width]`, of prompts of `length` tokens: the last, and those after the
-    /// tapped layers.
+    /// The states at the first token, each `[prompts, width]`, of prompts with an equal number of tokens, which are `rows` of a batch:
+    /// the last, and those after the tapped layers.
     fn of_one_length(
         &self,
         ids: Vec<i64>,
-        length: usize,
+        rows: &[usize],
         method: &dyn Adaptation,
     ) -> Vec<Tensor<2>> {
         let positions = self.embeddings.position_embedding.weight.val();
         let types = self.embeddings.token_type_embedding.weight.val();
         let [_, width] = positions.dims();
-        let prompts = ids.len() / length;
+        let (prompts, length) = (rows.len(), ids.len() / rows.len().max(1));
         let ids = TensorData::new(ids, [prompts, length]);
         let ids = Tensor::<2, Int>::from_data(ids, &positions.device());
         let x = embedded(&self.embeddings.token_embedding, ids);
-        let (x, mut extra) = with_extra(x, 0, method.tokens(Tower::Text, 0));
+        let (x, mut extra) = with_extra(x, 0, of_rows(method.tokens(Tower::Text, 0), rows));
         let added = positions.slice([0..length + extra, 0..width]) + types.slice([0..1, 0..width]);
         let mut x = self
             .embeddings
@@ -123,7 +124,8 @@ impl BertTower {
         let mut tapped = vec![None; taps.len()];
         for (index, layer) in self.encoder.layers.iter().enumerate() {
             if index > 0 {
-                (x, extra) = with_extra(x, extra, method.tokens(Tower::Text, index));
+                let tokens = of_rows(method.tokens(Tower::Text, index), rows);
+                (x, extra) = with_extra(x, extra, tokens);
             }
             x = layer.forward_post_norm(x, method.layer(Tower::Text, index));
             for (slot, tap) in tapped.iter_mut().zip(taps) {
@@ -134,5 +136,19 @@ impl BertTower {
         }
         let states = std::iter::once(first(x));
         states.chain(tapped.into_iter().flatten()).collect()
+    }
+}
+
+/// The extra tokens of some rows of a batch.
+fn of_rows(extra: Option<Tensor<3>>, rows: &[usize]) -> Option<Tensor<3>> {
+    let extra = extra?;
+    match extra.dims()[0] {
+        1 => Some(extra),
+        _ => {
+            let (count, rows) = (rows.len(), rows.iter().map(|row| *row as i64));
+            let rows = TensorData::new(rows.collect::<Vec<i64>>(), [count]);
+            let rows = Tensor::<1, Int>::from_data(rows, &extra.device());
+            Some(extra.select(0, rows))
+        }
     }
 }

@@ -12,6 +12,7 @@ pub mod openai;
 mod stages;
 mod templates;
 mod text;
+mod tokens;
 mod vision;
 
 pub use attention::{SelfAttention, SelfAttentionConfig};
@@ -22,8 +23,9 @@ pub use network::Clip;
 pub(crate) use network::{mean_direction, unit_length};
 pub(crate) use stages::Stages;
 pub use templates::TEMPLATES;
-pub use text::{TextModel, TextStates, TextTower, TokenBatch};
+pub use text::{TextModel, TextStates, TextTower};
 pub(crate) use text::{adapted_embedding, embedding_states};
+pub use tokens::TokenBatch;
 pub use vision::VisionTower;
 pub(crate) use vision::resize_positions;
 

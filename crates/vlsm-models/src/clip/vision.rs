@@ -28,7 +28,7 @@ pub struct VisionTower {
     // None in timm's ViT.
     pre_layrnorm: Option<LayerNorm>,
     encoder: Encoder,
-    // CLIP's norm of the class token, unused here; kept so that a written base is complete.
+    // CLIP's norm of the class token.
     post_layernorm: LayerNorm,
 }
 
@@ -178,15 +178,14 @@ fn first(x: Tensor<3>, count: usize) -> Tensor<3> {
     }
 }
 
-/// Tokens `[batch, tokens, width]` with `extra` `[extra tokens, width]`, if there are any, after the first `count`.
-fn with_extra(x: Tensor<3>, count: usize, extra: Option<Tensor<2>>) -> Tensor<3> {
+/// Tokens `[batch, tokens, width]` with `extra`, `[1, extra tokens, width]` or `[batch, extra tokens, width]`, if there are any, after
+/// the first `count`.
+fn with_extra(x: Tensor<3>, count: usize, extra: Option<Tensor<3>>) -> Tensor<3> {
     let Some(extra) = extra else {
         return x;
     };
     let [batch, _, width] = x.dims();
-    let extra = extra
-        .unsqueeze::<3>()
-        .expand([batch as i64, -1, width as i64]);
+    let extra = extra.expand([batch as i64, -1, width as i64]);
     Tensor::cat(vec![first(x, count), extra], 1)
 }
 

@@ -24,6 +24,7 @@ impl ClipSegConfig {
             projection: self.projection_dim,
             taps,
             batch_norm: false,
+            pairs: true,
         }
     }
 }

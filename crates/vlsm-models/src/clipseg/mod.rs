@@ -36,9 +36,9 @@ pub struct Clip {
     pub vision_model: VisionTower,
     /// The pooled text state to the shared embedding, no bias.
     pub text_projection: Linear,
-    // Used only by CLIP itself (image embeddings and their comparison with text); kept so that a
-    // written base is complete.
-    visual_projection: Linear,
+    /// The normalised class token to the shared embedding, no bias. Methods can use that embedding; the decoder does not.
+    pub visual_projection: Linear,
+    // Used only by CLIP itself (the comparison of images with texts); kept so that a written base is complete.
     logit_scale: Param<Tensor<1>>,
 }
 

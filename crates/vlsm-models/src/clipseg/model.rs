@@ -7,9 +7,12 @@ use super::{ClipSeg, part, random_decoder};
 use crate::clip::{Stages, TextStates, TokenBatch, adapted_embedding, embedding_states};
 use crate::contract::{HiddenStates, SegmentationModel, expect_states};
 use crate::error::Result;
-use crate::methods::{Adaptation, Adapters, MethodConfig, OutputHead, extra_tokens, merged};
+use crate::methods::{Adaptation, Adapters, MethodConfig, OutputHead, Pairing, Unadapted, merged};
 use crate::preprocess::check_image_size;
 use crate::weights;
+
+/// What messages call the text states.
+const TEXT_STATES: &str = "CLIPSeg's text states";
 
 /// A CLIPSeg with the adapters of a method. Its parameters have the published names: those of the
 /// base start with `clipseg.`.
@@ -46,12 +49,12 @@ impl ClipSegModel {
             let decoder = random_decoder(&clipseg.config, seed);
             clipseg = weights::import(clipseg, decoder, |name| name.starts_with("decoder.")).0;
         }
-        // Layers after the last tap are never run. They are two of twelve and take a tenth of a
+        // Layers after the last tap are only run for CLIP's embedding of an image. They are two of twelve and take a tenth of a
         // base's memory.
-        clipseg
-            .clip
-            .vision_model
-            .truncate(clipseg.config.last_tap());
+        if adapters.hooks().pairing() != Pairing::Embedding {
+            let last = clipseg.config.last_tap();
+            clipseg.clip.vision_model.truncate(last);
+        }
         Ok(Self {
             clipseg,
             adapters,
@@ -65,6 +68,35 @@ impl ClipSegModel {
         let wanted: Vec<usize> = taps.map(|layer| layer + 1).collect();
         Stages::new(&wanted, self.adaptation())
     }
+
+    fn pairing(&self) -> Pairing {
+        self.adaptation().pairing()
+    }
+
+    /// The numbers of the vision states to compute, each by the number of layers before it. For CLIP's embedding of the image, the last
+    /// layer's is the last of them.
+    fn first_stage(&self) -> Vec<usize> {
+        let mut wanted = self.stages().first().to_vec();
+        if self.pairing() == Pairing::Embedding {
+            wanted.push(self.clipseg.config.vision_config.num_hidden_layers);
+        }
+        wanted
+    }
+
+    /// Projected text embeddings `[prompts, projection]`, and the states that the method taps.
+    fn embed_text(&self, tokens: &TokenBatch, hooks: &dyn Adaptation) -> HiddenStates {
+        let clip = &self.clipseg.clip;
+        let TextStates { pooled, tapped } = clip.text_model.forward(tokens, hooks);
+        embedding_states(clip.text_projection.forward(pooled), tapped)
+    }
+
+    /// The conditional embeddings `[pairs, projection]` of prompts for images, given the images' embeddings `[pairs, 1, projection]`.
+    fn condition_on_images(&self, prompts: Tensor<3>, images: Tensor<3>) -> Result<Tensor<2>> {
+        let hooks = self.adaptation().for_images(images.squeeze_dim(1));
+        let hooks = hooks.as_deref().unwrap_or(&Unadapted);
+        let tokens = TokenBatch::from_state(prompts, &self.clipseg.config.text_config)?;
+        adapted_embedding(self.embed_text(&tokens, hooks), hooks, TEXT_STATES)
+    }
 }
 
 impl SegmentationModel for ClipSegModel {
@@ -76,10 +108,18 @@ impl SegmentationModel for ClipSegModel {
         self.adapters.hooks()
     }
 
-    /// The states that the decoder sees, or those of them before the first layer that the method changes and what enters it.
+    /// The states that the decoder sees, or those of them before the first layer that the method changes and what enters it; then CLIP's
+    /// embedding of the image, if the method needs it.
     fn vision_states(&self, pixels: Tensor<4>) -> HiddenStates {
         let tower = &self.clipseg.clip.vision_model;
-        tower.forward(pixels, self.stages().first(), self.adaptation())
+        let mut states = tower.forward(pixels, &self.first_stage(), self.adaptation());
+        if self.pairing() == Pairing::Embedding
+            && let Some(last) = states.pop()
+        {
+            let class = tower.normalise_class(last.narrow(1, 0, 1));
+            states.push(self.clipseg.clip.visual_projection.forward(class));
+        }
+        states
     }
 
     fn frozen_vision(&self, image_size: usize) -> Option<Vec<[usize; 2]>> {
@@ -87,26 +127,41 @@ impl SegmentationModel for ClipSegModel {
         let tokens = (image_size / config.vision_config.patch_size).pow(2) + 1;
         let shape = [tokens, config.vision_config.hidden_size];
         let stages = self.stages();
-        stages.frozen.then(|| vec![shape; stages.first().len()])
+        let mut shapes = vec![shape; stages.first().len()];
+        if self.pairing() == Pairing::Embedding {
+            shapes.push([1, config.projection_dim]);
+        }
+        stages.frozen.then_some(shapes)
     }
 
     /// The tapped layers can differ between profiles of one base, and the others between methods.
     fn wanted_vision_states(&self) -> String {
-        format!("{:?}", self.stages().first())
+        let states = format!("{:?}", self.stages().first());
+        match self.pairing() {
+            Pairing::None => states,
+            Pairing::Embedding => format!("{states} and the embedding"),
+        }
     }
 
-    fn features(&self, states: HiddenStates) -> Result<HiddenStates> {
+    /// The reduced states, then CLIP's embedding of the image, if the method needs it.
+    fn features(&self, mut states: HiddenStates) -> Result<HiddenStates> {
         let (tower, hooks) = (&self.clipseg.clip.vision_model, self.adaptation());
+        let embedding = match self.pairing() {
+            Pairing::None => None,
+            Pairing::Embedding => states.pop(),
+        };
         let what = "CLIPSeg's vision states";
         let states = self.stages().complete(tower, states, hooks, what)?;
         let states = self.clipseg.config.extract_layers.iter().zip(states);
         let states = states.map(|(tap, state)| hooks.tap(*tap, state));
-        Ok(self.clipseg.decoder.reduce(states.collect()))
+        let mut features = self.clipseg.decoder.reduce(states.collect());
+        features.extend(embedding);
+        Ok(features)
     }
 
     fn context_length(&self) -> usize {
         let most = self.clipseg.config.text_config.max_position_embeddings;
-        most.saturating_sub(extra_tokens(self.adaptation()))
+        most.saturating_sub(self.adaptation().extra_tokens())
     }
 
     fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch> {
@@ -114,32 +169,46 @@ impl SegmentationModel for ClipSegModel {
         tokens.expect_at_most(self.context_length())
     }
 
-    /// The projected embedding, then the tapped states that the adapters read.
+    /// The projected embedding, then the tapped states that the adapters read; the tokens alone if the method needs the image too.
     fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
-        let clip = &self.clipseg.clip;
-        let TextStates { pooled, tapped } = clip.text_model.forward(tokens, self.adaptation());
-        embedding_states(clip.text_projection.forward(pooled), tapped)
+        match self.pairing() {
+            Pairing::None => self.embed_text(tokens, self.adaptation()),
+            Pairing::Embedding => vec![tokens.state(&self.device())],
+        }
     }
 
-    /// The layers that the adapters tap.
+    /// The layers that the adapters tap. Prompts are cut to the model's context, which depends on the number of learnt tokens.
     fn wanted_text_states(&self) -> String {
-        format!("{:?}", self.adaptation().text_taps())
+        match self.pairing() {
+            Pairing::None => format!("{:?}", self.adaptation().text_taps()),
+            Pairing::Embedding => format!("at most {} tokens", self.context_length()),
+        }
     }
 
     fn frozen_text(&self) -> bool {
-        !self.adaptation().touches().text
+        self.pairing() != Pairing::None || !self.adaptation().touches().text
     }
 
-    /// The conditional embedding, `[prompts, 1, projection]`.
+    /// The conditional embedding, `[prompts, 1, projection]`, or the tokens.
     fn condition_text(&self, states: HiddenStates) -> Result<HiddenStates> {
-        let embedding = adapted_embedding(states, self.adaptation(), "CLIPSeg's text states")?;
+        if self.pairing() != Pairing::None {
+            return Ok(Vec::from(expect_states::<1>(states, TEXT_STATES)?));
+        }
+        let embedding = adapted_embedding(states, self.adaptation(), TEXT_STATES)?;
         Ok(vec![embedding.unsqueeze_dim(1)])
     }
 
     fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>> {
         let [text] = expect_states(text, "CLIPSeg's conditional embedding")?;
+        let (features, text) = match (self.pairing(), features.split_last()) {
+            (Pairing::Embedding, Some((image, features))) => {
+                let text = self.condition_on_images(text, image.clone())?;
+                (features, text)
+            }
+            _ => (features, text.squeeze_dim(1)),
+        };
         let decoder = &self.clipseg.decoder;
-        decoder.forward(features, text.squeeze_dim(1), self.head.as_ref())
+        decoder.forward(features, text, self.head.as_ref())
     }
 
     fn output_size(&self, image_size: usize) -> Result<usize> {

@@ -14,6 +14,7 @@ impl CrisConfig {
             projection: self.projection_dim,
             taps: Vec::new(),
             batch_norm: true,
+            pairs: false,
         }
     }
 }

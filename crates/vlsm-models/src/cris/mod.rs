@@ -51,7 +51,7 @@ pub use crate::preprocess::{CLIP_MEAN, CLIP_STD};
 
 use crate::clip::{TextStates, TextTower, TokenBatch};
 use crate::error::{ModelError, Result};
-use crate::methods::{Adaptation, Profile, extra_tokens};
+use crate::methods::{Adaptation, Profile};
 use crate::resize::{Corners, Filter, resize};
 use crate::weights;
 
@@ -323,7 +323,7 @@ impl Cris {
     /// Maximum number of tokens of a prompt, without a method's extra tokens.
     pub(crate) fn context_length(&self, method: &dyn Adaptation) -> usize {
         let positions = self.config.text_config.max_position_embeddings;
-        let most = positions.saturating_sub(extra_tokens(method));
+        let most = positions.saturating_sub(method.extra_tokens());
         most.min(self.config.context_length)
     }
 }

@@ -55,6 +55,18 @@ pub struct Touches {
     pub decoder: bool,
 }
 
+/// What a method lets the text tower's states depend on in addition to the prompt. A model then encodes texts in
+/// [`decode`](crate::SegmentationModel::decode), for each pair of an image and a prompt, and its text states are the tokens. So what
+/// is kept of a prompt or an image never depends on the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pairing {
+    /// Nothing.
+    #[default]
+    None,
+    /// CLIP's embedding of the image.
+    Embedding,
+}
+
 /// What a method adds inside one layer of a tower.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LayerAdapters<'a> {
@@ -115,13 +127,31 @@ pub trait Adaptation: Debug {
         self
     }
 
-    /// Extra tokens `[count, width]` that enter a layer of a tower, the same for each image or prompt.
+    /// Extra tokens `[1, count, width]` that enter a layer of a tower, the same for each image or prompt; `[rows, count, width]` if
+    /// each row of the batch has its own.
     ///
     /// For layer 0 they join the input, in the text tower between the start token and the words, before positions are added
     /// (CoOp, Zhou et al. 2022); in the vision tower after the patches, after position embeddings are added and before CLIP's
     /// norm (MaPLe, Khattak et al. 2023). For a deeper layer they replace the extra tokens that come out of the layer before
     /// it (VPT-deep, Jia et al. 2022). The tower drops them from every state that it returns.
-    fn tokens(&self, _tower: Tower, _layer: usize) -> Option<Tensor<2>> {
+    fn tokens(&self, _tower: Tower, _layer: usize) -> Option<Tensor<3>> {
+        None
+    }
+
+    /// Number of extra tokens in a text. They use context length in addition to the prompt.
+    fn extra_tokens(&self) -> usize {
+        let tokens = self.tokens(Tower::Text, 0);
+        tokens.map_or(0, |tokens| tokens.dims()[1])
+    }
+
+    /// What the text tower's states depend on in addition to the prompt.
+    fn pairing(&self) -> Pairing {
+        Pairing::None
+    }
+
+    /// The hooks of the text tower for pairs of an image and a prompt, given CLIP's embeddings `[pairs, projection]` of the images:
+    /// of a method with [`Pairing::Embedding`].
+    fn for_images(&self, _embeddings: Tensor<2>) -> Option<Box<dyn Adaptation + '_>> {
         None
     }
 
@@ -146,12 +176,6 @@ pub trait Adaptation: Debug {
     fn text_embedding(&self, embedding: Tensor<2>, _tapped: Vec<Tensor<2>>) -> Tensor<2> {
         embedding
     }
-}
-
-/// Number of extra tokens in a text. They use context length in addition to the prompt.
-pub(crate) fn extra_tokens(method: &dyn Adaptation) -> usize {
-    let tokens = method.tokens(Tower::Text, 0);
-    tokens.map_or(0, |tokens| tokens.dims()[0])
 }
 
 /// An unchanged base: no hook does anything and nothing is trained.

@@ -108,7 +108,7 @@ impl Adaptation for TextPrompts {
             .start(base, &self.text_prefix, &self.words)
     }
 
-    fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<2>> {
+    fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<3>> {
         match tower {
             Tower::Vision => None,
             Tower::Text => self.context_learner.of(layer),

@@ -119,7 +119,7 @@ impl Coupling {
         }
     }
 
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let x = activation::relu(self.numbered_0.forward(x));
         self.numbered_3.forward(self.numbered_2.forward(x))
     }
@@ -159,7 +159,7 @@ impl Adaptation for CoupledPrompts {
             .start(base, &self.text_prefix, &self.words)
     }
 
-    fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<2>> {
+    fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<3>> {
         let learner = &self.context_learner;
         let tokens = learner.context.of(layer)?;
         match tower {

@@ -9,6 +9,7 @@ mod bitfit;
 mod block;
 mod changed_layers;
 mod changes;
+mod cocoop;
 mod coop;
 mod decoder;
 mod dense;
@@ -42,13 +43,13 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub(crate) use adaptation::extra_tokens;
-pub use adaptation::{Adaptation, LayerAdapters, Part, Touches, Tower, Unadapted};
+pub use adaptation::{Adaptation, LayerAdapters, Pairing, Part, Touches, Tower, Unadapted};
 pub use bitfit::BitFitConfig;
 pub use block::{AdapterBlock, Connection};
 pub use changed_layers::ChangedLayers;
 pub use changes::{Change, LayerChanges, LayerPart, Matrices, Projection};
 pub(crate) use changes::{changed_linear, merged};
+pub use cocoop::{CocoopConfig, ConditionalContext, ConditionalPrompts, NormScale, Shift};
 pub use coop::{CoopConfig, TextPrompts};
 pub use decoder::{DecoderConfig, TrainedDecoder};
 pub use dense::{DenseAdapters, DenseConfig, Sublayers};
@@ -370,6 +371,8 @@ methods! {
     "layer-norm" => LayerNorm(LayerNormConfig, TrainedLayers),
     /// Learnt tokens in the text tower; everything pretrained is frozen.
     "coop" => Coop(CoopConfig, TextPrompts),
+    /// Learnt tokens in the text tower that depend on the image; everything pretrained is frozen.
+    "cocoop" => Cocoop(CocoopConfig, ConditionalPrompts),
     /// Learnt tokens in the vision tower; everything pretrained is frozen.
     "vpt" => Vpt(VptConfig, VisionPrompts),
     /// Learnt tokens in the text tower, and tokens in the vision tower computed from them; everything pretrained is frozen.

@@ -73,6 +73,15 @@ pub(super) fn vision<'a>(base: &'a BaseShape, kind: &str) -> Result<&'a TowerSha
     })
 }
 
+/// Refuses a base whose model encodes texts without images, for the method `kind`; `other` is one that it can have.
+pub(super) fn unpaired<T>(base: &BaseShape, kind: &str, other: &str) -> Result<T> {
+    error(format!(
+        "`kind = \"{kind}\"` encodes a text for each image, which a {} cannot do here: it encodes a text once for all images; use \
+         `kind = \"{other}\"`, or a CLIPSeg or BiomedCLIPSeg as the base",
+        base.name
+    ))
+}
+
 /// Learnt tokens for the first layers of a tower.
 #[derive(Module, Debug)]
 pub struct Context {
@@ -87,11 +96,16 @@ impl Context {
         }
     }
 
-    /// The tokens `[tokens, width]` of a layer, if it has some.
-    pub(super) fn of(&self, layer: usize) -> Option<Tensor<2>> {
+    /// The tokens `[1, tokens, width]` of a layer, if it has some.
+    pub(super) fn of(&self, layer: usize) -> Option<Tensor<3>> {
         let vectors = self.context_vectors.val();
         let [depth, _, _] = vectors.dims();
-        (layer < depth).then(|| vectors.narrow(0, layer, 1).squeeze_dim(0))
+        (layer < depth).then(|| vectors.narrow(0, layer, 1))
+    }
+
+    /// The number of tokens of a layer.
+    pub(super) fn count(&self) -> usize {
+        self.context_vectors.dims()[1]
     }
 
     /// Initial values where the tokens of the first layer start from words, as many as there are of both.
@@ -133,7 +147,7 @@ impl Norm {
     }
 
     /// `[..., width]` to the same shape, with PyTorch's epsilon.
-    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+    pub(super) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         vlsm_kernels::layer_norm(x, self.weight.val(), self.bias.val(), 1e-5)
     }
 }

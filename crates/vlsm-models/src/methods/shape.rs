@@ -33,4 +33,6 @@ pub struct BaseShape {
     pub taps: Vec<usize>,
     /// Whether the base has batch normalisation.
     pub batch_norm: bool,
+    /// Whether its model can encode texts for pairs of an image and a prompt, see [`Pairing`](super::Pairing).
+    pub pairs: bool,
 }

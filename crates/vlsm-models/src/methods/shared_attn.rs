@@ -215,14 +215,16 @@ impl Adaptation for AttendingPrompts {
         }
     }
 
-    fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<2>> {
+    fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<3>> {
         let learner = &self.context_learner;
         let tokens = learner.context.of(layer)?;
+        let tokens = tokens.squeeze_dim(0);
         let tokens = learner.projection_layers.get(layer)?.forward(tokens);
-        let [_, width] = tokens.dims();
+        let tokens = tokens.unsqueeze::<3>();
+        let [_, _, width] = tokens.dims();
         Some(match tower {
-            Tower::Text => tokens.narrow(1, 0, self.text_width),
-            Tower::Vision => tokens.narrow(1, self.text_width, width - self.text_width),
+            Tower::Text => tokens.narrow(2, 0, self.text_width),
+            Tower::Vision => tokens.narrow(2, self.text_width, width - self.text_width),
         })
     }
 }

@@ -119,7 +119,7 @@ impl Adaptation for ProjectedPrompts {
         }
     }
 
-    fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<2>> {
+    fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<3>> {
         let learner = &self.context_learner;
         let projections = match tower {
             Tower::Vision => &learner.visual_projection_layers,

@@ -102,7 +102,7 @@ impl Adaptation for VisionPrompts {
         }
     }
 
-    fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<2>> {
+    fn tokens(&self, tower: Tower, layer: usize) -> Option<Tensor<3>> {
         match tower {
             Tower::Vision => self.context_learner.of(layer),
             Tower::Text => None,

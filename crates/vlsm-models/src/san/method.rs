@@ -18,6 +18,7 @@ impl SanConfig {
             projection: self.projection_dim,
             taps,
             batch_norm: false,
+            pairs: false,
         }
     }
 }

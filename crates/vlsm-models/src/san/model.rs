@@ -7,7 +7,7 @@ use super::{San, SanFeatures, TEMPLATES, part};
 use crate::clip::{TokenBatch, adapted_embedding, embedding_states};
 use crate::contract::{HiddenStates, SegmentationModel, expect_states};
 use crate::error::{ModelError, Result};
-use crate::methods::{Adaptation, Adapters, MethodConfig, Profile, extra_tokens, merged};
+use crate::methods::{Adaptation, Adapters, MethodConfig, Profile, merged};
 
 /// A SAN with the adapters of a method. Names of the base's parameters start with `san.`.
 #[derive(Module, Debug)]
@@ -85,7 +85,7 @@ impl SegmentationModel for SanModel {
 
     fn context_length(&self) -> usize {
         let most = self.san.config().text_config.max_position_embeddings;
-        most.saturating_sub(extra_tokens(self.adaptation()))
+        most.saturating_sub(self.adaptation().extra_tokens())
     }
 
     fn tokens<P: AsRef<[u32]>>(&self, prompts: &[P]) -> Result<TokenBatch> {

@@ -133,6 +133,7 @@ impl ClipConfig {
             projection: self.projection_dim,
             taps: Vec::new(),
             batch_norm: false,
+            pairs: false,
         }
     }
 }

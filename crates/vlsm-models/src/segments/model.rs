@@ -11,9 +11,7 @@ use super::file::SegmentFile;
 use crate::clip::{Clip, TokenBatch, mean_direction, unit_length};
 use crate::contract::tracked;
 use crate::error::{ModelError, Result};
-use crate::methods::{
-    Adaptation, Adapters, MethodConfig, Part, Tensors, Tower, Unadapted, extra_tokens,
-};
+use crate::methods::{Adaptation, Adapters, MethodConfig, Part, Tensors, Tower, Unadapted};
 use crate::pool::on_pool;
 use crate::tokenizer::Tokenizer;
 use crate::weights;
@@ -224,7 +222,7 @@ impl SegmentModel {
         names: &[String],
         templates: &[&str],
     ) -> Result<Tensor<2>> {
-        let extra = extra_tokens(self.hooks(Tower::Text));
+        let extra = self.hooks(Tower::Text).extra_tokens();
         let templates = match extra {
             0 => templates,
             _ => &[AFTER_TOKENS],
