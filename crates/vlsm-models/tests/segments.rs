@@ -184,6 +184,16 @@ fn opendas() -> [MethodConfig; 2] {
     [vision.into(), text.into()]
 }
 
+fn file_of(model: &SegmentModel, base: &ClipBase, path: PathBuf) -> SegmentFile {
+    SegmentFile {
+        path,
+        tensors: weights::export(model, |name| model.saves(name)),
+        methods: model.methods().to_vec(),
+        base: base.identity.clone(),
+        templates: vec!["a {}".into()],
+    }
+}
+
 #[test]
 fn a_file_gives_the_same_model_and_only_to_its_base() {
     let base = base();
@@ -193,13 +203,7 @@ fn a_file_gives_the_same_model_and_only_to_its_base() {
         [2 * 2 * 32, 2 * 2 * 24]
     );
     let folder = tempfile::tempdir().unwrap();
-    let file = SegmentFile {
-        path: folder.path().join("trained.safetensors"),
-        tensors: weights::export(&model, |name| model.saves(name)),
-        methods: model.methods().to_vec(),
-        base: base.identity.clone(),
-        templates: vec!["a {}".into()],
-    };
+    let file = file_of(&model, &base, folder.path().join("trained.safetensors"));
     assert_eq!(
         file.tensors.keys().collect::<Vec<_>>(),
         [
@@ -262,4 +266,55 @@ fn methods_that_do_not_go_together_are_refused() {
         let model = SegmentModel::new(&base, &[method(json!({"kind": kind}))], 0);
         assert!(model.unwrap().trained_parameters(0) > 0, "{kind}");
     }
+}
+
+/// A merged CLIP that is written and read again names as base and file together do.
+#[test]
+fn changes_of_layers_are_merged_into_the_clip() {
+    let base = base();
+    for kind in ["lora", "bitfit", "full"] {
+        let keys = match kind {
+            "lora" => {
+                json!({ "kind": kind, "towers": "vl", "bottleneck": 2, "layers": [0, 1, 2], "text_layers": [0, 2] })
+            }
+            _ => json!({ "kind": kind }),
+        };
+        let method: MethodConfig = serde_json::from_value(keys).unwrap();
+        let model = SegmentModel::new(&base, &[method], 1).unwrap();
+        let saved = model.clone();
+        let model = weights::update(model, |name, value| match saved.saves(name) {
+            true => value.clone() + value.ones_like() * 0.01,
+            false => value,
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let file = file_of(&model, &base, "adapter.safetensors".into());
+        let merged = base.merge(file).unwrap();
+        merged
+            .write(folder.path(), tensor_file::WrittenAs::F32)
+            .unwrap();
+        let read = ClipBase::load(folder.path().to_str().unwrap(), &tested()).unwrap();
+        assert_eq!(read.config(), base.config());
+        assert_eq!(read.preprocessing, base.preprocessing);
+        let embed = |base: &ClipBase, model: &SegmentModel| {
+            let images = to_host(model.embed_crops(pixels()));
+            [images, to_host(model.embed_tokens(&tokens(base)))].concat()
+        };
+        let expected = embed(&base, &model);
+        assert_ne!(
+            embed(&base, &SegmentModel::new(&base, &[], 0).unwrap()),
+            expected,
+            "{kind}"
+        );
+        let found = embed(&read, &SegmentModel::new(&read, &[], 0).unwrap());
+        let off = largest_difference(&found, &expected);
+        assert!(off < 1e-6, "{kind}: {off}");
+    }
+    let [vpt, _] = opendas();
+    let model = SegmentModel::new(&base, &[vpt], 1).unwrap();
+    let error = base.merge(file_of(&model, &base, "vpt.safetensors".into()));
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("context_learner") && error.contains("--adapter"),
+        "{error}"
+    );
 }

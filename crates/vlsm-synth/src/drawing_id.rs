@@ -4,6 +4,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use vlsm_data::{Split, describe};
+use vlsm_image::RgbImage;
 
 use crate::drawing::{Drawing, DrawnReferent, Referent};
 use crate::phantom::Phantom;
@@ -87,6 +88,11 @@ impl DrawingId {
                 drawn.map(|drawn| drawn.referent).collect()
             }
         }
+    }
+
+    /// Draws a scene with the class of each pixel, whatever the domain.
+    pub(crate) fn draw_classes(&self, background: u8) -> (RgbImage, Vec<u8>) {
+        self.scene().draw_classes(self.side, background)
     }
 
     /// Draws the picture and its masks.

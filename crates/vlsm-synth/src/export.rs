@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use rayon::prelude::*;
+use serde_json::json;
 use vlsm_data::{Annotation, GenerateConfig, Result, Split, write_annotations};
-use vlsm_image::fs::write_folder;
-use vlsm_image::{ImageError, write_png_mask, write_png_rgb};
+use vlsm_image::fs::{write_atomic_bytes, write_folder};
+use vlsm_image::{ImageError, write_png_gray, write_png_mask, write_png_rgb};
 
 use crate::drawing::DrawnReferent;
 use crate::drawing_id::{Domain, DrawingId};
+use crate::scenes::class_names;
 
 /// Writes a drawn data set into the new folder `root`, which is complete or absent, in the published format: `images/` and `masks/` as PNG, then `anns/*.json`. It has the
 /// samples that `builtin:NAME` draws in its first epoch. `progress` is called for each image, from any thread.
@@ -24,6 +26,65 @@ pub fn write_dataset(
     write_folder(root, |root| write_into(domain, config, root, &progress))
 }
 
+/// Id of the background in [`write_classes`].
+const BACKGROUND: u8 = 255;
+
+/// Writes drawn scenes into the new folder `root`, which is complete or absent, with a mask of class ids for each: `train/images`,
+/// `train/masks` and so on, and `classes.json`. A class is a colour and a shape, such as "red circle"; the background is ignored. The
+/// images are those of [`write_dataset`].
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write_classes(
+    config: &GenerateConfig,
+    root: &Path,
+    progress: impl Fn() + Sync,
+) -> Result<()> {
+    let counts = [config.train, config.val, config.test];
+    write_folder(root, |root| {
+        for (split, count) in Split::ALL.into_iter().zip(counts) {
+            let folders = ["images", "masks"].map(|kind| root.join(split.name()).join(kind));
+            for folder in &folders {
+                create(folder)?;
+            }
+            let written = (0..count).into_par_iter().map(|index| {
+                let id = DrawingId {
+                    domain: Domain::Scenes,
+                    seed: config.seed,
+                    split,
+                    index: index as u64,
+                    side: config.side,
+                };
+                let (image, ids) = id.draw_classes(BACKGROUND);
+                let [images, masks] = folders.each_ref();
+                let name = format!("{}.png", id.name());
+                write_png_rgb(&images.join(&name), &image)?;
+                write_png_gray(&masks.join(&name), id.side, id.side, &ids)?;
+                progress();
+                Ok(())
+            });
+            written.collect::<Result<()>>()?;
+        }
+        let classes = json!({ "classes": class_names(), "ignore_index": BACKGROUND });
+        write_atomic_bytes(
+            &root.join("classes.json"),
+            format!("{classes:#}\n").as_bytes(),
+        )?;
+        Ok(())
+    })
+}
+
+fn create(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|source| {
+        let error = ImageError::Write {
+            path: path.into(),
+            source: source.into(),
+            fix: "choose another folder",
+        };
+        error.into()
+    })
+}
+
 fn write_into(
     domain: Domain,
     config: &GenerateConfig,
@@ -31,12 +92,7 @@ fn write_into(
     progress: &(impl Fn() + Sync),
 ) -> Result<()> {
     for folder in ["images", "masks", "anns"] {
-        let path = root.join(folder);
-        std::fs::create_dir_all(&path).map_err(|source| ImageError::Write {
-            path,
-            source: source.into(),
-            fix: "choose another folder",
-        })?;
+        create(&root.join(folder))?;
     }
     let counts = [config.train, config.val, config.test];
     for (split, count) in Split::ALL.into_iter().zip(counts) {
@@ -90,6 +146,44 @@ mod tests {
     use super::*;
     use crate::open;
     use vlsm_data::{DataConfig, Dataset};
+
+    #[test]
+    fn classes_are_the_objects_of_the_same_scenes() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = GenerateConfig {
+            seed: 3,
+            side: 96,
+            train: 4,
+            val: 1,
+            test: 2,
+        };
+        let [classes, scenes] = ["classes", "scenes"].map(|name| folder.path().join(name));
+        write_classes(&config, &classes, || {}).unwrap();
+        write_dataset(Domain::Scenes, &config, &scenes, || {}).unwrap();
+        let image = |path: &Path| vlsm_image::read_image(path).unwrap();
+        assert_eq!(
+            image(&classes.join("test/images/scenes_00001.png")),
+            image(&scenes.join("images/test_scenes_00001.png"))
+        );
+        let dataset = Dataset::open(&DataConfig::new(&classes)).unwrap();
+        let drawn = Dataset::open(&DataConfig::new(&scenes)).unwrap();
+        // A prompt of colour and shape means all pixels of that class.
+        let mut compared = 0;
+        for split in [Split::Val, Split::Test] {
+            for sample in dataset.split(split) {
+                let image = sample.name.split('.').next().unwrap();
+                let same = drawn.split(split).iter().find(|other| {
+                    let named = other.prompts.get("p6").unwrap()[0].ends_with(&sample.group);
+                    other.name.contains(image) && other.group == "colour and shape" && named
+                });
+                if let Some(other) = same {
+                    assert_eq!(sample.read(None).unwrap().1, other.read(None).unwrap().1);
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared > 0);
+    }
 
     #[test]
     fn written_data_sets_equal_drawn_ones() {

@@ -4,7 +4,7 @@
 //! Drawings depend on domain, seed, split, index and side alone: two runs draw the same pixels.
 //!
 //! - [`open`] opens a recipe's data set, drawn (`builtin:street`) or read from files.
-//! - [`DrawingId::draw`] draws one image; [`write_dataset`] writes a drawn data set to files.
+//! - [`DrawingId::draw`] draws one image; [`write_dataset`] and [`write_classes`] write a drawn data set to files.
 //!
 //! ```
 //! use vlsm_data::DataConfig;
@@ -37,5 +37,5 @@ mod ultrasound;
 
 pub use drawing::{Drawing, DrawnReferent, Referent};
 pub use drawing_id::{Domain, DrawingId};
-pub use export::write_dataset;
+pub use export::{write_classes, write_dataset};
 pub use open::open;

@@ -126,7 +126,11 @@ pub(super) fn check_new_file(file: &Path, force: bool) -> Result<()> {
 
 /// Refuses to write a base over an existing one, unless `force` is set.
 pub(super) fn check_new_base(folder: &Path, config: &NetworkConfig, force: bool) -> Result<()> {
-    let weights = folder.join(config.weights_file());
+    check_no_base(&folder.join(config.weights_file()), force)
+}
+
+/// Refuses to overwrite the weights of a base.
+pub(super) fn check_no_base(weights: &Path, force: bool) -> Result<()> {
     if weights.exists() && !force {
         bail!(
             "`{}` already exists; choose another folder, or overwrite it with --force",

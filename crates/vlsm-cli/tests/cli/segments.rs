@@ -291,3 +291,32 @@ fn recipes_and_negatives_that_are_wrong_leave_nothing() {
         assert_eq!(summary["stages"].as_array().unwrap().len(), 2, "{kind}");
     }
 }
+
+/// A run that changes the CLIP's own weights becomes a CLIP, which names as base and run together do.
+#[test]
+fn a_run_is_merged_into_a_clip() {
+    let shop = shop();
+    let lora = r#"stage1.method={ kind = "lora", towers = "vl", bottleneck = 2, layers = [0, 1], text_layers = [0, 1] }"#;
+    let train = ["segments", "train", "recipe.toml", "-o", "run", "--set"];
+    shop.ok(&[&train[..], &[lora, "--set", "stage2.epochs=0"]].concat());
+    let merge = [
+        "model",
+        "merge",
+        "run/adapter.safetensors",
+        "--base",
+        "base",
+        "-o",
+        "merged",
+    ];
+    shop.ok(&merge);
+    let error = shop.fails(&merge);
+    assert!(error.contains("--force"), "{error}");
+    let names = |model: [&str; 2]| {
+        let csv = format!("{}.csv", model[1]);
+        shop.ok(&[
+            "segments", "eval", "--data", "streets", "--csv", &csv, model[0], model[1],
+        ]);
+        shop.read(&csv)
+    };
+    assert_eq!(names(["--base", "merged"]), names(["--adapter", "run"]));
+}

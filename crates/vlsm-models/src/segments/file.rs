@@ -28,6 +28,16 @@ const BASE: &str = "vlsm.base";
 const TEMPLATES: &str = "vlsm.segments.templates";
 
 impl SegmentFile {
+    /// Whether a file was written by a training on segments.
+    ///
+    /// # Errors
+    /// If it is malformed.
+    pub fn is_one(path: &Path) -> Result<bool> {
+        Ok(tensor_file::read_safetensors(path)?
+            .metadata
+            .contains_key(METHODS))
+    }
+
     /// Reads a file.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod base;
 mod config;
 mod crop;
 mod file;
+mod merge;
 mod model;
 mod open_clip;
 

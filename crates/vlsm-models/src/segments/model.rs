@@ -11,7 +11,7 @@ use super::file::SegmentFile;
 use crate::clip::{Clip, TokenBatch, mean_direction, unit_length};
 use crate::contract::tracked;
 use crate::error::{ModelError, Result};
-use crate::methods::{Adaptation, Adapters, MethodConfig, Part, Tensors, Tower, Unadapted};
+use crate::methods::{Adaptation, Adapters, MethodConfig, Part, Tensors, Tower, Unadapted, merged};
 use crate::pool::on_pool;
 use crate::tokenizer::Tokenizer;
 use crate::weights;
@@ -117,6 +117,40 @@ impl SegmentModel {
                 message: mismatch.describe(),
             }),
         }
+    }
+
+    /// The same model with the changes of the layers' parameters merged into the CLIP.
+    pub(super) fn merged(self) -> Self {
+        let shape = self.config.shape();
+        let mut model = self;
+        for index in 0..model.stages.len() {
+            let stage = model.stages[index].clone();
+            let (network, stage) = merged(model, &shape, stage);
+            model = network;
+            model.stages[index] = stage;
+        }
+        model
+    }
+
+    /// The names of the methods' own parameters, but for changes of the layers' parameters.
+    pub(super) fn names_outside_the_clip(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        weights::for_each_parameter(self, |name, _| {
+            let mut stages = self.stages.iter().enumerate();
+            let own = |(index, stage): (usize, &Adapters)| {
+                let own = name.strip_prefix(&prefix(index));
+                own.is_some_and(|own| !stage.hooks().merges(own))
+            };
+            if stages.any(own) {
+                names.push(name.to_owned());
+            }
+        });
+        names
+    }
+
+    /// The CLIP without the methods.
+    pub(super) fn into_clip(self) -> Clip {
+        self.clip
     }
 
     /// The stages that change a tower.

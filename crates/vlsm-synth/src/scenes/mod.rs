@@ -4,11 +4,11 @@ mod object;
 mod refer;
 
 use rand_chacha::ChaCha8Rng;
-use vlsm_image::Mask;
+use vlsm_image::{Mask, RgbImage};
 
 use crate::canvas::{Canvas, Colour, chance, choose, index, mix, noise, smoothstep, uniform};
 use crate::drawing::{Drawing, DrawnReferent, Referent};
-use object::{COLOURS, Object, SHAPES, SIZES, TEXTURES};
+use object::{COLOURS, Object, SHAPES, SIZES, TEXTURES, Words};
 pub(super) use refer::Referral;
 
 /// A scene before it is painted.
@@ -51,8 +51,8 @@ impl Scene {
         self.referrals.iter().map(Referral::referent).collect()
     }
 
-    /// Paints the scene.
-    pub(super) fn draw(mut self, side: usize) -> Drawing {
+    /// Paints the scene. The second result has, for each pixel, the number of its object from 1, or 0.
+    fn paint(&mut self, side: usize) -> (Canvas, Vec<u8>) {
         let rng = &mut self.rng;
         let mut canvas = background(&self.objects, side, rng);
         let mut ids = vec![0; side * side];
@@ -63,6 +63,12 @@ impl Scene {
             let sigma = uniform(rng, 0.0, 0.035);
             canvas.grain(sigma, rng);
         }
+        (canvas, ids)
+    }
+
+    /// Paints the scene, with the masks of its prompts.
+    pub(super) fn draw(mut self, side: usize) -> Drawing {
+        let (canvas, ids) = self.paint(side);
         let referents = self.referrals.iter().map(|referral| {
             let marked = |id: u8| u8::from(id > 0 && referral.names(usize::from(id) - 1));
             DrawnReferent {
@@ -74,6 +80,31 @@ impl Scene {
             image: canvas.to_image(),
             referents: referents.collect(),
         }
+    }
+}
+
+/// The classes of objects by colour and shape: "red circle". Ids count shapes first.
+pub(super) fn class_names() -> Vec<String> {
+    let of_colour = |(_, colour): &(Colour, Words)| {
+        SHAPES.map(|(_, shape): (_, Words)| format!("{} {}", colour[0], shape[0]))
+    };
+    COLOURS.iter().flat_map(of_colour).collect()
+}
+
+impl Scene {
+    /// Paints the scene, with the class of each pixel by [`class_names`]; the background is of class `background`.
+    pub(super) fn draw_classes(mut self, side: usize, background: u8) -> (RgbImage, Vec<u8>) {
+        let (canvas, mut ids) = self.paint(side);
+        for id in &mut ids {
+            let object = usize::from(*id)
+                .checked_sub(1)
+                .map(|index| &self.objects[index]);
+            let class = object.map(|object| object.colour * SHAPES.len() + object.shape);
+            *id = class
+                .and_then(|class| u8::try_from(class).ok())
+                .unwrap_or(background);
+        }
+        (canvas.to_image(), ids)
     }
 }
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use vlsm_data::GenerateConfig;
-use vlsm_synth::{Domain, write_dataset};
+use vlsm_synth::{Domain, write_classes, write_dataset};
 
 use crate::output::{print, progress_bar};
 
@@ -21,13 +21,18 @@ use crate::output::{print, progress_bar};
   vlsm data generate endoscopy -o data/endoscopy \\
       --train 100 --val 20 --test 50
   vlsm data generate scenes --seed 9 --train 0 --val 0 --test 200 \\
-      -o data/scenes")]
+      -o data/scenes
+  vlsm data generate scenes --classes -o data/objects")]
 pub(crate) struct Args {
     /// What to draw.
     domain: DomainName,
     /// The folder to write the data set to; it must be empty or not exist.
     #[arg(short = 'o', long = "output", alias = "out", value_name = "DIR")]
     out: PathBuf,
+    /// Write one mask of class ids for each image of scenes, instead of prompts with masks. A class is
+    /// a colour and a shape, such as "red circle"; use it with `vlsm segments` and `eval --semantic`.
+    #[arg(long)]
+    classes: bool,
     /// Seed of the drawings.
     #[arg(long, default_value_t = GenerateConfig::default().seed)]
     seed: u64,
@@ -79,8 +84,17 @@ impl Args {
         };
         config.validate()?;
         let total = config.train + config.val + config.test;
+        if self.classes && self.domain.0 != Domain::Scenes {
+            bail!(
+                "--classes is for scenes; `{}` has one kind of object, or objects without names",
+                self.domain.0.name()
+            );
+        }
         let bar = progress_bar("drawing", total);
-        write_dataset(self.domain.0, &config, &self.out, || bar.inc(1))?;
+        match self.classes {
+            true => write_classes(&config, &self.out, || bar.inc(1))?,
+            false => write_dataset(self.domain.0, &config, &self.out, || bar.inc(1))?,
+        }
         drop(bar);
         print(&format!(
             "{}: {} training, {} validation and {} test images of {} x {} pixels, seed {}\n",

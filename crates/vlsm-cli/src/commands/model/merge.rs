@@ -3,18 +3,20 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use vlsm_models::segments::{ClipBase, SegmentFile};
 use vlsm_models::tensor_file::WrittenAs;
 use vlsm_models::weights::for_each_parameter;
 use vlsm_models::{AdapterFile, Base};
 
-use crate::commands::shared::check_new_base;
+use crate::commands::shared::{check_new_base, check_no_base};
 use crate::output::{print, thousands};
 
 /// Merge trained weights, or changes of weights, into their base and save it as a new base.
 ///
-/// Writes the same files as `vlsm model init`, in the format of Hugging Face or open_clip. Adapter
-/// blocks (methods `dense` and `shallow`) and prompt tokens cannot be merged, because the base has
-/// no layers for them; use their file with --adapter instead.
+/// Writes the same files as `vlsm model init`, in the format of Hugging Face or open_clip; for a run
+/// of `vlsm segments train`, those of a CLIP. Adapter blocks (methods `dense` and `shallow`) and
+/// prompt tokens cannot be merged, because the base has no layers for them; use their file with
+/// --adapter instead.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   vlsm model merge runs/base_scenes/adapter.safetensors --base bases/tiny \\
@@ -38,16 +40,28 @@ pub(crate) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
+        let device = vlsm_models::device("cpu")?;
+        let written_as = match self.half {
+            true => WrittenAs::F16,
+            false => WrittenAs::F32,
+        };
+        if SegmentFile::is_one(&self.trained)? {
+            let trained = SegmentFile::read(&self.trained)?;
+            check_no_base(&self.out.join("model.safetensors"), self.force)?;
+            let merged = ClipBase::load(&self.base, &device)?.merge(trained)?;
+            merged.write(&self.out, written_as)?;
+            let parameters = thousands(merged.parameters());
+            print(&format!(
+                "{}: {parameters} parameters\n",
+                self.out.display()
+            ))?;
+            return Ok(());
+        }
         let trained = AdapterFile::read(&self.trained)?;
-        let base = Base::load(&self.base, &vlsm_models::device("cpu")?)?;
+        let base = Base::load(&self.base, &device)?;
         check_new_base(&self.out, &base.network.config(), self.force)?;
         let count = trained.tensors.len();
         let merged = base.merge(trained)?;
-        let written_as = if self.half {
-            WrittenAs::F16
-        } else {
-            WrittenAs::F32
-        };
         merged.write(&self.out, written_as)?;
         let mut tensors = 0;
         for_each_parameter(&merged.network, |_, _| tensors += 1);

@@ -86,6 +86,19 @@ pub(super) const NOT_RUN: &[(&str, &str)] = &[
         "vlsm model import",
         "needs a checkpoint of the base; tests/cli/model.rs imports one",
     ),
+    (
+        "vlsm data generate scenes --classes --train",
+        "draws thousands of images",
+    ),
+    (
+        "vlsm segments train recipes/opendas_tiny_clip.toml",
+        "takes minutes; tests/cli/segments.rs trains and merges a small CLIP",
+    ),
+    ("vlsm model merge runs/tiny_clip", "needs that run"),
+    (
+        "vlsm segments eval --base bases/tiny_clip",
+        "needs that CLIP",
+    ),
 ];
 
 /// A folder to run commands in.
