@@ -5,6 +5,7 @@
 //!
 //! - [`open`] opens a recipe's data set, drawn (`builtin:street`) or read from files.
 //! - [`DrawingId::draw`] draws one image; [`write_dataset`] and [`write_classes`] write a drawn data set to files.
+//! - [`write_relations`] writes scenes with expressions such as "the circle to the left of the largest square".
 //!
 //! ```
 //! use vlsm_data::DataConfig;
@@ -30,6 +31,7 @@ mod open;
 mod phantom;
 #[cfg(test)]
 mod phantom_tests;
+mod relations;
 mod scenes;
 mod shapes;
 mod street;
@@ -39,3 +41,4 @@ pub use drawing::{Drawing, DrawnReferent, Referent};
 pub use drawing_id::{Domain, DrawingId};
 pub use export::{write_classes, write_dataset};
 pub use open::open;
+pub use relations::write_relations;

@@ -2,6 +2,7 @@
 
 mod object;
 mod refer;
+mod relations;
 
 use rand_chacha::ChaCha8Rng;
 use vlsm_image::{Mask, RgbImage};
@@ -10,6 +11,7 @@ use crate::canvas::{Canvas, Colour, chance, choose, index, mix, noise, smoothste
 use crate::drawing::{Drawing, DrawnReferent, Referent};
 use object::{COLOURS, Object, SHAPES, SIZES, TEXTURES, Words};
 pub(super) use refer::Referral;
+pub(super) use relations::Related;
 
 /// A scene before it is painted.
 pub(super) struct Scene {
@@ -44,6 +46,25 @@ impl Scene {
             referrals,
             rng,
         }
+    }
+
+    /// Lays out a scene with expressions that relate objects to others.
+    pub(super) fn with_relations(mut rng: ChaCha8Rng) -> (Self, Vec<Related>) {
+        let (objects, related) = relations::related(&mut rng);
+        let mut referrals = Vec::with_capacity(related.len());
+        referrals.extend(related.iter().map(Referral::of_relation));
+        let scene = Self {
+            objects,
+            referrals,
+            rng,
+        };
+        (scene, related)
+    }
+
+    /// The box of each object: left, top, right, bottom in pixels, the last two exclusive.
+    pub(super) fn boxes(&self, side: usize) -> Vec<[usize; 4]> {
+        let boxes = self.objects.iter();
+        boxes.map(|object| object.bounding_box(side)).collect()
     }
 
     /// The prompts and their kinds.

@@ -166,23 +166,9 @@ impl Object {
     /// Paints the object and marks its pixels in `ids` with `id`.
     pub(super) fn paint(&self, canvas: &mut Canvas, ids: &mut [u8], id: u8) {
         let side = canvas.side;
-        let unit = 1.0 / side as f32;
-        let reach = self.radius * 1.2 + 2.0 * unit;
-        let range = |at: f32| {
-            let from = ((at - reach) * side as f32).max(0.0) as usize;
-            from..(((at + reach) * side as f32) as usize + 1).min(side)
-        };
-        for row in range(self.y) {
-            for column in range(self.x) {
-                let (dx, dy) = (
-                    (column as f32 + 0.5) * unit - self.x,
-                    (row as f32 + 0.5) * unit - self.y,
-                );
-                let [cos, sin] = self.turn;
-                let (u, v) = (
-                    (dx * cos + dy * sin) / self.radius,
-                    (dy * cos - dx * sin) / self.radius,
-                );
+        for row in self.range(self.y, side) {
+            for column in self.range(self.x, side) {
+                let [dx, dy, u, v] = self.local(column, row, side);
                 let inside = self.depth(u, v) * self.radius * side as f32;
                 let coverage = (0.5 + inside / self.rim).clamp(0.0, 1.0);
                 if coverage <= 0.0 {
@@ -197,6 +183,47 @@ impl Object {
                 }
             }
         }
+    }
+
+    /// The rows or columns around a centre that the object may cover.
+    fn range(&self, centre: f32, side: usize) -> std::ops::Range<usize> {
+        let reach = self.radius * 1.2 + 2.0 / side as f32;
+        let from = ((centre - reach) * side as f32).max(0.0) as usize;
+        from..(((centre + reach) * side as f32) as usize + 1).min(side)
+    }
+
+    /// A pixel's offset from the centre in units of the side, and turned, in radii.
+    fn local(&self, column: usize, row: usize, side: usize) -> [f32; 4] {
+        let unit = 1.0 / side as f32;
+        let (dx, dy) = (
+            (column as f32 + 0.5) * unit - self.x,
+            (row as f32 + 0.5) * unit - self.y,
+        );
+        let [cos, sin] = self.turn;
+        let (u, v) = (
+            (dx * cos + dy * sin) / self.radius,
+            (dy * cos - dx * sin) / self.radius,
+        );
+        [dx, dy, u, v]
+    }
+
+    /// Left, top, right, bottom of the pixels that [`paint`](Self::paint) marks, the last two exclusive.
+    pub(super) fn bounding_box(&self, side: usize) -> [usize; 4] {
+        let mut found = [side, side, 0, 0];
+        for row in self.range(self.y, side) {
+            for column in self.range(self.x, side) {
+                let [_, _, u, v] = self.local(column, row, side);
+                if self.depth(u, v) > 0.0 {
+                    found = [
+                        found[0].min(column),
+                        found[1].min(row),
+                        found[2].max(column + 1),
+                        found[3].max(row + 1),
+                    ];
+                }
+            }
+        }
+        found
     }
 
     /// Approximate distance of a point inside the outline, in radii; negative outside. `u` and `v` are the point's

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rand_chacha::ChaCha8Rng;
 
+use super::Related;
 use super::object::{COLOURS, Object, POSITIONS, SHAPES, SIZES, TEXTURES, Words, plural};
 use crate::canvas::{chance, choose, index, uniform};
 use crate::drawing::Referent;
@@ -93,6 +94,15 @@ impl Referral {
     /// Whether object `index` is named.
     pub(super) fn names(&self, index: usize) -> bool {
         self.objects >> index & 1 == 1
+    }
+
+    /// An expression that means one object.
+    pub(super) fn of_relation(related: &Related) -> Self {
+        Self {
+            prompt: related.text.clone(),
+            group: "relation",
+            objects: 1 << related.object,
+        }
     }
 
     /// The prompt and its kind.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use vlsm_data::GenerateConfig;
-use vlsm_synth::{Domain, write_classes, write_dataset};
+use vlsm_synth::{Domain, write_classes, write_dataset, write_relations};
 
 use crate::output::{print, progress_bar};
 
@@ -16,16 +16,21 @@ use crate::output::{print, progress_bar};
 /// pick some of them; builtin:tiny was trained on such scenes. The other domains are phantoms that
 /// imitate real images, with prompts p0 to p6. To use the same drawings without writing files, give
 /// builtin:scenes, builtin:endoscopy, builtin:ultrasound or builtin:street as the data set.
+///
+/// Relations are scenes with expressions such as "the circle to the left of the largest square", as
+/// files of queries for `vlsm refer`: test.jsonl and val.jsonl with images, and train.jsonl with lists
+/// of candidates and no images, to train a language model on.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm data generate endoscopy -o data/endoscopy \\
       --train 100 --val 20 --test 50
   vlsm data generate scenes --seed 9 --train 0 --val 0 --test 200 \\
       -o data/scenes
-  vlsm data generate scenes --classes -o data/objects")]
+  vlsm data generate scenes --classes -o data/objects
+  vlsm data generate relations --train 1000 --test 100 -o data/relations")]
 pub(crate) struct Args {
     /// What to draw.
-    domain: DomainName,
+    domain: Kind,
     /// The folder to write the data set to; it must be empty or not exist.
     #[arg(short = 'o', long = "output", alias = "out", value_name = "DIR")]
     out: PathBuf,
@@ -50,26 +55,39 @@ pub(crate) struct Args {
     test: usize,
 }
 
-/// A domain by its name.
+/// What can be drawn.
 #[derive(Clone, Copy)]
-struct DomainName(Domain);
+enum Kind {
+    Domain(Domain),
+    Relations,
+}
 
-impl ValueEnum for DomainName {
+impl Kind {
+    const ALL: [Self; Domain::ALL.len() + 1] = {
+        let mut all = [Self::Relations; Domain::ALL.len() + 1];
+        let mut index = 0;
+        while index < Domain::ALL.len() {
+            all[index] = Self::Domain(Domain::ALL[index]);
+            index += 1;
+        }
+        all
+    };
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Domain(domain) => domain.name(),
+            Self::Relations => "relations",
+        }
+    }
+}
+
+impl ValueEnum for Kind {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [DomainName; Domain::ALL.len()] = {
-            let mut all = [DomainName(Domain::Scenes); Domain::ALL.len()];
-            let mut index = 0;
-            while index < all.len() {
-                all[index] = DomainName(Domain::ALL[index]);
-                index += 1;
-            }
-            all
-        };
-        &ALL
+        &Self::ALL
     }
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(self.0.name().into())
+        Some(self.name().into())
     }
 }
 
@@ -84,16 +102,18 @@ impl Args {
         };
         config.validate()?;
         let total = config.train + config.val + config.test;
-        if self.classes && self.domain.0 != Domain::Scenes {
+        if self.classes && !matches!(self.domain, Kind::Domain(Domain::Scenes)) {
             bail!(
                 "--classes is for scenes; `{}` has one kind of object, or objects without names",
-                self.domain.0.name()
+                self.domain.name()
             );
         }
         let bar = progress_bar("drawing", total);
-        match self.classes {
-            true => write_classes(&config, &self.out, || bar.inc(1))?,
-            false => write_dataset(self.domain.0, &config, &self.out, || bar.inc(1))?,
+        let progress = || bar.inc(1);
+        match self.domain {
+            _ if self.classes => write_classes(&config, &self.out, progress)?,
+            Kind::Domain(domain) => write_dataset(domain, &config, &self.out, progress)?,
+            Kind::Relations => write_relations(&config, &self.out, progress)?,
         }
         drop(bar);
         print(&format!(
