@@ -51,6 +51,8 @@ pub struct LanguageConfig {
     pub tied: bool,
     /// Tokens that end an answer.
     pub end: Vec<u32>,
+    /// Standard deviation of random matrices.
+    pub deviation: f64,
 }
 
 /// An identifier, or several.
@@ -95,6 +97,7 @@ struct File {
     activation_function: Option<String>,
     window_size: Option<usize>,
     attention_types: Option<Vec<(Vec<String>, usize)>>,
+    initializer_range: Option<f64>,
 }
 
 impl LanguageConfig {
@@ -203,6 +206,7 @@ impl LanguageConfig {
                 Some(Ends::Several(ends)) => ends,
                 None => Vec::new(),
             },
+            deviation: file.initializer_range.unwrap_or(0.02),
         })
     }
 }

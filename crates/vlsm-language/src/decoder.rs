@@ -10,6 +10,7 @@ use vlsm_models::clip::LayerNorm;
 use crate::attention::{KeysValues, attention, cached, joined, mask, split};
 use crate::config::{Architecture, LanguageConfig};
 use crate::layers::{GatedMlp, Mlp, RmsNorm};
+use crate::lora::{LayerPass, Pass};
 
 /// Keys and values of the tokens so far.
 #[derive(Debug, Clone, Default)]
@@ -39,37 +40,57 @@ impl Decoder {
     /// Logits of the next token after each, `[batch, tokens, vocabulary]`, for tokens `[batch, tokens]`. With a cache the tokens
     /// follow those that it holds, and it holds them too afterwards.
     pub fn forward(&self, tokens: Tensor<2, Int>, cache: Option<&mut Cache>) -> Tensor<3> {
+        let pass = Pass::default();
+        self.logits(self.states(tokens, cache, &pass), &pass)
+    }
+
+    /// What the output layer reads, `[batch, tokens, width]`.
+    pub(crate) fn states(
+        &self,
+        tokens: Tensor<2, Int>,
+        cache: Option<&mut Cache>,
+        pass: &Pass<'_>,
+    ) -> Tensor<3> {
         match self {
-            Self::Llama(llama) => llama.forward(tokens, cache),
-            Self::GptNeo(neo) => neo.forward(tokens, cache),
+            Self::Llama(llama) => llama.states(tokens, cache, pass),
+            Self::GptNeo(neo) => neo.states(tokens, cache, pass),
         }
     }
+
+    /// The output layer, or the embedding where they are tied.
+    pub(crate) fn logits(&self, x: Tensor<3>, pass: &Pass<'_>) -> Tensor<3> {
+        let (head, embedding) = match self {
+            Self::Llama(llama) => (&llama.lm_head, &llama.model.embed_tokens),
+            Self::GptNeo(neo) => (&neo.lm_head, &neo.transformer.wte),
+        };
+        let logits = match head {
+            Some(head) => head.forward(x.clone()),
+            None => (x.clone()).matmul(embedding.weight.val().transpose().unsqueeze()),
+        };
+        pass.changed(logits, x, || HEAD.into())
+    }
 }
+
+/// The module of the output layer.
+pub(crate) const HEAD: &str = "lm_head";
 
 /// Calls each layer with its part of the cache.
 fn through<L>(
     layers: &[L],
     mut x: Tensor<3>,
     cache: Option<&mut Cache>,
-    call: impl Fn(&L, Tensor<3>, Option<&mut Option<KeysValues>>) -> Tensor<3>,
+    call: impl Fn(usize, &L, Tensor<3>, Option<&mut Option<KeysValues>>) -> Tensor<3>,
 ) -> Tensor<3> {
     let Some(cache) = cache else {
-        return layers.iter().fold(x, |x, layer| call(layer, x, None));
+        let layers = layers.iter().enumerate();
+        return layers.fold(x, |x, (index, layer)| call(index, layer, x, None));
     };
     cache.layers.resize(layers.len(), None);
     cache.tokens += x.dims()[1];
-    for (layer, kept) in layers.iter().zip(&mut cache.layers) {
-        x = call(layer, x, Some(kept));
+    for (index, (layer, kept)) in layers.iter().zip(&mut cache.layers).enumerate() {
+        x = call(index, layer, x, Some(kept));
     }
     x
-}
-
-/// Logits: the output layer, or the embedding where they are tied.
-fn logits(x: Tensor<3>, head: Option<&Linear>, embedding: &Embedding) -> Tensor<3> {
-    match head {
-        Some(head) => head.forward(x),
-        None => x.matmul(embedding.weight.val().transpose().unsqueeze()),
-    }
 }
 
 /// Llama.
@@ -184,7 +205,12 @@ impl Llama {
         }
     }
 
-    fn forward(&self, tokens: Tensor<2, Int>, cache: Option<&mut Cache>) -> Tensor<3> {
+    fn states(
+        &self,
+        tokens: Tensor<2, Int>,
+        cache: Option<&mut Cache>,
+        pass: &Pass<'_>,
+    ) -> Tensor<3> {
         let model = &self.model;
         let start = cache.as_ref().map_or(0, |cache| cache.tokens);
         let [_, count] = tokens.dims();
@@ -192,14 +218,14 @@ impl Llama {
         let (device, width) = (x.device(), model.head_width);
         let rotation = Rotation::new(start, count, width, model.rope_theta, &device);
         let mask = mask(count, start + count, None, &device);
-        let x = through(&model.layers, x, cache, |layer, x, kept| {
+        let x = through(&model.layers, x, cache, |index, layer, x, kept| {
+            let pass = pass.of_layer("model.layers", index);
             let normal = layer.input_layernorm.forward(x.clone());
-            let x = x + layer.self_attn.forward(normal, &rotation, &mask, kept);
+            let x = x + (layer.self_attn).forward(normal, &rotation, &mask, kept, &pass);
             let normal = layer.post_attention_layernorm.forward(x.clone());
-            x + layer.mlp.forward(normal)
+            x + layer.mlp.forward(normal, &pass)
         });
-        let x = model.norm.forward(x);
-        logits(x, self.lm_head.as_ref(), &model.embed_tokens)
+        model.norm.forward(x)
     }
 }
 
@@ -210,14 +236,18 @@ impl LlamaAttention {
         rotation: &Rotation,
         mask: &Tensor<4>,
         kept: Option<&mut Option<KeysValues>>,
+        pass: &LayerPass<'_>,
     ) -> Tensor<3> {
-        let query = rotation.turn(split(self.q_proj.forward(x.clone()), self.heads));
-        let key = rotation.turn(split(self.k_proj.forward(x.clone()), self.groups));
-        let value = split(self.v_proj.forward(x), self.groups);
+        let query = pass.linear("self_attn.q_proj", &self.q_proj, x.clone());
+        let key = pass.linear("self_attn.k_proj", &self.k_proj, x.clone());
+        let value = pass.linear("self_attn.v_proj", &self.v_proj, x);
+        let query = rotation.turn(split(query, self.heads));
+        let key = rotation.turn(split(key, self.groups));
+        let value = split(value, self.groups);
         let (key, value) = cached(key, value, kept);
         let scale = 1.0 / (query.dims()[3] as f64).sqrt();
         let mixed = attention(query, key, value, scale, mask.clone());
-        self.o_proj.forward(joined(mixed))
+        pass.linear("self_attn.o_proj", &self.o_proj, joined(mixed))
     }
 }
 
@@ -300,7 +330,12 @@ impl GptNeo {
         }
     }
 
-    fn forward(&self, tokens: Tensor<2, Int>, cache: Option<&mut Cache>) -> Tensor<3> {
+    fn states(
+        &self,
+        tokens: Tensor<2, Int>,
+        cache: Option<&mut Cache>,
+        pass: &Pass<'_>,
+    ) -> Tensor<3> {
         let model = &self.transformer;
         let start = cache.as_ref().map_or(0, |cache| cache.tokens);
         let [_, count] = tokens.dims();
@@ -314,14 +349,15 @@ impl GptNeo {
                 .entry(window)
                 .or_insert_with(|| mask(count, start + count, window, &x.device()));
         }
-        let x = through(&model.h, x, cache, |layer, x, kept| {
+        let x = through(&model.h, x, cache, |index, layer, x, kept| {
+            let pass = pass.of_layer("transformer.h", index);
             let attention = &layer.attn.attention;
             let normal = layer.ln_1.forward(x.clone());
-            let x = x + attention.forward(normal, &masks[&attention.window], kept);
+            let x = x + attention.forward(normal, &masks[&attention.window], kept, &pass);
             let normal = layer.ln_2.forward(x.clone());
-            x + layer.mlp.forward(normal)
+            x + layer.mlp.forward(normal, &pass)
         });
-        logits(model.ln_f.forward(x), self.lm_head.as_ref(), &model.wte)
+        model.ln_f.forward(x)
     }
 }
 
@@ -331,13 +367,15 @@ impl NeoAttention {
         x: Tensor<3>,
         mask: &Tensor<4>,
         kept: Option<&mut Option<KeysValues>>,
+        pass: &LayerPass<'_>,
     ) -> Tensor<3> {
-        let query = split(self.q_proj.forward(x.clone()), self.heads);
-        let key = split(self.k_proj.forward(x.clone()), self.heads);
-        let value = split(self.v_proj.forward(x), self.heads);
+        let linear = |name, linear, x| split(pass.linear(name, linear, x), self.heads);
+        let query = linear("attn.attention.q_proj", &self.q_proj, x.clone());
+        let key = linear("attn.attention.k_proj", &self.k_proj, x.clone());
+        let value = linear("attn.attention.v_proj", &self.v_proj, x);
         let (key, value) = cached(key, value, kept);
         // GPT-Neo does not scale its scores.
         let mixed = attention(query, key, value, 1.0, mask.clone());
-        self.out_proj.forward(joined(mixed))
+        pass.linear("attn.attention.out_proj", &self.out_proj, joined(mixed))
     }
 }

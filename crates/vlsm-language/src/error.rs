@@ -14,6 +14,9 @@ pub enum LanguageError {
         /// What is wrong and the fix.
         message: String,
     },
+    /// A LoRA that cannot be trained on the model.
+    #[error("lora: {0}")]
+    Lora(String),
     /// A text that is too long for the model.
     #[error("the text has {tokens} tokens, and the model takes at most {most}")]
     TooLong {

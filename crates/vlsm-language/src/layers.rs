@@ -5,6 +5,8 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
 
+use crate::lora::LayerPass;
+
 /// RMS normalisation (Zhang and Sennrich 2019) over the last dimension.
 #[derive(Module, Debug)]
 pub(crate) struct RmsNorm {
@@ -49,9 +51,10 @@ impl GatedMlp {
         }
     }
 
-    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let gate = silu(self.gate_proj.forward(x.clone()));
-        self.down_proj.forward(gate * self.up_proj.forward(x))
+    pub(crate) fn forward(&self, x: Tensor<3>, pass: &LayerPass<'_>) -> Tensor<3> {
+        let gate = silu(pass.linear("mlp.gate_proj", &self.gate_proj, x.clone()));
+        let up = pass.linear("mlp.up_proj", &self.up_proj, x);
+        pass.linear("mlp.down_proj", &self.down_proj, gate * up)
     }
 }
 
@@ -70,10 +73,10 @@ impl Mlp {
         }
     }
 
-    pub(crate) fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = self.c_fc.forward(x);
+    pub(crate) fn forward(&self, x: Tensor<3>, pass: &LayerPass<'_>) -> Tensor<3> {
+        let x = pass.linear("mlp.c_fc", &self.c_fc, x);
         let cube = x.clone().powi_scalar(3);
         let inner = (x.clone() + cube * 0.044_715) * (2.0 / std::f64::consts::PI).sqrt();
-        self.c_proj.forward(x * (inner.tanh() + 1.0) * 0.5)
+        pass.linear("mlp.c_proj", &self.c_proj, x * (inner.tanh() + 1.0) * 0.5)
     }
 }

@@ -2,7 +2,7 @@
 //! Hugging Face's format.
 //!
 //! They compute in f32 on any device, which is for models of up to some hundred million parameters; larger ones belong in a server
-//! made for them. LoRA adapters in peft's format are merged into the weights.
+//! made for them. LoRA adapters in peft's format are merged into the weights; [`TrainableModel`] trains new ones.
 //!
 //! ```no_run
 //! use burn::tensor::Device;
@@ -21,10 +21,14 @@ mod decoder;
 mod error;
 mod files;
 mod layers;
+mod lora;
 mod model;
 mod peft;
+mod trainable;
 
 pub use config::{Architecture, LanguageConfig};
 pub use decoder::{Cache, Decoder};
 pub use error::{LanguageError, Result};
+pub use lora::LowRankConfig;
 pub use model::LanguageModel;
+pub use trainable::{Exchange, TrainableModel};

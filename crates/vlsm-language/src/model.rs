@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
 use vlsm_models::weights;
 
 use crate::config::LanguageConfig;
@@ -36,13 +39,7 @@ impl LanguageModel {
     /// # Errors
     /// If a file is missing or malformed, the weights are not those of the configuration, or the adapter is of another model.
     pub fn load(folder: &Path, adapter: Option<&Path>, device: &Device) -> Result<Self> {
-        let config = LanguageConfig::read(&folder.join("config.json"))?;
-        let path = folder.join("tokenizer.json");
-        let tokenizer =
-            tokenizers::Tokenizer::from_file(&path).map_err(|error| LanguageError::File {
-                path,
-                message: error.to_string(),
-            })?;
+        let (mut config, tokenizer) = read_description(folder)?;
         let (path, mut tensors) = read_weights(folder)?;
         if config.tied {
             // Some files have the embedding once more.
@@ -56,6 +53,7 @@ impl LanguageModel {
         tensors.retain(|name, _| !constant(name));
         if let Some(adapter) = adapter {
             peft::merge(adapter, &mut tensors)?;
+            config.tied &= !tensors.contains_key("lm_head.weight");
         }
         let fingerprint = vlsm_models::fingerprint(&tensors);
         let decoder = Decoder::new(&config, device);
@@ -73,6 +71,44 @@ impl LanguageModel {
             device: device.clone(),
             fingerprint,
         })
+    }
+
+    /// A model with random weights, drawn from a seed, for a folder with `config.json` and `tokenizer.json`: matrices are normal with
+    /// the deviation `initializer_range`, 0.02 by default, as in Transformers.
+    ///
+    /// # Errors
+    /// If a file is missing or malformed.
+    pub fn random(folder: &Path, seed: u64, device: &Device) -> Result<Self> {
+        let (config, tokenizer) = read_description(folder)?;
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let deviation = config.deviation as f32;
+        let decoder = weights::fill(Decoder::new(&config, device), |name, shape| {
+            let count = shape.iter().product();
+            let normal = || deviation * random.sample::<f32, _>(StandardNormal);
+            Some(match shape.len() {
+                1 if name.ends_with(".bias") => vec![0.0; count],
+                1 => vec![1.0; count],
+                _ => std::iter::repeat_with(normal).take(count).collect(),
+            })
+        });
+        let fingerprint = vlsm_models::fingerprint(&weights::export(&decoder, |_| true));
+        Ok(Self {
+            config,
+            decoder,
+            tokenizer,
+            device: device.clone(),
+            fingerprint,
+        })
+    }
+
+    /// The transformer.
+    pub(crate) fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The device that it is on.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
     }
 
     /// What it is made of.
@@ -174,5 +210,18 @@ impl LanguageModel {
         let ids: Vec<i64> = tokens.iter().map(|id| i64::from(*id)).collect();
         let data = TensorData::new(ids, [1, tokens.len()]);
         Tensor::from_data(data, &self.device)
+    }
+}
+
+/// The configuration and the tokenizer of a folder.
+fn read_description(folder: &Path) -> Result<(LanguageConfig, tokenizers::Tokenizer)> {
+    let config = LanguageConfig::read(&folder.join("config.json"))?;
+    let path = folder.join("tokenizer.json");
+    match tokenizers::Tokenizer::from_file(&path) {
+        Ok(tokenizer) => Ok((config, tokenizer)),
+        Err(error) => Err(LanguageError::File {
+            path,
+            message: error.to_string(),
+        }),
     }
 }

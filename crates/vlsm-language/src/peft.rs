@@ -7,7 +7,16 @@ use serde_json::{Map, Value};
 use vlsm_image::read_json;
 use vlsm_models::tensor_file::{self, HostTensor};
 
+use crate::decoder::HEAD;
 use crate::error::{LanguageError, Result};
+
+/// The configuration, in a folder of peft.
+pub(crate) const CONFIG: &str = "adapter_config.json";
+/// The tensors, in a folder of peft.
+pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// What a tied output layer is, by layout.
+const EMBEDDINGS: [&str; 2] = ["model.embed_tokens.weight", "transformer.wte.weight"];
 
 /// Keys of `adapter_config.json` that change what is computed, in ways that are not known here.
 const OFF: [&str; 14] = [
@@ -28,15 +37,15 @@ const OFF: [&str; 14] = [
 ];
 
 /// Adds the changes of an adapter's folder, `adapter_config.json` and `adapter_model.safetensors`, to a model's weights:
-/// `W + lora_alpha / r B A`.
+/// `W + lora_alpha / r B A`. A tied output layer that is changed gets weights of its own.
 ///
 /// # Errors
 /// If a file is missing or malformed, has an option that is not known here, or is of another model.
 pub(crate) fn merge(folder: &Path, weights: &mut BTreeMap<String, HostTensor>) -> Result<()> {
-    let path = folder.join("adapter_config.json");
+    let path = folder.join(CONFIG);
     let config: Map<String, Value> = read_json(&path)?;
     let scale = scale(&config).map_err(|message| LanguageError::File { path, message })?;
-    let path = folder.join("adapter_model.safetensors");
+    let path = folder.join(WEIGHTS);
     let tensors = tensor_file::read(&path)?.tensors;
     add(tensors, scale, weights).map_err(|message| LanguageError::File { path, message })
 }
@@ -101,7 +110,14 @@ fn add(
         let (Some(a), Some(b)) = (tensors.remove(&name), b) else {
             return Err(format!("`{name}` has no `lora_B`"));
         };
-        let Some(weight) = weights.get_mut(&format!("{module}.weight")) else {
+        let own = format!("{module}.weight");
+        if module == HEAD && !weights.contains_key(&own) {
+            let embedding = EMBEDDINGS
+                .iter()
+                .find_map(|name| weights.get(*name).cloned());
+            weights.extend(embedding.map(|embedding| (own.clone(), embedding)));
+        }
+        let Some(weight) = weights.get_mut(&own) else {
             return Err(format!(
                 "`{name}` is of a layer that the model does not have; use the model that it was trained on"
             ));

@@ -1,13 +1,13 @@
 //! The interface of all models for training, evaluation and prediction.
 
-use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::adapter_file::AdapterFile;
 use crate::clip::TokenBatch;
 use crate::error::{ModelError, Result};
 use crate::methods::{Adaptation, MethodConfig};
-use crate::weights::{self, for_each_parameter};
+use crate::weights::{self, for_each_parameter, tracked};
 
 /// What a model computes once for an image or a prompt: tensors `[rows, tokens, width]`, one row of each tensor per image or
 /// prompt. States without tokens have a single one.
@@ -279,23 +279,6 @@ pub trait SegmentationModel: Module + Sync {
             })
         }
     }
-}
-
-/// A module with the parameters for which `trains(name)` holds tracked for gradients and all others constant.
-pub(crate) fn tracked<M: Module>(module: M, trains: impl Fn(&str) -> bool) -> M {
-    struct Track(Vec<ParamId>);
-    impl ModuleMapper for Track {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            weights::with_tracking(param.id, param.val(), self.0.contains(&param.id))
-        }
-    }
-    let mut trained = Vec::new();
-    weights::for_each_parameter_id(&module, |name, id| {
-        if trains(name) {
-            trained.push(id);
-        }
-    });
-    module.map(&mut Track(trained))
 }
 
 #[cfg(test)]

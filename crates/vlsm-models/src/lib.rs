@@ -34,6 +34,7 @@ pub mod contract;
 pub mod cris;
 pub mod description;
 mod device;
+mod dropout;
 mod error;
 mod files;
 pub mod hub;
@@ -64,6 +65,7 @@ pub use clipseg::ClipSegConfig;
 pub use contract::{HiddenStates, SegmentationModel};
 pub use cris::CrisConfig;
 pub use device::{DeviceDescription, device, devices, is_cpu, on_device, takes_bytes};
+pub use dropout::dropout;
 pub use error::{ModelError, Result};
 pub use files::{BaseIdentity, fingerprint};
 pub use methods::{

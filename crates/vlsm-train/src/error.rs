@@ -90,6 +90,9 @@ pub enum TrainError {
     /// An image or file that cannot be read, decoded or written.
     #[error(transparent)]
     Image(#[from] vlsm_image::ImageError),
+    /// An error of a language model.
+    #[error(transparent)]
+    Language(#[from] vlsm_language::LanguageError),
     /// An error of the base, the method or an adapter file.
     #[error(transparent)]
     Model(#[from] vlsm_models::ModelError),

@@ -32,15 +32,14 @@ impl Schedule {
         if step < warmup {
             return config.lr * (step + 1) as f64 / warmup as f64;
         }
+        let span = total.saturating_sub(warmup).max(1) as f64;
+        let progress = ((step - warmup) as f64 / span).min(1.0);
+        let falling = |share: f64| config.min_lr + (config.lr - config.min_lr) * share;
         match config.schedule {
             ScheduleKind::Constant => config.lr,
             ScheduleKind::Plateau => (config.lr * self.factor).max(config.min_lr),
-            ScheduleKind::Cosine => {
-                let span = total.saturating_sub(warmup).max(1) as f64;
-                let progress = ((step - warmup) as f64 / span).min(1.0);
-                let cosine = (1.0 + (std::f64::consts::PI * progress).cos()) / 2.0;
-                config.min_lr + (config.lr - config.min_lr) * cosine
-            }
+            ScheduleKind::Cosine => falling((1.0 + (std::f64::consts::PI * progress).cos()) / 2.0),
+            ScheduleKind::Linear => falling(1.0 - progress),
         }
     }
 
@@ -97,6 +96,18 @@ mod tests {
         assert_eq!(schedule.lr(&config, 4, 14), 1.0);
         assert!((schedule.lr(&config, 9, 14) - 0.5).abs() < 1e-12);
         assert!(schedule.lr(&config, 14, 14) < 1e-12);
+    }
+
+    /// Transformers' `linear` schedule.
+    #[test]
+    fn linear_reaches_min_lr_after_the_last_step() {
+        let schedule = Schedule::default();
+        let config = OptimConfig {
+            warmup_steps: 0,
+            ..config(ScheduleKind::Linear)
+        };
+        let rates: Vec<f64> = (0..4).map(|step| schedule.lr(&config, step, 4)).collect();
+        assert_eq!(rates, [1.0, 0.75, 0.5, 0.25]);
     }
 
     /// `ReduceLROnPlateau(factor=0.3, patience=1)` on these losses.

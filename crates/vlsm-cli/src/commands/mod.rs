@@ -42,7 +42,8 @@ pub(crate) enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Study(study::Args),
-    Refer(refer::Args),
+    #[command(subcommand)]
+    Refer(refer::Command),
     #[command(subcommand)]
     Segments(segments::Command),
     #[command(subcommand)]
@@ -64,7 +65,7 @@ impl Command {
             Self::Eval(args) => args.run(),
             Self::Predict(args) => args.run(),
             Self::Study(args) => args.run(),
-            Self::Refer(args) => args.run(),
+            Self::Refer(command) => command.run(),
             Self::Segments(command) => command.run(),
             Self::Data(command) => command.run(),
             Self::Model(command) => command.run(),

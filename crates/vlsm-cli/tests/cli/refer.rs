@@ -61,6 +61,7 @@ fn boxes_are_chosen_and_scored() {
     let (url, requests) = server("Box 1.");
     let arguments = [
         "refer",
+        "predict",
         "queries.jsonl",
         "--endpoint",
         &url,
@@ -111,6 +112,7 @@ fn the_detectors_own_answer_stands_where_the_models_is_prose() {
     let (url, _) = server("I cannot tell.");
     let arguments = [
         "refer",
+        "predict",
         "queries.jsonl",
         "--endpoint",
         &url,
@@ -140,6 +142,7 @@ fn parts_of_masks_are_candidates() {
     let (url, _) = server("0");
     let arguments = [
         "refer",
+        "predict",
         "queries.jsonl",
         "--base",
         "base",
@@ -178,7 +181,15 @@ fn a_small_language_model_runs_in_the_program() {
         root.join(name).to_str().unwrap().to_owned()
     };
     let (llama, neo) = (fixture("llama"), fixture("gpt_neo"));
-    let arguments = ["refer", "queries.jsonl", "--llm", &llama, "-o", "out"];
+    let arguments = [
+        "refer",
+        "predict",
+        "queries.jsonl",
+        "--llm",
+        &llama,
+        "-o",
+        "out",
+    ];
     let summary = shop.ok_json(&arguments);
     assert_eq!(summary["answers"], 2);
     assert!(
@@ -191,11 +202,27 @@ fn a_small_language_model_runs_in_the_program() {
     assert_eq!(shop.read("out/answers.jsonl"), before);
 
     // The prompts are longer than this model's 128 tokens.
-    let summary = shop.ok_json(&["refer", "queries.jsonl", "--llm", &neo, "-o", "neo"]);
+    let summary = shop.ok_json(&[
+        "refer",
+        "predict",
+        "queries.jsonl",
+        "--llm",
+        &neo,
+        "-o",
+        "neo",
+    ]);
     assert_eq!(summary["outcomes"]["refused"], 2);
     assert_eq!(summary["fallback_share"], 0.5);
 
-    let error = shop.fails(&["refer", "queries.jsonl", "--llm", "none", "-o", "out"]);
+    let error = shop.fails(&[
+        "refer",
+        "predict",
+        "queries.jsonl",
+        "--llm",
+        "none",
+        "-o",
+        "out",
+    ]);
     assert!(
         error.contains("no such folder") && error.contains("--endpoint"),
         "{error}"
@@ -208,7 +235,7 @@ fn a_small_language_model_runs_in_the_program() {
 fn training_sets_are_chats() {
     let shop = Workshop::new();
     shop.write("queries.jsonl", QUERIES);
-    let arguments = ["refer", "queries.jsonl", "--training", "chats.jsonl"];
+    let arguments = ["refer", "chats", "queries.jsonl", "-o", "chats.jsonl"];
     let printed = shop.ok(&arguments);
     assert!(printed.contains("4 chats of 2 of 4 queries"), "{printed}");
     let chats = lines(&shop, "chats.jsonl");
@@ -223,6 +250,95 @@ fn training_sets_are_chats() {
     assert!(shop.fails(&arguments).contains("--force"));
 }
 
+/// Queries in which the right one of four cups is meant.
+fn trainable_queries() -> String {
+    let line = |at: usize| {
+        let cup = |x: usize| json!({ "box": [x, 0, x + 10, 10], "label": "cup" });
+        let boxes = [0, 1, 2, 3].map(|cup| 20 * ((cup + at) % 4) + at);
+        let truth = boxes[at % 4];
+        let query = json!({
+            "expression": format!("cup {}", at % 4), "candidates": boxes.map(cup),
+            "truth_box": [truth, 0, truth + 10, 10],
+        });
+        format!("{query}\n")
+    };
+    (0..6).map(line).collect()
+}
+
+#[test]
+fn a_lora_is_trained_killed_resumed_and_used() {
+    let shop = Workshop::new();
+    shop.write("queries.jsonl", trainable_queries());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/language/llama");
+    let llm = root.to_str().unwrap();
+    let train = |out: &'static str| {
+        let mut arguments = vec!["refer", "train", "queries.jsonl", "--llm", llm, "-o", out];
+        for setting in [
+            "lora.rank=4",
+            "lora.alpha=8",
+            "optim.lr=3e-2",
+            "epochs=3",
+            "checkpoint_every=2",
+        ] {
+            arguments.extend(["--set", setting]);
+        }
+        arguments
+    };
+    // Six queries in their order and in three others.
+    let printed = shop.ok(&train("whole"));
+    assert!(printed.contains("24 examples, 18 steps"), "{printed}");
+    let metrics = lines(&shop, "whole/metrics.jsonl");
+    let losses: Vec<f64> = metrics
+        .iter()
+        .filter_map(|line| line["train_loss"].as_f64())
+        .collect();
+    assert!(losses[2] < 0.7 * losses[0], "{losses:?}");
+
+    let again = [&train("killed")[..], &["--resume"]].concat();
+    shop.kill_when(
+        &again,
+        || shop.lines("killed/metrics.jsonl") > 8,
+        || drop(std::fs::remove_dir_all(shop.path("killed"))),
+    );
+    assert!(shop.fails(&train("killed")).contains("--resume"));
+    shop.ok(&again);
+    for file in [
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "metrics.jsonl",
+    ] {
+        let of = |run: &str| shop.read(&format!("{run}/{file}"));
+        assert_eq!(of("killed"), of("whole"), "{file}");
+    }
+    let other = [&again[..], &["--set", "lora.rank=5"]].concat();
+    assert!(shop.fails(&other).contains("`lora.rank`"));
+    shop.write(
+        "queries.jsonl",
+        trainable_queries().replace("cup 3", "cup 4"),
+    );
+    assert!(shop.fails(&again).contains("other examples"));
+    shop.write("queries.jsonl", trainable_queries());
+
+    let predicted = |more: &[&str]| {
+        let fixed = [
+            "refer",
+            "predict",
+            "queries.jsonl",
+            "--llm",
+            llm,
+            "-o",
+            "out",
+            "--force",
+        ];
+        shop.ok_json(&[&fixed[..], more].concat())
+    };
+    let before = predicted(&[]);
+    let after = predicted(&["--llm-adapter", "whole"]);
+    // The base often answers with something else than an index.
+    assert_ne!(before["fallback_share"], 0.0, "{before}");
+    assert_eq!(after["fallback_share"], 0.0, "{after}");
+}
+
 #[test]
 fn bad_queries_name_the_line_and_the_key() {
     let shop = Workshop::new();
@@ -231,6 +347,7 @@ fn bad_queries_name_the_line_and_the_key() {
         let endpoint = "http://127.0.0.1:9/v1";
         shop.fails(&[
             "refer",
+            "predict",
             "queries.jsonl",
             "--endpoint",
             endpoint,

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
-use burn::tensor::{Tensor, TensorData};
-use rand::{Rng, SeedableRng};
+use burn::tensor::Tensor;
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::dropout::dropout;
 use crate::weights::with_tracking;
 
 /// The share of a batch's statistics in the running ones: PyTorch's `momentum`, which is one minus that of other libraries.
@@ -63,23 +64,7 @@ impl Mode<'_> {
         let Self::Training(pass) = self else {
             return x;
         };
-        if rate == 0.0 {
-            return x;
-        }
-        let kept = (1.0 / (1.0 - rate)) as f32;
-        let mut random = locked(&pass.random);
-        let values: Vec<f32> = (0..x.shape().num_elements())
-            .map(|_| {
-                if random.random::<f32>() < rate as f32 {
-                    0.0
-                } else {
-                    kept
-                }
-            })
-            .collect();
-        let device = x.device().without_autodiff();
-        let mask = TensorData::new(values, x.shape());
-        x * Tensor::from_data(mask, &device)
+        dropout(x, rate, &mut locked(&pass.random))
     }
 }
 

@@ -9,12 +9,11 @@ use super::base::ClipBase;
 use super::config::ClipConfig;
 use super::file::SegmentFile;
 use crate::clip::{Clip, TokenBatch, mean_direction, unit_length};
-use crate::contract::tracked;
 use crate::error::{ModelError, Result};
 use crate::methods::{Adaptation, Adapters, MethodConfig, Part, Tensors, Tower, Unadapted, merged};
 use crate::pool::on_pool;
 use crate::tokenizer::Tokenizer;
-use crate::weights;
+use crate::weights::{self, tracked};
 
 /// The sentence in which the name of a class is put by default, for `{}`.
 pub const ONE_TEMPLATE: &str = "a photo of a {}.";

@@ -235,6 +235,23 @@ pub(crate) fn with_tracking<const D: usize>(
     }
 }
 
+/// A module with the parameters for which `trains(name)` holds tracked for gradients and all others constant.
+pub fn tracked<M: Module>(module: M, trains: impl Fn(&str) -> bool) -> M {
+    struct Track(Vec<ParamId>);
+    impl ModuleMapper for Track {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            with_tracking(param.id, param.val(), self.0.contains(&param.id))
+        }
+    }
+    let mut trained = Vec::new();
+    for_each_parameter_id(&module, |name, id| {
+        if trains(name) {
+            trained.push(id);
+        }
+    });
+    module.map(&mut Track(trained))
+}
+
 /// The values of a tensor.
 pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::Recipe;
 use super::method::add_every_key;
 use crate::error::Result;
@@ -159,4 +162,38 @@ pub(crate) fn unknown(key: &str, known: &[impl AsRef<str>]) -> String {
         .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
         .unwrap_or_default();
     format!("unknown key `{key}`; did you mean `{nearest}`?")
+}
+
+/// Reads a recipe of which `text` and overrides of the form `key=value` give some keys, and the others are those of the default.
+///
+/// # Errors
+/// A message that names the key.
+pub(crate) fn over_default<R: Default + Serialize + DeserializeOwned>(
+    text: &str,
+    overrides: &[String],
+) -> std::result::Result<R, String> {
+    let mut given: toml::Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| error.to_string())?;
+    for text in overrides {
+        set(&mut given, text)?;
+    }
+    let mut table = toml::Table::try_from(R::default()).map_err(|error| error.to_string())?;
+    merge(&mut table, given);
+    serde_path_to_error::deserialize(toml::Value::Table(table))
+        .map_err(|error| format!("`{}`: {}", error.path(), error.inner().message()))
+}
+
+/// Puts the values of `given` over those of `table`. A method's keys depend on its kind, so it is replaced as a whole.
+fn merge(table: &mut toml::Table, given: toml::Table) {
+    for (key, value) in given {
+        match (table.get_mut(&key), value) {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) if key != "method" => {
+                merge(old, new);
+            }
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@ use vlsm_data::AugmentConfig;
 use crate::error::{Result, TrainError};
 use crate::loss::LossConfig;
 
-pub(crate) use keys::{EITHER, expect_known, set, unknown};
+pub(crate) use keys::{EITHER, expect_known, over_default, set, unknown};
 use keys::{get, keys_of, read, within};
 pub(crate) use method::drop_foreign_keys;
 pub use sections::{

@@ -78,6 +78,8 @@ pub enum ScheduleKind {
     Plateau,
     /// It falls to `min_lr` along half a cosine.
     Cosine,
+    /// It falls to `min_lr` in equal steps.
+    Linear,
 }
 
 /// `[optim]`: the optimiser, AdamW or Muon with AdamW, and the schedule of the learning rate.
@@ -101,7 +103,7 @@ pub struct OptimConfig {
     pub schedule: ScheduleKind,
     /// Steps in which the learning rate rises linearly to `lr`.
     pub warmup_steps: usize,
-    /// Lowest learning rate: where `cosine` ends, and the floor of `plateau`.
+    /// Lowest learning rate: where `cosine` and `linear` end, and the floor of `plateau`.
     pub min_lr: f64,
     /// `plateau`: factor on the learning rate.
     pub plateau_factor: f64,

@@ -9,7 +9,7 @@ use vlsm_models::segments::ONE_TEMPLATE;
 use vlsm_models::{CoopConfig, MethodConfig, VptConfig};
 
 use crate::error::{Result, TrainError};
-use crate::recipe::{OptimConfig, ScheduleKind, differences, set};
+use crate::recipe::{OptimConfig, ScheduleKind, differences, over_default};
 
 /// A recipe. Every key has a default, except `base` and `data.root`. What the paper leaves open is chosen here; `docs/opendas.md`
 /// says what.
@@ -156,17 +156,7 @@ impl SegmentRecipe {
     /// # Errors
     /// A message that names the key.
     pub fn parse(text: &str, overrides: &[String]) -> std::result::Result<Self, String> {
-        let mut given: toml::Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| error.to_string())?;
-        for text in overrides {
-            set(&mut given, text)?;
-        }
-        let mut table =
-            toml::Table::try_from(Self::default()).map_err(|error| error.to_string())?;
-        merge(&mut table, given);
-        let recipe: Self = serde_path_to_error::deserialize(toml::Value::Table(table))
-            .map_err(|error| format!("`{}`: {}", error.path(), error.inner().message()))?;
+        let recipe: Self = over_default(text, overrides)?;
         recipe.validate()?;
         Ok(recipe)
     }
@@ -270,20 +260,6 @@ impl SegmentRecipe {
         let mut changed = differences(&table(&wanted)?, &table(existing)?);
         changed.retain(|key| !FREE.contains(&key.as_str()));
         Ok(changed)
-    }
-}
-
-/// Puts the values of `given` over those of `table`. A method's keys depend on its kind, so it is replaced as a whole.
-fn merge(table: &mut toml::Table, given: toml::Table) {
-    for (key, value) in given {
-        match (table.get_mut(&key), value) {
-            (Some(toml::Value::Table(old)), toml::Value::Table(new)) if key != "method" => {
-                merge(old, new);
-            }
-            (_, value) => {
-                table.insert(key, value);
-            }
-        }
     }
 }
 

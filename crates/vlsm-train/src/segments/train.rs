@@ -3,9 +3,6 @@
 use std::time::Instant;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 use vlsm_data::Sample;
 use vlsm_models::methods::Tower;
 use vlsm_models::segments::SegmentModel;
@@ -16,14 +13,13 @@ use super::embed::Crops;
 use super::loss::{cross_entropy, triplet};
 use super::negatives::Queries;
 use super::recipe::{SegmentRecipe, StageConfig};
-use crate::checkpoint::{Checkpoint, Progress, Throughput};
+use crate::checkpoint::Progress;
 use crate::error::{Result, TrainError};
 use crate::identity::Identity;
-use crate::metrics_file::MetricsFile;
-use crate::observer::{EpochMetrics, Observer, StepMetrics, StepReport};
-use crate::optimizer::{self, Optimizer};
+use crate::observer::{Observer, StepMetrics};
 use crate::run_folder::RunFolder;
 use crate::schedule::Schedule;
+use crate::steps::{Steps, order};
 
 /// What a training works with, apart from the model.
 pub(super) struct Setup<'a> {
@@ -45,16 +41,12 @@ struct Kept {
     queries: Option<Tensor<2>>,
 }
 
-/// A training: the model, and everything that a checkpoint holds.
+/// A training.
 pub(super) struct Training<'a> {
     setup: &'a Setup<'a>,
     /// `None` during a step, which changes parameters in place.
     model: Option<SegmentModel>,
-    optimizer: Optimizer,
-    progress: Progress,
-    throughput: Throughput,
-    metrics: MetricsFile,
-    started: Instant,
+    steps: Steps<'a>,
 }
 
 impl<'a> Training<'a> {
@@ -62,38 +54,27 @@ impl<'a> Training<'a> {
     ///
     /// # Errors
     /// If the checkpoint is of another training, or a file cannot be read or written.
-    pub(super) fn new(setup: &'a Setup<'a>, model: SegmentModel) -> Result<Self> {
-        let path = setup.folder.checkpoint();
-        let (mut progress, mut throughput) = (Progress::default(), Throughput::default());
-        let mut optimizer = Optimizer::new(&setup.recipe.stage1.optim);
-        let mut model = model;
-        if path.is_file() {
-            let mut checkpoint = Checkpoint::read(&path)?;
-            if let Some(message) = checkpoint.identity.mismatch(setup.identity) {
-                let path = setup.folder.path.clone();
-                return Err(TrainError::Run { path, message });
-            }
-            model = model.load(checkpoint.parameters, &path)?;
-            progress = checkpoint.progress;
-            throughput = checkpoint.throughput;
+    pub(super) fn new(setup: &'a Setup<'a>, mut model: SegmentModel) -> Result<Self> {
+        let mismatch = |began: &Identity| began.mismatch(setup.identity);
+        let (mut steps, restored) = Steps::open(setup.folder, setup.identity, mismatch)?;
+        if let Some(mut restored) = restored {
+            let parameters = std::mem::take(&mut restored.parameters);
+            model = model.load(parameters, &setup.folder.checkpoint())?;
+            let Progress {
+                epoch, position, ..
+            } = steps.progress;
             // Between two stages the moments are those of the first, which are not continued.
-            if let Some((_, stage, before)) = stage_of(setup.recipe, progress.epoch)
-                && (progress.epoch, progress.position) != (before, 0)
+            if let Some((_, stage, before)) = stage_of(setup.recipe, epoch)
+                && (epoch, position) != (before, 0)
             {
-                optimizer = Optimizer::new(&stage.optim);
-                let steps = checkpoint.moment_steps;
-                optimizer.restore(&mut checkpoint.moments, steps, &model.device());
+                steps.start(&stage.optim);
+                steps.restore(restored, &model.device());
             }
         }
-        let (bytes, digest) = (progress.metrics_bytes, progress.metrics_digest);
         Ok(Self {
-            metrics: MetricsFile::open(setup.folder.metrics(), bytes, digest)?,
             setup,
             model: Some(model),
-            optimizer,
-            progress,
-            throughput,
-            started: Instant::now(),
+            steps,
         })
     }
 
@@ -109,23 +90,19 @@ impl<'a> Training<'a> {
         let per_epoch = |stage: &StageConfig| self.setup.samples.len().div_ceil(stage.batch_size);
         let steps = recipe.stages();
         observer.start(steps.map(|stage| stage.epochs * per_epoch(stage)).sum());
-        while let Some((index, stage, before)) = stage_of(recipe, self.progress.epoch) {
-            if self.progress.epoch == before && self.progress.position == 0 {
-                self.optimizer = Optimizer::new(&stage.optim);
+        while let Some((index, stage, before)) = stage_of(recipe, self.steps.progress.epoch) {
+            if self.steps.progress.epoch == before && self.steps.progress.position == 0 {
+                self.steps.start(&stage.optim);
             }
             self.model = self.model.take().map(|model| model.for_training(index));
             let kept = self.keep(observer)?;
-            while self.progress.epoch < before + stage.epochs {
+            while self.steps.progress.epoch < before + stage.epochs {
                 self.epoch(stage, before, &kept, observer)?;
             }
         }
-        self.count_time();
+        let (progress, seconds) = self.steps.end();
         match self.model {
-            Some(model) => Ok((
-                model.for_inference(),
-                self.progress,
-                self.throughput.seconds,
-            )),
+            Some(model) => Ok((model.for_inference(), progress, seconds)),
             None => unreachable!("a step returns the model"),
         }
     }
@@ -170,27 +147,23 @@ impl<'a> Training<'a> {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let setup = self.setup;
-        let order = order(setup.samples.len(), setup.recipe.seed, self.progress.epoch);
+        let order = order(
+            setup.samples.len(),
+            setup.recipe.seed,
+            self.steps.progress.epoch,
+        );
         let steps = order.len().div_ceil(stage.batch_size);
-        let first = (self.progress.epoch - before) * steps;
+        let first = (self.steps.progress.epoch - before) * steps;
         let rate = |step| Schedule::default().lr(&stage.optim, first + step, steps * stage.epochs);
-        while self.progress.position < order.len() {
+        while self.steps.progress.position < order.len() {
             let started = Instant::now();
-            let at = self.progress.position;
+            let at = self.steps.progress.position;
             let batch = &order[at..order.len().min(at + stage.batch_size)];
             let lr = rate(at / stage.batch_size);
             let metrics = self.step(stage, batch, lr, kept)?;
-            self.throughput.training += started.elapsed();
-            self.throughput.images += batch.len();
-            let flow = observer.step(&StepReport {
-                metrics,
-                epoch: self.progress.epoch + 1,
-                epoch_loss: self.progress.epoch_loss(),
-                images: self.throughput.images,
-                training: self.throughput.training,
-            });
+            let flow = self.steps.report(metrics, batch.len(), started, observer);
             let every = setup.recipe.checkpoint_every;
-            let due = every > 0 && self.progress.step.is_multiple_of(every);
+            let due = every > 0 && self.steps.progress.step.is_multiple_of(every);
             if flow.is_break() || due {
                 self.save_checkpoint(observer)?;
             }
@@ -198,20 +171,7 @@ impl<'a> Training<'a> {
                 return Err(TrainError::Stopped);
             }
         }
-        let metrics = EpochMetrics {
-            epoch: self.progress.epoch + 1,
-            step: self.progress.step,
-            train_loss: self.progress.epoch_loss(),
-            val_loss: None,
-            val_dice: None,
-            val_iou: None,
-            val_hd95: None,
-            lr: rate(steps - 1),
-        };
-        self.metrics.write(&metrics)?;
-        self.progress.epoch += 1;
-        self.progress.position = 0;
-        self.progress.loss_sum = 0.0;
+        let metrics = self.steps.end_epoch(rate(steps - 1))?;
         self.save_checkpoint(observer)?;
         match observer.epoch(&metrics).is_break() {
             true => Err(TrainError::Stopped),
@@ -226,15 +186,13 @@ impl<'a> Training<'a> {
         lr: f64,
         kept: &Kept,
     ) -> Result<StepMetrics> {
-        let (loss, gradients) = self.gradients(stage, batch, kept)?;
-        let norm = optimizer::global_norm(&gradients);
-        self.progress.expect_finite(loss, norm, lr)?;
-        let gradients = optimizer::clip(gradients, norm, stage.optim.clip);
-        if let Some(model) = self.model.take() {
-            self.model = Some(on_pool(|| self.optimizer.step(model, gradients, lr)));
-        }
-        let metrics = self.progress.count_step(batch.len(), loss, norm, lr);
-        self.metrics.write(&metrics)?;
+        let result = self.gradients(stage, batch, kept)?;
+        let Some(model) = self.model.take() else {
+            unreachable!("a step returns the model");
+        };
+        let clip = stage.optim.clip;
+        let (model, metrics) = self.steps.step(model, result, batch.len(), clip, lr)?;
+        self.model = Some(model);
         Ok(metrics)
     }
 
@@ -274,32 +232,10 @@ impl<'a> Training<'a> {
         }))
     }
 
-    /// Adds the time since the last call to that of the training.
-    fn count_time(&mut self) {
-        let now = Instant::now();
-        self.throughput.seconds += (now - self.started).as_secs_f64();
-        self.started = now;
-    }
-
     fn save_checkpoint(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        // The checkpoint refers to these lines, so they must be on disk before it.
-        let (bytes, digest) = self.metrics.sync()?;
-        (self.progress.metrics_bytes, self.progress.metrics_digest) = (bytes, digest);
-        self.count_time();
-        let (moments, moment_steps) = self.optimizer.state();
         let model = self.model();
-        let checkpoint = Checkpoint {
-            identity: self.setup.identity.clone(),
-            progress: self.progress.clone(),
-            throughput: self.throughput.clone(),
-            parameters: weights::export(model, |name| model.saves(name)),
-            moments,
-            moment_steps,
-        };
-        let path = self.setup.folder.checkpoint();
-        checkpoint.write(&path)?;
-        observer.checkpoint(&path);
-        Ok(())
+        let parameters = weights::export(model, |name| model.saves(name));
+        self.steps.save(parameters, observer)
     }
 }
 
@@ -311,13 +247,4 @@ fn stage_of(recipe: &SegmentRecipe, epoch: usize) -> Option<(usize, &StageConfig
         before += stage.epochs;
         (epoch < before).then_some((index, stage, first))
     })
-}
-
-/// The order of an epoch's segments, which depends only on the seed and the epoch, so that a resumed epoch is the same.
-fn order(count: usize, seed: u64, epoch: usize) -> Vec<usize> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(epoch as u64 + 1);
-    let mut order: Vec<usize> = (0..count).collect();
-    order.shuffle(&mut rng);
-    order
 }

@@ -1,9 +1,89 @@
 //! The candidates of a query, and the object it means.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 use vlsm::Segmenter;
 use vlsm_image::{Mask, read_mask};
-use vlsm_refer::{Bbox, Candidate, Query, candidates};
+use vlsm_models::Precision;
+use vlsm_refer::{Bbox, Candidate, Frame, Query, TrainingExample, candidates, training_examples};
+
+use crate::commands::shared::{adapter_file, segmenter};
+use crate::output::progress_bar;
+
+/// Options that say who looks for candidates.
+#[derive(clap::Args)]
+pub(super) struct Finder {
+    /// The base of the segmenter that looks for candidates: a folder, or a name on the hub.
+    #[arg(long)]
+    base: Option<String>,
+    /// An adapter file, or a run's folder, for --base.
+    #[arg(long, value_name = "FILE_OR_RUN", requires = "base")]
+    adapter: Option<PathBuf>,
+    /// Parts of masks with fewer pixels are no candidates.
+    #[arg(long, value_name = "PIXELS", default_value_t = 16)]
+    min_area: usize,
+    /// Device: cpu, auto, or one that `vlsm devices` lists, such as cuda or cuda:1.
+    #[arg(long, default_value = "cpu")]
+    pub(super) device: String,
+}
+
+impl Finder {
+    /// The candidates of each query.
+    pub(super) fn find(&self, queries: &[Query]) -> Result<Vec<Found>> {
+        let open = queries.iter().position(|query| query.candidates.is_none());
+        let segmenter = match (open, &self.base) {
+            (Some(at), None) => bail!(
+                "query {} has no `candidates`; name the segmenter that looks for them with --base",
+                at + 1
+            ),
+            (None, _) => None,
+            (Some(_), Some(base)) => {
+                let adapter = self.adapter.as_deref().map(adapter_file);
+                let adapter = adapter.transpose()?;
+                let precision = Precision::F32;
+                let segmenter = segmenter(base, adapter.as_deref(), None, &self.device, precision)?;
+                segmenter.warn_of_random_part();
+                Some(segmenter)
+            }
+        };
+        let bar = progress_bar("looking", queries.len());
+        let mut all = Vec::with_capacity(queries.len());
+        for query in queries {
+            let found = match (&query.candidates, &segmenter) {
+                (None, Some(segmenter)) => Found::by_segmenter(segmenter, query, self.min_area)?,
+                (candidates, _) => Found::given(candidates.as_deref().unwrap_or_default(), query),
+            };
+            all.push(found);
+            bar.inc(1);
+        }
+        Ok(all)
+    }
+
+    /// The published training examples of queries, and how many of these have any.
+    pub(super) fn examples(
+        &self,
+        queries: &[Query],
+        frame: Frame,
+    ) -> Result<(Vec<TrainingExample>, usize)> {
+        let (mut examples, mut used) = (Vec::new(), 0);
+        for (at, (query, found)) in queries.iter().zip(self.find(queries)?).enumerate() {
+            let truth = truth(query)?.with_context(|| {
+                format!("query {} has no `truth_box` and no `truth_mask`", at + 1)
+            })?;
+            let of_query = training_examples(
+                &query.expression,
+                &found.candidates,
+                truth.bbox,
+                true,
+                frame,
+            )?;
+            used += usize::from(!of_query.is_empty());
+            examples.extend(of_query);
+        }
+        Ok((examples, used))
+    }
+}
 
 /// What was found for a query.
 pub(super) struct Found {

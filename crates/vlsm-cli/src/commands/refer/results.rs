@@ -85,7 +85,11 @@ impl Results {
                     Ok(Case {
                         iou: answer.as_ref().map_or(0.0, |answer| overlap(answer.bbox)),
                         oracle_iou: candidates.map(|one| overlap(one.bbox)).fold(0.0, f64::max),
-                        own_iou: found.own.as_ref().map(|own| overlap(own.bbox)),
+                        own_iou: match &found.own {
+                            Some(own) => Some(overlap(own.bbox)),
+                            // A segmenter's empty mask is a wrong answer.
+                            None => query.candidates.is_none().then_some(0.0),
+                        },
                         dice,
                     })
                 })
