@@ -10,7 +10,7 @@ use vlsm_models::clip::LayerNorm;
 use crate::attention::{KeysValues, attention, cached, joined, mask, split};
 use crate::config::{Architecture, LanguageConfig};
 use crate::layers::{GatedMlp, Mlp, RmsNorm};
-use crate::lora::{LayerPass, Pass};
+use crate::lora::{HEAD, LayerPass, Pass};
 
 /// Keys and values of the tokens so far.
 #[derive(Debug, Clone, Default)]
@@ -70,9 +70,6 @@ impl Decoder {
         pass.changed(logits, x, || HEAD.into())
     }
 }
-
-/// The module of the output layer.
-pub(crate) const HEAD: &str = "lm_head";
 
 /// Calls each layer with its part of the cache.
 fn through<L>(

@@ -13,7 +13,6 @@ use vlsm_models::tensor_file::HostTensor;
 use vlsm_models::{dropout, weights};
 
 use crate::config::LanguageConfig;
-use crate::decoder::{Decoder, HEAD};
 use crate::error::{LanguageError, Result};
 
 /// Which layers get a LoRA, and of which size. The defaults are LLM-wrapper's published ones.
@@ -42,6 +41,9 @@ impl Default for LowRankConfig {
     }
 }
 
+/// The module of the output layer.
+pub(crate) const HEAD: &str = "lm_head";
+
 /// Low-rank changes of linear layers.
 #[derive(Module, Debug)]
 pub(crate) struct Lora {
@@ -69,7 +71,7 @@ impl Lora {
     /// If a number is out of range, or a target is no linear layer.
     pub(crate) fn new(
         lora: &LowRankConfig,
-        decoder: &Decoder,
+        decoder: &impl Module,
         config: &LanguageConfig,
         seed: u64,
         device: &Device,
@@ -130,7 +132,7 @@ impl LowRankConfig {
     /// The changed layers, with their outputs and inputs.
     fn sites(
         &self,
-        decoder: &Decoder,
+        decoder: &impl Module,
         config: &LanguageConfig,
     ) -> Result<BTreeMap<String, [usize; 2]>> {
         let wrong = |message: String| Err(LanguageError::Lora(message));

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use vlsm_image::read_json;
 use vlsm_models::tensor_file::{self, HostTensor};
 
-use crate::decoder::HEAD;
 use crate::error::{LanguageError, Result};
+use crate::lora::HEAD;
 
 /// The configuration, in a folder of peft.
 pub(crate) const CONFIG: &str = "adapter_config.json";
