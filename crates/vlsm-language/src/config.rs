@@ -113,6 +113,12 @@ impl LanguageConfig {
         })
     }
 
+    /// Parses the text of a file.
+    pub(crate) fn parse(text: &str) -> std::result::Result<Self, String> {
+        let file = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        Self::checked(file)
+    }
+
     fn checked(file: File) -> std::result::Result<Self, String> {
         let architecture = match file.model_type.as_str() {
             "llama" => Architecture::Llama,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use vlsm_image::read_json;
 use vlsm_models::tensor_file::{self, HostTensor};
 
+use crate::builtin;
 use crate::error::{LanguageError, Result};
 
 #[derive(Deserialize)]
@@ -16,6 +17,10 @@ struct Index {
 
 /// The tensors of `model.safetensors`, of the files that its index names, or of `pytorch_model.bin`.
 pub(crate) fn read_weights(folder: &Path) -> Result<(PathBuf, BTreeMap<String, HostTensor>)> {
+    if builtin::is_builtin(folder) {
+        let file = tensor_file::parse_safetensors(builtin::WEIGHTS, folder)?;
+        return Ok((folder.into(), file.tensors));
+    }
     let single = folder.join("model.safetensors");
     let index = folder.join("model.safetensors.index.json");
     let pytorch = folder.join("pytorch_model.bin");

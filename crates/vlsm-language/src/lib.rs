@@ -16,6 +16,7 @@
 //! ```
 
 mod attention;
+mod builtin;
 mod config;
 mod decoder;
 mod error;
@@ -26,6 +27,7 @@ mod model;
 mod peft;
 mod trainable;
 
+pub use builtin::{BUILTIN, is_builtin};
 pub use config::{Architecture, LanguageConfig};
 pub use decoder::{Cache, Decoder};
 pub use error::{LanguageError, Result};

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use vlsm_models::weights;
 
+use crate::builtin;
 use crate::config::LanguageConfig;
 use crate::decoder::{Cache, Decoder};
 use crate::error::{LanguageError, Result};
@@ -34,7 +35,7 @@ impl fmt::Debug for LanguageModel {
 
 impl LanguageModel {
     /// Loads a folder: `config.json`, `tokenizer.json` and weights; with the LoRA of an `adapter`'s folder in peft's format, if one is
-    /// given.
+    /// given. The folder can be [`BUILTIN`](crate::BUILTIN).
     ///
     /// # Errors
     /// If a file is missing or malformed, the weights are not those of the configuration, or the adapter is of another model.
@@ -215,6 +216,16 @@ impl LanguageModel {
 
 /// The configuration and the tokenizer of a folder.
 fn read_description(folder: &Path) -> Result<(LanguageConfig, tokenizers::Tokenizer)> {
+    if builtin::is_builtin(folder) {
+        let parsed = LanguageConfig::parse(builtin::CONFIG).and_then(|config| {
+            let tokenizer = builtin::TOKENIZER.parse::<tokenizers::Tokenizer>();
+            Ok((config, tokenizer.map_err(|error| error.to_string())?))
+        });
+        return parsed.map_err(|message| LanguageError::File {
+            path: folder.into(),
+            message,
+        });
+    }
     let config = LanguageConfig::read(&folder.join("config.json"))?;
     let path = folder.join("tokenizer.json");
     match tokenizers::Tokenizer::from_file(&path) {

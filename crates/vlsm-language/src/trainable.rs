@@ -12,6 +12,7 @@ use vlsm_image::write_atomic_bytes;
 use vlsm_models::tensor_file::{self, HostTensor};
 use vlsm_models::weights::{self, StateDictMismatch};
 
+use crate::builtin;
 use crate::decoder::Decoder;
 use crate::error::{LanguageError, Result};
 use crate::lora::{Lora, LowRankConfig, Pass};
@@ -168,7 +169,12 @@ impl TrainableModel {
     fn write_whole(&self, folder: &Path, base: &Path) -> Result<()> {
         for name in ["config.json", "tokenizer.json"] {
             let path = base.join(name);
-            let bytes = std::fs::read(&path).map_err(|error| LanguageError::File {
+            let bytes = match (builtin::is_builtin(base), name) {
+                (true, "config.json") => Ok(builtin::CONFIG.into()),
+                (true, _) => Ok(builtin::TOKENIZER.into()),
+                (false, _) => std::fs::read(&path),
+            };
+            let bytes = bytes.map_err(|error| LanguageError::File {
                 path,
                 message: format!("cannot be read: {error}"),
             })?;

@@ -34,6 +34,28 @@ fn the_quick_demo_trains_and_resumes() {
 }
 
 #[test]
+fn the_quick_demo_of_llm_wrapper_beats_the_segmenter_alone() {
+    let shop = Workshop::new();
+    let arguments = [
+        "demo",
+        "--system",
+        "llm-wrapper",
+        "--quick",
+        "--out",
+        "demo",
+    ];
+    let text = shop.ok(&arguments);
+    let alone = cell(&text, "segmenter's own mask");
+    let chosen = cell(&text, "language model");
+    assert!(chosen > alone + 15.0, "{text}");
+    assert!(cell(&text, "best candidates") >= chosen, "{text}");
+    let page = std::fs::read_to_string(shop.path("demo/report.html")).unwrap();
+    assert!(page.contains("segmenter alone") && page.contains("data:image/jpeg"));
+    // Trained already.
+    assert_eq!(shop.ok(&arguments), text);
+}
+
+#[test]
 fn a_generated_data_set_scores_like_the_drawings() {
     let shop = Workshop::new();
     shop.ok(&[

@@ -13,7 +13,7 @@ use crate::recipe::{OptimConfig, ScheduleKind, differences, over_default};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LanguageRecipe {
-    /// The language model: a folder in Hugging Face's format, of Llama's or GPT-Neo's layout.
+    /// The language model: a folder in Hugging Face's format, of Llama's or GPT-Neo's layout, or `builtin:tiny`.
     pub llm: PathBuf,
     /// What is trained.
     pub method: Tuning,

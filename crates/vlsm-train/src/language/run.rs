@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use vlsm_image::write_atomic_bytes;
-use vlsm_language::{Exchange, LanguageModel, TrainableModel};
+use vlsm_language::{Exchange, LanguageModel, TrainableModel, is_builtin};
 use vlsm_models::device;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -59,7 +59,9 @@ pub fn train_language(
 ) -> Result<LanguageSummary> {
     let mut recipe = recipe.clone();
     // So that a run's recipe means the same in any working folder.
-    recipe.llm = std::path::absolute(&recipe.llm).unwrap_or(recipe.llm);
+    if !is_builtin(&recipe.llm) {
+        recipe.llm = std::path::absolute(&recipe.llm).unwrap_or(recipe.llm);
+    }
     let folder = RunFolder { path: path.into() };
     expect_run_of(&folder, &recipe, resume)?;
     let claim = Claim::take(&folder)?.ok_or_else(|| {
@@ -77,8 +79,9 @@ pub fn train_language(
     let (exchanges, too_long) = encoded(examples, &model, &recipe)?;
     if exchanges.is_empty() {
         return Err(folder.error(format!(
-            "there is no example of at most {} tokens to train on; raise `max_tokens`, or see why queries are left out",
-            recipe.max_tokens
+            "there is no example of at most {} tokens (`max_tokens`, or what the model takes) to train on; raise `max_tokens`, or see \
+             which queries `vlsm refer chats` leaves out",
+            recipe.max_tokens.min(model.config().context)
         )));
     }
     if too_long > 0 {

@@ -35,6 +35,7 @@
 
 mod cases;
 mod chart;
+mod choices;
 mod curves;
 mod facts;
 mod gallery;
@@ -57,6 +58,7 @@ use crate::evaluate::SemanticMetrics;
 use crate::evaluate::{CasePictures, SampleScores};
 
 pub use cases::{Case, CaseKind, CasePrediction, pick_cases, predict_cases};
+pub use choices::{ChoiceCase, ChoiceReport};
 pub use curves::Curves;
 pub use facts::{recipe_facts, title};
 pub(crate) use page::shell;

@@ -11,7 +11,7 @@ use super::{Case, CasePrediction, Report};
 use crate::error::Result;
 
 /// The longer side of a picture, in pixels.
-const PICTURE: usize = 256;
+pub(super) const PICTURE: usize = 256;
 
 /// The best, the median and the worst sample.
 pub(super) fn cases(report: &Report) -> Result<Markup> {
@@ -63,12 +63,12 @@ fn one_case(report: &Report, case: &Case) -> Result<Markup> {
     })
 }
 
-fn shown(data: &str, alt: &str, caption: Markup) -> Markup {
+pub(super) fn shown(data: &str, alt: &str, caption: Markup) -> Markup {
     html! { figure { img src=(data) alt=(alt); figcaption { (caption) } } }
 }
 
 /// A picture as the address of itself.
-fn picture(image: &RgbImage) -> Result<String> {
+pub(super) fn picture(image: &RgbImage) -> Result<String> {
     Ok(format!(
         "data:image/jpeg;base64,{}",
         STANDARD.encode(jpeg(image)?)

@@ -11,9 +11,12 @@ use vlsm_refer::{Bbox, Candidate, Frame, Query, TrainingExample, candidates, tra
 use crate::commands::shared::{adapter_file, segmenter};
 use crate::output::progress_bar;
 
+/// The pixels of the smallest candidate.
+const MIN_AREA: usize = 16;
+
 /// Options that say who looks for candidates.
 #[derive(clap::Args)]
-pub(super) struct Finder {
+pub(in crate::commands) struct Finder {
     /// The base of the segmenter that looks for candidates: a folder, or a name on the hub.
     #[arg(long)]
     base: Option<String>,
@@ -21,16 +24,26 @@ pub(super) struct Finder {
     #[arg(long, value_name = "FILE_OR_RUN", requires = "base")]
     adapter: Option<PathBuf>,
     /// Parts of masks with fewer pixels are no candidates.
-    #[arg(long, value_name = "PIXELS", default_value_t = 16)]
+    #[arg(long, value_name = "PIXELS", default_value_t = MIN_AREA)]
     min_area: usize,
     /// Device: cpu, auto, or one that `vlsm devices` lists, such as cuda or cuda:1.
     #[arg(long, default_value = "cpu")]
-    pub(super) device: String,
+    pub(in crate::commands) device: String,
 }
 
 impl Finder {
+    /// A segmenter on the CPU, with the defaults of the command line.
+    pub(in crate::commands) fn of(base: &str) -> Self {
+        Self {
+            base: Some(base.to_owned()),
+            adapter: None,
+            min_area: MIN_AREA,
+            device: "cpu".into(),
+        }
+    }
+
     /// The candidates of each query.
-    pub(super) fn find(&self, queries: &[Query]) -> Result<Vec<Found>> {
+    pub(in crate::commands) fn find(&self, queries: &[Query]) -> Result<Vec<Found>> {
         let open = queries.iter().position(|query| query.candidates.is_none());
         let segmenter = match (open, &self.base) {
             (Some(at), None) => bail!(
@@ -61,7 +74,7 @@ impl Finder {
     }
 
     /// The published training examples of queries, and how many of these have any.
-    pub(super) fn examples(
+    pub(in crate::commands) fn examples(
         &self,
         queries: &[Query],
         frame: Frame,
@@ -86,24 +99,24 @@ impl Finder {
 }
 
 /// What was found for a query.
-pub(super) struct Found {
-    pub(super) candidates: Vec<Candidate>,
+pub(in crate::commands) struct Found {
+    pub(in crate::commands) candidates: Vec<Candidate>,
     /// The candidates' masks; none if they are boxes.
-    pub(super) masks: Vec<Mask>,
+    pub(in crate::commands) masks: Vec<Mask>,
     /// The detector's own answer.
-    pub(super) own: Option<Answer>,
+    pub(in crate::commands) own: Option<Answer>,
 }
 
 /// An answer, or the object itself.
 #[derive(Clone)]
-pub(super) struct Answer {
-    pub(super) bbox: Bbox,
-    pub(super) mask: Option<Mask>,
+pub(in crate::commands) struct Answer {
+    pub(in crate::commands) bbox: Bbox,
+    pub(in crate::commands) mask: Option<Mask>,
 }
 
 impl Found {
     /// The query's own candidates.
-    pub(super) fn given(candidates: &[Candidate], query: &Query) -> Self {
+    pub(in crate::commands) fn given(candidates: &[Candidate], query: &Query) -> Self {
         Self {
             candidates: candidates.to_vec(),
             masks: Vec::new(),
@@ -112,7 +125,7 @@ impl Found {
     }
 
     /// The parts of a segmenter's masks. Its own answer is its mask for the expression, whole.
-    pub(super) fn by_segmenter(
+    pub(in crate::commands) fn by_segmenter(
         segmenter: &Segmenter,
         query: &Query,
         min_area: usize,
@@ -138,7 +151,7 @@ impl Found {
     }
 
     /// The answer that a choice stands for.
-    pub(super) fn answer(&self, index: Option<usize>) -> Option<Answer> {
+    pub(in crate::commands) fn answer(&self, index: Option<usize>) -> Option<Answer> {
         match index {
             Some(index) => self.candidates.get(index).map(|candidate| Answer {
                 bbox: candidate.bbox,
@@ -159,7 +172,7 @@ impl Answer {
 }
 
 /// The object that a query means, if it says so.
-pub(super) fn truth(query: &Query) -> Result<Option<Answer>> {
+pub(in crate::commands) fn truth(query: &Query) -> Result<Option<Answer>> {
     if let Some(path) = &query.truth_mask {
         let Some(answer) = Answer::of(read_mask(path)?) else {
             bail!(

@@ -11,6 +11,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
+pub(super) use found::{Finder, Found};
+pub(super) use results::case;
+pub(super) use train::language_examples;
+
 /// Choose the object that an expression means by a language model (LLM-wrapper): predict, train.
 #[derive(Subcommand)]
 pub(crate) enum Command {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use vlsm_language::LanguageModel;
+use vlsm_language::{LanguageModel, is_builtin};
 use vlsm_refer::{
     Answers, Backend, Candidate, Constraint, Endpoint, EndpointConfig, Frame, Local, read_queries,
     resolve,
@@ -39,14 +39,17 @@ use crate::output::{notice, print, progress_bar};
       --llm llama-3-8b -o out
   vlsm refer predict queries.jsonl --base builtin:tiny --adapter runs/scans \\
       --endpoint http://localhost:11434/v1 --llm llama3 -o out
-  vlsm refer predict queries.jsonl --llm gpt-neo-125m -o out")]
+  vlsm refer predict queries.jsonl --llm gpt-neo-125m -o out
+  vlsm refer predict scenes/test.jsonl --base builtin:tiny \\
+      --llm builtin:tiny -o out")]
 pub(crate) struct Args {
     /// The file of queries.
     queries: PathBuf,
     /// Address of the language model's server, up to and with the version.
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
-    /// The language model's name on the server; without --endpoint a folder in Hugging Face's format.
+    /// The language model's name on the server; without --endpoint a folder in Hugging Face's format, or
+    /// builtin:tiny, which was trained on drawn scenes.
     #[arg(long, value_name = "NAME_OR_FOLDER")]
     llm: String,
     /// A LoRA for the folder, in peft's format.
@@ -140,7 +143,7 @@ impl Args {
         let llm = &self.llm;
         let Some(url) = &self.endpoint else {
             let folder = Path::new(llm);
-            if !folder.is_dir() {
+            if !folder.is_dir() && !is_builtin(folder) {
                 bail!(
                     "--llm {llm}: there is no such folder; name one, or the server of that model with --endpoint"
                 );

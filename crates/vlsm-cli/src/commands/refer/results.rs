@@ -9,7 +9,7 @@ use vlsm_data::metrics::dice;
 use vlsm_image::{read_json, read_text, write_atomic_bytes, write_png_mask};
 use vlsm_refer::{Case, Choice, Outcome, Query, Scores, iou};
 
-use super::found::{Found, truth};
+use super::found::{Answer, Found, truth};
 use crate::output::key_value_table;
 
 /// The folder of results.
@@ -62,8 +62,7 @@ impl Results {
         let mut lines = String::new();
         let mut cases = Vec::with_capacity(queries.len());
         for (at, ((query, found), choice)) in queries.iter().zip(found).zip(choices).enumerate() {
-            let asked = choice.outcome != Outcome::NoCandidates;
-            let answer = asked.then(|| found.answer(choice.index)).flatten();
+            let answer = answer(found, choice);
             let mask = answer.as_ref().and_then(|answer| answer.mask.as_ref());
             let file = mask.map(|_| format!("masks/{}.png", at + 1));
             if let Some(mask) = mask {
@@ -71,29 +70,7 @@ impl Results {
                     .with_context(|| format!("cannot make `{}`", masks.display()))?;
                 write_png_mask(&masks.join(format!("{}.png", at + 1)), mask)?;
             }
-            let case = truth(query)?
-                .map(|truth| -> Result<Case> {
-                    let overlap = |bbox| iou(bbox, truth.bbox);
-                    let candidates = found.candidates.iter();
-                    let truth_mask = truth.mask.as_ref();
-                    let dice = match (mask, truth_mask) {
-                        (Some(mask), Some(truth)) => Some(dice(mask, truth)?),
-                        // No answer, where the segmenter could have given one.
-                        (None, Some(_)) if query.candidates.is_none() => Some(0.0),
-                        _ => None,
-                    };
-                    Ok(Case {
-                        iou: answer.as_ref().map_or(0.0, |answer| overlap(answer.bbox)),
-                        oracle_iou: candidates.map(|one| overlap(one.bbox)).fold(0.0, f64::max),
-                        own_iou: match &found.own {
-                            Some(own) => Some(overlap(own.bbox)),
-                            // A segmenter's empty mask is a wrong answer.
-                            None => query.candidates.is_none().then_some(0.0),
-                        },
-                        dice,
-                    })
-                })
-                .transpose()?;
+            let case = case(query, found, choice)?;
             let line = json!({
                 "image": query.image,
                 "expression": query.expression,
@@ -120,6 +97,44 @@ impl Results {
         write_atomic_bytes(&self.folder.join("summary.json"), text.as_bytes())?;
         Ok(summary)
     }
+}
+
+/// The answer that a choice stands for; none if there was nothing to choose from.
+fn answer(found: &Found, choice: &Choice) -> Option<Answer> {
+    let asked = choice.outcome != Outcome::NoCandidates;
+    asked.then(|| found.answer(choice.index)).flatten()
+}
+
+/// What is known about a query after its choice; nothing if its object is not known.
+pub(in crate::commands) fn case(
+    query: &Query,
+    found: &Found,
+    choice: &Choice,
+) -> Result<Option<Case>> {
+    let Some(truth) = truth(query)? else {
+        return Ok(None);
+    };
+    let answer = answer(found, choice);
+    let overlap = |bbox| iou(bbox, truth.bbox);
+    let mask = answer.as_ref().and_then(|answer| answer.mask.as_ref());
+    let by_segmenter = query.candidates.is_none();
+    let dice = match (mask, &truth.mask) {
+        (Some(mask), Some(truth)) => Some(dice(mask, truth)?),
+        // No answer, where the segmenter could have given one.
+        (None, Some(_)) if by_segmenter => Some(0.0),
+        _ => None,
+    };
+    let candidates = found.candidates.iter();
+    Ok(Some(Case {
+        iou: answer.as_ref().map_or(0.0, |answer| overlap(answer.bbox)),
+        oracle_iou: candidates.map(|one| overlap(one.bbox)).fold(0.0, f64::max),
+        own_iou: match &found.own {
+            Some(own) => Some(overlap(own.bbox)),
+            // A segmenter's empty mask is a wrong answer.
+            None => by_segmenter.then_some(0.0),
+        },
+        dice,
+    }))
 }
 
 impl Summary {

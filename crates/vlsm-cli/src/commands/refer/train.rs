@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use vlsm_refer::{Frame, read_queries};
+use vlsm_language::is_builtin;
+use vlsm_refer::{Frame, TrainingExample, read_queries};
 use vlsm_train::language::{
     LanguageExample, LanguageRecipe, LanguageSummary, Tuning, train_language,
 };
@@ -60,6 +61,17 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Examples as the training takes them.
+pub(in crate::commands) fn language_examples(
+    examples: Vec<TrainingExample>,
+) -> Vec<LanguageExample> {
+    let examples = examples.into_iter().map(|example| LanguageExample {
+        prompt: example.prompt,
+        answer: example.answer,
+    });
+    examples.collect()
+}
+
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         if self.frame == Frame::Chat {
@@ -74,7 +86,7 @@ impl Args {
         if let Some(llm) = &self.llm {
             recipe.llm = llm.clone();
         }
-        if !recipe.llm.is_dir() {
+        if !recipe.llm.is_dir() && !is_builtin(&recipe.llm) {
             bail!(
                 "--llm {}: there is no such folder; name one in Hugging Face's format",
                 recipe.llm.display()
@@ -88,13 +100,7 @@ impl Args {
             thousands(examples.len()),
             thousands(queries.len())
         ));
-        let examples: Vec<LanguageExample> = examples
-            .into_iter()
-            .map(|example| LanguageExample {
-                prompt: example.prompt,
-                answer: example.answer,
-            })
-            .collect();
+        let examples = language_examples(examples);
         let train = || {
             let observer = &mut Terminal::new();
             train_language(&recipe, &examples, &self.out, self.resume, observer)

@@ -1,5 +1,7 @@
 //! `vlsm demo`.
 
+mod llm_wrapper;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -10,6 +12,7 @@ use vlsm_synth::Domain;
 use vlsm_train::demo::{Demo, DemoResult};
 use vlsm_train::evaluate::MeanStd;
 
+use self::llm_wrapper::LlmWrapperDemo;
 use super::shared::make_folder;
 use crate::output::{notice, print, table, thousands};
 use crate::stop;
@@ -21,13 +24,20 @@ use crate::terminal::Terminal;
 /// (zero-shot). Then trains dense adapters, shallow adapters and, for comparison, the decoder, and
 /// evaluates each on separate test images. Writes a report with curves, metrics and pictures. An
 /// interrupted demo resumes where it stopped.
+///
+/// With `--system llm-wrapper` a language model chooses among the masks that the builtin base finds
+/// for expressions such as "the circle to the left of the largest square" (see `vlsm refer`).
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm demo
   vlsm demo --domain ultrasound
-  vlsm demo --quick")]
+  vlsm demo --quick
+  vlsm demo --system llm-wrapper")]
 pub(crate) struct Args {
-    /// The kind of images to draw.
+    /// What to show.
+    #[arg(long, value_enum, default_value_t = System::Adapters)]
+    system: System,
+    /// The kind of images to draw for adapters.
     #[arg(long, value_enum, default_value_t = Phantom::Endoscopy)]
     domain: Phantom,
     /// Use fewer images and epochs; takes half a minute.
@@ -36,9 +46,18 @@ pub(crate) struct Args {
     /// Seed of the images, the adapters and the order of the images.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Folder of the demo [default: runs/demo-DOMAIN, or runs/demo-DOMAIN-quick].
+    /// Folder of the demo [default: runs/demo-DOMAIN or runs/demo-SYSTEM, with -quick].
     #[arg(short = 'o', long = "output", alias = "out", value_name = "DIR")]
     out: Option<PathBuf>,
+}
+
+/// The systems.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum System {
+    /// Adapters on images that the base has never seen
+    Adapters,
+    /// A language model that chooses among masks
+    LlmWrapper,
 }
 
 /// The phantom domains.
@@ -55,6 +74,26 @@ enum Phantom {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let started = Instant::now();
+        let folder = |name: &str| {
+            let quick = if self.quick { "-quick" } else { "" };
+            PathBuf::from(format!("runs/demo-{name}{quick}"))
+        };
+        if self.system == System::LlmWrapper {
+            let demo = LlmWrapperDemo {
+                quick: self.quick,
+                seed: self.seed,
+                out: self.out.clone().unwrap_or_else(|| folder("llm-wrapper")),
+            };
+            make_folder(&demo.out)?;
+            return Ok(match demo.run()? {
+                Ok(text) => {
+                    print(&text)?;
+                    notice(&format!("{:.0} s", started.elapsed().as_secs_f64()));
+                    ExitCode::SUCCESS
+                }
+                Err(code) => code,
+            });
+        }
         let demo = Demo {
             domain: match self.domain {
                 Phantom::Endoscopy => Domain::Endoscopy,
@@ -64,10 +103,8 @@ impl Args {
             quick: self.quick,
             seed: self.seed,
         };
-        let out = self.out.unwrap_or_else(|| {
-            let quick = if self.quick { "-quick" } else { "" };
-            PathBuf::from(format!("runs/demo-{}{quick}", demo.domain.name()))
-        });
+        let out = self.out.clone();
+        let out = out.unwrap_or_else(|| folder(demo.domain.name()));
         make_folder(&out)?;
         let show = || demo.run(&out, &mut Terminal::new());
         let result = match stop::stoppable(None, show)? {
