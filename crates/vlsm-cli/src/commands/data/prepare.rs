@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::ValueEnum;
 use vlsm_data::{Split, SplitConfig};
-use vlsm_prepare::{Prepared, PublicSet, SplitBy, prepare};
+use vlsm_prepare::{Prepared, PublicSet, ReferringSet, SplitBy, prepare, prepare_queries};
 
 use crate::output::{key_value_table, print, progress_bar, table};
 
@@ -15,6 +15,8 @@ use crate::output::{key_value_table, print, progress_bar, table};
 /// Medical data sets become annotations: images/, masks/ and anns/ with prompts p0 to p6 as in
 /// `vlsm data prompts`, and the image names of each split in splits/. Street scenes become masks of
 /// class ids with classes.json. Images are copied unchanged; masks become PNGs of the image's size.
+/// Referring expressions (refcoco, refcoco+, refcocog) become queries for `vlsm refer`, a file for
+/// each official split; their images stay in the download.
 ///
 /// Official splits are used if the download has them, else a random split in the published
 /// proportions. Without a name, lists the data sets. With a name alone, prints where to download
@@ -28,7 +30,7 @@ use crate::output::{key_value_table, print, progress_bar, table};
 pub(crate) struct Args {
     /// The name of the data set.
     #[arg(hide_possible_values = true)]
-    name: Option<SetName>,
+    name: Option<Set>,
     /// The folder with the unpacked download.
     #[arg(long, value_name = "DIR", requires = "name", requires = "out")]
     from: Option<PathBuf>,
@@ -53,33 +55,64 @@ pub(crate) struct Args {
     list: bool,
 }
 
-/// A data set by its name.
+/// A data set: of masks, or of referring expressions.
 #[derive(Clone, Copy)]
-struct SetName(&'static PublicSet);
+enum Set {
+    Masks(&'static PublicSet),
+    Queries(&'static ReferringSet),
+}
 
-impl ValueEnum for SetName {
+impl Set {
+    const COUNT: usize = PublicSet::ALL.len() + ReferringSet::ALL.len();
+    const ALL: [Self; Self::COUNT] = {
+        let mut all = [Self::Masks(PublicSet::ALL[0]); Self::COUNT];
+        let mut index = 0;
+        while index < Self::COUNT {
+            all[index] = match index.checked_sub(PublicSet::ALL.len()) {
+                Some(index) => Self::Queries(ReferringSet::ALL[index]),
+                None => Self::Masks(PublicSet::ALL[index]),
+            };
+            index += 1;
+        }
+        all
+    };
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Masks(set) => set.name,
+            Self::Queries(set) => set.name,
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Masks(set) => set.title,
+            Self::Queries(set) => set.title,
+        }
+    }
+}
+
+impl ValueEnum for Set {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [SetName; PublicSet::ALL.len()] = {
-            let mut all = [SetName(PublicSet::ALL[0]); PublicSet::ALL.len()];
-            let mut index = 0;
-            while index < all.len() {
-                all[index] = SetName(PublicSet::ALL[index]);
-                index += 1;
-            }
-            all
-        };
-        &ALL
+        &Self::ALL
     }
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(self.0.name.into())
+        Some(self.name().into())
     }
 }
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let text = match (self.name, self.from, self.out) {
-            (Some(SetName(set)), Some(from), Some(out)) => {
+            (Some(Set::Queries(set)), Some(from), Some(out)) => {
+                let counts = prepare_queries(set, &from, &out)?.into_iter();
+                let rows = counts.map(|(split, count)| vec![split, count.to_string()]);
+                let rows: Vec<Vec<String>> = rows.collect();
+                format!("{} in {}\n", set.title, out.display())
+                    + &table(&["split", "queries"], &rows)
+            }
+            (Some(Set::Masks(set)), Some(from), Some(out)) => {
                 let bar = progress_bar("images", 0);
                 let split = self.splits.map_or(SplitBy::Seed(self.seed), SplitBy::Lists);
                 let prepared = prepare(set, &from, &out, &split, |done, total| {
@@ -89,10 +122,10 @@ impl Args {
                 drop(bar);
                 format!("{} in {}\n", set.title, out.display()) + &summary(&prepared)
             }
-            (Some(SetName(set)), ..) => instructions(set),
+            (Some(set), ..) => instructions(set),
             (None, ..) => {
-                let row = |set: &&PublicSet| (set.name, set.title.to_owned());
-                key_value_table(&PublicSet::ALL.iter().map(row).collect::<Vec<_>>())
+                let row = |set: &Set| (set.name(), set.title().to_owned());
+                key_value_table(&Set::ALL.iter().map(row).collect::<Vec<_>>())
             }
         };
         print(&text)?;
@@ -113,9 +146,14 @@ fn summary(prepared: &Prepared) -> String {
     table(&["split", "images", "samples", "empty"], &rows) + &format!("splits: {}\n", prepared.rule)
 }
 
-fn instructions(set: &PublicSet) -> String {
+fn instructions(set: Set) -> String {
+    let (download, layout) = match set {
+        Set::Masks(set) => (set.download, set.layout),
+        Set::Queries(set) => (set.download, set.layout),
+    };
     format!(
-        "{}\ndownload: {}\nlayout after unpacking:\n{}\nthen: vlsm data prepare {} --from DIR -o OUT\n",
-        set.title, set.download, set.layout, set.name
+        "{}\ndownload: {download}\nlayout after unpacking:\n{layout}\nthen: vlsm data prepare {} --from DIR -o OUT\n",
+        set.title(),
+        set.name()
     )
 }
