@@ -2,6 +2,7 @@
 //! `vlsm refer`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -144,13 +145,16 @@ pub fn prepare_queries(
                 set.refs
             )));
         };
-        if !known.contains_key(&image_id) {
-            let path = images.join(file);
-            if !path.is_file() {
-                return Err(incomplete(format!("`{}` is missing", path.display())));
+        let image = match known.entry(image_id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let path = images.join(file);
+                if !path.is_file() {
+                    return Err(incomplete(format!("`{}` is missing", path.display())));
+                }
+                new.insert(path)
             }
-            known.insert(image_id, path);
-        }
+        };
         // It becomes a file's name.
         if reference.split.is_empty() || !reference.split.chars().all(char::is_alphanumeric) {
             return Err(incomplete(format!(
@@ -164,7 +168,7 @@ pub fn prepare_queries(
                 continue;
             }
             let query = json!({
-                "image": known.get(&image_id),
+                "image": image,
                 "expression": sent,
                 "truth_box": [*x, *y, x + width, y + height],
             });
