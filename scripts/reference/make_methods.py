@@ -59,6 +59,9 @@ class Prompts:
     def see(self, embedding):
         """Takes CLIP's embeddings of the images, before the text tower runs."""
 
+    # What runs both towers in step instead: vision states and embeddings of the texts.
+    in_step = None
+
 
 def with_tokens(x, start, count, tokens):
     """Puts `tokens` after the first `start`, instead of the `count` that are there."""
@@ -69,8 +72,8 @@ def with_tokens(x, start, count, tokens):
     return torch.cat([x[:, :start], tokens, x[:, start + count :]], 1), tokens.shape[1]
 
 
-def forward(model, prompts=Prompts()):
-    """Logits [ROWS, side, side] with both towers under autograd."""
+def towers(model, prompts):
+    """Vision states after each layer, and embeddings of the texts."""
     dtype = model.decoder.film_mul.weight.dtype
     tower = model.clip.vision_model
     x = tower.embeddings(batch["pixel_values"][:ROWS].to(dtype))
@@ -95,7 +98,12 @@ def forward(model, prompts=Prompts()):
         x = layer(x, attention_mask=mask.expand(len(x), 1, -1, -1))
     ends = (ids == config.text_config.eos_token_id).int().argmax(-1) + count
     pooled = tower.final_layer_norm(x)[torch.arange(len(x)), ends]
-    conditional = model.clip.text_projection(pooled)
+    return taps, model.clip.text_projection(pooled)
+
+
+def forward(model, prompts=Prompts()):
+    """Logits [ROWS, side, side] with both towers under autograd."""
+    taps, conditional = prompts.in_step(model) if prompts.in_step else towers(model, prompts)
 
     # Written out: Transformers' `squeeze` and output classes add nothing.
     decoder = model.decoder
@@ -298,6 +306,86 @@ def cocoop(model):
     return parameters, prompts
 
 
+class ProbabilisticAttention(nn.Module):
+    """Tokens attend to others whose keys and values have a mean and a variance; the values are their mean."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.q_proj, self.out_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.k_proj, self.v_proj = nn.Linear(width, 2 * width), nn.Linear(width, 2 * width)
+        self.norm_k, self.norm_v = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.gate = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, query, context):
+        width = query.shape[-1]
+        q, (k, k_spread) = self.q_proj(query), self.k_proj(context).chunk(2, -1)
+        k_variance = F.softplus(k_spread) + 1e-6
+        v = self.norm_v(self.v_proj(context).chunk(2, -1)[0])
+        mean = torch.einsum("bqc,bkc->bqk", q, self.norm_k(k)) / width**0.5
+        variance = torch.einsum("bqc,bkc->bqk", q**2, k_variance) / width
+        read = self.out_proj((mean - 2.35 * variance.sqrt()).softmax(-1) @ v)
+        share = self.gate.sigmoid()
+        return share * read + (1 - share) * query
+
+
+class PvlAdapter(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        down, up = (lambda of: nn.Linear(of, width, bias=False)), (lambda of: nn.Linear(width, of, bias=False))
+        self.proj_vis_down, self.proj_txt_down = nn.Sequential(down(V)), down(L)
+        self.proj_vis_up, self.proj_txt_up = up(V), up(L)
+        ways = {"cross_attn_img_to_txt": ProbabilisticAttention(width), "cross_attn_txt_to_img": ProbabilisticAttention(width)}
+        self.two_way = nn.ModuleDict(ways)
+
+    def forward(self, vision, text):
+        image, words = self.proj_vis_down(vision), self.proj_txt_down(text)
+        image = self.two_way["cross_attn_img_to_txt"](image, words)
+        words = self.two_way["cross_attn_txt_to_img"](words, image)
+        return self.proj_vis_up(image), self.proj_txt_up(words)
+
+
+def pvl(model, padded=False):
+    """MedCLIPSeg's adapters before the layers 1, 2, ... of both towers, where the values are not drawn."""
+    dtype = model.decoder.film_mul.weight.dtype
+    adapters = nn.ModuleList([PvlAdapter(6) for _ in range(1, L_LAYERS)]).to(dtype)
+
+    def in_step(model):
+        states, embeddings = [], []
+        for row in range(ROWS):
+            # Each text alone: of its own length, or padded with 0 to the context as by OpenAI's tokenizer.
+            end = int((ids[row] == config.text_config.eos_token_id).int().argmax())
+            own = ids[row : row + 1, : end + 1]
+            if padded:
+                own = F.pad(own, (0, config.text_config.max_position_embeddings - own.shape[1]))
+            vision, text = model.clip.vision_model, model.clip.text_model
+            x = vision.pre_layrnorm(vision.embeddings(batch["pixel_values"][row : row + 1].to(dtype)))
+            y = text.embeddings.token_embedding(own)
+            y = y + text.embeddings.position_embedding.weight[: y.shape[1]]
+            mask = torch.full((y.shape[1], y.shape[1]), -torch.inf, dtype=dtype).triu(1)[None, None]
+            own_states = []
+            for index in range(max(V_LAYERS, L_LAYERS)):
+                if 0 < index < L_LAYERS:
+                    more_x, more_y = adapters[index - 1](x, y)
+                    x, y = x + more_x, y + more_y
+                if index < V_LAYERS:
+                    x = vision.encoder.layers[index](x, attention_mask=None)
+                    own_states.append(x)
+                if index < L_LAYERS:
+                    y = text.encoder.layers[index](y, attention_mask=mask)
+            states.append(own_states)
+            embeddings.append(model.clip.text_projection(text.final_layer_norm(y)[:, end]))
+        taps = {index: torch.cat([own[index] for own in states]) for index in range(V_LAYERS)}
+        return taps, torch.cat(embeddings)
+
+    prompts = Prompts()
+    prompts.in_step = in_step
+    return {f"pvl_adapters.{name}": parameter for name, parameter in adapters.named_parameters()}, prompts
+
+
+def pvl_paper(model):
+    return pvl(model, padded=True)
+
+
 def vpt(model):
     vectors = vectors_of(model, V_LAYERS, 3, V)
     return learnt(vectors, {}), LearntPrompts(vectors, vision_of=own)
@@ -361,6 +449,8 @@ METHODS = {
     "coop": (coop, dict(kind="coop", tokens=3, depth=2)),
     "cocoop": (cocoop, dict(kind="cocoop", tokens=3, depth=2, bottleneck=6)),
     "head": (head, dict(kind="coop", tokens=3, depth=2, head=True)),
+    "pvl": (pvl, dict(kind="pvl", bottleneck=6)),
+    "pvl_paper": (pvl_paper, dict(kind="pvl", bottleneck=6, profile="paper")),
     "vpt": (vpt, dict(kind="vpt", tokens=3)),
     "vpt_shallow": (vpt_shallow, dict(kind="vpt", tokens=5, depth=1)),
     "maple": (maple, dict(kind="maple", tokens=3, depth=2, bottleneck=6)),

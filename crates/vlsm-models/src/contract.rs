@@ -209,6 +209,12 @@ pub trait SegmentationModel: Module + Sync {
         self
     }
 
+    /// The same model for a part of the step's examples, of which `first` is the number of the first: random numbers of an example
+    /// depend on its number, not on how the step is split.
+    fn begin_part(self, _first: usize) -> Self {
+        self
+    }
+
     /// The model after a training step, with updated running statistics.
     fn end_step(self) -> Self {
         self

@@ -390,6 +390,10 @@ impl SegmentationModel for Model {
         dispatch!(Model (model) = self, Spec, wrap: Model => wrap(model.begin_step(seed)))
     }
 
+    fn begin_part(self, first: usize) -> Self {
+        dispatch!(Model (model) = self, Spec, wrap: Model => wrap(model.begin_part(first)))
+    }
+
     fn merged(self) -> Self {
         dispatch!(Model (model) = self, Spec, wrap: Model => wrap(model.merged()))
     }

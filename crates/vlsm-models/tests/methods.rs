@@ -158,6 +158,8 @@ compared!(
     shared_separate,
     shared_attn,
     shared_attn_paper,
+    pvl,
+    pvl_paper,
 );
 
 /// Trained parameters at the full size of CLIPSeg. Its vision tower is 768 wide and has 12 layers, of which 10 are run; the text
@@ -205,6 +207,13 @@ fn counts_at_full_size() {
             2048 + 512 * 64 + 64 + 64 * 512 + 512,
         ),
         (json!({ "kind": "cocoop", "depth": 11 }), 68_160 * 11),
+        // Ten adapters: to 256 from 768 and from 512 and back; in each direction queries and outputs, keys and values of twice the
+        // width, two norms and a gate.
+        (
+            json!({ "kind": "pvl" }),
+            10 * (2 * 256 * (768 + 512) + 2 * (6 * 256 * 257 + 4 * 256 + 1)),
+        ),
+        (json!({ "kind": "pvl", "layers": [0, 10] }), 14_469_140 / 5),
         (json!({ "kind": "vpt", "depth": 1 }), 3072),
         (json!({ "kind": "vpt" }), 3072 * 10),
         // The tokens, and an MLP from 512 over 64 to 768 with a norm in each layer.
@@ -299,6 +308,8 @@ fn methods_start_as_published() {
 #[test]
 fn methods_that_do_not_fit_say_why() {
     let base = base();
+    let biomed = fixtures().join("biomedclipseg/tiny");
+    let biomed = Base::load(biomed.to_str().unwrap(), &Device::flex()).unwrap();
     let san = Base::load(fixtures().join("san").to_str().unwrap(), &Device::flex()).unwrap();
     let cris = Base::load(fixtures().join("cris").to_str().unwrap(), &Device::flex()).unwrap();
     for (base, keys, parts) in [
@@ -356,6 +367,31 @@ fn methods_that_do_not_fit_say_why() {
             &san,
             json!({ "kind": "cocoop" }),
             ["a SAN cannot", "`kind = \"coop\"`"],
+        ),
+        (
+            &cris,
+            json!({ "kind": "pvl" }),
+            ["a text for each image", "`kind = \"dense\"`"],
+        ),
+        (
+            &san,
+            json!({ "kind": "pvl" }),
+            ["a SAN cannot", "`kind = \"dense\"`"],
+        ),
+        (
+            &base,
+            json!({ "kind": "pvl", "layers": [2, 4] }),
+            ["`layers` is [2, 4]", "from 0 to 3"],
+        ),
+        (
+            &base,
+            json!({ "kind": "pvl", "layers": [2, 1] }),
+            ["`layers` is [2, 1]", "ascending"],
+        ),
+        (
+            &biomed,
+            json!({ "kind": "pvl", "profile": "paper" }),
+            ["`profile` is \"paper\"", "a BERT"],
         ),
         (
             &base,

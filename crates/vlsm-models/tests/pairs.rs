@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
 use vlsm_image::{RgbImage, resize_image};
 use vlsm_models::contract::{concatenate, select};
@@ -68,7 +68,12 @@ fn off(a: &Tensor<3>, b: &Tensor<3>) -> f32 {
 
 /// The methods with what a file can be merged or exported without.
 fn methods() -> Vec<Value> {
-    vec![json!({ "kind": "cocoop", "depth": 2 })]
+    vec![
+        json!({ "kind": "cocoop", "depth": 2 }),
+        json!({ "kind": "pvl", "bottleneck": 8 }),
+        json!({ "kind": "pvl", "bottleneck": 8, "layers": [0, 3, 4] }),
+        json!({ "kind": "pvl", "bottleneck": 8, "profile": "paper" }),
+    ]
 }
 
 /// Each row of a batch has the logits that its image and its prompt have alone, and the text depends on the image.
@@ -100,6 +105,68 @@ fn a_pair_is_the_same_whatever_it_is_decoded_with() {
         mixed[last] = select(&all[last..], &[1]).remove(0);
         let other = model.decode(&mixed, select(&prompts, &[0])).unwrap();
         assert!(off(&own, &other) > 1e-3 * spread, "{keys}");
+    }
+}
+
+/// What is drawn in a step depends on its seed and on the number of an example in it, not on how the step is split; outside of a step
+/// nothing is drawn.
+#[test]
+fn draws_do_not_depend_on_the_parts_of_a_step() {
+    let keys = json!({ "kind": "pvl", "bottleneck": 8 });
+    let model = Model::with_adapter(&base(), file(keys, 1)).unwrap();
+    let prompts = text(&model, &[PROMPTS[0], PROMPTS[2], PROMPTS[0], PROMPTS[0]]);
+    let all = features(&model, &[0, 1, 2, 0]);
+    let step = |seed| model.clone().begin_step(seed);
+    let logits = |model: &Model, rows: &[usize]| {
+        let text = select(&prompts, rows);
+        model.decode(&select(&all, rows), text).unwrap()
+    };
+    let rows = [0, 1, 2, 3];
+    let whole = logits(&step(7), &rows);
+    let spread = off(&whole, &whole.zeros_like());
+    assert_eq!(to_host(logits(&step(7), &rows)), to_host(whole.clone()));
+    let part = logits(&step(7).begin_part(2), &[2, 3]);
+    assert!(off(&whole.clone().narrow(0, 2, 2), &part) < 1e-5 * spread);
+    for other in [step(8), step(7).begin_part(4), step(7).end_step()] {
+        assert!(off(&whole, &logits(&other, &rows)) > 1e-4 * spread);
+    }
+    // Two examples that are the same have numbers of their own.
+    let first = whole.clone().narrow(0, 0, 1);
+    assert!(off(&first, &whole.narrow(0, 3, 1)) > 1e-4 * spread);
+    let mean = logits(&model, &rows);
+    let ended = logits(&step(7).end_step(), &rows);
+    assert_eq!(to_host(mean.clone()), to_host(ended));
+    assert!(off(&mean.clone().narrow(0, 0, 1), &mean.narrow(0, 3, 1)) < 1e-5 * spread);
+}
+
+/// A BERT, in which texts of another length have a pass of their own: as texts alone.
+#[test]
+fn towers_of_biomedclip_run_in_step() {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../fixtures/biomedclipseg/tiny"
+    );
+    let base = Base::load(folder, &Device::flex()).unwrap();
+    let method = json!({ "kind": "pvl", "bottleneck": 4 });
+    let method = serde_json::from_value(method).unwrap();
+    let model = Model::new(&base, method, 1).unwrap();
+    let side = base.preprocessing.image_size;
+    let pixels = (0..3 * 3 * side * side).map(|at| (at as f32 * 0.37).sin());
+    let pixels = TensorData::new(pixels.collect::<Vec<f32>>(), [3, 3, side, side]);
+    let images = model
+        .encode_image(Tensor::from_data(pixels, &Device::flex()))
+        .unwrap();
+    let prompts: [&[u32]; 3] = [&[2, 4, 5, 6, 3], &[2, 4, 3], &[2, 7, 8, 9, 3]];
+    let texts = |prompts: &[&[u32]]| {
+        let tokens = model.tokens(prompts).unwrap();
+        model.encode_text(&tokens).unwrap()
+    };
+    let together = model.decode(&images, texts(&prompts)).unwrap();
+    let spread = off(&together, &together.zeros_like());
+    for (row, prompt) in prompts.into_iter().enumerate() {
+        let alone = model.decode(&select(&images, &[row]), texts(&[prompt]));
+        let row = together.clone().narrow(0, row, 1);
+        assert!(off(&row, &alone.unwrap()) < 1e-5 * spread);
     }
 }
 

@@ -142,6 +142,15 @@ fn a_killed_run_whose_texts_depend_on_images_resumes() {
 }
 
 #[test]
+fn a_killed_run_that_draws_values_resumes() {
+    killed_and_resumed(&[
+        "method.kind=pvl",
+        "method.bottleneck=4",
+        "trainer.data_parallel=2",
+    ]);
+}
+
+#[test]
 fn a_run_stops_after_max_steps_and_continues_with_more() {
     let shop = Workshop::new();
     shop.ok(&[&TRAIN[..], &["--set", "trainer.max_steps=5"]].concat());

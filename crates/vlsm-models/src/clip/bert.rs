@@ -8,7 +8,7 @@ use super::config::{BertConfig, TextConfig};
 use super::text::with_extra;
 use super::{Encoder, EncoderConfig, LayerNorm, TextStates, TokenBatch};
 use crate::kernel_weights::{embedded, halve_embedding};
-use crate::methods::{Adaptation, Tower};
+use crate::methods::{Adaptation, LayerAdapters, Tower};
 use crate::precision::Precision;
 
 /// Token, position and token-type embeddings, normalised. All tokens are of the first type.
@@ -93,9 +93,50 @@ impl BertTower {
         let mut columns: Vec<Tensor<2>> = columns.collect();
         let first = columns.remove(0);
         TextStates {
-            pooled: vlsm_kernels::gelu(self.projection.forward(first)),
+            pooled: self.pooled(first),
             tapped: columns,
         }
+    }
+
+    /// Number of layers.
+    pub(super) fn depth(&self) -> usize {
+        self.encoder.layers.len()
+    }
+
+    /// One layer, of any states `[prompts, tokens, width]`.
+    pub(super) fn layer(
+        &self,
+        index: usize,
+        x: Tensor<3>,
+        adapters: LayerAdapters<'_>,
+    ) -> Tensor<3> {
+        self.encoder.layers[index].forward_post_norm(x, adapters)
+    }
+
+    /// The output of the projection's hidden units, of the last layer's states at the first token, `[prompts, width]`.
+    pub(super) fn pooled(&self, first: Tensor<2>) -> Tensor<2> {
+        vlsm_kernels::gelu(self.projection.forward(first))
+    }
+
+    /// The states `[prompts, extra + tokens, width]` that enter the first layer, of prompts with an equal number of tokens, and the
+    /// number of extra tokens.
+    pub(super) fn input(
+        &self,
+        ids: Vec<i64>,
+        prompts: usize,
+        extra: Option<Tensor<3>>,
+    ) -> (Tensor<3>, usize) {
+        let positions = self.embeddings.position_embedding.weight.val();
+        let types = self.embeddings.token_type_embedding.weight.val();
+        let [_, width] = positions.dims();
+        let length = ids.len() / prompts.max(1);
+        let ids = TensorData::new(ids, [prompts, length]);
+        let ids = Tensor::<2, Int>::from_data(ids, &positions.device());
+        let x = embedded(&self.embeddings.token_embedding, ids);
+        let (x, extra) = with_extra(x, 0, extra);
+        let added = positions.slice([0..length + extra, 0..width]) + types.slice([0..1, 0..width]);
+        let x = x + added.unsqueeze::<3>();
+        (self.embeddings.layer_norm.forward(x), extra)
     }
 
     /// The states at the first token, each `[prompts, width]`, of prompts with an equal number of tokens, which are `rows` of a batch:
@@ -106,19 +147,8 @@ impl BertTower {
         rows: &[usize],
         method: &dyn Adaptation,
     ) -> Vec<Tensor<2>> {
-        let positions = self.embeddings.position_embedding.weight.val();
-        let types = self.embeddings.token_type_embedding.weight.val();
-        let [_, width] = positions.dims();
-        let (prompts, length) = (rows.len(), ids.len() / rows.len().max(1));
-        let ids = TensorData::new(ids, [prompts, length]);
-        let ids = Tensor::<2, Int>::from_data(ids, &positions.device());
-        let x = embedded(&self.embeddings.token_embedding, ids);
-        let (x, mut extra) = with_extra(x, 0, of_rows(method.tokens(Tower::Text, 0), rows));
-        let added = positions.slice([0..length + extra, 0..width]) + types.slice([0..1, 0..width]);
-        let mut x = self
-            .embeddings
-            .layer_norm
-            .forward(x + added.unsqueeze::<3>());
+        let tokens = of_rows(method.tokens(Tower::Text, 0), rows);
+        let (mut x, mut extra) = self.input(ids, rows.len(), tokens);
         let taps = method.text_taps();
         let first = |x: Tensor<3>| x.narrow(1, 0, 1).squeeze_dim::<2>(1);
         let mut tapped = vec![None; taps.len()];

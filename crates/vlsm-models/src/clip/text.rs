@@ -9,7 +9,7 @@ use super::tokens::TokenBatch;
 use super::{BertTower, Encoder, EncoderConfig, LayerNorm};
 use crate::error::{ModelError, Result};
 use crate::kernel_weights::{embedded, halve_embedding};
-use crate::methods::{Adaptation, Tower};
+use crate::methods::{Adaptation, Tower, Unadapted};
 use crate::precision::Precision;
 
 /// Token and position embeddings.
@@ -78,6 +78,39 @@ impl TextModel {
         match &config.bert {
             Some(bert) => Self::Bert(BertTower::new(config, bert, device)),
             None => Self::Clip(config.init(device)),
+        }
+    }
+
+    /// Number of layers.
+    pub(crate) fn depth(&self) -> usize {
+        match self {
+            Self::Clip(tower) => tower.encoder.layers.len(),
+            Self::Bert(tower) => tower.depth(),
+        }
+    }
+
+    /// The states `[prompts, tokens, width]` that enter the first layer. For BERT, the prompts have an equal number of tokens.
+    pub(crate) fn input(&self, tokens: &TokenBatch) -> Tensor<3> {
+        match self {
+            Self::Clip(tower) => tower.input(tokens, &Unadapted).0,
+            Self::Bert(tower) => tower.input(tokens.ids().to_vec(), tokens.len(), None).0,
+        }
+    }
+
+    /// One layer, of any states.
+    pub(crate) fn layer(&self, index: usize, x: Tensor<3>, method: &dyn Adaptation) -> Tensor<3> {
+        let adapters = method.layer(Tower::Text, index);
+        match self {
+            Self::Clip(tower) => tower.encoder.layers[index].forward(x, true, adapters),
+            Self::Bert(tower) => tower.layer(index, x, adapters),
+        }
+    }
+
+    /// The pooled state `[prompts, width]` of the last layer's states, see [`TextStates::pooled`].
+    pub(crate) fn pooled(&self, x: Tensor<3>, tokens: &TokenBatch) -> Tensor<2> {
+        match self {
+            Self::Clip(tower) => tower.final_layer_norm.forward(at_end(x, tokens, 0)),
+            Self::Bert(tower) => tower.pooled(x.narrow(1, 0, 1).squeeze_dim::<2>(1)),
         }
     }
 
@@ -151,7 +184,8 @@ impl TextTower {
         (without_extra(words, extra), TextStates { pooled, tapped })
     }
 
-    fn layers(&self, tokens: &TokenBatch, method: &dyn Adaptation) -> LastStates {
+    /// What enters the first layer, `[prompts, extra + tokens, width]`, and the number of extra tokens.
+    fn input(&self, tokens: &TokenBatch, method: &dyn Adaptation) -> (Tensor<3>, usize) {
         let (prompts, length) = (tokens.len(), tokens.length());
         let positions = self.embeddings.position_embedding.weight.val();
         let device = positions.device();
@@ -161,10 +195,13 @@ impl TextTower {
             &device,
         );
         let x = embedded(&self.embeddings.token_embedding, ids);
-        let (x, mut extra) = with_extra(x, 0, method.tokens(Tower::Text, 0));
-        let mut x = x + positions
-            .slice([0..length + extra, 0..width])
-            .unsqueeze::<3>();
+        let (x, extra) = with_extra(x, 0, method.tokens(Tower::Text, 0));
+        let positions = positions.slice([0..length + extra, 0..width]);
+        (x + positions.unsqueeze::<3>(), extra)
+    }
+
+    fn layers(&self, tokens: &TokenBatch, method: &dyn Adaptation) -> LastStates {
+        let (mut x, mut extra) = self.input(tokens, method);
         let taps = method.text_taps();
         let mut tapped = vec![None; taps.len()];
         for (index, layer) in self.encoder.layers.iter().enumerate() {

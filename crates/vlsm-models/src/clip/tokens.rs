@@ -116,6 +116,20 @@ impl TokenBatch {
         self.ends.is_empty()
     }
 
+    /// Some of the prompts, by index, without what follows the longest of them.
+    pub(crate) fn select(&self, rows: &[usize]) -> Self {
+        let ends: Vec<usize> = rows.iter().map(|row| self.ends[*row]).collect();
+        let length = ends.iter().max().map_or(0, |end| end + 1);
+        let ids = rows
+            .iter()
+            .flat_map(|row| &self.ids[row * self.length..][..length]);
+        Self {
+            ids: ids.copied().collect(),
+            ends,
+            length,
+        }
+    }
+
     /// The prompts as a state `[prompts, tokens, 1]`: ids plus one, and 0 after a prompt's end. All ids are exact in f32.
     pub(crate) fn state(&self, device: &Device) -> Tensor<3> {
         let mut values = vec![0.0; self.len() * self.length];

@@ -2,6 +2,7 @@
 
 mod config;
 mod decoder;
+mod in_step;
 mod init;
 mod load;
 mod method;

@@ -3,11 +3,14 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+use super::in_step::InStep;
 use super::{ClipSeg, part, random_decoder};
 use crate::clip::{Stages, TextStates, TokenBatch, adapted_embedding, embedding_states};
 use crate::contract::{HiddenStates, SegmentationModel, expect_states};
-use crate::error::Result;
-use crate::methods::{Adaptation, Adapters, MethodConfig, OutputHead, Pairing, Unadapted, merged};
+use crate::error::{ModelError, Result};
+use crate::methods::{
+    Adaptation, Adapters, MethodConfig, OutputHead, Pairing, Profile, Unadapted, merged,
+};
 use crate::preprocess::check_image_size;
 use crate::weights;
 
@@ -23,6 +26,9 @@ pub struct ClipSegModel {
     head: Option<OutputHead>,
     #[module(skip)]
     method: MethodConfig,
+    /// In a training step: its seed, and the number of the first example among the step's.
+    #[module(skip)]
+    draws: Option<(u64, usize)>,
 }
 
 impl ClipSegModel {
@@ -40,7 +46,18 @@ impl ClipSegModel {
         clipseg.config.extract_layers = clipseg.config.taps(method.profile()).to_vec();
         let device = clipseg.devices().first().cloned().unwrap_or_default();
         let shape = clipseg.config.shape(method.profile());
+        let bert = clipseg.config.text_config.bert.is_some();
         let adapters = Adapters::new(&method, &shape, seed, &device)?;
+        if bert
+            && method.profile() == Profile::Paper
+            && adapters.hooks().pairing() == Pairing::Layers
+        {
+            return Err(ModelError::Method(format!(
+                "`profile` is \"paper\", in which {} reads the padding of texts, which a BERT does not have here; use `profile = \
+                 \"default\"`",
+                method.label()
+            )));
+        }
         let width = clipseg.config.reduce_dim;
         let head = method
             .has_head()
@@ -60,6 +77,7 @@ impl ClipSegModel {
             adapters,
             head,
             method,
+            draws: None,
         })
     }
 
@@ -74,13 +92,29 @@ impl ClipSegModel {
     }
 
     /// The numbers of the vision states to compute, each by the number of layers before it. For CLIP's embedding of the image, the last
-    /// layer's is the last of them.
+    /// layer's is the last of them. Where both towers run in step, those of the images alone.
     fn first_stage(&self) -> Vec<usize> {
         let mut wanted = self.stages().first().to_vec();
-        if self.pairing() == Pairing::Embedding {
-            wanted.push(self.clipseg.config.vision_config.num_hidden_layers);
+        match self.pairing() {
+            Pairing::None => {}
+            Pairing::Embedding => wanted.push(self.clipseg.config.vision_config.num_hidden_layers),
+            Pairing::Layers => {
+                let first = self.adaptation().first_vision_layer();
+                let taps = self.clipseg.config.extract_layers.iter();
+                let before = taps.map(|tap| tap + 1).filter(|state| *state < first);
+                wanted = before.chain([first]).collect();
+            }
         }
         wanted
+    }
+
+    fn in_step(&self) -> InStep<'_> {
+        InStep {
+            clipseg: &self.clipseg,
+            method: self.adaptation(),
+            padded: self.method.profile() == Profile::Paper,
+            draws: self.draws,
+        }
     }
 
     /// Projected text embeddings `[prompts, projection]`, and the states that the method taps.
@@ -127,28 +161,31 @@ impl SegmentationModel for ClipSegModel {
         let tokens = (image_size / config.vision_config.patch_size).pow(2) + 1;
         let shape = [tokens, config.vision_config.hidden_size];
         let stages = self.stages();
-        let mut shapes = vec![shape; stages.first().len()];
-        if self.pairing() == Pairing::Embedding {
-            shapes.push([1, config.projection_dim]);
+        let mut shapes = vec![shape; self.first_stage().len()];
+        if self.pairing() == Pairing::Embedding
+            && let Some(last) = shapes.last_mut()
+        {
+            *last = [1, config.projection_dim];
         }
-        stages.frozen.then_some(shapes)
+        (stages.frozen || self.pairing() == Pairing::Layers).then_some(shapes)
     }
 
     /// The tapped layers can differ between profiles of one base, and the others between methods.
     fn wanted_vision_states(&self) -> String {
-        let states = format!("{:?}", self.stages().first());
         match self.pairing() {
-            Pairing::None => states,
-            Pairing::Embedding => format!("{states} and the embedding"),
+            Pairing::None | Pairing::Layers => format!("{:?}", self.first_stage()),
+            Pairing::Embedding => format!("{:?} and the embedding", self.stages().first()),
         }
     }
 
-    /// The reduced states, then CLIP's embedding of the image, if the method needs it.
+    /// The reduced states, then CLIP's embedding of the image, if the method needs it. The states themselves where both towers run in
+    /// step.
     fn features(&self, mut states: HiddenStates) -> Result<HiddenStates> {
         let (tower, hooks) = (&self.clipseg.clip.vision_model, self.adaptation());
         let embedding = match self.pairing() {
             Pairing::None => None,
             Pairing::Embedding => states.pop(),
+            Pairing::Layers => return Ok(states),
         };
         let what = "CLIPSeg's vision states";
         let states = self.stages().complete(tower, states, hooks, what)?;
@@ -173,7 +210,7 @@ impl SegmentationModel for ClipSegModel {
     fn text_states(&self, tokens: &TokenBatch) -> HiddenStates {
         match self.pairing() {
             Pairing::None => self.embed_text(tokens, self.adaptation()),
-            Pairing::Embedding => vec![tokens.state(&self.device())],
+            Pairing::Embedding | Pairing::Layers => vec![tokens.state(&self.device())],
         }
     }
 
@@ -181,7 +218,9 @@ impl SegmentationModel for ClipSegModel {
     fn wanted_text_states(&self) -> String {
         match self.pairing() {
             Pairing::None => format!("{:?}", self.adaptation().text_taps()),
-            Pairing::Embedding => format!("at most {} tokens", self.context_length()),
+            Pairing::Embedding | Pairing::Layers => {
+                format!("at most {} tokens", self.context_length())
+            }
         }
     }
 
@@ -200,15 +239,34 @@ impl SegmentationModel for ClipSegModel {
 
     fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>> {
         let [text] = expect_states(text, "CLIPSeg's conditional embedding")?;
-        let (features, text) = match (self.pairing(), features.split_last()) {
+        let (decoder, head) = (&self.clipseg.decoder, self.head.as_ref());
+        match (self.pairing(), features.split_last()) {
             (Pairing::Embedding, Some((image, features))) => {
                 let text = self.condition_on_images(text, image.clone())?;
-                (features, text)
+                decoder.forward(features, text, head)
             }
-            _ => (features, text.squeeze_dim(1)),
-        };
-        let decoder = &self.clipseg.decoder;
-        decoder.forward(features, text, self.head.as_ref())
+            (Pairing::Layers, _) => {
+                let tokens = TokenBatch::from_state(text, &self.clipseg.config.text_config)?;
+                let (tapped, text) = self.in_step().forward(features, &tokens)?;
+                decoder.forward(&decoder.reduce(tapped), text, head)
+            }
+            _ => decoder.forward(features, text.squeeze_dim(1), head),
+        }
+    }
+
+    fn begin_step(mut self, seed: u64) -> Self {
+        self.draws = (self.pairing() == Pairing::Layers).then_some((seed, 0));
+        self
+    }
+
+    fn begin_part(mut self, first: usize) -> Self {
+        self.draws = self.draws.map(|(seed, _)| (seed, first));
+        self
+    }
+
+    fn end_step(mut self) -> Self {
+        self.draws = None;
+        self
     }
 
     fn output_size(&self, image_size: usize) -> Result<usize> {

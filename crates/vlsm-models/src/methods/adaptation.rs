@@ -65,6 +65,17 @@ pub enum Pairing {
     None,
     /// CLIP's embedding of the image.
     Embedding,
+    /// The image's states in the layers, whose own states then depend on the prompt: both towers run in step.
+    Layers,
+}
+
+/// Random numbers of a training step: for each pair of an image and a prompt its number among the step's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draws {
+    /// The step's seed.
+    pub seed: u64,
+    /// The pairs' numbers.
+    pub numbers: Vec<usize>,
 }
 
 /// What a method adds inside one layer of a tower.
@@ -153,6 +164,19 @@ pub trait Adaptation: Debug {
     /// of a method with [`Pairing::Embedding`].
     fn for_images(&self, _embeddings: Tensor<2>) -> Option<Box<dyn Adaptation + '_>> {
         None
+    }
+
+    /// The states `[pairs, image tokens, width]` and `[pairs, text tokens, width]` that enter a layer of the towers, of those that come out
+    /// of the layer before it: of a method with [`Pairing::Layers`]. The first layer where they differ is the
+    /// [`first_vision_layer`](Self::first_vision_layer). In training, `draws` are the step's random numbers.
+    fn exchange(
+        &self,
+        _layer: usize,
+        vision: Tensor<3>,
+        text: Tensor<3>,
+        _draws: Option<&Draws>,
+    ) -> (Tensor<3>, Tensor<3>) {
+        (vision, text)
     }
 
     /// Blocks and changes of parameters in a layer of a tower.

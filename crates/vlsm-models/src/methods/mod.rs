@@ -23,6 +23,7 @@ mod layer_norm;
 mod lora;
 mod maple;
 mod prompts;
+mod pvl;
 mod shallow;
 mod shape;
 mod shared_attn;
@@ -43,7 +44,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use adaptation::{Adaptation, LayerAdapters, Pairing, Part, Touches, Tower, Unadapted};
+pub use adaptation::{Adaptation, Draws, LayerAdapters, Pairing, Part, Touches, Tower, Unadapted};
 pub use bitfit::BitFitConfig;
 pub use block::{AdapterBlock, Connection};
 pub use changed_layers::ChangedLayers;
@@ -63,6 +64,7 @@ pub use layer_norm::LayerNormConfig;
 pub use lora::{LoraAdapters, LoraConfig, LowRank};
 pub use maple::{CoupledContext, CoupledPrompts, Coupling, MapleConfig};
 pub use prompts::{Context, Norm};
+pub use pvl::{FirstLinear, ProbabilisticAttention, PvlAdapter, PvlAdapters, PvlConfig, TwoWay};
 pub use shallow::{ShallowAdapters, ShallowConfig};
 pub use shape::{BaseShape, TowerShape};
 pub use shared_attn::{
@@ -381,6 +383,8 @@ methods! {
     "shared-separate" => SharedSeparate(SharedSeparateConfig, ProjectedPrompts),
     /// Learnt tokens for both towers at once, through a transformer layer; everything pretrained is frozen.
     "shared-attn" => SharedAttn(SharedAttnConfig, AttendingPrompts),
+    /// Adapters in which image and text tokens attend to each other; everything pretrained is frozen.
+    "pvl" => Pvl(PvlConfig, PvlAdapters),
     /// The pretrained decoder is trained and the towers are frozen.
     "decoder" => Decoder(DecoderConfig, TrainedDecoder),
     /// Everything that the logits depend on is trained.

@@ -87,11 +87,9 @@ impl Path {
         if self.is_transposed() {
             shape.reverse();
         }
-        if self
-            .parts
-            .last()
-            .is_some_and(|(name, _)| ["logit_scale", "residual_ratio"].contains(&name.as_str()))
-        {
+        if self.parts.last().is_some_and(|(name, _)| {
+            ["logit_scale", "residual_ratio", "gate"].contains(&name.as_str())
+        }) {
             shape.clear();
         }
         shape

@@ -65,6 +65,8 @@ impl<M: SegmentationModel> Trainer<'_, M> {
             let (loss, norm, gradients) = self.scaled_gradients(examples, encoders)?;
             if norm.is_finite() {
                 self.clipped_update(gradients, clip, lr);
+            } else {
+                self.model = self.model.take().map(SegmentationModel::end_step);
             }
             return Ok((loss, norm));
         }
@@ -123,8 +125,9 @@ impl<M: SegmentationModel> Trainer<'_, M> {
     ) -> Result<(Vec<Share>, Gradients)> {
         let mut losses = Vec::new();
         let mut sum = Gradients::new();
-        for batch in examples.chunks(self.setup.recipe.trainer.batch_size) {
-            for (count, part) in self.parts(batch, encoders, scale) {
+        let size = self.setup.recipe.trainer.batch_size;
+        for (number, batch) in examples.chunks(size).enumerate() {
+            for (count, part) in self.parts(batch, number * size, encoders, scale) {
                 let (loss, gradients) = part?;
                 let share = count as f64 / examples.len() as f64;
                 losses.push(Share { loss, share });
@@ -139,20 +142,24 @@ impl<M: SegmentationModel> Trainer<'_, M> {
         Ok((losses, sum))
     }
 
-    /// The number of examples, the loss and the gradients of each part of a batch. Parts run in parallel, each with its own
+    /// The number of examples, the loss and the gradients of each part of a batch, whose first example is number `first` of the step.
+    /// Parts run in parallel, each with its own
     /// threads, because the operations of a small model are too short to be split among cores.
     fn parts(
         &self,
         batch: &[Example],
+        first: usize,
         encoders: &[PromptEncoder<'_>],
         scale: f64,
     ) -> Vec<(usize, Result<(Tensor<1>, Gradients)>)> {
         let (setup, samples) = (self.setup, &self.train);
-        let parts = batch.chunks(batch.len().div_ceil(encoders.len()));
+        let size = batch.len().div_ceil(encoders.len());
+        let parts = batch.chunks(size).enumerate();
+        let parts = parts.map(|(number, part)| (first + number * size, part));
         if self.pools.is_empty() {
-            let work = parts.zip(encoders).map(|(part, encoder)| {
-                let result =
-                    on_pool(|| gradients(setup, self.model(), samples, part, encoder, scale));
+            let work = parts.zip(encoders).map(|((first, part), encoder)| {
+                let model = self.model().clone().begin_part(first);
+                let result = on_pool(|| gradients(setup, &model, samples, part, encoder, scale));
                 (part.len(), result)
             });
             return work.collect();
@@ -160,9 +167,10 @@ impl<M: SegmentationModel> Trainer<'_, M> {
         std::thread::scope(|scope| {
             let work = parts.zip(encoders).zip(&self.pools);
             let started: Vec<_> = work
-                .map(|((part, encoder), pool)| {
+                .map(|(((first, part), encoder), pool)| {
                     // Each part has its own leaves, so that the tapes stay separate.
                     let model = weights::update_tracked(self.model().clone(), |_, value| value);
+                    let model = model.begin_part(first);
                     let work = move || gradients(setup, &model, samples, part, encoder, scale);
                     (part.len(), scope.spawn(|| pool.install(work)))
                 })
