@@ -14,10 +14,14 @@ vlsm=$target/debug/vlsm
 install() { # VERSION
   case $1 in
     13) parts=(nvidia-cuda-nvrtc nvidia-cuda-crt nvidia-cuda-cccl nvidia-cuda-runtime) release='13.0.*' ;;
-    12) parts=(nvidia-cuda-nvrtc-cu12 nvidia-cuda-cccl-cu12 nvidia-cuda-runtime-cu12) release='12.4.*' ;;
+    12) parts=(nvidia-cuda-nvrtc-cu12 nvidia-cuda-nvcc-cu12 nvidia-cuda-cccl-cu12 nvidia-cuda-runtime-cu12) release='12.4.*' ;;
   esac
   [ -d "$tools/nvrtc$1/nvidia" ] ||
     python3 -m pip install --quiet --no-deps --target "$tools/nvrtc$1" "${parts[@]/%/==$release}"
+  # In version 12 some of the runtime's headers come with the compiler.
+  if [ "$1" = 12 ]; then
+    ln -sfn ../../cuda_nvcc/include/crt "$tools/nvrtc12/nvidia/cuda_runtime/include/crt"
+  fi
 }
 
 step() { # BASE METHOD ARGUMENTS...

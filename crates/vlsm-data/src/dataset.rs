@@ -193,8 +193,8 @@ impl Dataset {
             return Err(DataError::Config {
                 field: "data.format",
                 reason: format!(
-                    "the masks of `{}` are binary ({format}); whole-image labels need masks of class ids and a \
-                     `classes.json` that names them",
+                    "the masks of `{}` are binary ({format}); whole-image labels and the names of segments need masks \
+                     of class ids and a `classes.json` that names them",
                     self.root.display(),
                 ),
             });

@@ -177,4 +177,6 @@ fn a_run_is_exported_to_peft_and_imported() {
     }
     let error = shop.fails(&["model", "export", "base", "--peft", "-o", "p"]);
     assert!(error.contains("is a base"), "{error}");
+    let error = shop.fails(&["model", "export", "data", "--peft", "-o", "p"]);
+    assert!(error.contains("neither a run"), "{error}");
 }

@@ -176,6 +176,7 @@ impl ExportArgs {
     /// Writes a folder for peft.
     fn for_peft(&self) -> Result<()> {
         let Some(path) = self.adapter_path()? else {
+            self.own_base()?;
             bail!(
                 "`{}` is a base; peft's files hold an adapter: name a run or an adapter file",
                 self.model
