@@ -50,7 +50,7 @@ pub(crate) struct Args {
     endpoint: Option<String>,
     /// The language model's name on the server; without --endpoint a folder in Hugging Face's format, or
     /// builtin:tiny, which was trained on drawn scenes.
-    #[arg(long, value_name = "NAME_OR_FOLDER")]
+    #[arg(long, value_name = "MODEL")]
     llm: String,
     /// A LoRA for the folder, in peft's format.
     #[arg(long, value_name = "FOLDER", conflicts_with = "endpoint")]

@@ -30,9 +30,7 @@ use crate::terminal::Terminal;
   vlsm refer train queries.jsonl --llm gpt-neo-125m -o runs/neo
   vlsm refer train queries.jsonl --llm gpt-neo-125m -o runs/neo --resume
   vlsm refer train queries.jsonl --base builtin:tiny --llm smollm2-135m \\
-      --set lora.rank=16 --set lora.alpha=32 --set optim.lr=1e-4 -o runs/r16
-  vlsm refer predict queries.jsonl --llm gpt-neo-125m \\
-      --llm-adapter runs/neo -o out")]
+      --set lora.rank=16 --set lora.alpha=32 --set optim.lr=1e-4 -o runs/r16")]
 pub(crate) struct Args {
     /// The file of queries, as in `vlsm refer predict`, each with `truth_box` or `truth_mask`.
     queries: PathBuf,
