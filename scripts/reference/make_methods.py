@@ -462,6 +462,8 @@ METHODS = {
 
 def run(make, dtype, values, seed):
     """Logits and gradients; parameters start at `values`, or at random ones that are returned."""
+    # For what PyTorch draws when it makes a layer.
+    torch.manual_seed(seed)
     model = clipseg(dtype)
     parameters, prompts = make(model)
     generator = torch.Generator().manual_seed(seed)
@@ -505,12 +507,16 @@ def save_peft(make, values, folder):
     (folder / "README.md").unlink()
 
 
+# A seed can pass the check below although a unit is so close to zero that images off by 1e-6 change gradients by percents, as another
+# device's rounding does. With this one eight such images change none by more than 2e-4.
+FIRST_SEED = {"pvl_paper": 38}
+
 wanted = sys.argv[3:] or METHODS
 for name in wanted:
     make, method = METHODS[name]
     # Where a unit of a ReLU is almost zero, rounding turns it on or off and a gradient is off by 1e-3. Other parameters are then
     # drawn, so that f32 can be compared.
-    for seed in range(100):
+    for seed in range(FIRST_SEED.get(name, 0), 100):
         values, logits, gradients, noise = measured(make, seed)
         if noise[1] < 1e-4:
             break
