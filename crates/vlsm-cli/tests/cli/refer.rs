@@ -284,6 +284,9 @@ fn a_lora_is_trained_killed_resumed_and_used() {
         }
         arguments
     };
+    // The recipe's device counts unless --device names another.
+    let elsewhere = [&train("none")[..], &["--set", "device=nowhere"]].concat();
+    assert!(shop.fails(&elsewhere).contains("nowhere"));
     // Six queries in their order and in three others.
     let printed = shop.ok(&train("whole"));
     assert!(printed.contains("24 examples, 18 steps"), "{printed}");

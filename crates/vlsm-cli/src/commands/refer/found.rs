@@ -26,9 +26,9 @@ pub(in crate::commands) struct Finder {
     /// Parts of masks with fewer pixels are no candidates.
     #[arg(long, value_name = "PIXELS", default_value_t = MIN_AREA)]
     min_area: usize,
-    /// Device: cpu, auto, or one that `vlsm devices` lists, such as cuda or cuda:1.
-    #[arg(long, default_value = "cpu")]
-    pub(in crate::commands) device: String,
+    /// Device: cpu, auto, or one that `vlsm devices` lists, such as cuda or cuda:1 [default: cpu].
+    #[arg(long)]
+    pub(super) device: Option<String>,
 }
 
 impl Finder {
@@ -38,8 +38,13 @@ impl Finder {
             base: Some(base.to_owned()),
             adapter: None,
             min_area: MIN_AREA,
-            device: "cpu".into(),
+            device: None,
         }
+    }
+
+    /// The device by name.
+    pub(super) fn device(&self) -> &str {
+        self.device.as_deref().unwrap_or("cpu")
     }
 
     /// The candidates of each query.
@@ -55,7 +60,8 @@ impl Finder {
                 let adapter = self.adapter.as_deref().map(adapter_file);
                 let adapter = adapter.transpose()?;
                 let precision = Precision::F32;
-                let segmenter = segmenter(base, adapter.as_deref(), None, &self.device, precision)?;
+                let segmenter =
+                    segmenter(base, adapter.as_deref(), None, self.device(), precision)?;
                 segmenter.warn_of_random_part();
                 Some(segmenter)
             }

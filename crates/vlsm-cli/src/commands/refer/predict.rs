@@ -148,7 +148,7 @@ impl Args {
                     "--llm {llm}: there is no such folder; name one, or the server of that model with --endpoint"
                 );
             }
-            let device = vlsm_models::device(&self.finder.device)?;
+            let device = vlsm_models::device(self.finder.device())?;
             let model = LanguageModel::load(folder, self.llm_adapter.as_deref(), &device)?;
             return Ok(Box::new(Local::new(
                 model,

@@ -90,7 +90,9 @@ impl Args {
                 recipe.llm.display()
             );
         }
-        recipe.device = self.finder.device.clone();
+        if let Some(device) = &self.finder.device {
+            recipe.device.clone_from(device);
+        }
         let queries = read_queries(&self.queries)?;
         let (examples, used) = self.finder.examples(&queries, self.frame)?;
         notice(&format!(
