@@ -9,7 +9,6 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use vlsm_models::methods::Unadapted;
 use vlsm_models::san::names::{from_file, to_file};
@@ -73,28 +72,6 @@ fn assert_close<const D: usize>(name: &str, found: Tensor<D>, expected: &Tensors
         off <= 1e-4 * spread,
         "{name} is off by {off}, of a spread of {spread}"
     );
-}
-
-/// The model with gradients for some parameters and none for the others.
-fn tracked(san: San, wanted: impl Fn(&str) -> bool) -> San {
-    struct Track(Vec<ParamId>);
-    impl ModuleMapper for Track {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let value = param.val().inner();
-            let value = match self.0.contains(&param.id) {
-                true => value.autodiff().require_grad(),
-                false => value,
-            };
-            Param::initialized(param.id, value)
-        }
-    }
-    let mut ids = Vec::new();
-    weights::for_each_parameter_id(&san, |name, id| {
-        if wanted(name) {
-            ids.push(id);
-        }
-    });
-    san.map(&mut Track(ids))
 }
 
 /// CLIP's embeddings of prompts.
@@ -176,14 +153,14 @@ fn gradients_are_those_of_the_published_modules() {
     let clip = expected
         .keys()
         .any(|name| name.starts_with("grad.clip_model."));
-    let san = tracked(san(Profile::Default), |name| clip || San::is_side(name));
+    let san = weights::tracked(san(Profile::Default), |name| clip || San::is_side(name));
     assert_gradients(san, &expected);
 }
 
 /// The published class as it is: its fusion map is read backwards, its recognition branch has no gradient.
 #[test]
 fn paper_profile_is_the_published_class() {
-    let san = tracked(san(Profile::Paper), San::is_side);
+    let san = weights::tracked(san(Profile::Paper), San::is_side);
     let expected = read("paper.expected.safetensors").tensors;
     let batch = read("batch.safetensors");
     let features = san

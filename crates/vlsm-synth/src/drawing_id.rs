@@ -3,7 +3,7 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use vlsm_data::{Split, describe};
+use vlsm_data::{GenerateConfig, Split, describe};
 use vlsm_image::RgbImage;
 
 use crate::drawing::{Drawing, DrawnReferent, Referent};
@@ -61,6 +61,17 @@ pub struct DrawingId {
 }
 
 impl DrawingId {
+    /// A drawing of a data set, by its number in a split.
+    pub(crate) fn of(domain: Domain, config: &GenerateConfig, split: Split, index: usize) -> Self {
+        Self {
+            domain,
+            seed: config.seed,
+            split,
+            index: index as u64,
+            side: config.side,
+        }
+    }
+
     fn rng(&self) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(((self.split as u64) << 48) | self.index);

@@ -48,13 +48,7 @@ pub fn write_classes(
                 create(folder)?;
             }
             let written = (0..count).into_par_iter().map(|index| {
-                let id = DrawingId {
-                    domain: Domain::Scenes,
-                    seed: config.seed,
-                    split,
-                    index: index as u64,
-                    side: config.side,
-                };
+                let id = DrawingId::of(Domain::Scenes, config, split, index);
                 let (image, ids) = id.draw_classes(BACKGROUND);
                 let [images, masks] = folders.each_ref();
                 let name = format!("{}.png", id.name());
@@ -97,13 +91,7 @@ fn write_into(
     let counts = [config.train, config.val, config.test];
     for (split, count) in Split::ALL.into_iter().zip(counts) {
         let drawings = (0..count).into_par_iter().map(|index| {
-            let id = DrawingId {
-                domain,
-                seed: config.seed,
-                split,
-                index: index as u64,
-                side: config.side,
-            };
+            let id = DrawingId::of(domain, config, split, index);
             let annotations = write_drawing(&id, root)?;
             progress();
             Ok(annotations)

@@ -78,13 +78,7 @@ impl Drawn {
     }
 
     fn drawing(&self, split: Split, index: usize) -> impl Iterator<Item = Sample> {
-        let id = DrawingId {
-            domain: self.domain,
-            seed: self.generate.seed,
-            split,
-            index: index as u64,
-            side: self.generate.side,
-        };
+        let id = DrawingId::of(self.domain, &self.generate, split, index);
         let source: Arc<dyn Source> = Arc::new(id);
         let image = id.name();
         let referents = id.referents();

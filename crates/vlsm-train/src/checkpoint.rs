@@ -10,7 +10,7 @@ use vlsm_models::tensor_file::{self, HostTensor};
 use crate::error::{Result, TrainError};
 use crate::identity::Identity;
 use crate::loss_scale::LossScale;
-use crate::observer::StepMetrics;
+use crate::observer::{EpochMetrics, StepMetrics};
 use crate::schedule::Schedule;
 
 /// The state of a run without its tensors.
@@ -73,6 +73,20 @@ impl Progress {
                 epoch: self.epoch + 1,
                 lr,
             }),
+        }
+    }
+
+    /// The line in `metrics.jsonl` of the epoch that these steps are of, before a validation; `lr` is the rate of its last step.
+    pub(crate) fn epoch_metrics(&self, lr: f64) -> EpochMetrics {
+        EpochMetrics {
+            epoch: self.epoch + 1,
+            step: self.step,
+            train_loss: self.epoch_loss(),
+            val_loss: None,
+            val_dice: None,
+            val_iou: None,
+            val_hd95: None,
+            lr,
         }
     }
 

@@ -28,6 +28,25 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
+    /// [`take`](Self::take) for a training: refuses a folder that another process has locked or that `check` refuses.
+    ///
+    /// # Errors
+    /// These, and if the folder cannot be written.
+    pub(crate) fn for_training(
+        folder: &RunFolder,
+        check: impl Fn(&RunFolder) -> Result<()>,
+    ) -> Result<Self> {
+        check(folder)?;
+        let claim = Self::take(folder)?.ok_or_else(|| {
+            folder.error(
+                "another process is training this run; wait for it to end, or stop it".into(),
+            )
+        })?;
+        // Another process may have changed it since.
+        check(claim.folder())?;
+        Ok(claim)
+    }
+
     /// Creates and locks a run's folder, and deletes what killed processes left unfinished in it. Returns `None` if another
     /// process has locked it.
     ///

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use burn::module::Module;
 use vlsm_data::{Dataset, Split};
-use vlsm_image::write_atomic_bytes;
 use vlsm_models::{
     AdapterFile, Base, BaseIdentity, Inference, Model, Preprocessing, SegmentationModel, Tokenizer,
     device,
@@ -93,14 +92,7 @@ pub fn train_on(
 /// Locks the folder, which must not hold another run.
 fn claim(recipe: &Recipe, path: &Path, existing: Existing) -> Result<Claim> {
     let folder = RunFolder { path: path.into() };
-    folder.expect_run_of(recipe, existing)?;
-    let claim = Claim::take(&folder)?.ok_or_else(|| TrainError::Run {
-        path: path.into(),
-        message: "another process is training this run; wait for it to end, or stop it".into(),
-    })?;
-    // Another process may have changed it since.
-    folder.expect_run_of(recipe, existing)?;
-    Ok(claim)
+    Claim::for_training(&folder, |folder| folder.expect_run_of(recipe, existing))
 }
 
 fn train_claimed(
@@ -196,12 +188,7 @@ impl Prepared {
 
     /// Writes the recipe as run.
     fn write_recipe(&self) -> Result<()> {
-        std::fs::create_dir_all(self.folder.checkpoints()).map_err(|source| TrainError::Write {
-            path: self.folder.path.clone(),
-            source,
-        })?;
-        let text = self.recipe.to_toml()?;
-        Ok(write_atomic_bytes(&self.folder.recipe(), text.as_bytes())?)
+        self.folder.write_recipe(&self.recipe.to_toml()?)
     }
 
     fn setup<'a>(&'a self, dataset: &'a Dataset, features: Option<&'a FeatureCache>) -> Setup<'a> {
@@ -263,8 +250,8 @@ fn finish(
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
     // A failure or a stop from here on must not lose what is known of the training.
-    let path = prepared.folder.summary();
-    summarise(prepared, fitted, None, None, None).write(&path)?;
+    let folder = &prepared.folder;
+    folder.write_summary(&summarise(prepared, fitted, None, None, None))?;
     let (model, threshold) = best_model(setup, model, observer).map_err(not_measured)?;
     let test = setup.recipe.trainer.test;
     let (tested, untested) = if test && !setup.dataset.test.is_empty() {
@@ -278,7 +265,7 @@ fn finish(
         None => None,
     };
     let mut summary = summarise(prepared, fitted, threshold, tested.as_ref(), semantic);
-    summary.write(&path)?;
+    folder.write_summary(&summary)?;
 
     // The run is complete, so a failure of its report is only a warning.
     let measured = match untested {

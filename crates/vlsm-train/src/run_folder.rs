@@ -1,6 +1,9 @@
 //! The layout of a run's folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use vlsm_image::write_atomic_bytes;
 
 use crate::error::{Result, TrainError};
 use crate::recipe::Recipe;
@@ -138,6 +141,24 @@ impl RunFolder {
         self.expect_unchanged(&recipe.changes_on_resume(&resumed)?)
     }
 
+    /// Refuses a folder that holds a run, unless it is to be resumed and no key of its recipe is `changed`.
+    pub(crate) fn expect_resumable(
+        &self,
+        resume: bool,
+        changed: impl FnOnce(&Path) -> Result<Vec<String>>,
+    ) -> Result<()> {
+        if !self.holds_run() {
+            return Ok(());
+        }
+        if !resume {
+            return Err(self.error(
+                "already holds a run; continue it with `--resume`, or choose another folder with `--output`"
+                    .into(),
+            ));
+        }
+        self.expect_unchanged(&changed(&self.recipe())?)
+    }
+
     /// Refuses to resume this run with a recipe in which the values of `keys` are others.
     pub(crate) fn expect_unchanged(&self, keys: &[String]) -> Result<()> {
         if keys.is_empty() {
@@ -148,6 +169,26 @@ impl RunFolder {
             keys.join("`, `"),
             self.recipe().display()
         )))
+    }
+
+    /// Writes the recipe as run, and makes the folder of checkpoints.
+    pub(crate) fn write_recipe(&self, toml: &str) -> Result<()> {
+        std::fs::create_dir_all(self.checkpoints()).map_err(|source| TrainError::Write {
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(write_atomic_bytes(&self.recipe(), toml.as_bytes())?)
+    }
+
+    /// Writes the summary as JSON, whole or not at all.
+    pub(crate) fn write_summary(&self, summary: &impl Serialize) -> Result<()> {
+        let path = self.summary();
+        let json = serde_json::to_string_pretty(summary);
+        let json = json.map_err(|error| TrainError::Write {
+            path: path.clone(),
+            source: error.into(),
+        })?;
+        Ok(write_atomic_bytes(&path, (json + "\n").as_bytes())?)
     }
 
     /// An error about this folder.

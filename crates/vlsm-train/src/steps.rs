@@ -134,16 +134,7 @@ impl<'a> Steps<'a> {
     /// # Errors
     /// If the metrics cannot be written.
     pub(crate) fn end_epoch(&mut self, lr: f64) -> Result<EpochMetrics> {
-        let metrics = EpochMetrics {
-            epoch: self.progress.epoch + 1,
-            step: self.progress.step,
-            train_loss: self.progress.epoch_loss(),
-            val_loss: None,
-            val_dice: None,
-            val_iou: None,
-            val_hd95: None,
-            lr,
-        };
+        let metrics = self.progress.epoch_metrics(lr);
         self.metrics.write(&metrics)?;
         self.progress.epoch += 1;
         self.progress.position = 0;

@@ -1,11 +1,9 @@
 //! The result of a run.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
-use vlsm_image::write_atomic_bytes;
 
-use crate::error::{Result, TrainError};
 use crate::evaluate::SemanticMetrics;
 use crate::evaluate::{Metrics, SampleScores, Threshold};
 use crate::identity::Identity;
@@ -77,15 +75,5 @@ impl RunSummary {
             .skip(1)
             .map(|set| (set, metrics(set)))
             .collect()
-    }
-
-    /// Writes the summary as JSON, whole or not at all.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let json = serde_json::to_string_pretty(self);
-        let json = json.map_err(|error| TrainError::Write {
-            path: path.into(),
-            source: error.into(),
-        })?;
-        Ok(write_atomic_bytes(path, (json + "\n").as_bytes())?)
     }
 }

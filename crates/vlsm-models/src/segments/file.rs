@@ -33,9 +33,7 @@ impl SegmentFile {
     /// # Errors
     /// If it is malformed.
     pub fn is_one(path: &Path) -> Result<bool> {
-        Ok(tensor_file::read_safetensors(path)?
-            .metadata
-            .contains_key(METHODS))
+        Ok(tensor_file::read_metadata(path)?.contains_key(METHODS))
     }
 
     /// Reads a file.

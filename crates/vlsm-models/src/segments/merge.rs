@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use vlsm_image::fs::write_atomic_bytes;
 
 use super::base::ClipBase;
 use super::file::SegmentFile;
@@ -73,8 +74,7 @@ impl ClipBase {
         for (name, value) in [("config.json", config), (PREPROCESSOR, preprocessor)] {
             let path = folder.join(name);
             let text = format!("{value:#}\n");
-            let written = vlsm_image::fs::write_atomic_bytes(&path, text.as_bytes());
-            written?;
+            write_atomic_bytes(&path, text.as_bytes())?;
         }
         let from = self.weights.parent().unwrap_or(Path::new(""));
         for name in VOCABULARY {

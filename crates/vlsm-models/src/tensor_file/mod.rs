@@ -18,7 +18,8 @@ use vlsm_image::fs::open_regular;
 pub use self::fingerprint::{Fingerprint, fingerprint};
 pub use self::pytorch::read_pytorch;
 pub use self::safetensors::{
-    WrittenAs, parse_safetensors, read_safetensors, write_safetensors, write_safetensors_as,
+    WrittenAs, parse_safetensors, read_metadata, read_safetensors, write_safetensors,
+    write_safetensors_as,
 };
 
 /// A floating-point tensor in main memory, row-major.

@@ -23,16 +23,30 @@ const ALIGNMENT: usize = 8;
 /// # Errors
 /// A file that is unreadable, truncated, malformed, or holds an element type that is neither a real number nor an integer.
 pub fn read_safetensors(path: &Path) -> Result<TensorFile, TensorFileError> {
+    let (file, length) = open(path)?;
+    parse(file, length, path)
+}
+
+/// Reads the metadata of a safetensors file, and nothing of its tensors.
+///
+/// # Errors
+/// A file that is unreadable, or whose header is truncated or malformed.
+pub fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, TensorFileError> {
+    let (mut file, length) = open(path)?;
+    Ok(metadata(&header_of(&mut file, length, path)?.1))
+}
+
+/// A file and its length.
+fn open(path: &Path) -> Result<(File, u64), TensorFileError> {
     let open = || {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         Ok((file, length))
     };
-    let (file, length) = open().map_err(|source| TensorFileError::Read {
+    open().map_err(|source| TensorFileError::Read {
         path: path.to_owned(),
         source,
-    })?;
-    parse(file, length, path)
+    })
 }
 
 /// Reads a safetensors file that is in memory; `name` stands for its path in messages.
@@ -57,11 +71,7 @@ fn parse(
         reason,
     };
 
-    let (header_length, header) =
-        read_header(&mut file, file_length).map_err(|error| match error {
-            HeaderError::Io(source) => io_error(source),
-            HeaderError::Malformed(reason) => malformed(reason),
-        })?;
+    let (header_length, header) = header_of(&mut file, file_length, path)?;
     let data_start = LENGTH_BYTES + header_length;
     let data_length = header.data_len() as u64;
     if data_start + data_length != file_length {
@@ -72,12 +82,7 @@ fn parse(
     }
 
     let mut content = TensorFile {
-        metadata: header
-            .metadata()
-            .iter()
-            .flatten()
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect(),
+        metadata: metadata(&header),
         ..TensorFile::default()
     };
     for name in header.offset_keys() {
@@ -98,6 +103,29 @@ fn parse(
         content.insert(name, info.shape.clone(), values);
     }
     Ok(content)
+}
+
+fn metadata(header: &Metadata) -> BTreeMap<String, String> {
+    let pairs = header.metadata().iter().flatten();
+    pairs.map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// [`read_header`] of a file, whose errors name `path`.
+fn header_of(
+    file: &mut impl Read,
+    length: u64,
+    path: &Path,
+) -> Result<(u64, Metadata), TensorFileError> {
+    read_header(file, length).map_err(|error| match error {
+        HeaderError::Io(source) => TensorFileError::Read {
+            path: path.to_owned(),
+            source,
+        },
+        HeaderError::Malformed(reason) => TensorFileError::Malformed {
+            path: path.to_owned(),
+            reason,
+        },
+    })
 }
 
 enum HeaderError {

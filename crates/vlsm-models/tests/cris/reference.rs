@@ -84,23 +84,7 @@ impl Reference {
 
 /// Everything but the running statistics tracked for gradients.
 pub(crate) fn tracked(cris: Cris) -> Cris {
-    struct Track(Vec<burn::module::ParamId>);
-    impl ModuleMapper for Track {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            if self.0.contains(&param.id) {
-                let value = param.val().inner().autodiff().require_grad();
-                return Param::initialized(param.id, value);
-            }
-            param
-        }
-    }
-    let mut trained = Vec::new();
-    weights::for_each_parameter_id(&cris, |name, id| {
-        if cris::part(name) != Part::Untrained {
-            trained.push(id);
-        }
-    });
-    cris.map(&mut Track(trained))
+    weights::tracked(cris, |name| cris::part(name) != Part::Untrained)
 }
 
 /// The same computed in f64.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use vlsm_language::LowRankConfig;
 
-use crate::error::{Result, TrainError};
-use crate::recipe::{OptimConfig, ScheduleKind, differences, over_default};
+use crate::error::Result;
+use crate::recipe::{OptimConfig, ScheduleKind, over_default, stored};
 
 /// A recipe. Every key but `llm` has a default; those of the optimiser and of `lora` are LLM-wrapper's, with what Transformers' Trainer
 /// adds.
@@ -83,14 +83,7 @@ impl LanguageRecipe {
     /// # Errors
     /// If the file is not a recipe. The error names the key.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| TrainError::Read {
-            path: path.into(),
-            source,
-        })?;
-        Self::parse(&text, overrides).map_err(|message| TrainError::Recipe {
-            path: path.into(),
-            message,
-        })
+        stored::read_file(path, overrides, Self::parse)
     }
 
     /// Parses a recipe like [`read`](Self::read).
@@ -141,17 +134,12 @@ impl LanguageRecipe {
     /// # Errors
     /// If TOML cannot hold a value, such as a path that is not Unicode.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|error| TrainError::RecipeText(error.to_string()))
+        stored::to_toml(self)
     }
 
     /// The keys in which two recipes differ, without those that change no number.
     pub(super) fn changes_since(&self, existing: &Self) -> Result<Vec<String>> {
-        let table = |recipe: &Self| {
-            toml::Table::try_from(recipe).map_err(|error| TrainError::RecipeText(error.to_string()))
-        };
-        let mut changed = differences(&table(self)?, &table(existing)?);
-        changed.retain(|key| !FREE.contains(&key.as_str()));
-        Ok(changed)
+        stored::changes(self, existing, &FREE)
     }
 }
 

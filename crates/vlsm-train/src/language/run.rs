@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use serde::Serialize;
-use vlsm_image::write_atomic_bytes;
 use vlsm_language::{Exchange, LanguageModel, TrainableModel, is_builtin};
 use vlsm_models::device;
 use xxhash_rust::xxh3::Xxh3;
@@ -11,7 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::recipe::{LanguageRecipe, Tuning};
 use super::train::train;
 use crate::claim::Claim;
-use crate::error::{Result, TrainError};
+use crate::error::Result;
 use crate::identity::Identity;
 use crate::memory::peak_memory;
 use crate::observer::Observer;
@@ -63,13 +62,12 @@ pub fn train_language(
         recipe.llm = std::path::absolute(&recipe.llm).unwrap_or(recipe.llm);
     }
     let folder = RunFolder { path: path.into() };
-    expect_run_of(&folder, &recipe, resume)?;
-    let claim = Claim::take(&folder)?.ok_or_else(|| {
-        folder.error("another process is training this run; wait for it to end, or stop it".into())
+    let claim = Claim::for_training(&folder, |folder| {
+        folder.expect_resumable(resume, |path| {
+            recipe.changes_since(&LanguageRecipe::read(path, &[])?)
+        })
     })?;
     let folder = claim.folder();
-    // Another process may have changed it since.
-    expect_run_of(folder, &recipe, resume)?;
 
     let device = device(&recipe.device)?;
     let model = match recipe.method {
@@ -98,11 +96,7 @@ pub fn train_language(
         samples: [exchanges.len(), 0, 0],
         samples_digest: digest(&exchanges),
     };
-    std::fs::create_dir_all(folder.checkpoints()).map_err(|source| TrainError::Write {
-        path: folder.path.clone(),
-        source,
-    })?;
-    write_atomic_bytes(&folder.recipe(), recipe.to_toml()?.as_bytes())?;
+    folder.write_recipe(&recipe.to_toml()?)?;
     let lora = (recipe.method == Tuning::Lora).then_some(&recipe.lora);
     let trainable = TrainableModel::new(&model, lora, recipe.seed)?;
     let trained_parameters = trainable.trained_parameters();
@@ -117,28 +111,8 @@ pub fn train_language(
         seconds,
         peak_memory_bytes: peak_memory(),
     };
-    let json = serde_json::to_string_pretty(&summary);
-    let json = json.map_err(|error| TrainError::Write {
-        path: folder.summary(),
-        source: error.into(),
-    })?;
-    write_atomic_bytes(&folder.summary(), (json + "\n").as_bytes())?;
+    folder.write_summary(&summary)?;
     Ok(summary)
-}
-
-/// Refuses a folder with a run that `recipe` would overwrite or mix up.
-fn expect_run_of(folder: &RunFolder, recipe: &LanguageRecipe, resume: bool) -> Result<()> {
-    if !folder.holds_run() {
-        return Ok(());
-    }
-    if !resume {
-        return Err(folder.error(
-            "already holds a run; continue it with `--resume`, or choose another folder with `--output`"
-                .into(),
-        ));
-    }
-    let resumed = LanguageRecipe::read(&folder.recipe(), &[])?;
-    folder.expect_unchanged(&recipe.changes_since(&resumed)?)
 }
 
 /// The tokens of examples, and the number of examples with too many.

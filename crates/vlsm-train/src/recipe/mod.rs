@@ -3,6 +3,7 @@
 mod keys;
 mod method;
 mod sections;
+pub(crate) mod stored;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -10,11 +11,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use vlsm_data::AugmentConfig;
 
-use crate::error::{Result, TrainError};
+use crate::error::Result;
 use crate::loss::LossConfig;
 
 pub(crate) use keys::{EITHER, expect_known, over_default, set, unknown};
-use keys::{get, keys_of, read, within};
+use keys::{read, within};
 pub(crate) use method::drop_foreign_keys;
 pub use sections::{
     CacheConfig, CacheDtype, CacheMode, DataSection, MethodSection, ModelConfig, OptimConfig,
@@ -50,14 +51,7 @@ impl Recipe {
     /// # Errors
     /// If the file is not a recipe. The error names the key and, if it is unknown, the most similar known key.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| TrainError::Read {
-            path: path.into(),
-            source,
-        })?;
-        Self::parse(&text, overrides).map_err(|message| TrainError::Recipe {
-            path: path.into(),
-            message,
-        })
+        stored::read_file(path, overrides, Self::parse)
     }
 
     /// Parses a recipe like [`read`](Self::read).
@@ -96,11 +90,11 @@ impl Recipe {
     /// # Errors
     /// If TOML cannot hold a value: a path that is not Unicode, or a number above `i64::MAX`.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|error| TrainError::RecipeText(error.to_string()))
+        stored::to_toml(self)
     }
 
     fn to_table(&self) -> Result<toml::Table> {
-        toml::Table::try_from(self).map_err(|error| TrainError::RecipeText(error.to_string()))
+        stored::to_table(self)
     }
 
     /// The same recipe with absolute paths, so that a run's recipe means the same in any working folder. Names such as
@@ -173,9 +167,7 @@ impl Recipe {
         // A run records the window that it computed.
         let data = &mut wanted.data.config;
         data.window = data.window.or(existing.data.config.window);
-        let mut changed = wanted.differences(&existing)?;
-        changed.retain(|key| !free.contains(&key.as_str()));
-        Ok(changed)
+        stored::changes(&wanted, &existing, &free)
     }
 
     /// The keys that forbid to continue a run with the recipe `existing`. A run may be longer, stop early for other reasons, be
@@ -212,19 +204,8 @@ impl Recipe {
     /// # Errors
     /// As [`to_toml`](Self::to_toml).
     pub fn differences(&self, other: &Self) -> Result<Vec<String>> {
-        Ok(differences(&self.to_table()?, &other.to_table()?))
+        stored::changes(self, other, &[])
     }
-}
-
-/// The keys in which two tables differ, sorted.
-pub(crate) fn differences(a: &toml::Table, b: &toml::Table) -> Vec<String> {
-    let mut keys = Vec::new();
-    keys_of(a, "", &mut keys);
-    keys_of(b, "", &mut keys);
-    keys.sort();
-    keys.dedup();
-    keys.retain(|key| get(a, key) != get(b, key));
-    keys
 }
 
 fn make_absolute(path: &mut PathBuf) {

@@ -8,8 +8,8 @@ use vlsm_models::clip::TEMPLATES;
 use vlsm_models::segments::ONE_TEMPLATE;
 use vlsm_models::{CoopConfig, MethodConfig, VptConfig};
 
-use crate::error::{Result, TrainError};
-use crate::recipe::{OptimConfig, ScheduleKind, differences, over_default};
+use crate::error::Result;
+use crate::recipe::{OptimConfig, ScheduleKind, over_default, stored};
 
 /// A recipe. Every key has a default, except `base` and `data.root`. What the paper leaves open is chosen here; `docs/opendas.md`
 /// says what.
@@ -141,14 +141,7 @@ impl SegmentRecipe {
     /// # Errors
     /// If the file is not a recipe. The error names the key.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| TrainError::Read {
-            path: path.into(),
-            source,
-        })?;
-        Self::parse(&text, overrides).map_err(|message| TrainError::Recipe {
-            path: path.into(),
-            message,
-        })
+        stored::read_file(path, overrides, Self::parse)
     }
 
     /// Parses a recipe like [`read`](Self::read).
@@ -231,7 +224,7 @@ impl SegmentRecipe {
     /// # Errors
     /// If TOML cannot hold a value: a path that is not Unicode, or a number above `i64::MAX`.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|error| TrainError::RecipeText(error.to_string()))
+        stored::to_toml(self)
     }
 
     /// The same recipe with absolute paths, so that a run's recipe means the same in any working folder.
@@ -251,15 +244,10 @@ impl SegmentRecipe {
 
     /// The keys in which two recipes differ, without those that change no number.
     pub(super) fn changes_since(&self, existing: &Self) -> Result<Vec<String>> {
-        let table = |recipe: &Self| {
-            toml::Table::try_from(recipe).map_err(|error| TrainError::RecipeText(error.to_string()))
-        };
         let mut wanted = self.clone();
         // A run records the window that it computed.
         wanted.data.window = wanted.data.window.or(existing.data.window);
-        let mut changed = differences(&table(&wanted)?, &table(existing)?);
-        changed.retain(|key| !FREE.contains(&key.as_str()));
-        Ok(changed)
+        stored::changes(&wanted, existing, &FREE)
     }
 }
 

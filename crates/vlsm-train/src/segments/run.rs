@@ -4,7 +4,6 @@ use std::path::Path;
 
 use serde::Serialize;
 use vlsm_data::{DataError, Dataset, Sample, Split};
-use vlsm_image::write_atomic_bytes;
 use vlsm_models::segments::{ClipBase, SegmentFile, SegmentModel};
 use vlsm_models::{MethodConfig, device, weights};
 
@@ -67,14 +66,12 @@ pub fn train_segments(
 ) -> Result<SegmentSummary> {
     let mut recipe = recipe.with_absolute_paths();
     let folder = RunFolder { path: path.into() };
-    expect_run_of(&folder, &recipe, resume)?;
-    let claim = Claim::take(&folder)?.ok_or_else(|| TrainError::Run {
-        path: path.into(),
-        message: "another process is training this run; wait for it to end, or stop it".into(),
+    let claim = Claim::for_training(&folder, |folder| {
+        folder.expect_resumable(resume, |path| {
+            recipe.changes_since(&SegmentRecipe::read(path, &[])?)
+        })
     })?;
     let folder = claim.folder();
-    // Another process may have changed it since.
-    expect_run_of(folder, &recipe, resume)?;
 
     let (data, dataset) = open_guarded(&recipe.data, observer)?;
     recipe.data = data;
@@ -99,7 +96,7 @@ pub fn train_segments(
         truth: &truth,
     };
     let training = Training::new(&setup, model)?;
-    write_recipe(folder, &recipe)?;
+    folder.write_recipe(&recipe.to_toml()?)?;
     let (model, progress, seconds) = training.fit(observer)?;
     let file = SegmentFile {
         path: folder.adapter(),
@@ -122,12 +119,7 @@ pub fn train_segments(
         seconds,
         peak_memory_bytes: peak_memory(),
     };
-    let json = serde_json::to_string_pretty(&summary);
-    let json = json.map_err(|error| TrainError::Write {
-        path: folder.summary(),
-        source: error.into(),
-    })?;
-    write_atomic_bytes(&folder.summary(), (json + "\n").as_bytes())?;
+    folder.write_summary(&summary)?;
     Ok(summary)
 }
 
@@ -183,32 +175,6 @@ fn of_base_classes<'a>(
         novel.len()
     ));
     Ok((queries, samples, truth))
-}
-
-/// Refuses a folder with a run that `recipe` would overwrite or mix up.
-fn expect_run_of(folder: &RunFolder, recipe: &SegmentRecipe, resume: bool) -> Result<()> {
-    if !folder.holds_run() {
-        return Ok(());
-    }
-    if !resume {
-        return Err(folder.error(
-            "already holds a run; continue it with `--resume`, or choose another folder with `--output`"
-                .into(),
-        ));
-    }
-    let resumed = SegmentRecipe::read(&folder.recipe(), &[])?;
-    folder.expect_unchanged(&recipe.changes_since(&resumed)?)
-}
-
-fn write_recipe(folder: &RunFolder, recipe: &SegmentRecipe) -> Result<()> {
-    std::fs::create_dir_all(folder.checkpoints()).map_err(|source| TrainError::Write {
-        path: folder.path.clone(),
-        source,
-    })?;
-    Ok(write_atomic_bytes(
-        &folder.recipe(),
-        recipe.to_toml()?.as_bytes(),
-    )?)
 }
 
 /// The scores of the test split by the base alone, and after each stage.

@@ -282,16 +282,8 @@ impl<'a, M: SegmentationModel> Trainer<'a, M> {
     ) -> Result<Option<EpochMetrics>> {
         let optim = &self.setup.recipe.optim;
         let last_step = self.progress.step.saturating_sub(1);
-        let mut epoch = EpochMetrics {
-            epoch: self.progress.epoch + 1,
-            step: self.progress.step,
-            train_loss: self.progress.epoch_loss(),
-            val_loss: None,
-            val_dice: None,
-            val_iou: None,
-            val_hd95: None,
-            lr: self.progress.schedule.lr(optim, last_step, total),
-        };
+        let lr = self.progress.schedule.lr(optim, last_step, total);
+        let mut epoch = self.progress.epoch_metrics(lr);
         if self.val.is_empty() {
             return Ok(Some(epoch));
         }
