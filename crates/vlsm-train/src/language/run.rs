@@ -48,7 +48,7 @@ pub struct LanguageSummary {
 ///
 /// # Errors
 /// If the folder holds another run, a file cannot be read or written, the loss is no longer a number, or the observer stops the
-/// training ([`TrainError::Stopped`]).
+/// training ([`crate::TrainError::Stopped`]).
 pub fn train_language(
     recipe: &LanguageRecipe,
     examples: &[LanguageExample],
