@@ -28,6 +28,17 @@ pub enum LanguageError {
     /// A text that the tokenizer cannot encode or decode.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// A server that does not answer, or refuses.
+    #[error("`{url}`: {message}")]
+    Endpoint {
+        /// The address, without a key.
+        url: String,
+        /// What happened and the fix.
+        message: String,
+    },
+    /// One prompt that a server does not answer, such as one that is too long for the model.
+    #[error("a prompt is refused: {0}")]
+    Refused(String),
     /// A file that cannot be read.
     #[error(transparent)]
     Read(#[from] vlsm_image::ImageError),

@@ -2,7 +2,8 @@
 //! Hugging Face's format.
 //!
 //! They compute in f32 on any device, which is for models of up to some hundred million parameters; larger ones belong in a server
-//! made for them. LoRA adapters in peft's format are merged into the weights; [`TrainableModel`] trains new ones.
+//! made for them, and [`Endpoint`] asks those. LoRA adapters in peft's format are merged into the weights; [`TrainableModel`] trains
+//! new ones.
 //!
 //! ```no_run
 //! use burn::tensor::Device;
@@ -19,6 +20,7 @@ mod attention;
 mod builtin;
 mod config;
 mod decoder;
+mod endpoint;
 mod error;
 mod files;
 mod layers;
@@ -30,6 +32,7 @@ mod trainable;
 pub use builtin::{BUILTIN, is_builtin};
 pub use config::{Architecture, LanguageConfig};
 pub use decoder::{Cache, Decoder};
+pub use endpoint::{Answer, Endpoint, EndpointConfig};
 pub use error::{LanguageError, Result};
 pub use lora::LowRankConfig;
 pub use model::LanguageModel;

@@ -1,19 +1,4 @@
-//! Answers of a language model, and the published reading of them.
-
-use serde::{Deserialize, Serialize};
-
-/// An answer of a language model, and what it cost.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Answer {
-    /// The text.
-    pub text: String,
-    /// Tokens of the prompt, if the server counts them.
-    pub prompt_tokens: Option<u64>,
-    /// Tokens of the answer, if the server counts them.
-    pub answer_tokens: Option<u64>,
-    /// From the request to the whole answer.
-    pub seconds: f64,
-}
+//! The published reading of a language model's answers.
 
 /// Why an answer names no candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

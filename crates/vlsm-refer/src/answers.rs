@@ -8,9 +8,9 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 use vlsm_image::ImageError;
+use vlsm_language::Answer;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::answer::Answer;
 use crate::backend::Backend;
 use crate::error::Result;
 

@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use vlsm_language::{LanguageError, LanguageModel};
+use vlsm_language::{Answer, LanguageModel};
 
-use crate::answer::Answer;
 use crate::error::{ReferError, Result};
 use crate::prompt::Frame;
 
@@ -22,7 +21,7 @@ pub trait Backend: Sync {
     /// The answer to a prompt about `count` candidates.
     ///
     /// # Errors
-    /// [`ReferError::Refused`] if this prompt cannot be answered, another error if none can.
+    /// [`Refused`](vlsm_language::LanguageError::Refused) or [`TooLong`](vlsm_language::LanguageError::TooLong) if this prompt cannot be answered, another error if none can.
     fn ask(&self, prompt: &str, count: usize) -> Result<Answer>;
 }
 
@@ -59,21 +58,13 @@ impl Backend for Local {
 
     fn ask(&self, prompt: &str, _count: usize) -> Result<Answer> {
         let started = Instant::now();
-        let answered = self.model.encode(prompt).and_then(|tokens| {
-            let answer = self.model.answer_tokens(&tokens, ANSWER_TOKENS)?;
-            Ok((tokens.len(), answer.len(), self.model.decode(&answer)?))
-        });
-        match answered {
-            Ok((prompt_tokens, answer_tokens, text)) => Ok(Answer {
-                text,
-                prompt_tokens: Some(prompt_tokens as u64),
-                answer_tokens: Some(answer_tokens as u64),
-                seconds: started.elapsed().as_secs_f64(),
-            }),
-            Err(error @ LanguageError::TooLong { .. }) => {
-                Err(ReferError::Refused(error.to_string()))
-            }
-            Err(error) => Err(error.into()),
-        }
+        let tokens = self.model.encode(prompt)?;
+        let answer = self.model.answer_tokens(&tokens, ANSWER_TOKENS)?;
+        Ok(Answer {
+            text: self.model.decode(&answer)?,
+            prompt_tokens: Some(tokens.len() as u64),
+            answer_tokens: Some(answer.len() as u64),
+            seconds: started.elapsed().as_secs_f64(),
+        })
     }
 }

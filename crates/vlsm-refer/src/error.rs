@@ -19,18 +19,7 @@ pub enum ReferError {
     /// Candidates that the published prompt cannot list.
     #[error("candidates: {0}")]
     Candidates(String),
-    /// A server that does not answer, or refuses.
-    #[error("`{url}`: {message}")]
-    Endpoint {
-        /// The address, without a key.
-        url: String,
-        /// What happened and the fix.
-        message: String,
-    },
-    /// One prompt cannot be answered, such as one that is too long for the model.
-    #[error("a prompt is refused: {0}")]
-    Refused(String),
-    /// A language model that cannot be used.
+    /// A language model that cannot be used, or that does not answer.
     #[error(transparent)]
     Language(#[from] vlsm_language::LanguageError),
     /// A file that cannot be read or written.

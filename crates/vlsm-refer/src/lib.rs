@@ -5,7 +5,7 @@
 //! - [`Query`]: an expression about an image, with candidates from a detector, or [`parts`](candidates::parts) of a segmenter's
 //!   masks,
 //! - [`prompt`]: the published prompt, and [`read_index`] its answer,
-//! - [`Backend`]: a language model; [`Endpoint`] is one in any server that speaks OpenAI's HTTP interface (llama.cpp, vLLM,
+//! - [`Backend`]: a language model; [`Remote`] is one in any server that speaks OpenAI's HTTP interface (llama.cpp, vLLM,
 //!   mistral.rs, Ollama), [`Local`] a small one in the program,
 //! - [`resolve`]: queries to choices, with the published fall-backs; answers are kept, so that an interrupted run asks again only
 //!   what is missing,
@@ -16,25 +16,25 @@ mod answer;
 mod answers;
 mod backend;
 pub mod candidates;
-mod endpoint;
 mod error;
 mod geometry;
 mod mersenne;
 mod prompt;
 mod query;
+mod remote;
 mod resolve;
 mod scores;
 mod training;
 
-pub use answer::{Answer, NoIndex, read_index};
+pub use answer::{NoIndex, read_index};
 pub use answers::Answers;
 pub use backend::{Backend, Local};
 pub use candidates::Candidate;
-pub use endpoint::{Constraint, Endpoint, EndpointConfig};
 pub use error::{ReferError, Result};
 pub use geometry::{Bbox, iou};
 pub use prompt::{Frame, Prompt, prompt};
 pub use query::{Query, read_queries};
+pub use remote::{Constraint, Remote};
 pub use resolve::{Choice, Outcome, resolve};
 pub use scores::{Case, Scores};
 pub use training::{TrainingExample, training_examples};

@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde::Serialize;
+use vlsm_language::{Answer, LanguageError};
 
-use crate::answer::{Answer, NoIndex, read_index};
+use crate::answer::{NoIndex, read_index};
 use crate::answers::Answers;
 use crate::backend::Backend;
 use crate::candidates::Candidate;
@@ -130,7 +131,9 @@ fn choose(
                 answers.keep(key, answer.clone())?;
                 answer
             }
-            Err(ReferError::Refused(_)) => return Ok(without_question(Outcome::Refused, None)),
+            Err(ReferError::Language(
+                LanguageError::Refused(_) | LanguageError::TooLong { .. },
+            )) => return Ok(without_question(Outcome::Refused, None)),
             Err(error) => return Err(error),
         },
     };

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use vlsm_refer::{
-    Answers, Candidate, Constraint, Endpoint, EndpointConfig, Frame, Outcome, ReferError, resolve,
-};
+use vlsm_language::{EndpointConfig, LanguageError};
+use vlsm_refer::{Answers, Candidate, Constraint, Frame, Outcome, ReferError, Remote, resolve};
 
 /// What the server does with a request.
 type Reply = dyn Fn(usize, &Value) -> (u16, String) + Send + Sync;
@@ -90,6 +89,10 @@ fn config(server: &Server) -> EndpointConfig {
     }
 }
 
+fn remote(config: EndpointConfig) -> Remote {
+    Remote::new(config, Frame::Chat, Constraint::None).unwrap()
+}
+
 fn candidates(count: usize) -> Vec<Candidate> {
     let one = |at: usize| Candidate {
         bbox: [at as f64, 0.0, at as f64 + 1.0, 1.0],
@@ -134,7 +137,7 @@ fn choices_and_fall_backs() {
         ("one", &three[..1]),
     ];
     let folder = tempfile::tempdir().unwrap();
-    let endpoint = Endpoint::new(config(&server)).unwrap();
+    let endpoint = remote(config(&server));
     let ask = |answers: &Answers| resolve(&questions, &endpoint, answers, 3, None, |_| ()).unwrap();
     let choices = ask(&answers(&folder));
     let found: Vec<_> = choices.iter().map(|c| (c.outcome, c.index)).collect();
@@ -181,7 +184,7 @@ fn an_answer_in_a_shuffled_list_is_the_listed_candidate() {
         let number = line.split(' ').nth(3).unwrap().trim_end_matches(':');
         chat(number)
     });
-    let endpoint = Endpoint::new(config(&server)).unwrap();
+    let endpoint = remote(config(&server));
     let four = candidates(4);
     for seed in [None, Some(0), Some(2), Some(7)] {
         let folder = tempfile::tempdir().unwrap();
@@ -202,13 +205,8 @@ fn frames_and_constraints_reach_the_server() {
     let two = candidates(2);
     for (at, constraint) in Constraint::ALL.into_iter().enumerate() {
         let frame = [Frame::Chat, Frame::Plain][at % 2];
-        let config = EndpointConfig {
-            constraint,
-            frame,
-            ..config(&server)
-        };
         let folder = tempfile::tempdir().unwrap();
-        let endpoint = Endpoint::new(config).unwrap();
+        let endpoint = Remote::new(config(&server), frame, constraint).unwrap();
         let questions = [("a", &two[..])];
         let choices = resolve(&questions, &endpoint, &answers(&folder), 1, None, |_| ()).unwrap();
         assert_eq!(choices[0].index, Some(1));
@@ -229,7 +227,7 @@ fn frames_and_constraints_reach_the_server() {
 fn what_may_pass_is_tried_again_and_what_does_not_is_an_error() {
     let two = candidates(2);
     let run = |server: &Server, folder: &tempfile::TempDir| {
-        let endpoint = Endpoint::new(config(server)).unwrap();
+        let endpoint = remote(config(server));
         let questions = [("a", &two[..]), ("b", &two[..]), ("c", &two[..])];
         let result = resolve(&questions, &endpoint, &answers(folder), 1, None, |_| ());
         let error = result.as_ref().err().map(ToString::to_string);
@@ -255,7 +253,10 @@ fn what_may_pass_is_tried_again_and_what_does_not_is_an_error() {
         _ => (500, "{\"error\": \"out of memory\"}".into()),
     });
     let (result, error) = run(&failing, &folder);
-    assert!(matches!(result, Err(ReferError::Endpoint { .. })));
+    assert!(matches!(
+        result,
+        Err(ReferError::Language(LanguageError::Endpoint { .. }))
+    ));
     assert!(error.contains("500: out of memory, 3 times"), "{error}");
     assert_eq!(answers(&folder).len(), 1);
 

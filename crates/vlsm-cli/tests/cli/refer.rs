@@ -1,43 +1,16 @@
 //! `vlsm refer`, with a local server in place of a language model. `crates/vlsm-refer/tests` has the server's faults.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use vlsm::image::read_mask;
 
+use crate::endpoint::Endpoint;
 use crate::support::{SIZE, Workshop};
 
-/// A server that answers each prompt with the same text; its address, and the number of requests so far.
-fn server(answer: &'static str) -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let count = Arc::new(AtomicUsize::new(0));
-    let requests = count.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = BufReader::new(stream.unwrap());
-            let mut length = 0;
-            let mut line = String::new();
-            while stream.read_line(&mut line).unwrap() > 2 {
-                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                line.clear();
-            }
-            let mut body = vec![0; length];
-            stream.read_exact(&mut body).unwrap();
-            requests.fetch_add(1, Ordering::Relaxed);
-            let body = json!({ "choices": [{ "message": { "content": answer } }] }).to_string();
-            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length:";
-            let text = format!("{head} {}\r\n\r\n{body}", body.len());
-            stream.get_mut().write_all(text.as_bytes()).unwrap();
-        }
-    });
-    (url, count)
+/// A server that answers each prompt with the same text.
+fn server(answer: &'static str) -> Endpoint {
+    Endpoint::new(move |_, _| (200, answer.to_owned()))
 }
 
 /// A cup on each side; the expression means the second.
@@ -58,13 +31,13 @@ fn lines(shop: &Workshop, name: &str) -> Vec<Value> {
 fn boxes_are_chosen_and_scored() {
     let shop = Workshop::new();
     shop.write("queries.jsonl", QUERIES);
-    let (url, requests) = server("Box 1.");
+    let server = server("Box 1.");
     let arguments = [
         "refer",
         "predict",
         "queries.jsonl",
         "--endpoint",
-        &url,
+        &server.url,
         "--llm",
         "m",
         "-o",
@@ -89,10 +62,10 @@ fn boxes_are_chosen_and_scored() {
     assert_eq!(summary["mean_iou"], (0.9 + 0.0 + 1.0 + 0.0) / 4.0);
 
     // Again: nothing is asked, and the results are the same but for the seconds of requests.
-    assert_eq!(requests.load(Ordering::Relaxed), 2);
+    assert_eq!(server.prompts().len(), 2);
     let before = shop.read("out/results.jsonl");
     shop.ok(&arguments);
-    assert_eq!(requests.load(Ordering::Relaxed), 2);
+    assert_eq!(server.prompts().len(), 2);
     assert_eq!(shop.read("out/results.jsonl"), before);
 
     shop.write("queries.jsonl", QUERIES.replace("left", "far left"));
@@ -102,20 +75,20 @@ fn boxes_are_chosen_and_scored() {
         "{error}"
     );
     shop.ok(&[&arguments[..], &["--force"]].concat());
-    assert_eq!(requests.load(Ordering::Relaxed), 3);
+    assert_eq!(server.prompts().len(), 3);
 }
 
 #[test]
 fn the_detectors_own_answer_stands_where_the_models_is_prose() {
     let shop = Workshop::new();
     shop.write("queries.jsonl", QUERIES);
-    let (url, _) = server("I cannot tell.");
+    let server = server("I cannot tell.");
     let arguments = [
         "refer",
         "predict",
         "queries.jsonl",
         "--endpoint",
-        &url,
+        &server.url,
         "--llm",
         "m",
         "-o",
@@ -139,7 +112,7 @@ fn parts_of_masks_are_candidates() {
         "prompts": ["disc", "noise"], "truth_mask": "data/masks/test0.png",
     });
     shop.write("queries.jsonl", query.to_string());
-    let (url, _) = server("0");
+    let server = server("0");
     let arguments = [
         "refer",
         "predict",
@@ -149,7 +122,7 @@ fn parts_of_masks_are_candidates() {
         "--min-area",
         "1",
         "--endpoint",
-        &url,
+        &server.url,
         "--llm",
         "m",
         "-o",

@@ -12,7 +12,7 @@ use crate::semantic::make_streets;
 use crate::support::Workshop;
 
 /// A recipe of both stages for the small base, whose towers have three layers.
-const RECIPE: &str = r#"
+pub(crate) const RECIPE: &str = r#"
 base = "base"
 novel = ["sign"]
 negatives = "negatives.json"
@@ -225,7 +225,7 @@ fn both_stages_are_trained_and_the_file_gives_their_scores() {
 }
 
 /// Stops after that many steps of this process.
-struct StopAfter(usize);
+pub(crate) struct StopAfter(pub(crate) usize);
 
 impl Observer for StopAfter {
     fn step(&mut self, _: &StepReport) -> ControlFlow<()> {

@@ -68,6 +68,15 @@ impl SegmentClasses {
         self.novel[class]
     }
 
+    /// The names of base classes, and those of novel ones.
+    pub(super) fn base_and_novel(&self) -> [Vec<String>; 2] {
+        [false, true].map(|wanted| {
+            let classes = self.names.iter().zip(&self.novel);
+            let classes = classes.filter(|(_, novel)| **novel == wanted);
+            classes.map(|(name, _)| name.clone()).collect()
+        })
+    }
+
     /// The index of a sample's class.
     ///
     /// # Errors

@@ -66,7 +66,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let lists = r#"{"class 1": ["one"], "class 3": ["three"]}"#;
         std::fs::write(file.path(), lists).unwrap();
-        Queries::new(base, &[], Some(file.path())).unwrap()
+        let mut queries = Queries::new(base);
+        queries.add_file(file.path(), &[]).unwrap();
+        queries
     }
 
     /// Both losses and their gradients at learnt tokens against PyTorch in f64 (`scripts/reference/make_clip.py`).
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_class_without_negatives_has_no_triplet_loss() {
-        let queries = Queries::new(vec!["sky".into()], &[], None).unwrap();
+        let queries = Queries::new(vec!["sky".into()]);
         let cosines = Tensor::<2>::from_data([[0.1], [0.9]], &Device::flex());
         let loss = triplet(cosines, &[0, 0], &queries, 0.5);
         assert_eq!(to_host(loss), [0.0]);

@@ -3,6 +3,7 @@
 //!
 //! A segment is a class in an image: a sample of a data set with class ids. See `docs/opendas.md`.
 
+mod asked;
 mod classes;
 mod embed;
 mod evaluate;
@@ -13,8 +14,10 @@ mod run;
 mod scores;
 mod train;
 
+pub use asked::AskedNegatives;
 pub use classes::SegmentClasses;
 pub use evaluate::{Named, SegmentEvaluation, evaluate_segments, nearest};
+pub use negatives::{EndpointNegatives, Negatives};
 pub use recipe::{NamedTemplates, SegmentRecipe, StageConfig, Templates};
 pub use run::{AfterStage, SegmentSummary, train_segments};
 pub use scores::{ClassScore, Confused, SegmentScores};

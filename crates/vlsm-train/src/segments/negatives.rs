@@ -1,9 +1,101 @@
 //! Negative queries: names that are close to a class and wrong.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::error::{Result, TrainError};
+
+/// Where negatives come from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Negatives {
+    /// A JSON file.
+    File(PathBuf),
+    /// A language model.
+    Endpoint(EndpointNegatives),
+}
+
+/// A language model in a server with OpenAI's HTTP interface, which is asked for negatives of each base class before the training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EndpointNegatives {
+    /// The server's address up to and with the version, as `http://localhost:8080/v1`.
+    pub endpoint: String,
+    /// The model's name there.
+    pub model: String,
+    /// Negatives of a class, at most. Default: 8.
+    pub count: usize,
+    /// The environment variable with the server's key. Default: `OPENAI_API_KEY`.
+    pub key_variable: String,
+}
+
+// By hand, since serde's error for an untagged enum names no key.
+impl<'de> Deserialize<'de> for Negatives {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(path) => Ok(Self::File(path.into())),
+            table @ toml::Value::Table(_) => {
+                let asked = EndpointNegatives::deserialize(table);
+                asked
+                    .map(Self::Endpoint)
+                    .map_err(|error| de::Error::custom(error.message()))
+            }
+            _ => Err(de::Error::custom(
+                "is neither a file nor a section with `endpoint` and `model`",
+            )),
+        }
+    }
+}
+
+impl Default for EndpointNegatives {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            model: String::new(),
+            count: 8,
+            key_variable: "OPENAI_API_KEY".into(),
+        }
+    }
+}
+
+impl EndpointNegatives {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// A message that names the key.
+    pub(super) fn validate(&self) -> std::result::Result<(), String> {
+        if self.endpoint.is_empty() {
+            return Err(
+                "`negatives.endpoint` is not set; give the server's address, as http://localhost:8080/v1"
+                    .into(),
+            );
+        }
+        // It would be in the run's recipe.
+        if self.endpoint.contains('@') {
+            return Err(
+                "`negatives.endpoint` has a user's name or password; remove it, and give a key in the environment variable that \
+                 `negatives.key_variable` names"
+                    .into(),
+            );
+        }
+        if self.model.is_empty() {
+            return Err("`negatives.model` is not set; give the model's name on the server".into());
+        }
+        match self.count {
+            1..=100 => Ok(()),
+            count => Err(format!(
+                "`negatives.count` is {count}; give a number from 1 to 100"
+            )),
+        }
+    }
+}
+
+/// What is equal in names that CLIP cannot distinguish.
+pub(super) fn key(name: &str) -> String {
+    name.trim().to_lowercase()
+}
 
 /// The queries of a training: base classes, then negatives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,35 +109,37 @@ pub(super) struct Queries {
 }
 
 impl Queries {
-    /// Base classes, with the negatives of a JSON file (`{"class": ["wrong name", ...]}`), if there is one. `novel` are names that
-    /// training must not see.
-    ///
-    /// # Errors
-    /// If the file is malformed, names a class that there is not, or has a negative that is a class.
-    pub(super) fn new(base: Vec<String>, novel: &[String], file: Option<&Path>) -> Result<Self> {
-        let mut queries = Self {
+    /// Base classes without negatives.
+    pub(super) fn new(base: Vec<String>) -> Self {
+        Self {
             classes: base.len(),
             texts: base,
             owners: Vec::new(),
-        };
-        if let Some(path) = file {
-            let lists: BTreeMap<String, Vec<String>> = vlsm_image::read_json(path)?;
-            queries
-                .add(lists, novel)
-                .map_err(|message| TrainError::Recipe {
-                    path: path.into(),
-                    message,
-                })?;
         }
-        Ok(queries)
     }
 
-    fn add(
+    /// Adds the negatives of a JSON file, `{"class": ["wrong name", ...]}`. `novel` are names that training must not see.
+    ///
+    /// # Errors
+    /// If the file is malformed, names a class that there is not, or has a negative that is a class.
+    pub(super) fn add_file(&mut self, path: &Path, novel: &[String]) -> Result<()> {
+        let lists = vlsm_image::read_json(path)?;
+        self.add(lists, novel)
+            .map_err(|message| TrainError::Recipe {
+                path: path.into(),
+                message,
+            })
+    }
+
+    /// Adds lists of negatives of classes.
+    ///
+    /// # Errors
+    /// A message about a list that names a class that there is not, or has a negative that is a class.
+    pub(super) fn add(
         &mut self,
         lists: BTreeMap<String, Vec<String>>,
         novel: &[String],
     ) -> std::result::Result<(), String> {
-        let key = |name: &str| name.trim().to_lowercase();
         let base: Vec<String> = self.texts.iter().map(|name| key(name)).collect();
         let novel: Vec<String> = novel.iter().map(|name| key(name)).collect();
         let mut seen = BTreeMap::new();
@@ -103,7 +197,7 @@ mod tests {
 
     fn queries(lists: &[(&str, &[&str])]) -> std::result::Result<Queries, String> {
         let base = ["Car", "Fan"].map(str::to_owned).to_vec();
-        let mut queries = Queries::new(base, &[], None).unwrap();
+        let mut queries = Queries::new(base);
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let lists = lists.iter();
         let lists = lists.map(|(class, names)| ((*class).to_owned(), owned(names)));

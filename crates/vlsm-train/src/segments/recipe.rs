@@ -1,6 +1,6 @@
 //! Recipes of trainings on segments.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use vlsm_data::DataConfig;
@@ -8,6 +8,7 @@ use vlsm_models::clip::TEMPLATES;
 use vlsm_models::segments::ONE_TEMPLATE;
 use vlsm_models::{CoopConfig, MethodConfig, VptConfig};
 
+use super::negatives::Negatives;
 use crate::error::Result;
 use crate::recipe::{OptimConfig, ScheduleKind, over_default, stored};
 
@@ -23,10 +24,10 @@ pub struct SegmentRecipe {
     /// The sentences in which names are put, with `{}` for the name; their mean direction counts. Learnt tokens of the text tower
     /// replace them. `"one"`, `"vild"` or a list. Default: `"one"`, that is "a photo of a {}.".
     pub templates: Templates,
-    /// A JSON file with wrong names that are close to a class, `{"class": ["wrong name", ...]}`. Default: not set; the other classes
-    /// alone are negatives.
+    /// Wrong names that are close to a class: a JSON file, `{"class": ["wrong name", ...]}`, or a language model that is asked for
+    /// them. Default: not set; the other classes alone are negatives.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub negatives: Option<PathBuf>,
+    pub negatives: Option<Negatives>,
     /// Seed of initialisation and order.
     pub seed: u64,
     /// `cpu`, or an accelerator, as in `trainer.device` of other recipes.
@@ -133,7 +134,14 @@ impl Default for SegmentRecipe {
 }
 
 /// Keys that change no number.
-const FREE: [&str; 3] = ["device", "checkpoint_every", "data.workers"];
+const FREE: [&str; 5] = [
+    "device",
+    "checkpoint_every",
+    "data.workers",
+    // Its answers are kept in the run.
+    "negatives.endpoint",
+    "negatives.key_variable",
+];
 
 impl SegmentRecipe {
     /// Reads a recipe and applies overrides of the form `key=value`, such as `stage2.margin=0.1`.
@@ -172,6 +180,9 @@ impl SegmentRecipe {
         }
         if self.eval_batch_size == 0 {
             return Err("`eval_batch_size` is 0; give at least 1".into());
+        }
+        if let Some(Negatives::Endpoint(asked)) = &self.negatives {
+            asked.validate()?;
         }
         let texts = self.templates.texts();
         if let Some(text) = texts.iter().find(|text| !text.contains("{}")) {
@@ -234,7 +245,9 @@ impl SegmentRecipe {
         if self.data.builtin().is_none() {
             recipe.data.root = absolute(&self.data.root);
         }
-        recipe.negatives = self.negatives.as_deref().map(absolute);
+        if let Some(Negatives::File(path)) = &mut recipe.negatives {
+            *path = absolute(path);
+        }
         if Path::new(&self.base).exists() {
             let base = absolute(Path::new(&self.base));
             recipe.base = base.to_string_lossy().into_owned();
@@ -297,6 +310,17 @@ mod tests {
             ("stage1.epochs = 0\nstage2.epochs = 0", "epochs"),
             ("templates = [\"a photo\"]", "templates"),
             ("templates = \"two\"", "templates"),
+            ("negatives = 3", "negatives"),
+            ("negatives.model = \"m\"", "negatives.endpoint"),
+            (
+                "negatives = { endpoint = \"http://a:b@c\", model = \"m\" }",
+                "key_variable",
+            ),
+            ("negatives.llm = \"m\"", "llm"),
+            (
+                "negatives = { endpoint = \"http://c\", model = \"m\", count = 0 }",
+                "negatives.count",
+            ),
             ("stage1.method = { kind = \"coop\", rank = 3 }", "rank"),
             ("stage1.optim.schedule = \"plateau\"", "schedule"),
             ("data.rooot = \"x\"", "rooot"),

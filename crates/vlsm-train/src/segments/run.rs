@@ -7,10 +7,11 @@ use vlsm_data::{DataError, Dataset, Sample, Split};
 use vlsm_models::segments::{ClipBase, SegmentFile, SegmentModel};
 use vlsm_models::{MethodConfig, device, weights};
 
+use super::asked::{AskedNegatives, ask};
 use super::classes::SegmentClasses;
 use super::embed::Crops;
 use super::evaluate::{SegmentEvaluation, evaluate_segments};
-use super::negatives::Queries;
+use super::negatives::{Negatives, Queries};
 use super::recipe::SegmentRecipe;
 use super::scores::SegmentScores;
 use super::train::{Setup, Training};
@@ -33,6 +34,8 @@ pub struct SegmentSummary {
     pub segments: usize,
     /// Negative queries.
     pub negatives: usize,
+    /// What became of the answers of the language model that was asked for them, if one was.
+    pub asked: Option<AskedNegatives>,
     /// The base without training, then after each stage.
     pub stages: Vec<AfterStage>,
     /// Seconds that training took, in all processes up to their last checkpoint.
@@ -76,10 +79,19 @@ pub fn train_segments(
     let (data, dataset) = open_guarded(&recipe.data, observer)?;
     recipe.data = data;
     let classes = SegmentClasses::new(&dataset, &recipe.novel)?;
-    let (queries, samples, truth) = of_base_classes(&recipe, &dataset, &classes, observer)?;
+    let (samples, truth) = of_base_classes(&dataset, &classes)?;
     let base = ClipBase::load(&recipe.base, &device(&recipe.device)?)?;
     let methods: Vec<MethodConfig> = recipe.stages().map(|stage| stage.method.clone()).collect();
     let model = SegmentModel::new(&base, &methods, recipe.seed)?;
+    // Last, since a language model may be asked.
+    let (queries, asked) = queries(&recipe, &classes, folder, observer)?;
+    let novel = classes.base_and_novel()[1].len();
+    observer.message(&format!(
+        "{} training segments of {} base classes, {} negative queries, {novel} novel classes left out",
+        samples.len(),
+        classes.names().len() - novel,
+        queries.negatives(),
+    ));
     let identity = Identity::new(&base.identity, &base.preprocessing, &dataset);
     let setup = Setup {
         recipe: &recipe,
@@ -112,6 +124,7 @@ pub fn train_segments(
         steps: progress.step,
         segments: samples.len(),
         negatives: queries.negatives(),
+        asked,
         stages: stages.map_err(|error| match error {
             TrainError::Stopped => TrainError::Stopped,
             error => TrainError::Measure(Box::new(error)),
@@ -127,23 +140,37 @@ fn texts(recipe: &SegmentRecipe) -> impl Iterator<Item = &str> {
     recipe.templates.texts().into_iter()
 }
 
-/// The queries, and the training segments of base classes with the query of each.
-fn of_base_classes<'a>(
+/// The queries: base classes and negatives.
+fn queries(
     recipe: &SegmentRecipe,
+    classes: &SegmentClasses,
+    folder: &RunFolder,
+    observer: &mut dyn Observer,
+) -> Result<(Queries, Option<AskedNegatives>)> {
+    let [base, novel] = classes.base_and_novel();
+    let mut queries = Queries::new(base.clone());
+    let mut asked = None;
+    match &recipe.negatives {
+        None => {}
+        Some(Negatives::File(path)) => queries.add_file(path, &novel)?,
+        Some(Negatives::Endpoint(config)) => {
+            let (lists, answers) = ask(config, folder, &base, &novel, observer)?;
+            queries
+                .add(lists, &novel)
+                .map_err(|message| folder.error(message))?;
+            asked = Some(answers);
+        }
+    }
+    Ok((queries, asked))
+}
+
+/// The training segments of base classes, and the query of each.
+fn of_base_classes<'a>(
     dataset: &'a Dataset,
     classes: &SegmentClasses,
-    observer: &mut dyn Observer,
-) -> Result<(Queries, Vec<&'a Sample>, Vec<usize>)> {
+) -> Result<(Vec<&'a Sample>, Vec<usize>)> {
     let is_base = |class: &usize| !classes.is_novel(*class);
     let base: Vec<usize> = (0..classes.names().len()).filter(is_base).collect();
-    let names = |wanted: &dyn Fn(usize) -> bool| -> Vec<String> {
-        let names = classes.names().iter().enumerate();
-        let names = names.filter(|(class, _)| wanted(*class));
-        names.map(|(_, name)| name.clone()).collect()
-    };
-    let novel = names(&|class| classes.is_novel(class));
-    let base_names = names(&|class| !classes.is_novel(class));
-    let queries = Queries::new(base_names.clone(), &novel, recipe.negatives.as_deref())?;
     let (mut samples, mut truth) = (Vec::new(), Vec::new());
     for sample in dataset.require(Split::Train)? {
         let class = classes.of(sample)?;
@@ -160,21 +187,15 @@ fn of_base_classes<'a>(
                     .into(),
         }));
     }
-    for (query, name) in base_names.iter().enumerate() {
+    for (query, class) in base.iter().enumerate() {
         if !truth.contains(&query) {
             tracing::warn!(
-                "base class `{name}` has no training segment; it is only a query of the other segments"
+                "base class `{}` has no training segment; it is only a query of the other segments",
+                classes.names()[*class]
             );
         }
     }
-    observer.message(&format!(
-        "{} training segments of {} base classes, {} negative queries, {} novel classes left out",
-        samples.len(),
-        base_names.len(),
-        queries.negatives(),
-        novel.len()
-    ));
-    Ok((queries, samples, truth))
+    Ok((samples, truth))
 }
 
 /// The scores of the test split by the base alone, and after each stage.

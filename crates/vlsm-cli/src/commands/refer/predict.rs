@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use vlsm_language::{LanguageModel, is_builtin};
+use vlsm_language::{EndpointConfig, LanguageModel, is_builtin};
 use vlsm_refer::{
-    Answers, Backend, Candidate, Constraint, Endpoint, EndpointConfig, Frame, Local, read_queries,
-    resolve,
+    Answers, Backend, Candidate, Constraint, Frame, Local, Remote, read_queries, resolve,
 };
 
 use super::found::Finder;
@@ -155,12 +154,15 @@ impl Args {
                 self.frame.unwrap_or(Frame::Plain),
             )?));
         };
-        Ok(Box::new(Endpoint::new(EndpointConfig {
+        let config = EndpointConfig {
             key: std::env::var(&self.key_variable).ok(),
-            frame: self.frame.unwrap_or_default(),
-            constraint: self.constrain,
             timeout: Duration::from_secs(self.timeout.max(1)),
             ..EndpointConfig::new(url, llm)
-        })?))
+        };
+        Ok(Box::new(Remote::new(
+            config,
+            self.frame.unwrap_or_default(),
+            self.constrain,
+        )?))
     }
 }

@@ -3,101 +3,22 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
-use crate::backend::{ANSWER_TOKENS, Backend};
-use crate::error::{ReferError, Result};
-use crate::prompt::Frame;
+use crate::error::{LanguageError, Result};
 
-/// How a server is asked to answer with an index and nothing else. Not every server knows every way; some ignore those that they
-/// do not know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Constraint {
-    /// Not at all: the model answers freely.
-    #[default]
-    None,
-    /// A JSON schema in `response_format`: OpenAI, vLLM, Ollama, llama.cpp. The answer is `{"index": 3}`.
-    Json,
-    /// A grammar: llama.cpp.
-    Grammar,
-    /// A list of answers in `structured_outputs`: vLLM.
-    Choice,
-    /// A regular expression: mistral.rs.
-    Regex,
-}
-
-impl Constraint {
-    /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::None,
-        Self::Json,
-        Self::Grammar,
-        Self::Choice,
-        Self::Regex,
-    ];
-
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Json => "json",
-            Self::Grammar => "grammar",
-            Self::Choice => "choice",
-            Self::Regex => "regex",
-        }
-    }
-
-    /// The field that asks for an index below `count`, and its value.
-    fn field(self, count: usize) -> Option<(&'static str, Value)> {
-        let indices = || (0..count).map(|index| index.to_string());
-        Some(match self {
-            Self::None => return None,
-            Self::Json => (
-                "response_format",
-                json!({
-                    "type": "json_schema",
-                    "json_schema": {
-                        "name": "index",
-                        "strict": true,
-                        "schema": {
-                            "type": "object",
-                            "properties": {
-                                "index": { "type": "integer", "enum": (0..count).collect::<Vec<_>>() }
-                            },
-                            "required": ["index"],
-                            "additionalProperties": false,
-                        },
-                    },
-                }),
-            ),
-            Self::Grammar => {
-                let quoted: Vec<String> = indices().map(|index| format!("\"{index}\"")).collect();
-                ("grammar", format!("root ::= {}", quoted.join(" | ")).into())
-            }
-            Self::Choice => (
-                "structured_outputs",
-                json!({ "choice": indices().collect::<Vec<_>>() }),
-            ),
-            Self::Regex => {
-                let all: Vec<String> = indices().collect();
-                let value = format!("({})", all.join("|"));
-                ("grammar", json!({ "type": "regex", "value": value }))
-            }
-        })
-    }
-}
-
-impl std::str::FromStr for Constraint {
-    type Err = String;
-
-    fn from_str(name: &str) -> std::result::Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|way| way.name() == name);
-        found.ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join("`, `");
-            format!("`{name}` is no constraint; there are `{names}`")
-        })
-    }
+/// What a language model answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The text.
+    pub text: String,
+    /// Tokens of the prompt, if the server counts them.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens of the answer, if the server counts them.
+    pub answer_tokens: Option<u64>,
+    /// From the request to the whole answer.
+    pub seconds: f64,
 }
 
 /// What an [`Endpoint`] is.
@@ -109,10 +30,9 @@ pub struct EndpointConfig {
     pub model: String,
     /// Sent as a bearer token. It is in no file and no message.
     pub key: Option<String>,
-    /// The frame of prompts: [`Frame::Chat`] asks `/chat/completions`, the others `/completions`.
-    pub frame: Frame,
-    /// How the answer is constrained.
-    pub constraint: Constraint,
+    /// Whether the server adds the model's own frame of a chat to prompts, by `/chat/completions`; else prompts are sent as they
+    /// are, to `/completions`.
+    pub chat: bool,
     /// The longest time for a request.
     pub timeout: Duration,
     /// Tries for a request that fails for a reason that may pass: no connection, a time-out, the statuses 429 and 5xx.
@@ -128,8 +48,7 @@ impl EndpointConfig {
             url: url.into(),
             model: model.into(),
             key: None,
-            frame: Frame::default(),
-            constraint: Constraint::default(),
+            chat: true,
             timeout: Duration::from_secs(60),
             tries: 5,
             wait: Duration::from_millis(500),
@@ -137,7 +56,7 @@ impl EndpointConfig {
     }
 }
 
-/// A language model in a server that speaks OpenAI's HTTP interface. Answers are greedy and at most 128 tokens long, as published.
+/// A language model in a server that speaks OpenAI's HTTP interface. Answers are greedy.
 pub struct Endpoint {
     config: EndpointConfig,
     agent: ureq::Agent,
@@ -183,23 +102,50 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    fn ask_once(&self, prompt: &str, count: usize) -> std::result::Result<Answer, Failure> {
+    /// What it is.
+    pub fn config(&self) -> &EndpointConfig {
+        &self.config
+    }
+
+    /// The answer to a prompt, of at most `tokens` tokens. `field` is a field of the request of its own, such as a grammar.
+    ///
+    /// # Errors
+    /// [`LanguageError::Refused`] if the server refuses this prompt, another error if it answers none.
+    pub fn ask(&self, prompt: &str, tokens: usize, field: Option<(&str, Value)>) -> Result<Answer> {
         let config = &self.config;
-        let mut body =
-            json!({ "model": config.model, "temperature": 0, "max_tokens": ANSWER_TOKENS });
-        let path = match config.frame {
-            Frame::Chat => {
-                body["messages"] = json!([{ "role": "user", "content": prompt }]);
-                "chat/completions"
-            }
-            _ => {
-                body["prompt"] = prompt.into();
-                "completions"
-            }
-        };
-        if let Some((field, value)) = config.constraint.field(count) {
+        let mut body = json!({ "model": config.model, "temperature": 0, "max_tokens": tokens });
+        match config.chat {
+            true => body["messages"] = json!([{ "role": "user", "content": prompt }]),
+            false => body["prompt"] = prompt.into(),
+        }
+        if let Some((field, value)) = field {
             body[field] = value;
         }
+        let mut wait = config.wait;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.ask_once(&body) {
+                Ok(answer) => return Ok(answer),
+                Err(Failure::Prompt(message)) => return Err(LanguageError::Refused(message)),
+                Err(Failure::Lasting(message)) => return Err(self.error(message)),
+                Err(Failure::Passing(message)) if tries >= config.tries => {
+                    return Err(self.error(format!("{message}, {tries} times; is the server up?")));
+                }
+                Err(Failure::Passing(_)) => {
+                    std::thread::sleep(wait);
+                    wait *= 2;
+                }
+            }
+        }
+    }
+
+    fn ask_once(&self, body: &Value) -> std::result::Result<Answer, Failure> {
+        let config = &self.config;
+        let path = match config.chat {
+            true => "chat/completions",
+            false => "completions",
+        };
         let url = format!("{}/{path}", config.url.trim_end_matches('/'));
         let mut request = self.agent.post(&url).content_type("application/json");
         if let Some(key) = &config.key {
@@ -209,7 +155,7 @@ impl Endpoint {
         let passing = |error: ureq::Error| Failure::Passing(error.to_string());
         let mut response = request.send(body.to_string()).map_err(passing)?;
         let status = response.status().as_u16();
-        // Far more than 128 tokens.
+        // Far more than any answer.
         let text = response.body_mut().with_config().limit(1 << 20);
         let text = text.read_to_string().map_err(passing)?;
         if status != 200 {
@@ -217,9 +163,9 @@ impl Endpoint {
         }
         let answer = serde_json::from_str(&text).ok().and_then(|value: Value| {
             let choice = &value["choices"][0];
-            let content = match config.frame {
-                Frame::Chat => &choice["message"]["content"],
-                _ => &choice["text"],
+            let content = match config.chat {
+                true => &choice["message"]["content"],
+                false => &choice["text"],
             };
             // Some servers send null for an empty answer.
             let text = match content {
@@ -241,8 +187,8 @@ impl Endpoint {
         })
     }
 
-    fn error(&self, message: String) -> ReferError {
-        ReferError::Endpoint {
+    fn error(&self, message: String) -> LanguageError {
+        LanguageError::Endpoint {
             url: self.shown(),
             message,
         }
@@ -254,42 +200,6 @@ impl Endpoint {
         match (url.split_once("://"), url.rsplit_once('@')) {
             (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
             _ => url.clone(),
-        }
-    }
-}
-
-impl Backend for Endpoint {
-    fn identity(&self) -> String {
-        let config = &self.config;
-        let parts = [
-            config.model.as_str(),
-            config.frame.name(),
-            config.constraint.name(),
-        ];
-        parts.join("\0")
-    }
-
-    fn frame(&self) -> Frame {
-        self.config.frame
-    }
-
-    fn ask(&self, prompt: &str, count: usize) -> Result<Answer> {
-        let mut wait = self.config.wait;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.ask_once(prompt, count) {
-                Ok(answer) => return Ok(answer),
-                Err(Failure::Prompt(message)) => return Err(ReferError::Refused(message)),
-                Err(Failure::Lasting(message)) => return Err(self.error(message)),
-                Err(Failure::Passing(message)) if tries >= self.config.tries => {
-                    return Err(self.error(format!("{message}, {tries} times; is the server up?")));
-                }
-                Err(Failure::Passing(_)) => {
-                    std::thread::sleep(wait);
-                    wait *= 2;
-                }
-            }
         }
     }
 }
