@@ -11,7 +11,8 @@ use vlsm_image::ClassList;
 use crate::config::Format;
 use crate::error::{DataError, Result};
 use crate::file_set::FileSet;
-use crate::sample::Sample;
+use crate::pooled::pool_sample;
+use crate::sample::{Sample, Target};
 use crate::split::Split;
 
 /// Training samples that differ from epoch to epoch, such as scenes drawn for a single epoch.
@@ -67,6 +68,8 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// A sample of [`Target::Labels`](crate::Target::Labels) for each image of each split, if masks hold class ids.
     labelled: [Vec<Sample>; 3],
+    /// For pooled data sets of class ids, the names of all their classes.
+    pub(crate) pooled_names: Vec<String>,
     /// The files of the data set, or of each pooled one; empty if the samples are not files.
     pub(crate) files: Vec<Arc<FileSet>>,
     /// Training samples of later epochs, if they differ.
@@ -101,6 +104,7 @@ impl Dataset {
             ignore: None,
             classes: Vec::new(),
             labelled: Default::default(),
+            pooled_names: Vec::new(),
             files: Vec::new(),
             sampler: None,
         })
@@ -179,6 +183,30 @@ impl Dataset {
             return Err(empty_split(&self.root, self.format, split));
         }
         Ok(samples)
+    }
+
+    /// The names of the classes that samples can be of, in the order of their ids. Pooled data sets give the names of each in
+    /// turn; a name of several is one class.
+    ///
+    /// # Errors
+    /// As [`class_list`](Self::class_list).
+    pub fn class_names(&self) -> Result<Vec<String>> {
+        if !self.pooled_names.is_empty() {
+            return Ok(self.pooled_names.clone());
+        }
+        let classes = self.class_list()?;
+        Ok(classes.targets().map(|(_, name)| name.to_owned()).collect())
+    }
+
+    /// The name of the class that a sample is of; `None` if its mask is binary.
+    pub fn class_of<'a>(&self, sample: &'a Sample) -> Option<&'a str> {
+        let Target::Class(_) = sample.target else {
+            return None;
+        };
+        match self.pooled_names.is_empty() {
+            true => Some(&sample.group),
+            false => pool_sample(&sample.group).map(|(_, class)| class),
+        }
     }
 
     /// The classes of whole-image labels.

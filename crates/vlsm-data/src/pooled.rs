@@ -39,7 +39,7 @@ pub fn pool_names(roots: &[PathBuf]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Splits a pooled sample's name into the data set's name and the name within it.
+/// Splits a pooled sample's name, or its group, into the data set's name and the name within it.
 pub fn pool_sample(name: &str) -> Option<(&str, &str)> {
     name.split_once('/')
 }
@@ -70,6 +70,15 @@ pub(crate) fn pool(roots: &[PathBuf], names: &[String], sets: &[Dataset]) -> Res
     pool.files = sets.iter().flat_map(|set| set.files.clone()).collect();
     let ignore = ignore(sets, roots)?;
     pool.ignore = ignore;
+    if sets.iter().all(|set| !set.classes.is_empty()) {
+        for set in sets {
+            for name in set.class_names()? {
+                if !pool.pooled_names.contains(&name) {
+                    pool.pooled_names.push(name);
+                }
+            }
+        }
+    }
     // Whole-image labels can be pooled only if the class ids mean the same.
     if sets.iter().all(|set| set.classes == sets[0].classes) {
         let labelled = Split::ALL.map(|split| pooled(names, sets, |set| set.labelled(split)));

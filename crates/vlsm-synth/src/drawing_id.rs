@@ -8,7 +8,7 @@ use vlsm_image::RgbImage;
 
 use crate::drawing::{Drawing, DrawnReferent, Referent};
 use crate::phantom::Phantom;
-use crate::scenes::Scene;
+use crate::scenes::{self, Scene};
 use crate::{endoscopy, street, ultrasound};
 
 /// What is drawn.
@@ -41,6 +41,15 @@ impl Domain {
             Self::Endoscopy => "endoscopy",
             Self::Ultrasound => "ultrasound",
             Self::Street => "street",
+        }
+    }
+
+    /// The names of the classes of its pixels, by id; `None` if the domain has no classes.
+    pub fn class_names(self) -> Option<Vec<String>> {
+        match self {
+            Self::Scenes => Some(scenes::class_names()),
+            Self::Street => Some(street::class_names()),
+            Self::Endoscopy | Self::Ultrasound => None,
         }
     }
 }
@@ -101,9 +110,13 @@ impl DrawingId {
         }
     }
 
-    /// Draws a scene with the class of each pixel, whatever the domain.
-    pub(crate) fn draw_classes(&self, background: u8) -> (RgbImage, Vec<u8>) {
-        self.scene().draw_classes(self.side, background)
+    /// Draws the picture with the class of each pixel. `None` if the domain has no classes.
+    pub(crate) fn draw_classes(&self, background: u8) -> Option<(RgbImage, Vec<u8>)> {
+        match self.domain {
+            Domain::Scenes => Some(self.scene().draw_classes(self.side, background)),
+            Domain::Street => Some(street::draw_classes(&mut self.rng(), self.side, background)),
+            Domain::Endoscopy | Domain::Ultrasound => None,
+        }
     }
 
     /// Draws the picture and its masks.

@@ -4,13 +4,12 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use serde_json::json;
-use vlsm_data::{Annotation, GenerateConfig, Result, Split, write_annotations};
+use vlsm_data::{Annotation, DataError, GenerateConfig, Result, Split, write_annotations};
 use vlsm_image::fs::{write_atomic_bytes, write_folder};
 use vlsm_image::{ImageError, write_png_gray, write_png_mask, write_png_rgb};
 
 use crate::drawing::DrawnReferent;
 use crate::drawing_id::{Domain, DrawingId};
-use crate::scenes::class_names;
 
 /// Writes a drawn data set into the new folder `root`, which is complete or absent, in the published format: `images/` and `masks/` as PNG, then `anns/*.json`. It has the
 /// samples that `builtin:NAME` draws in its first epoch. `progress` is called for each image, from any thread.
@@ -29,27 +28,39 @@ pub fn write_dataset(
 /// Id of the background in [`write_classes`].
 const BACKGROUND: u8 = 255;
 
-/// Writes drawn scenes into the new folder `root`, which is complete or absent, with a mask of class ids for each: `train/images`,
-/// `train/masks` and so on, and `classes.json`. A class is a colour and a shape, such as "red circle"; the background is ignored. The
-/// images are those of [`write_dataset`].
+/// Writes the images of [`write_dataset`] into the new folder `root`, which is complete or absent, with a mask of class ids for each:
+/// `train/images`, `train/masks` and so on, and `classes.json`. In scenes a class is a colour and a shape, such as "red circle", and the
+/// background is ignored; in streets the pixels between two classes are.
 ///
 /// # Errors
-/// If a file cannot be written.
+/// If the domain has no [classes](Domain::class_names) or a file cannot be written.
 pub fn write_classes(
+    domain: Domain,
     config: &GenerateConfig,
     root: &Path,
     progress: impl Fn() + Sync,
 ) -> Result<()> {
     let counts = [config.train, config.val, config.test];
+    let no_classes = || DataError::Config {
+        field: "classes",
+        reason: format!(
+            "`{}` has no classes; `scenes` and `street` do",
+            domain.name()
+        ),
+    };
+    let names = domain.class_names().ok_or_else(no_classes)?;
     write_folder(root, |root| {
-        for (split, count) in Split::ALL.into_iter().zip(counts) {
+        let splits = Split::ALL.into_iter().zip(counts);
+        // Without images a split has no folder, which a reader would refuse.
+        for (split, count) in splits.filter(|(_, count)| *count > 0) {
             let folders = ["images", "masks"].map(|kind| root.join(split.name()).join(kind));
             for folder in &folders {
                 create(folder)?;
             }
             let written = (0..count).into_par_iter().map(|index| {
-                let id = DrawingId::of(Domain::Scenes, config, split, index);
-                let (image, ids) = id.draw_classes(BACKGROUND);
+                let id = DrawingId::of(domain, config, split, index);
+                let drawn = id.draw_classes(BACKGROUND);
+                let (image, ids) = drawn.ok_or_else(no_classes)?;
                 let [images, masks] = folders.each_ref();
                 let name = format!("{}.png", id.name());
                 write_png_rgb(&images.join(&name), &image)?;
@@ -59,7 +70,7 @@ pub fn write_classes(
             });
             written.collect::<Result<()>>()?;
         }
-        let classes = json!({ "classes": class_names(), "ignore_index": BACKGROUND });
+        let classes = json!({ "classes": names, "ignore_index": BACKGROUND });
         write_atomic_bytes(
             &root.join("classes.json"),
             format!("{classes:#}\n").as_bytes(),
@@ -146,7 +157,7 @@ mod tests {
             test: 2,
         };
         let [classes, scenes] = ["classes", "scenes"].map(|name| folder.path().join(name));
-        write_classes(&config, &classes, || {}).unwrap();
+        write_classes(Domain::Scenes, &config, &classes, || {}).unwrap();
         write_dataset(Domain::Scenes, &config, &scenes, || {}).unwrap();
         let image = |path: &Path| vlsm_image::read_image(path).unwrap();
         assert_eq!(
@@ -171,6 +182,43 @@ mod tests {
             }
         }
         assert!(compared > 0);
+    }
+
+    #[test]
+    fn classes_of_a_street_are_those_of_its_targets() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = GenerateConfig {
+            seed: 3,
+            side: 96,
+            train: 0,
+            val: 0,
+            test: 3,
+        };
+        let [classes, street] = ["classes", "street"].map(|name| folder.path().join(name));
+        write_classes(Domain::Street, &config, &classes, || {}).unwrap();
+        write_dataset(Domain::Street, &config, &street, || {}).unwrap();
+        let dataset = Dataset::open(&DataConfig::new(&classes)).unwrap();
+        let drawn = Dataset::open(&DataConfig::new(&street)).unwrap();
+        assert_eq!(dataset.class_names().unwrap().len(), 8);
+        for sample in &drawn.test {
+            let image = sample.name.split('.').next().unwrap();
+            let image = image.trim_start_matches("test_");
+            let of_class = |other: &&vlsm_data::Sample| {
+                image.starts_with(other.name.split('.').next().unwrap())
+                    && other.group == sample.group
+            };
+            let other = dataset.test.iter().find(of_class).unwrap();
+            assert_eq!(
+                sample.read(None).unwrap(),
+                other.read(None).unwrap(),
+                "{}",
+                sample.name
+            );
+        }
+        let none = folder.path().join("none");
+        let error = write_classes(Domain::Ultrasound, &config, &none, || {}).unwrap_err();
+        assert!(error.to_string().contains("ultrasound"), "{error}");
+        assert!(!none.exists());
     }
 
     #[test]

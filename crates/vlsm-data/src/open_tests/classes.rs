@@ -66,3 +66,21 @@ fn a_class_without_a_name_is_an_error() {
         "{message}"
     );
 }
+
+#[test]
+fn pooled_data_sets_share_classes_by_name() {
+    let folders = [
+        classes(r#"{"classes": ["Road", "Sign", "Sky"], "ignore_index": 11}"#),
+        classes(r#"{"classes": ["Sky", "Car", null], "ignore_index": 11}"#),
+    ];
+    let config = DataConfig {
+        pool: folders.iter().map(|folder| folder.path().into()).collect(),
+        ..DataConfig::default()
+    };
+    let pool = Dataset::open(&config).unwrap();
+    assert_eq!(pool.class_names().unwrap(), ["Road", "Sign", "Sky", "Car"]);
+    let of: Vec<_> = pool.train.iter().map(|one| pool.class_of(one)).collect();
+    let expected = ["Road", "Sign", "Sky", "Sky", "Car"].map(Some);
+    assert_eq!(of, expected);
+    assert!(pool.labelled(Split::Train).is_empty());
+}

@@ -9,30 +9,51 @@ mod town;
 use rand_chacha::ChaCha8Rng;
 
 use crate::phantom::{Phantom, SMALLEST_SHARE, share};
-use scene::{Class, Scene, View};
+use scene::{Class, Drawn, Scene, View};
+use vlsm_image::{Mask, RgbImage};
 
 /// Draws one picture `[side, side]` with the targets that it shows of "road", "sky", "car" and "sign".
 pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
-    let mut phantom = attempt(rng, side);
-    // Trees may hide all but a few pixels of a car or the sky; such a scene is drawn again.
-    for _ in 0..20 {
-        if phantom
-            .targets
-            .iter()
-            .all(|(_, mask)| share(mask) >= SMALLEST_SHARE)
-        {
-            break;
-        }
-        phantom = attempt(rng, side);
-    }
-    phantom
-        .targets
-        .retain(|(_, mask)| share(mask) >= SMALLEST_SHARE);
-    phantom
+    let (image, mut targets, _) = picture(rng, side);
+    targets.retain(|(_, mask)| share(mask) >= SMALLEST_SHARE);
+    Phantom { image, targets }
 }
 
-/// A random scene, without targets that it does not show at all.
-fn attempt(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
+/// The names of all classes, by id.
+pub(super) fn class_names() -> Vec<String> {
+    Class::NAMES.map(|(_, name)| name.to_owned()).into()
+}
+
+/// Draws the same picture with the class of each pixel by [`class_names`]; pixels between classes are of class `background`.
+pub(super) fn draw_classes(
+    rng: &mut ChaCha8Rng,
+    side: usize,
+    background: u8,
+) -> (RgbImage, Vec<u8>) {
+    let (image, _, classes) = picture(rng, side);
+    let id = |class: Option<Class>| class.map_or(background, |class| class as u8);
+    (image, classes.into_iter().map(id).collect())
+}
+
+/// The image, the targets that it shows, and the class of each pixel.
+type Picture = (RgbImage, Vec<(&'static str, Mask)>, Vec<Option<Class>>);
+
+/// A random picture that shows enough of each of its targets.
+fn picture(rng: &mut ChaCha8Rng, side: usize) -> Picture {
+    let mut picture = attempt(rng, side);
+    // Trees may hide all but a few pixels of a car or the sky; such a scene is drawn again.
+    for _ in 0..20 {
+        let small = |(_, mask): &(&str, Mask)| share(mask) < SMALLEST_SHARE;
+        if !picture.1.iter().any(small) {
+            break;
+        }
+        picture = attempt(rng, side);
+    }
+    picture
+}
+
+/// A random picture, without targets that it does not show at all.
+fn attempt(rng: &mut ChaCha8Rng, side: usize) -> Picture {
     let view = View::draw(rng);
     let mut scene = Scene::new(side, view);
     town::sky(&mut scene, rng);
@@ -40,7 +61,16 @@ fn attempt(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
     street.ground(&mut scene, rng);
     street.buildings(&mut scene, rng);
     objects::paint(&mut scene, &street, rng);
-    scene.finish(rng)
+    let Drawn { image, classes } = scene.finish(rng);
+    let mut targets = Vec::new();
+    for (word, class) in ASKED {
+        let is_target = |x, y| u8::from(classes[y * side + x] == Some(class));
+        let mask = Mask::from_fn(side, side, is_target);
+        if mask.data.contains(&1) {
+            targets.push((word, mask));
+        }
+    }
+    (image, targets, classes)
 }
 
 /// Target classes.

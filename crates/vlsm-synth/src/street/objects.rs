@@ -201,7 +201,7 @@ impl Tree {
         let top = self.trunk + self.crown;
         let trunk = [(-0.17, 0.0), (0.17, 0.0), (0.09, top), (-0.09, top)]
             .map(|(x, up)| [right + x, up, ahead]);
-        scene.solid(&trunk, Some(Class::Other), bark);
+        scene.solid(&trunk, Some(Class::Tree), bark);
         let scale = view.scale(ahead);
         // From the outer and lower tufts to the central one on top.
         for tuft in 0..7 {
@@ -219,7 +219,7 @@ impl Tree {
             scene.fill(
                 [cx - reach, cy - reach],
                 [cx + reach, cy + reach],
-                Some(Class::Other),
+                Some(Class::Tree),
                 |x, y, _| {
                     let (s, t) = ((x - cx) / reach, (y - cy) / reach);
                     if s * s + t * t > 1.0 {
@@ -248,7 +248,7 @@ fn lamp(scene: &mut Scene, at: Point) {
         [(0.0, 6.4), (1.6, 6.7), (1.6, 6.8), (0.0, 6.55)],
         [(1.2, 6.6), (1.9, 6.7), (1.9, 6.85), (1.2, 6.8)],
     ] {
-        scene.solid(&part.map(position), Some(Class::Other), steel);
+        scene.solid(&part.map(position), Some(Class::Pole), steel);
     }
 }
 

@@ -1,21 +1,42 @@
 //! The picture while it is painted: perspective, classes, polygons, light.
 
 use rand_chacha::ChaCha8Rng;
-use vlsm_image::Mask;
+use vlsm_image::RgbImage;
 
-use super::ASKED;
 use crate::canvas::{Canvas, Colour, chance, index, mix, scaled, uniform};
-use crate::phantom::Phantom;
 use crate::shapes::Point;
 
 /// What a pixel shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    Other,
-    Road,
     Sky,
-    Car,
+    Building,
+    Pole,
+    Road,
+    Pavement,
+    Tree,
     Sign,
+    Car,
+}
+
+impl Class {
+    /// All classes with their names, in the order of their declaration.
+    pub(super) const NAMES: [(Self, &str); 8] = [
+        (Self::Sky, "sky"),
+        (Self::Building, "building"),
+        (Self::Pole, "pole"),
+        (Self::Road, "road"),
+        (Self::Pavement, "pavement"),
+        (Self::Tree, "tree"),
+        (Self::Sign, "sign"),
+        (Self::Car, "car"),
+    ];
+}
+
+/// A finished picture, with the class of each pixel, row by row; `None` where several meet.
+pub(super) struct Drawn {
+    pub(super) image: RgbImage,
+    pub(super) classes: Vec<Option<Class>>,
 }
 
 /// A point in metres: to the right, up from the ground, ahead.
@@ -135,7 +156,7 @@ impl Scene {
         Self {
             view,
             canvas: Canvas::new(2 * side, [0.0; 3]),
-            classes: vec![Class::Other; 4 * side * side],
+            classes: vec![Class::Sky; 4 * side * side],
         }
     }
 
@@ -219,8 +240,8 @@ impl Scene {
         self.polygon(&corners, class, colour);
     }
 
-    /// Halves the picture and extracts the masks of the classes that it shows.
-    pub(super) fn finish(mut self, rng: &mut ChaCha8Rng) -> Phantom {
+    /// Halves the picture. A pixel is of the class of at least three of its four parts.
+    pub(super) fn finish(self, rng: &mut ChaCha8Rng) -> Drawn {
         let (double, side) = (self.canvas.side, self.canvas.side / 2);
         let four = |index: usize| {
             let first = index / side * 2 * double + index % side * 2;
@@ -234,22 +255,16 @@ impl Scene {
             }
         }
         half.grain(uniform(rng, 0.006, 0.018), rng);
-        self.canvas = half;
-        let mut targets = ASKED.map(|(word, _)| (word, Mask::empty(side, side)));
-        for index in 0..side * side {
-            let parts = four(index).map(|part| self.classes[part]);
-            for ((_, class), (_, mask)) in ASKED.iter().zip(&mut targets) {
-                let covered = parts.iter().filter(|part| *part == class).count();
-                mask.data[index] = u8::from(covered > 2);
-            }
-        }
-        let shown = targets
-            .into_iter()
-            .filter(|(_, mask)| mask.data.contains(&1));
-        let targets = shown.collect();
-        Phantom {
-            image: self.canvas.to_image(),
-            targets,
+        let class = |index: usize| {
+            let [a, b, c, d] = four(index).map(|part| self.classes[part]);
+            let of_most = if a == b || a == c { a } else { d };
+            let covered = [a, b, c, d].iter().filter(|part| **part == of_most).count();
+            (covered > 2).then_some(of_most)
+        };
+        let classes = (0..side * side).map(class).collect();
+        Drawn {
+            image: half.to_image(),
+            classes,
         }
     }
 }

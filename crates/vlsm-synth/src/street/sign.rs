@@ -65,7 +65,7 @@ impl Sign {
         let steel = view.lit([0.50, 0.51, 0.52], 0.0, ahead);
         let pole = [(-0.05, 0.0), (0.05, 0.0), (0.05, self.up), (-0.05, self.up)]
             .map(|(x, up)| [right + x, up, ahead]);
-        scene.solid(&pole, Some(Class::Other), steel);
+        scene.solid(&pole, Some(Class::Pole), steel);
         for (shape, colour) in self.parts() {
             let corners: Vec<_> = shape
                 .iter()

@@ -117,16 +117,21 @@ impl Street {
                 _ => scaled(paving, 1.0 + 0.3 * grain),
             }
         };
-        scene.fill([0.0, horizon], [1.0, 1.0], Some(Class::Other), |x, y, _| {
-            let [at, ahead] = view.ground(x, y);
-            let off = (left - at).max(at - right);
-            let colour = if off <= 0.0 {
-                road(x, y, at, ahead)
-            } else {
-                sidewalk(x, y, off, ahead)
-            };
-            Some(view.hazed(view.tinted(scaled(colour, bright)), ahead))
-        });
+        scene.fill(
+            [0.0, horizon],
+            [1.0, 1.0],
+            Some(Class::Pavement),
+            |x, y, _| {
+                let [at, ahead] = view.ground(x, y);
+                let off = (left - at).max(at - right);
+                let colour = if off <= 0.0 {
+                    road(x, y, at, ahead)
+                } else {
+                    sidewalk(x, y, off, ahead)
+                };
+                Some(view.hazed(view.tinted(scaled(colour, bright)), ahead))
+            },
+        );
         // The road is the triangle between its edges, which meet at the vanishing point.
         let edge = |at: f32| view.project([at, 0.0, 1.5]);
         scene.mark(&[view.vanish, edge(left), edge(right)], Class::Road);
@@ -142,7 +147,7 @@ impl Street {
         scene.fill(
             [0.0, horizon - 0.15],
             [1.0, horizon + 0.004],
-            Some(Class::Other),
+            Some(Class::Tree),
             |x, y, _| {
                 let top = horizon - tall * (0.5 + sample(&trees, 64, x, 0.5));
                 (y > top).then_some(leaves)
@@ -240,7 +245,7 @@ impl Building {
         let back = self.wall + outward * 14.0;
         let low = view.project([self.wall.min(back), self.height, self.near]);
         let high = view.project([self.wall.max(back), 0.0, self.near]);
-        scene.fill(low, high, Some(Class::Other), |x, y, _| {
+        scene.fill(low, high, Some(Class::Building), |x, y, _| {
             let shade = 0.85 + 0.2 * sample(streaks, 32, x, y);
             Some(view.lit(scaled(self.colour, shade), 0.0, self.near))
         });
@@ -255,7 +260,7 @@ impl Building {
             corners[0][1].min(corners[2][1]),
         ];
         let high = [corners[0][0].max(corners[2][0]), corners[1][1]];
-        scene.fill(low, high, Some(Class::Other), |x, y, _| {
+        scene.fill(low, high, Some(Class::Building), |x, y, _| {
             let [up, ahead] = view.wall(self.wall, x, y);
             if up < 0.0 || up > self.height || ahead <= 0.0 {
                 return None;

@@ -9,7 +9,7 @@ mod validate;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use vlsm_data::AugmentConfig;
+use vlsm_data::{AugmentConfig, DataConfig};
 
 use crate::error::Result;
 use crate::loss::LossConfig;
@@ -101,43 +101,10 @@ impl Recipe {
     /// `builtin:tiny` or a model on the hub stay as they are.
     pub(crate) fn with_absolute_paths(&self) -> Self {
         let mut recipe = self.clone();
-        let data = &mut recipe.data.config;
-        if data.pool.is_empty() && data.builtin().is_none() && !data.root.as_os_str().is_empty() {
-            make_absolute(&mut data.root);
-        }
-        data.pool
-            .iter_mut()
-            .filter(|root| !root.to_string_lossy().starts_with("builtin:"))
-            .for_each(make_absolute);
-        let split = &mut data.split;
-        let files = [
-            &mut data.prompts,
-            &mut data.classes,
-            &mut split.train_list,
-            &mut split.val_list,
-            &mut split.test_list,
-        ];
-        for file in files.into_iter().flatten() {
-            // Otherwise it is looked up in the data set's folder.
-            if file.exists() && !data.root.join(&*file).exists() {
-                make_absolute(file);
-            }
-        }
-        if let Some(group) = data.group.as_mut().filter(|group| group.ends_with(".csv"))
-            && Path::new(group).exists()
-            && !data.root.join(&*group).exists()
-        {
-            let mut file = PathBuf::from(&*group);
-            make_absolute(&mut file);
-            *group = file.to_string_lossy().into_owned();
-        }
+        absolute_data_paths(&mut recipe.data.config);
         let others = [&mut recipe.method.init_from, &mut recipe.cache.dir];
         others.into_iter().flatten().for_each(make_absolute);
-        let mut base = PathBuf::from(&recipe.model.base);
-        if base.exists() {
-            make_absolute(&mut base);
-            recipe.model.base = base.to_string_lossy().into_owned();
-        }
+        absolute_base(&mut recipe.model.base);
         recipe
     }
 
@@ -208,7 +175,49 @@ impl Recipe {
     }
 }
 
-fn make_absolute(path: &mut PathBuf) {
+/// Makes the paths of a `[data]` section absolute; names such as `builtin:scenes` stay as they are.
+pub(crate) fn absolute_data_paths(data: &mut DataConfig) {
+    if data.pool.is_empty() && data.builtin().is_none() && !data.root.as_os_str().is_empty() {
+        make_absolute(&mut data.root);
+    }
+    data.pool
+        .iter_mut()
+        .filter(|root| !root.to_string_lossy().starts_with("builtin:"))
+        .for_each(make_absolute);
+    let split = &mut data.split;
+    let files = [
+        &mut data.prompts,
+        &mut data.classes,
+        &mut split.train_list,
+        &mut split.val_list,
+        &mut split.test_list,
+    ];
+    for file in files.into_iter().flatten() {
+        // Otherwise it is looked up in the data set's folder.
+        if file.exists() && !data.root.join(&*file).exists() {
+            make_absolute(file);
+        }
+    }
+    if let Some(group) = data.group.as_mut().filter(|group| group.ends_with(".csv"))
+        && Path::new(group).exists()
+        && !data.root.join(&*group).exists()
+    {
+        let mut file = PathBuf::from(&*group);
+        make_absolute(&mut file);
+        *group = file.to_string_lossy().into_owned();
+    }
+}
+
+/// Makes a base's path absolute; names such as `builtin:tiny` or a model on the hub stay as they are.
+pub(crate) fn absolute_base(name: &mut String) {
+    let mut base = PathBuf::from(&*name);
+    if base.exists() {
+        make_absolute(&mut base);
+        *name = base.to_string_lossy().into_owned();
+    }
+}
+
+pub(crate) fn make_absolute(path: &mut PathBuf) {
     // It only fails for an empty path or without a working folder.
     if let Ok(absolute) = std::path::absolute(&*path) {
         *path = absolute;

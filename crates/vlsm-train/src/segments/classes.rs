@@ -4,7 +4,7 @@ use vlsm_data::{DataError, Dataset, Sample};
 
 use crate::error::{Result, TrainError};
 
-/// The classes of a data set, some of which training must not see.
+/// The classes of a data set, or of all pooled ones, some of which training must not see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentClasses {
     names: Vec<String>,
@@ -18,8 +18,7 @@ impl SegmentClasses {
     /// # Errors
     /// If masks are binary, two classes have one name, or `novel` names a class that there is not or all there are.
     pub fn new(dataset: &Dataset, novel: &[String]) -> Result<Self> {
-        let classes = dataset.class_list()?;
-        let names: Vec<String> = classes.targets().map(|(_, name)| name.to_owned()).collect();
+        let names = dataset.class_names()?;
         let same = |a: &str, b: &str| a.trim().to_lowercase() == b.trim().to_lowercase();
         let pairs = names.iter().enumerate();
         let mut pairs =
@@ -77,12 +76,13 @@ impl SegmentClasses {
         })
     }
 
-    /// The index of a sample's class.
+    /// The index of the class that a sample of the data set is of.
     ///
     /// # Errors
     /// If the sample is of no class.
-    pub(super) fn of(&self, sample: &Sample) -> Result<usize> {
-        let index = self.names.iter().position(|name| *name == sample.group);
+    pub(super) fn of(&self, dataset: &Dataset, sample: &Sample) -> Result<usize> {
+        let class = dataset.class_of(sample);
+        let index = self.names.iter().position(|name| Some(&**name) == class);
         index.ok_or_else(|| {
             let reason = format!("sample `{}` is of no named class", sample.name);
             TrainError::Data(DataError::source(sample.source.mask_id(), reason))

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, activation};
-use vlsm_data::Sample;
+use vlsm_data::{Dataset, Sample};
 use vlsm_models::segments::SegmentModel;
 use vlsm_models::weights::to_host;
 use vlsm_models::{Preprocessing, Tokenizer};
@@ -20,12 +20,12 @@ pub struct SegmentEvaluation<'a> {
     pub tokenizer: &'a Tokenizer,
     /// The base's input.
     pub preprocessing: &'a Preprocessing,
-    /// The classes, all of which are queries.
+    /// The data set that samples are of.
+    pub dataset: &'a Dataset,
+    /// Its classes, all of which are queries.
     pub classes: &'a SegmentClasses,
     /// The sentences in which names are put, for `{}`.
     pub templates: &'a [&'a str],
-    /// The data set's id that is left out.
-    pub ignore: Option<u8>,
     /// Segments of one pass.
     pub batch: usize,
 }
@@ -52,11 +52,11 @@ pub fn evaluate_segments(
 ) -> Result<(Vec<Named>, SegmentScores)> {
     let truth: Vec<usize> = samples
         .iter()
-        .map(|sample| config.classes.of(sample))
+        .map(|sample| config.classes.of(config.dataset, sample))
         .collect::<Result<_>>()?;
     let crops = Crops {
         preprocessing: config.preprocessing,
-        ignore: config.ignore,
+        ignore: config.dataset.ignore,
         batch: config.batch,
     };
     let queries = model.embed_names(config.tokenizer, config.classes.names(), config.templates)?;

@@ -10,10 +10,13 @@ use vlsm_models::{CoopConfig, MethodConfig, VptConfig};
 
 use super::negatives::Negatives;
 use crate::error::Result;
-use crate::recipe::{OptimConfig, ScheduleKind, over_default, stored};
+use crate::recipe::{
+    OptimConfig, ScheduleKind, absolute_base, absolute_data_paths, make_absolute, over_default,
+    stored,
+};
 
-/// A recipe. Every key has a default, except `base` and `data.root`. What the paper leaves open is chosen here; `docs/opendas.md`
-/// says what.
+/// A recipe. Every key has a default, except `base` and `data.root` (or `data.pool`). What the paper leaves open is chosen here;
+/// `docs/opendas.md` says what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SegmentRecipe {
@@ -36,7 +39,7 @@ pub struct SegmentRecipe {
     pub eval_batch_size: usize,
     /// Steps between checkpoints; 0 writes them at the end of epochs.
     pub checkpoint_every: usize,
-    /// The data set, of class ids.
+    /// The data set, of class ids. Pooled data sets share classes by name.
     pub data: DataConfig,
     /// The first stage: visual prompts.
     pub stage1: StageConfig,
@@ -168,7 +171,7 @@ impl SegmentRecipe {
                 "`base` is not set; name a CLIP, such as \"openai/clip-vit-base-patch16\"".into(),
             );
         }
-        if self.data.root.as_os_str().is_empty() {
+        if self.data.root.as_os_str().is_empty() && self.data.pool.is_empty() {
             return Err("`data.root` is not set; give the folder of the data set".into());
         }
         if self.seed > i64::MAX as u64 {
@@ -240,18 +243,12 @@ impl SegmentRecipe {
 
     /// The same recipe with absolute paths, so that a run's recipe means the same in any working folder.
     pub(super) fn with_absolute_paths(&self) -> Self {
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
         let mut recipe = self.clone();
-        if self.data.builtin().is_none() {
-            recipe.data.root = absolute(&self.data.root);
-        }
+        absolute_data_paths(&mut recipe.data);
         if let Some(Negatives::File(path)) = &mut recipe.negatives {
-            *path = absolute(path);
+            make_absolute(path);
         }
-        if Path::new(&self.base).exists() {
-            let base = absolute(Path::new(&self.base));
-            recipe.base = base.to_string_lossy().into_owned();
-        }
+        absolute_base(&mut recipe.base);
         recipe
     }
 

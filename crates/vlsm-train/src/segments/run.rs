@@ -173,7 +173,7 @@ fn of_base_classes<'a>(
     let base: Vec<usize> = (0..classes.names().len()).filter(is_base).collect();
     let (mut samples, mut truth) = (Vec::new(), Vec::new());
     for sample in dataset.require(Split::Train)? {
-        let class = classes.of(sample)?;
+        let class = classes.of(dataset, sample)?;
         if let Some(query) = base.iter().position(|base| *base == class) {
             samples.push(sample);
             truth.push(query);
@@ -211,9 +211,9 @@ fn measure(
     let config = SegmentEvaluation {
         tokenizer: &base.tokenizer,
         preprocessing: &base.preprocessing,
+        dataset,
         classes,
         templates: &templates,
-        ignore: dataset.ignore,
         batch: recipe.eval_batch_size,
     };
     let mut after = Vec::new();

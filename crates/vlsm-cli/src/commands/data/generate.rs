@@ -34,8 +34,9 @@ pub(crate) struct Args {
     /// The folder to write the data set to; it must be empty or not exist.
     #[arg(short = 'o', long = "output", alias = "out", value_name = "DIR")]
     out: PathBuf,
-    /// Write one mask of class ids for each image of scenes, instead of prompts with masks. A class is
-    /// a colour and a shape, such as "red circle"; use it with `vlsm segments` and `eval --semantic`.
+    /// Write one mask of class ids for each image, instead of prompts with masks, for `vlsm segments`
+    /// and `eval --semantic`. The classes of scenes are a colour and a shape, such as "red circle";
+    /// those of street are sky, building, pole, road, pavement, tree, sign and car.
     #[arg(long)]
     classes: bool,
     /// Seed of the drawings.
@@ -73,6 +74,10 @@ impl Kind {
         all
     };
 
+    fn has_classes(self) -> bool {
+        matches!(self, Self::Domain(domain) if domain.class_names().is_some())
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Domain(domain) => domain.name(),
@@ -102,16 +107,18 @@ impl Args {
         };
         config.validate()?;
         let total = config.train + config.val + config.test;
-        if self.classes && !matches!(self.domain, Kind::Domain(Domain::Scenes)) {
+        if self.classes && !self.domain.has_classes() {
             bail!(
-                "--classes is for scenes; `{}` has one kind of object, or objects without names",
+                "--classes is for scenes and street; `{}` has no classes",
                 self.domain.name()
             );
         }
         let bar = progress_bar("drawing", total);
         let progress = || bar.inc(1);
         match self.domain {
-            _ if self.classes => write_classes(&config, &self.out, progress)?,
+            Kind::Domain(domain) if self.classes => {
+                write_classes(domain, &config, &self.out, progress)?;
+            }
             Kind::Domain(domain) => write_dataset(domain, &config, &self.out, progress)?,
             Kind::Relations => write_relations(&config, &self.out, progress)?,
         }

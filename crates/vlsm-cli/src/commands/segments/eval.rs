@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use vlsm_data::{Sample, Split};
+use vlsm_data::{Dataset, Sample, Split};
 use vlsm_image::write_atomic_bytes;
 use vlsm_train::segments::{
     Named, SegmentClasses, SegmentEvaluation, SegmentScores, evaluate_segments,
@@ -69,16 +69,16 @@ impl Args {
         let config = SegmentEvaluation {
             tokenizer: &loaded.base.tokenizer,
             preprocessing: &loaded.base.preprocessing,
+            dataset: &dataset,
             classes: &classes,
             templates: &loaded.templates(),
-            ignore: dataset.ignore,
             batch: self.batch_size.into(),
         };
         let bar = progress_bar("naming", samples.len());
         let (named, scores) = evaluate_segments(&loaded.model, samples, &config, advance(&bar))?;
         drop(bar);
         if let Some(path) = &self.csv {
-            write_csv(path, samples, &named, &classes)?;
+            write_csv(path, &dataset, samples, &named, &classes)?;
         }
         print(&match self.json {
             true => to_json(&scores)?,
@@ -154,6 +154,7 @@ pub(super) fn report(scores: &SegmentScores, pairs: usize) -> String {
 
 fn write_csv(
     path: &Path,
+    dataset: &Dataset,
     samples: &[Sample],
     named: &[Named],
     classes: &SegmentClasses,
@@ -163,7 +164,7 @@ fn write_csv(
     for (sample, named) in samples.iter().zip(named) {
         table.write_record([
             &sample.name,
-            &sample.group,
+            dataset.class_of(sample).unwrap_or_default(),
             &classes.names()[named.class],
             &named.probability.to_string(),
         ])?;
