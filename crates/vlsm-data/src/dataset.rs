@@ -11,8 +11,7 @@ use vlsm_image::ClassList;
 use crate::config::Format;
 use crate::error::{DataError, Result};
 use crate::file_set::FileSet;
-use crate::pooled::pool_sample;
-use crate::sample::{Sample, Target};
+use crate::sample::{Sample, Target, pool_sample};
 use crate::split::Split;
 
 /// Training samples that differ from epoch to epoch, such as scenes drawn for a single epoch.

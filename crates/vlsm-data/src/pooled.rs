@@ -39,11 +39,6 @@ pub fn pool_names(roots: &[PathBuf]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Splits a pooled sample's name, or its group, into the data set's name and the name within it.
-pub fn pool_sample(name: &str) -> Option<(&str, &str)> {
-    name.split_once('/')
-}
-
 /// Pools data sets. A split has the samples of each data set's first image, then those of each one's second image, and so
 /// on, so that a limit keeps samples of all data sets.
 pub(crate) fn pool(roots: &[PathBuf], names: &[String], sets: &[Dataset]) -> Result<Dataset> {

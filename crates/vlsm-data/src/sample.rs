@@ -113,3 +113,8 @@ impl Sample {
             .map_err(|e| e.in_sample(&self.name))
     }
 }
+
+/// Splits a pooled sample's name, or its group, into the data set's name and the name within it.
+pub fn pool_sample(name: &str) -> Option<(&str, &str)> {
+    name.split_once('/')
+}
