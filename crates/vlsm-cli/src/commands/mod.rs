@@ -9,6 +9,7 @@ mod folder_study;
 mod model;
 mod predict;
 mod refer;
+mod segment_study;
 mod segments;
 mod shared;
 mod shell;

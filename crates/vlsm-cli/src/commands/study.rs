@@ -1,14 +1,15 @@
 //! `vlsm study`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use serde_json::json;
-use vlsm_train::study::{Failure, Plan, State};
+use vlsm_train::study::{Document, Failure, Plan, SegmentStudy, State};
 use vlsm_train::{Metrics, Study};
 
 use super::folder_study::{FolderStudy, write_file};
+use super::segment_study::{self, Task};
 use super::shared::to_json;
 use super::shortcuts::toml_string;
 use crate::output::{note, notice, print};
@@ -28,6 +29,9 @@ use crate::terminal::Terminal;
 /// At the end, and at any time with --table, OUT gets results.csv (one line per test sample, prompt
 /// and run), table.md, table.tex and table.html (scores by data set and method, by prompt, and
 /// paired tests), tests.csv, and costs.md, .tex and .html (parameters, time and memory).
+///
+/// A file with `kind = "segments"` has recipes of `vlsm segments train`. Its runs are in
+/// OUT/runs/DATA/METHOD/SEED, and its tables have the F1 of base and novel classes.
 #[derive(clap::Args)]
 #[command(
     override_usage = "vlsm study --data DIR --class WORD [--methods KINDS] [OPTIONS]
@@ -67,7 +71,8 @@ Examples:
   vlsm study studies/builtin.toml --set data.kvasir.data.root=PATH/kvasir_polyp
   vlsm study studies/builtin.toml --set 'seeds=[41]' \\
       --set recipe.trainer.epochs=2 --output runs/look
-  vlsm study studies/builtin.toml --table")]
+  vlsm study studies/builtin.toml --table
+  vlsm study studies/opendas.toml --set data.camvid.data.root=PATH/camvid")]
 pub(crate) struct Args {
     /// The study file, in TOML.
     #[arg(required_unless_present = "data", conflicts_with = "data")]
@@ -103,6 +108,14 @@ impl Args {
         let (study, text) = match &self.study {
             Some(path) => {
                 self.folder.expect_unused()?;
+                if let Some(study) = SegmentStudy::read(path, &set)? {
+                    let task = match (self.dry_run, self.table) {
+                        (true, _) => Task::Plan,
+                        (_, true) => Task::Table,
+                        _ => Task::Run,
+                    };
+                    return segment_study::run(&study, task, self.json);
+                }
                 (Study::read(path, &set)?, None)
             }
             None => {
@@ -120,36 +133,51 @@ impl Args {
             if let Some(text) = text {
                 write_file(&study, &text, &set)?;
             }
-            notice(&format!("{}; {}", counts(&plan), plan.estimate_in_words()));
+            notice(&summary(&plan));
             let run = || study.run(&mut Terminal::new());
             failed = match stop::stoppable(None, run)? {
                 Ok(failed) => failed,
                 Err(code) => return Ok(code),
             };
         }
-        if study.plan()?.count(&State::Done) == 0 {
-            report_failures(failed);
-            note(
-                "error: no run is finished, so there are no tables; run the study first, without --table",
-            );
-            return Ok(ExitCode::FAILURE);
-        }
-        let document = study.write_results()?;
-        if self.json {
-            print(&json(&study, &failed)?)?;
-        } else {
-            print(&document.text())?;
-            let out = study.out.display();
-            print(&format!(
-                "\nresults: {out}/results.csv\ntables: {out}/table.html, .md, .tex\n"
-            ))?;
-        }
-        if failed.is_empty() {
-            return Ok(ExitCode::SUCCESS);
-        }
-        report_failures(failed);
-        Ok(ExitCode::FAILURE)
+        let document = match study.plan()?.count(&State::Done) {
+            0 => None,
+            _ => Some(study.write_results()?),
+        };
+        let shown = match self.json {
+            true => Some(json(&study, &failed)?),
+            false => None,
+        };
+        end(&study.out, document, shown, failed)
     }
+}
+
+/// Prints a study's tables, or `shown` in their stead, and the runs that failed. There is no document if no run is finished.
+pub(super) fn end(
+    out: &Path,
+    document: Option<Document>,
+    shown: Option<String>,
+    failed: Vec<Failure>,
+) -> Result<ExitCode> {
+    let Some(document) = document else {
+        report_failures(failed);
+        note(
+            "error: no run is finished, so there are no tables; run the study first, without --table",
+        );
+        return Ok(ExitCode::FAILURE);
+    };
+    print(&shown.unwrap_or_else(|| {
+        let out = out.display();
+        format!(
+            "{}\nresults: {out}/results.csv\ntables: {out}/table.html, .md, .tex\n",
+            document.text()
+        )
+    }))?;
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    report_failures(failed);
+    Ok(ExitCode::FAILURE)
 }
 
 /// The finished runs with their metrics under each prompt set, and the runs that failed.
@@ -202,23 +230,33 @@ fn report_failures(failed: Vec<Failure>) {
 }
 
 fn plan(plan: &Plan<'_>) -> String {
-    let line = |state: &State, label: String| format!("{:<7}  {label}\n", name(state));
-    let lines = plan
-        .cells
-        .iter()
-        .map(|(cell, state)| line(state, cell.label()));
-    let (counts, estimate) = (counts(plan), plan.estimate_in_words());
-    format!("{}{counts}; {estimate}\n", lines.collect::<String>())
+    let lines = plan.cells.iter();
+    let lines = plan_lines(lines.map(|(cell, state)| (state, cell.label())));
+    format!("{lines}{}\n", summary(plan))
 }
 
-fn counts(plan: &Plan<'_>) -> String {
+/// The number of runs in each state, and the time left.
+fn summary(plan: &Plan<'_>) -> String {
+    let states: Vec<&State> = plan.cells.iter().map(|(_, state)| state).collect();
+    format!("{}; {}", counts(&states), plan.estimate_in_words())
+}
+
+/// Each run's state and label.
+pub(super) fn plan_lines<'a>(runs: impl Iterator<Item = (&'a State, String)>) -> String {
+    runs.map(|(state, label)| format!("{:<7}  {label}\n", name(state)))
+        .collect()
+}
+
+/// The number of runs in each state.
+pub(super) fn counts(runs: &[&State]) -> String {
     let states = [State::Done, State::Running, State::Begun, State::Open];
-    let counts = states.iter().map(|state| (plan.count(state), name(state)));
+    let count = |state: &State| runs.iter().filter(|other| **other == state).count();
+    let counts = states.iter().map(|state| (count(state), name(state)));
     let counts = counts.filter(|(count, _)| *count > 0);
     let counts: Vec<String> = counts
         .map(|(count, name)| format!("{count} {name}"))
         .collect();
-    format!("{} runs: {}", plan.cells.len(), counts.join(", "))
+    format!("{} runs: {}", runs.len(), counts.join(", "))
 }
 
 fn name(state: &State) -> &'static str {

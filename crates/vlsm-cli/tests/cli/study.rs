@@ -283,5 +283,5 @@ fn studies_in_this_repository_can_be_read() {
     assert_eq!(cells("precision", Profile::Default), 4 * 6 * 3);
     assert_eq!(cells("augment", Profile::Default), 3 * 3);
     assert_eq!(cells("peft", Profile::Default), 3 * (38 * 3 + 1));
-    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 14);
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 15);
 }

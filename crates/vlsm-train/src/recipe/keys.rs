@@ -178,6 +178,16 @@ pub(crate) fn over_default<R: Default + Serialize + DeserializeOwned>(
     for text in overrides {
         set(&mut given, text)?;
     }
+    table_over_default(given)
+}
+
+/// Like [`over_default`], of a table.
+///
+/// # Errors
+/// A message that names the key.
+pub(crate) fn table_over_default<R: Default + Serialize + DeserializeOwned>(
+    given: toml::Table,
+) -> std::result::Result<R, String> {
     let mut table = toml::Table::try_from(R::default()).map_err(|error| error.to_string())?;
     merge(&mut table, given);
     serde_path_to_error::deserialize(toml::Value::Table(table))
@@ -185,7 +195,7 @@ pub(crate) fn over_default<R: Default + Serialize + DeserializeOwned>(
 }
 
 /// Puts the values of `given` over those of `table`. A method's keys depend on its kind, so it is replaced as a whole.
-fn merge(table: &mut toml::Table, given: toml::Table) {
+pub(crate) fn merge(table: &mut toml::Table, given: toml::Table) {
     for (key, value) in given {
         match (table.get_mut(&key), value) {
             (Some(toml::Value::Table(old)), toml::Value::Table(new)) if key != "method" => {

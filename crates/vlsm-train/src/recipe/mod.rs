@@ -14,7 +14,9 @@ use vlsm_data::{AugmentConfig, DataConfig};
 use crate::error::Result;
 use crate::loss::LossConfig;
 
-pub(crate) use keys::{EITHER, expect_known, over_default, set, unknown};
+pub(crate) use keys::{
+    EITHER, expect_known, merge, over_default, set, table_over_default, unknown,
+};
 use keys::{read, within};
 pub(crate) use method::drop_foreign_keys;
 pub use sections::{

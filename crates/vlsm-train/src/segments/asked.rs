@@ -21,7 +21,7 @@ const LETTERS: usize = 60;
 const EXPLANATIONS: [&str; 5] = [": ", " - ", " – ", " — ", " ("];
 
 /// What became of the answers of a language model that was asked for negatives.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskedNegatives {
     /// The language model.
     pub model: String,

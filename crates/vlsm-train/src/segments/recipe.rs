@@ -12,7 +12,7 @@ use super::negatives::Negatives;
 use crate::error::Result;
 use crate::recipe::{
     OptimConfig, ScheduleKind, absolute_base, absolute_data_paths, make_absolute, over_default,
-    stored,
+    stored, table_over_default,
 };
 
 /// A recipe. Every key has a default, except `base` and `data.root` (or `data.pool`). What the paper leaves open is chosen here;
@@ -165,6 +165,16 @@ impl SegmentRecipe {
         Ok(recipe)
     }
 
+    /// The recipe of a table.
+    ///
+    /// # Errors
+    /// A message that names the key.
+    pub(crate) fn from_table(table: toml::Table) -> std::result::Result<Self, String> {
+        let recipe: Self = table_over_default(table)?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
     fn validate(&self) -> std::result::Result<(), String> {
         if self.base.is_empty() {
             return Err(
@@ -242,7 +252,7 @@ impl SegmentRecipe {
     }
 
     /// The same recipe with absolute paths, so that a run's recipe means the same in any working folder.
-    pub(super) fn with_absolute_paths(&self) -> Self {
+    pub(crate) fn with_absolute_paths(&self) -> Self {
         let mut recipe = self.clone();
         absolute_data_paths(&mut recipe.data);
         if let Some(Negatives::File(path)) = &mut recipe.negatives {
@@ -253,7 +263,7 @@ impl SegmentRecipe {
     }
 
     /// The keys in which two recipes differ, without those that change no number.
-    pub(super) fn changes_since(&self, existing: &Self) -> Result<Vec<String>> {
+    pub(crate) fn changes_since(&self, existing: &Self) -> Result<Vec<String>> {
         let mut wanted = self.clone();
         // A run records the window that it computed.
         wanted.data.window = wanted.data.window.or(existing.data.window);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vlsm_data::{DataError, Dataset, Sample, Split};
 use vlsm_models::segments::{ClipBase, SegmentFile, SegmentModel};
 use vlsm_models::{MethodConfig, device, weights};
@@ -24,7 +24,7 @@ use crate::observer::Observer;
 use crate::run_folder::RunFolder;
 
 /// The result of a training on segments, as `summary.json`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SegmentSummary {
     /// The base's name.
     pub base: String,
@@ -45,7 +45,7 @@ pub struct SegmentSummary {
 }
 
 /// The scores of the test split after a stage.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AfterStage {
     /// What was trained last, such as `VPT-deep (4 tokens)`; `zero-shot` before the first.
     pub trained: String,

@@ -1,11 +1,11 @@
 //! Scores of named segments.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::classes::SegmentClasses;
 
 /// Scores over all segments of a split. Shares are of 1.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SegmentScores {
     /// Number of segments.
     pub segments: usize,
@@ -26,7 +26,7 @@ pub struct SegmentScores {
 }
 
 /// The scores of a class.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassScore {
     /// Its name.
     pub name: String,
@@ -45,7 +45,7 @@ pub struct ClassScore {
 }
 
 /// Segments of a class that got the name of another one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confused {
     /// The true name.
     pub truth: String,

@@ -15,7 +15,7 @@ use crate::recipe::{self, Recipe};
 use crate::run_folder::RunFolder;
 
 /// A value, or a message that names the key.
-type Parsed<T> = std::result::Result<T, String>;
+pub(super) type Parsed<T> = std::result::Result<T, String>;
 
 /// The keys of the file itself.
 const KEYS: [&str; 7] = [
@@ -92,13 +92,8 @@ impl Study {
         }
         let file: File = serde_path_to_error::deserialize(Value::Table(table))
             .map_err(|error| format!("`{}`: {}", error.path(), error.inner().message()))?;
-        distinct("seeds", &file.seeds)?;
+        expect_seeds(&file.seeds)?;
         distinct("prompts", &file.prompts)?;
-        if file.seeds.is_empty() {
-            return Err(
-                "`seeds` is empty; give at least one, such as `seeds = [41, 42, 43]`".into(),
-            );
-        }
         expect_recipe("[recipe]", &file.recipe, &file)?;
         let [data, models, methods] = [
             ("data", &file.data),
@@ -169,7 +164,7 @@ fn wrapped(table: &Table, key: &str) -> Table {
 }
 
 /// Applies one `key=value`. Entries are addressed by their names.
-fn set(table: &mut Table, text: &str) -> Parsed<()> {
+pub(super) fn set(table: &mut Table, text: &str) -> Parsed<()> {
     let mut words = text.splitn(3, '.');
     let (Some(axis), Some(name), Some(rest)) = (words.next(), words.next(), words.next()) else {
         return recipe::set(table, text);
@@ -188,6 +183,15 @@ fn set(table: &mut Table, text: &str) -> Parsed<()> {
         None => Err(format!(
             "--set {text}: there is no [[{axis}]] named `{name}`"
         )),
+    }
+}
+
+/// Refuses no seed, or one that is given twice.
+pub(super) fn expect_seeds(seeds: &[u64]) -> Parsed<()> {
+    distinct("seeds", seeds)?;
+    match seeds {
+        [] => Err("`seeds` is empty; give at least one, such as `seeds = [41, 42, 43]`".into()),
+        _ => Ok(()),
     }
 }
 
@@ -220,28 +224,57 @@ fn expect_recipe(location: &str, keys: &Table, file: &File) -> Parsed<()> {
 
 /// The entries of an axis.
 fn parts(axis: &str, tables: &[Table], file: &File) -> Parsed<Vec<Part>> {
-    let mut parts: Vec<Part> = Vec::with_capacity(tables.len());
+    let parts = entries(axis, tables)?.into_iter().map(|(entry, mut keys)| {
+        let name = &entry.name;
+        let models =
+            match keys.remove("models") {
+                Some(models) if axis == "method" => {
+                    let models = models.try_into();
+                    Some(models.map_err(|_| {
+                        format!("[[{axis}]] {name}: `models` is not a list of names")
+                    })?)
+                }
+                Some(models) => {
+                    // Reported like any other unknown key.
+                    keys.insert("models".into(), models);
+                    None
+                }
+                None => None,
+            };
+        expect_recipe(&format!("[[{axis}]] {name}"), &keys, file)?;
+        Ok(Part {
+            entry,
+            models,
+            keys,
+        })
+    });
+    parts.collect()
+}
+
+/// The names of an axis's entries, and their other keys.
+pub(super) fn entries(axis: &str, tables: &[Table]) -> Parsed<Vec<(Entry, Table)>> {
+    let mut entries: Vec<(Entry, Table)> = Vec::with_capacity(tables.len());
     for (index, table) in tables.iter().enumerate() {
         let number = format!("[[{axis}]] {}", index + 1);
-        let part = part(axis, &number, table.clone(), file)?;
-        let name = part.entry.name.to_lowercase();
-        if parts
+        let (entry, keys) = entry(&number, table.clone())?;
+        let name = entry.name.to_lowercase();
+        if entries
             .iter()
-            .any(|other| other.entry.name.to_lowercase() == name)
+            .any(|(other, _)| other.name.to_lowercase() == name)
         {
             return Err(format!(
                 "{number}: the name `{name}` is taken; choose another"
             ));
         }
-        parts.push(part);
+        entries.push((entry, keys));
     }
-    if parts.is_empty() {
+    if entries.is_empty() {
         return Err(format!("there is no `[[{axis}]]`; give at least one"));
     }
-    Ok(parts)
+    Ok(entries)
 }
 
-fn part(axis: &str, number: &str, mut keys: Table, file: &File) -> Parsed<Part> {
+fn entry(number: &str, mut keys: Table) -> Parsed<(Entry, Table)> {
     let mut text = |key: &str| match keys.remove(key) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -249,18 +282,6 @@ fn part(axis: &str, number: &str, mut keys: Table, file: &File) -> Parsed<Part> 
     };
     let name = text("name")?.ok_or_else(|| format!("{number}: `name` is missing"))?;
     let title = text("title")?.unwrap_or_else(|| name.clone());
-    let models = match keys.remove("models") {
-        Some(models) if axis == "method" => {
-            let models = models.try_into();
-            Some(models.map_err(|_| format!("{number}: `models` is not a list of names"))?)
-        }
-        Some(models) => {
-            // Reported like any other unknown key.
-            keys.insert("models".into(), models);
-            None
-        }
-        None => None,
-    };
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     if name.is_empty() || !name.chars().all(plain) {
         return Err(format!(
@@ -268,12 +289,7 @@ fn part(axis: &str, number: &str, mut keys: Table, file: &File) -> Parsed<Part> 
              words into `title`"
         ));
     }
-    expect_recipe(&format!("[[{axis}]] {name}"), &keys, file)?;
-    Ok(Part {
-        entry: Entry { name, title },
-        models,
-        keys,
-    })
+    Ok((Entry { name, title }, keys))
 }
 
 /// Replaces the values that `over` sets.

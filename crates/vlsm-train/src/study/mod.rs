@@ -4,6 +4,8 @@
 //! states, [`Study::run`] completes those that are not done, [`Study::results`] gathers the finished ones, and
 //! [`Study::write_results`] writes the tables.
 //!
+//! [`SegmentStudy`] is the same for recipes of trainings on segments.
+//!
 //! ```
 //! use vlsm_train::Study;
 //!
@@ -50,6 +52,8 @@ mod paired;
 mod plan;
 mod results;
 mod run;
+mod segments;
+mod segments_table;
 mod table;
 mod wilcoxon;
 
@@ -62,6 +66,7 @@ pub use document::{Document, Sheet, SheetCell};
 pub use plan::{Plan, State};
 pub use results::{Results, ScoredRun};
 pub use run::Failure;
+pub use segments::{SegmentCell, SegmentStudy};
 pub use wilcoxon::{Wilcoxon, holm, wilcoxon};
 
 /// A study.

@@ -1,5 +1,6 @@
 //! The states of a study's cells, and an estimate of the time left.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -102,25 +103,10 @@ impl Study {
     pub fn plan(&self) -> Result<Plan<'_>> {
         let states = self.cells.iter().map(|cell| Ok((cell, cell.state()?)));
         let cells = states.collect::<Result<Vec<_>>>()?;
-        let changed: Vec<String> = cells
-            .iter()
-            .filter_map(|(cell, state)| match state {
-                State::Changed(keys) => {
-                    Some(format!("\n  {}: `{}`", cell.label(), keys.join("`, `")))
-                }
-                _ => None,
-            })
-            .collect();
-        if !changed.is_empty() {
-            return Err(TrainError::Study {
-                path: self.out.clone(),
-                message: format!(
-                    "holds runs whose recipes differ from the study's:{}\nrestore the values of these keys (they are in \
-                     each run's recipe.toml), choose another `out`, or delete the folders of these runs",
-                    changed.concat()
-                ),
-            });
-        }
+        expect_unchanged(
+            &self.out,
+            cells.iter().map(|(cell, state)| (cell.label(), state)),
+        )?;
         let done = cells.iter().filter(|(_, state)| *state == State::Done);
         let times: Vec<(&Cell, f64)> = done
             .filter_map(|(cell, _)| Some((*cell, cell.summary()?.seconds?)))
@@ -135,6 +121,28 @@ impl Study {
             cells,
         })
     }
+}
+
+/// Refuses a folder with runs of other recipes. The error names all of them with the keys.
+pub(super) fn expect_unchanged<'a>(
+    out: &Path,
+    cells: impl Iterator<Item = (String, &'a State)>,
+) -> Result<()> {
+    let changed = cells.filter_map(|(label, state)| match state {
+        State::Changed(keys) => Some(format!("\n  {label}: `{}`", keys.join("`, `"))),
+        _ => None,
+    });
+    let changed: String = changed.collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(TrainError::Study {
+        path: out.into(),
+        message: format!(
+            "holds runs whose recipes differ from the study's:{changed}\nrestore the values of these keys (they are in each run's \
+             recipe.toml), choose another `out`, or delete the folders of these runs"
+        ),
+    })
 }
 
 impl Plan<'_> {

@@ -358,7 +358,7 @@ pub(super) fn mean_and_spread(values: &[f64], planned: usize, digits: usize) -> 
 }
 
 /// Makes the best of several values bold.
-fn mark_best(cells: &mut [SheetCell], means: &[Option<f64>], more: Option<bool>) {
+pub(super) fn mark_best(cells: &mut [SheetCell], means: &[Option<f64>], more: Option<bool>) {
     let known = means.iter().flatten().copied();
     let best = match more {
         Some(true) => known.clone().reduce(f64::max),

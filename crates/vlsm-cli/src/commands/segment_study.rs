@@ -1,0 +1,71 @@
+//! `vlsm study` of a file with recipes of `vlsm segments train`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::json;
+use vlsm_train::study::{Failure, SegmentStudy, State};
+
+use super::shared::to_json;
+use super::study::{counts, end, plan_lines};
+use crate::output::{notice, print};
+use crate::stop;
+use crate::terminal::Terminal;
+
+/// What to do with a study.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Task {
+    Plan,
+    Table,
+    Run,
+}
+
+/// Lists, runs or tabulates a study.
+pub(super) fn run(study: &SegmentStudy, task: Task, json: bool) -> Result<ExitCode> {
+    let plan = study.plan()?;
+    let states: Vec<&State> = plan.iter().map(|(_, state)| state).collect();
+    if task == Task::Plan {
+        let lines = plan.iter().map(|(cell, state)| (state, cell.label()));
+        print(&format!("{}{}\n", plan_lines(lines), counts(&states)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut failed = Vec::new();
+    if task == Task::Run {
+        notice(&counts(&states));
+        let run = || study.run(&mut Terminal::new());
+        failed = match stop::stoppable(None, run)? {
+            Ok(failed) => failed,
+            Err(code) => return Ok(code),
+        };
+    }
+    let document = match study.finished()?.is_empty() {
+        true => None,
+        false => Some(study.write_results()?),
+    };
+    let shown = match json {
+        true => Some(to_text(study, &failed)?),
+        false => None,
+    };
+    end(&study.out, document, shown, failed)
+}
+
+/// The finished runs with their summaries, and the runs that failed, as JSON.
+fn to_text(study: &SegmentStudy, failed: &[Failure]) -> Result<String> {
+    let runs: Vec<_> = study
+        .finished()?
+        .into_iter()
+        .map(|(cell, summary)| {
+            json!({
+                "data": cell.data,
+                "method": cell.method,
+                "seed": cell.recipe.seed,
+                "run": cell.folder.path,
+                "summary": summary,
+            })
+        })
+        .collect();
+    let failed = failed
+        .iter()
+        .map(|failure| json!({ "run": failure.cell, "error": failure.error.to_string() }));
+    to_json(&json!({ "study": study.out, "runs": runs, "failed": failed.collect::<Vec<_>>() }))
+}

@@ -1,0 +1,316 @@
+//! Studies of trainings on segments: data sets, variants of a recipe, and seeds.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::config::{Parsed, entries, expect_seeds, set};
+use super::plan::{State, expect_unchanged};
+use super::{Entry, Failure};
+use crate::claim::is_claimed;
+use crate::error::{Result, TrainError};
+use crate::memory::reset_peak_memory;
+use crate::observer::Observer;
+use crate::recipe::{merge, unknown};
+use crate::run_folder::RunFolder;
+use crate::segments::{SegmentRecipe, SegmentSummary, train_segments};
+
+/// The keys of the file.
+const KEYS: [&str; 6] = ["kind", "out", "seeds", "recipe", "method", "data"];
+/// The value of `kind`.
+const KIND: &str = "segments";
+
+/// A study of trainings on segments.
+#[derive(Debug, Clone)]
+pub struct SegmentStudy {
+    /// Its file's name.
+    pub name: String,
+    /// Where runs and tables go.
+    pub out: PathBuf,
+    /// The data sets.
+    pub data: Vec<Entry>,
+    /// The variants of the recipe.
+    pub methods: Vec<Entry>,
+    /// The seeds.
+    pub seeds: Vec<u64>,
+    /// The runs, in the order in which they are trained.
+    pub cells: Vec<SegmentCell>,
+}
+
+/// One run of a study on segments.
+#[derive(Debug, Clone)]
+pub struct SegmentCell {
+    /// The data set's name.
+    pub data: String,
+    /// The variant's name.
+    pub method: String,
+    /// The run's recipe, seed included.
+    pub recipe: SegmentRecipe,
+    /// Its folder.
+    pub folder: RunFolder,
+}
+
+/// The file. Entries stay tables, since they hold keys of a recipe.
+#[derive(Deserialize)]
+struct File {
+    out: Option<PathBuf>,
+    seeds: Vec<u64>,
+    #[serde(default)]
+    recipe: Table,
+    #[serde(default)]
+    method: Vec<Table>,
+    #[serde(default)]
+    data: Vec<Table>,
+}
+
+impl SegmentStudy {
+    /// Reads a study, and applies overrides as [`Study::read`](super::Study::read) does. `None` if the file does not say
+    /// `kind = "segments"`: it is a study of other recipes then.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not such a study. The error names the entry and the key.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Option<Self>> {
+        let text = std::fs::read_to_string(path).map_err(|source| TrainError::Read {
+            path: path.into(),
+            source,
+        })?;
+        let name = path.file_stem().unwrap_or("study".as_ref());
+        let study = Self::parse(&text, &name.to_string_lossy(), overrides);
+        study.map_err(|message| TrainError::Study {
+            path: path.into(),
+            message,
+        })
+    }
+
+    /// Parses a study with the given name like [`read`](Self::read).
+    ///
+    /// # Errors
+    /// A message that names the key.
+    pub fn parse(text: &str, name: &str, overrides: &[String]) -> Parsed<Option<Self>> {
+        let mut table: Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| error.to_string())?;
+        match table.get("kind").and_then(Value::as_str) {
+            Some(KIND) => {}
+            Some(other) => return Err(format!("`kind` is \"{other}\"; only \"{KIND}\" is known")),
+            None => return Ok(None),
+        }
+        for text in overrides {
+            set(&mut table, text)?;
+        }
+        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(unknown(key, &KEYS));
+        }
+        let file: File = serde_path_to_error::deserialize(Value::Table(table))
+            .map_err(|error| format!("`{}`: {}", error.path(), error.inner().message()))?;
+        expect_seeds(&file.seeds)?;
+        let (data, methods) = (
+            entries("data", &file.data)?,
+            entries("method", &file.method)?,
+        );
+        let out = file.out.clone();
+        let out = out.unwrap_or_else(|| PathBuf::from("runs").join(name));
+        let mut cells = Vec::new();
+        for (data, data_keys) in &data {
+            for (method, method_keys) in &methods {
+                let mut keys = file.recipe.clone();
+                // The data set's keys override all others, as in other studies.
+                merge(&mut keys, method_keys.clone());
+                merge(&mut keys, data_keys.clone());
+                let (data, method) = (&data.name, &method.name);
+                let in_cell = |message: String| format!("{data}/{method}: {message}");
+                if keys.contains_key("seed") {
+                    return Err(in_cell(
+                        "`seed` is set by the study's `seeds`; remove it".into(),
+                    ));
+                }
+                let recipe = SegmentRecipe::from_table(keys).map_err(in_cell)?;
+                cells.extend(file.seeds.iter().map(|seed| {
+                    let path = out.join("runs").join(data).join(method);
+                    SegmentCell {
+                        data: data.clone(),
+                        method: method.clone(),
+                        recipe: SegmentRecipe {
+                            seed: *seed,
+                            ..recipe.clone()
+                        },
+                        folder: RunFolder {
+                            path: path.join(format!("seed{seed}")),
+                        },
+                    }
+                }));
+            }
+        }
+        let names = |entries: Vec<(Entry, Table)>| entries.into_iter().map(|(entry, _)| entry);
+        Ok(Some(Self {
+            name: name.to_owned(),
+            out,
+            data: names(data).collect(),
+            methods: names(methods).collect(),
+            seeds: file.seeds,
+            cells,
+        }))
+    }
+
+    /// The state of every cell.
+    ///
+    /// # Errors
+    /// If files cannot be read, or folders of cells hold runs of other recipes. The error names all such cells with the keys.
+    pub fn plan(&self) -> Result<Vec<(&SegmentCell, State)>> {
+        let cells = self.cells.iter().map(|cell| Ok((cell, cell.state()?)));
+        let cells = cells.collect::<Result<Vec<_>>>()?;
+        let states = cells.iter().map(|(cell, state)| (cell.label(), state));
+        expect_unchanged(&self.out, states)?;
+        Ok(cells)
+    }
+
+    /// Completes every cell that is not done. Unfinished cells are resumed; cells that another process works on are skipped. A cell
+    /// that fails does not stop the others. `observer` is notified of the study's progress and of every training.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan), before anything is run, or if the observer stops a training.
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<Vec<Failure>> {
+        self.plan()?;
+        let mut failures = Vec::new();
+        let total = self.cells.len();
+        for (index, cell) in self.cells.iter().enumerate() {
+            let doing = match cell.state()? {
+                State::Done => continue,
+                State::Running => {
+                    observer.message(&format!("{} runs in another process", cell.label()));
+                    continue;
+                }
+                State::Begun => "resuming ",
+                State::Open | State::Changed(_) => "",
+            };
+            observer.run(&format!("[{}/{total}] {doing}{}", index + 1, cell.label()));
+            reset_peak_memory();
+            match cell.complete(observer) {
+                Ok(()) => {}
+                Err(TrainError::Stopped) => return Err(TrainError::Stopped),
+                Err(error) => {
+                    let cell = cell.label();
+                    observer.message(&format!("{cell} failed: {error}"));
+                    failures.push(Failure { cell, error });
+                }
+            }
+        }
+        Ok(failures)
+    }
+}
+
+impl SegmentCell {
+    /// The cell's name, such as `camvid/both/seed41`.
+    pub fn label(&self) -> String {
+        format!("{}/{}/seed{}", self.data, self.method, self.recipe.seed)
+    }
+
+    /// The cell's state.
+    ///
+    /// # Errors
+    /// If its recipe cannot be read.
+    pub fn state(&self) -> Result<State> {
+        let recipe = self.folder.recipe();
+        let mut state = State::Open;
+        if recipe.exists() && self.folder.holds_run() {
+            let wanted = self.recipe.with_absolute_paths();
+            let changed = wanted.changes_since(&SegmentRecipe::read(&recipe, &[])?)?;
+            if !changed.is_empty() {
+                return Ok(State::Changed(changed));
+            }
+            if self.folder.summary().exists() {
+                return Ok(State::Done);
+            }
+            state = State::Begun;
+        }
+        Ok(match is_claimed(&self.folder) {
+            true => State::Running,
+            false => state,
+        })
+    }
+
+    /// The run's summary.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn summary(&self) -> Result<SegmentSummary> {
+        Ok(vlsm_image::read_json(&self.folder.summary())?)
+    }
+
+    fn complete(&self, observer: &mut dyn Observer) -> Result<()> {
+        let summary = train_segments(&self.recipe, &self.folder.path, true, observer)?;
+        match summary.stages.iter().all(|stage| stage.test.is_some()) {
+            true => Ok(()),
+            false => Err(TrainError::Study {
+                path: self.folder.path.clone(),
+                message: "the data set has no test split; a study reports results on test segments"
+                    .into(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STUDY: &str = r#"
+        kind = "segments"
+        seeds = [1, 2]
+        [recipe]
+        base = "builtin:tiny"
+        stage2.margin = 0.5
+        stage1.method = { kind = "vpt", tokens = 2 }
+        [[method]]
+        name = "both"
+        [[method]]
+        name = "lora"
+        title = "LoRA"
+        stage1.method = { kind = "lora", bottleneck = 2 }
+        stage2.epochs = 0
+        [[data]]
+        name = "streets"
+        data.root = "streets"
+        novel = ["sign"]
+    "#;
+
+    #[test]
+    fn a_method_changes_the_recipe_that_all_share() {
+        let set = ["data.streets.novel=[\"car\"]", "recipe.stage2.triplet=2"].map(str::to_owned);
+        let study = SegmentStudy::parse(STUDY, "x", &set).unwrap().unwrap();
+        let labels: Vec<String> = study.cells.iter().map(SegmentCell::label).collect();
+        let expected = [
+            "streets/both/seed1",
+            "streets/both/seed2",
+            "streets/lora/seed1",
+            "streets/lora/seed2",
+        ];
+        assert_eq!(labels, expected);
+        let recipe = &study.cells[3].recipe;
+        assert_eq!((recipe.seed, recipe.stage1.method.kind()), (2, "lora"));
+        assert_eq!(recipe.stage2.epochs, 0);
+        assert_eq!((recipe.stage2.margin, recipe.stage2.triplet), (0.5, 2.0));
+        assert_eq!(recipe.novel, ["car"]);
+        assert_eq!(study.cells[0].recipe.stage1.method.kind(), "vpt");
+        let other = STUDY.replace("kind = \"segments\"\n", "");
+        assert!(SegmentStudy::parse(&other, "x", &[]).unwrap().is_none());
+    }
+
+    #[test]
+    fn wrong_studies_name_the_key() {
+        for (old, new, fault) in [
+            ("\"segments\"", "\"masks\"", "kind"),
+            ("seeds = [1, 2]", "seeds = []", "seeds"),
+            ("seeds = [1, 2]", "seeds = [1, 1]", "seeds"),
+            ("seeds = [1, 2]", "seeds = [1]\nprompts = []", "prompts"),
+            ("margin = 0.5", "marginn = 0.5", "marginn"),
+            ("title = \"LoRA\"", "seed = 3", "seed"),
+            ("name = \"lora\"", "name = \"both\"", "taken"),
+            ("data.root = \"streets\"", "", "data.root"),
+        ] {
+            let error = SegmentStudy::parse(&STUDY.replace(old, new), "x", &[]).unwrap_err();
+            assert!(error.contains(fault), "{new}: {error}");
+        }
+    }
+}
