@@ -72,16 +72,15 @@ impl Files {
     pub(crate) fn find(name: &str) -> Result<Self> {
         if let Some(builtin) = builtin::find(name)? {
             let path = PathBuf::from(name);
-            let file = tensor_file::parse_safetensors(builtin.weights, &path)?;
             return Ok(Self {
                 config: Some((path.clone(), builtin.config.to_owned())),
                 decoder: None,
                 preprocessor: Some((path.clone(), builtin.preprocessor.to_owned())),
                 tokenizer: None,
+                tensors: builtin.tensors(&path)?,
                 weights: path,
                 revision: None,
                 unfetched: Vec::new(),
-                tensors: file.tensors,
             });
         }
         let files = hub::resolve(name)?;

@@ -320,3 +320,16 @@ fn a_run_is_merged_into_a_clip() {
     };
     assert_eq!(names(["--base", "merged"]), names(["--adapter", "run"]));
 }
+
+/// Its README has 84.9 and 98.8 % for more images.
+#[test]
+fn the_builtin_clip_names_drawings() {
+    let shop = Workshop::new();
+    for (domain, least) in [("scenes", 0.7), ("street", 0.9)] {
+        let counts = ["--classes", "--train", "0", "--val", "0", "--test", "12"];
+        shop.ok(&[&["data", "generate", domain, "-o", domain], &counts[..]].concat());
+        let eval = ["segments", "eval", "--base", "builtin:tiny-clip", "--data"];
+        let scores = shop.ok_json(&[&eval[..], &[domain]].concat());
+        assert!(scores["accuracy"].as_f64().unwrap() > least, "{scores}");
+    }
+}
