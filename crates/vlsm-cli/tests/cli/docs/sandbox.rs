@@ -87,7 +87,11 @@ pub(super) const NOT_RUN: &[(&str, &str)] = &[
         "needs a checkpoint of the base; tests/cli/model.rs imports one",
     ),
     (
-        "vlsm data generate scenes --classes --train",
+        "vlsm data generate scenes --classes --seed",
+        "draws thousands of images",
+    ),
+    (
+        "vlsm data generate street --classes --seed",
         "draws thousands of images",
     ),
     (
