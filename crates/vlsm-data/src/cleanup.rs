@@ -50,11 +50,12 @@ impl Cleanup {
     }
 }
 
-/// The connected parts of a mask, with eight neighbours, from the top: each as a mask, and its box `[left, top, right, bottom]`,
-/// where right and bottom are exclusive.
-pub fn parts(mask: &Mask) -> Vec<(Mask, [usize; 4])> {
+/// The connected parts of a mask that have at least `min_area` pixels, with eight neighbours, from the top: each as a mask, and its
+/// box `[left, top, right, bottom]`, where right and bottom are exclusive.
+pub fn parts(mask: &Mask, min_area: usize) -> Vec<(Mask, [usize; 4])> {
     let parts = components(mask, Neighbours::Eight).into_iter();
     parts
+        .filter(|part| part.area >= min_area)
         .map(|part| (drawn(std::slice::from_ref(&part), mask), part.bbox))
         .collect()
 }

@@ -146,12 +146,18 @@ impl Confusion {
     /// Mean of the classes' IoUs (mIoU). As in mmsegmentation, classes that are neither in the ground truth nor predicted
     /// are left out, and a class that is only predicted has IoU 0. 0 without pixels.
     pub fn mean_iou(&self) -> f64 {
-        self.mean(ClassPixels::iou)
+        self.mean(|_| true, ClassPixels::iou).unwrap_or(0.0)
+    }
+
+    /// The same over some of the classes, by id; `None` if all of them are left out.
+    pub fn mean_iou_of(&self, classes: &[u8]) -> Option<f64> {
+        let wanted = |id| classes.iter().any(|class| usize::from(*class) == id);
+        self.mean(wanted, ClassPixels::iou)
     }
 
     /// Mean accuracy of the classes in the ground truth (mAcc), as in mmsegmentation. 0 without pixels.
     pub fn mean_accuracy(&self) -> f64 {
-        self.mean(ClassPixels::accuracy)
+        self.mean(|_| true, ClassPixels::accuracy).unwrap_or(0.0)
     }
 
     /// Share of the pixels whose class was predicted correctly (aAcc). 0 without pixels.
@@ -160,14 +166,15 @@ impl Confusion {
         ratio(correct, self.pixels()).unwrap_or(0.0)
     }
 
-    fn mean(&self, value: fn(&ClassPixels) -> Option<f64>) -> f64 {
-        let values = (0..self.classes).filter_map(|id| value(&self.class(id)));
+    fn mean(
+        &self,
+        wanted: impl Fn(usize) -> bool,
+        value: fn(&ClassPixels) -> Option<f64>,
+    ) -> Option<f64> {
+        let ids = (0..self.classes).filter(|id| wanted(*id));
+        let values = ids.filter_map(|id| value(&self.class(id)));
         let (sum, count) = values.fold((0.0, 0u32), |(sum, n), value| (sum + value, n + 1));
-        if count == 0 {
-            0.0
-        } else {
-            sum / f64::from(count)
-        }
+        (count > 0).then(|| sum / f64::from(count))
     }
 }
 

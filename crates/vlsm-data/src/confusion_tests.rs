@@ -22,6 +22,8 @@ fn metrics_equal_a_calculation_by_hand() {
     close(confusion.class(0).iou().unwrap(), 2.0 / 3.0);
     close(confusion.class(1).iou().unwrap(), 2.0 / 3.0);
     close(confusion.mean_iou(), 2.0 / 3.0);
+    close(confusion.mean_iou_of(&[1]).unwrap(), 2.0 / 3.0);
+    assert_eq!(confusion.mean_iou_of(&[]), None);
     close(confusion.mean_accuracy(), (2.0 / 3.0 + 1.0) / 2.0);
     close(confusion.pixel_accuracy(), 0.8);
 }
@@ -39,6 +41,8 @@ fn iou_is_computed_from_the_sums_over_images() {
     // Class 0 is only predicted. It enters mIoU as 0 and has no accuracy.
     assert_eq!(all.class(0).accuracy(), None);
     close(all.mean_iou(), 0.45);
+    close(all.mean_iou_of(&[1]).unwrap(), 0.9);
+    close(all.mean_iou_of(&[0, 1, 7]).unwrap(), 0.45);
     close(all.mean_accuracy(), 0.9);
 }
 

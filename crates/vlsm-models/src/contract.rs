@@ -70,6 +70,30 @@ fn padded(state: Tensor<3>, tokens: usize) -> Tensor<3> {
     Tensor::cat(vec![state, zeros], 1)
 }
 
+/// Masks of a batch of images, each with the probabilities of the classes of a vocabulary.
+#[derive(Debug, Clone)]
+pub struct VocabularyMasks {
+    /// Which class a mask shows, `[batch, masks, classes]`: a probability among all classes and the background, which is left out,
+    /// so that a row adds up to at most 1.
+    pub classes: Tensor<3>,
+    /// Each pixel's probability to be of the mask, `[batch, masks, height * width]`.
+    pub masks: Tensor<3>,
+    /// Height and width of the masks.
+    pub grid: [usize; 2],
+}
+
+impl VocabularyMasks {
+    /// How much each pixel is of each class, `[batch, classes, height, width]`: the sum over masks of the probability of the
+    /// class and that of the pixel. The largest says a pixel's class; they do not add up to 1.
+    pub fn scores(&self) -> Tensor<4> {
+        let [batch, _, count] = self.classes.dims();
+        let [height, width] = self.grid;
+        let classes = self.classes.clone().swap_dims(1, 2);
+        let scores = classes.matmul(self.masks.clone());
+        scores.reshape([batch, count, height, width])
+    }
+}
+
 /// A model of any architecture, as training, evaluation and prediction use it.
 ///
 /// An image is encoded once for all its prompts, and a prompt once for all its images. Each encoding has two stages: the
@@ -163,22 +187,21 @@ pub trait SegmentationModel: Module + Sync {
     fn decode(&self, features: &[Tensor<3>], text: HiddenStates) -> Result<Tensor<3>>;
 
     /// Sentences in which class names, for `{}`, are put when whole images are labelled with a vocabulary
-    /// ([`vocabulary_scores`](Self::vocabulary_scores)); none if the model has no mode for that.
+    /// ([`vocabulary_masks`](Self::vocabulary_masks)); none if the model has no mode for that.
     fn templates(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// How much each pixel is of each class of a vocabulary, `[batch, classes, side, side]`: the largest number says a
-    /// pixel's class. `classes` is the encoded text of each class in each of [`templates`](Self::templates), one class after
-    /// the other.
+    /// The model's masks of images, and which class of a vocabulary each shows. `classes` is the encoded text of each class in each
+    /// of [`templates`](Self::templates), one class after the other.
     ///
     /// # Errors
     /// If the model has no templates, or the states are not the model's.
-    fn vocabulary_scores(
+    fn vocabulary_masks(
         &self,
         _features: &[Tensor<3>],
         _classes: HiddenStates,
-    ) -> Result<Tensor<4>> {
+    ) -> Result<VocabularyMasks> {
         Err(ModelError::Engine(
             "this model has no mode for a vocabulary; ask it class by class".into(),
         ))

@@ -62,7 +62,7 @@ pub use adapter_file::{AdapterFile, Inference};
 pub use base::Base;
 pub use clip::TokenBatch;
 pub use clipseg::ClipSegConfig;
-pub use contract::{HiddenStates, SegmentationModel};
+pub use contract::{HiddenStates, SegmentationModel, VocabularyMasks};
 pub use cris::CrisConfig;
 pub use device::{DeviceDescription, device, devices, is_cpu, on_device, takes_bytes};
 pub use dropout::dropout;

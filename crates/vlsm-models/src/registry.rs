@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::clip::TokenBatch;
 use crate::clipseg::{ClipSeg, ClipSegConfig, ClipSegModel};
-use crate::contract::{HiddenStates, SegmentationModel};
+use crate::contract::{HiddenStates, SegmentationModel, VocabularyMasks};
 use crate::cris::{Cris, CrisConfig, CrisModel};
 use crate::description::NetworkDescription;
 use crate::error::Result;
@@ -360,13 +360,13 @@ impl SegmentationModel for Model {
         dispatch!(Model (model) = self, Spec => model.templates())
     }
 
-    fn vocabulary_scores(
+    fn vocabulary_masks(
         &self,
         features: &[Tensor<3>],
         classes: HiddenStates,
-    ) -> Result<Tensor<4>> {
+    ) -> Result<VocabularyMasks> {
         on_pool(
-            || dispatch!(Model (model) = self, Spec => model.vocabulary_scores(features, classes)),
+            || dispatch!(Model (model) = self, Spec => model.vocabulary_masks(features, classes)),
         )
     }
 

@@ -275,8 +275,8 @@ fn a_vocabulary_gives_the_published_scores() {
     let pixels = TensorData::new(pixels.data, pixels.shape);
     let pixels = Tensor::<4>::from_data(pixels, &Device::flex());
     let features = model.encode_image(pixels).unwrap();
-    let scores = model.vocabulary_scores(&features, text).unwrap();
-    let scores = weights::to_host(scores);
+    let masks = model.vocabulary_masks(&features, text).unwrap();
+    let scores = weights::to_host(masks.scores());
     assert_eq!(scores.len(), expected.len());
     for (found, expected) in scores.iter().zip(expected) {
         assert!((found - expected).abs() < 1e-5, "{found} {expected}");

@@ -95,11 +95,8 @@ pub fn parts(
     };
     let mut found = Vec::new();
     for prediction in of_prompts {
-        for (mask, [x0, y0, x1, y1]) in mask_parts(&prediction.mask) {
+        for (mask, [x0, y0, x1, y1]) in mask_parts(&prediction.mask, min_area) {
             let area = mask.foreground();
-            if area < min_area {
-                continue;
-            }
             let inside = mask.data.iter().zip(&prediction.probability);
             let sum: f64 = inside
                 .filter(|(inside, _)| **inside == 1)

@@ -202,6 +202,11 @@ impl Segmenter {
         &self.engine
     }
 
+    /// The engine's adapter that answers.
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
     /// The base.
     pub fn base(&self) -> &Base {
         self.engine.base()

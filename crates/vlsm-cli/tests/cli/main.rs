@@ -26,6 +26,7 @@ mod recipes;
 mod refer;
 mod report;
 mod resize;
+mod segment_labels;
 mod segment_study;
 mod segments;
 mod semantic;

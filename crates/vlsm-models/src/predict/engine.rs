@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 use vlsm_image::{ClassList, ClassMap, Fit, RgbImage};
 
@@ -17,7 +17,7 @@ use super::keys::{TextKey, VisionKey, VisionStage, vision_keys};
 use super::masks::predictions;
 use super::prompts::text_states;
 use super::request::Request;
-use super::{Prediction, label_images, label_prompts, logits};
+use super::{ClassMaps, Prediction, label_images, label_prompts, logits, uses_vocabulary};
 use crate::adapter_file::AdapterFile;
 use crate::base::Base;
 use crate::contract::{HiddenStates, SegmentationModel, concatenate, select};
@@ -256,6 +256,33 @@ impl Engine {
         let (model, size) = (adapter.model(), image.size());
         let labels = label_images(model, &features, &[size], adapter.fit(), classes, &text)?;
         labels.into_iter().next().ok_or_else(bug)
+    }
+
+    /// What the labels of [`segment`](Self::segment) are chosen from.
+    ///
+    /// # Errors
+    /// As a request's.
+    pub fn class_maps(
+        &self,
+        adapter: &Adapter,
+        image: &EncodedImage,
+        classes: &ClassList,
+    ) -> Result<ClassMaps> {
+        let features = self.features_of(adapter, image)?;
+        let prompts = label_prompts(adapter.model(), classes);
+        let (model, size, fit) = (adapter.model(), image.size(), adapter.fit());
+        if uses_vocabulary(model, classes) {
+            let text = self.text(adapter, &prompts)?;
+            let masks = model.vocabulary_masks(&features, text)?;
+            return Ok(ClassMaps::of_vocabulary(masks, size, fit));
+        }
+        let parts = prompts.chunks(self.config.decoder_batch);
+        let parts = parts.map(|prompts| {
+            let text = self.text(adapter, prompts)?;
+            logits(model, &features, &vec![0; prompts.len()], text)
+        });
+        let logits = Tensor::cat(parts.collect::<Result<Vec<_>>>()?, 0);
+        ClassMaps::of_prompts(logits, size, fit)
     }
 
     /// What the engine has computed so far, and what it keeps.

@@ -58,7 +58,8 @@ pub fn label_images<M: SegmentationModel>(
     let mut labels: Vec<ArgMax> = sizes.iter().map(new).collect();
     if uses_vocabulary(model, classes) {
         for (image, labels) in labels.iter_mut().enumerate() {
-            let scores = model.vocabulary_scores(&select(features, &[image]), text.to_vec())?;
+            let masks = model.vocabulary_masks(&select(features, &[image]), text.to_vec())?;
+            let scores = masks.scores();
             let [_, _, height, width] = scores.dims();
             let scores = finite(scores.squeeze_dim(0))?;
             let scores = scores.chunks((height * width).max(1));

@@ -5,6 +5,7 @@
 
 mod adapter;
 mod cache;
+mod class_maps;
 mod engine;
 mod engine_config;
 mod familiar;
@@ -17,6 +18,7 @@ mod request;
 mod tiles;
 
 pub use adapter::Adapter;
+pub use class_maps::ClassMaps;
 pub use engine::Engine;
 pub use engine_config::{EngineConfig, EngineStats};
 pub use image::EncodedImage;

@@ -6,7 +6,7 @@
 //!
 //! - For binary segmentation by a prompt ([`San::decode`]) masks are weighted by how their embeddings compare with the
 //!   prompt's, and added up, as VLSM-Adapter (Dhakal et al. 2024) does it.
-//! - For a vocabulary ([`San::semantic`]) each mask is given to classes by a softmax over their embeddings and that of the
+//! - For a vocabulary ([`San::vocabulary_masks`]) each mask is given to classes by a softmax over their embeddings and that of the
 //!   background, as SAN does it; class names are put into [`TEMPLATES`].
 //!
 //! Nothing before [`San::decode`] depends on the prompt.
@@ -58,6 +58,7 @@ pub(crate) use spec::Spec;
 
 use self::recognition::recognise;
 use crate::clip::{Clip, Stages, TokenBatch, mean_direction, unit_length};
+use crate::contract::VocabularyMasks;
 use crate::error::Result;
 use crate::files::fill;
 use crate::methods::{Adaptation, Profile};
@@ -335,10 +336,9 @@ impl San {
         mean_direction(templates)
     }
 
-    /// Features of a batch and embeddings of classes `[classes, projection]` to how much each pixel is of each class,
-    /// `[batch, classes, side, side]`: the sum over queries of the probability of the class among all classes and the
-    /// background, and that of the mask. The largest says a pixel's class; they do not add up to 1.
-    pub fn semantic(&self, features: &SanFeatures, classes: Tensor<2>) -> Tensor<4> {
+    /// Features of a batch and embeddings of classes `[classes, projection]` to the queries' masks at the input's side, and the
+    /// probability of each class among all classes and the background.
+    pub fn vocabulary_masks(&self, features: &SanFeatures, classes: Tensor<2>) -> VocabularyMasks {
         let [count, _] = classes.dims();
         let background = self.bg_embed.val().unsqueeze::<2>();
         let classes = unit_length(Tensor::cat(vec![classes, background], 0));
@@ -347,7 +347,7 @@ impl San {
             .embeddings
             .clone()
             .matmul(classes.transpose().unsqueeze::<3>());
-        let probabilities = activation::softmax(logits * scale, 2).narrow(2, 0, count);
+        let classes = activation::softmax(logits * scale, 2).narrow(2, 0, count);
         let masks = features
             .pixels
             .clone()
@@ -355,10 +355,11 @@ impl San {
         let masks = activation::sigmoid(self.enlarge(masks));
         let [batch, side, _, queries] = masks.dims();
         let masks = masks.reshape([batch, side * side, queries]).swap_dims(1, 2);
-        probabilities
-            .swap_dims(1, 2)
-            .matmul(masks)
-            .reshape([batch, count, side, side])
+        VocabularyMasks {
+            classes,
+            masks,
+            grid: [side, side],
+        }
     }
 
     /// Maps `[batch, grid * grid, channels]` at the input's resolution, `[batch, side, side, channels]`.

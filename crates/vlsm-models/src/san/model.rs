@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 
 use super::{San, SanFeatures, TEMPLATES, part};
 use crate::clip::{TokenBatch, adapted_embedding, embedding_states};
-use crate::contract::{HiddenStates, SegmentationModel, expect_states};
+use crate::contract::{HiddenStates, SegmentationModel, VocabularyMasks, expect_states};
 use crate::error::{ModelError, Result};
 use crate::methods::{Adaptation, Adapters, MethodConfig, Profile, merged};
 
@@ -131,11 +131,11 @@ impl SegmentationModel for SanModel {
         }
     }
 
-    fn vocabulary_scores(
+    fn vocabulary_masks(
         &self,
         features: &[Tensor<3>],
         classes: HiddenStates,
-    ) -> Result<Tensor<4>> {
+    ) -> Result<VocabularyMasks> {
         let features = san_features(features)?;
         let [text] = expect_states(classes, "SAN's text")?;
         let [rows, _, projection] = text.dims();
@@ -143,7 +143,7 @@ impl SegmentationModel for SanModel {
         let text = text.reshape([rows / templates, templates, projection]);
         let text = (0..templates).map(|index| text.clone().narrow(1, index, 1).squeeze_dim(1));
         let classes = self.san.class_embeddings(text.collect());
-        Ok(self.san.semantic(&features, classes))
+        Ok(self.san.vocabulary_masks(&features, classes))
     }
 
     fn output_size(&self, image_size: usize) -> Result<usize> {

@@ -71,6 +71,26 @@ pub struct ClassMetrics {
 }
 
 impl SemanticEvaluation {
+    /// Without images.
+    pub(crate) fn new(classes: &ClassList) -> Self {
+        Self {
+            classes: classes.clone(),
+            confusion: Confusion::new(classes.ids()),
+            images: Vec::new(),
+        }
+    }
+
+    /// Adds the pixels of an image, counted by [`count`].
+    pub(crate) fn add(&mut self, sample: &Sample, counted: &Confusion) -> Result<()> {
+        self.confusion.merge(counted)?;
+        let ids = 0..self.classes.ids();
+        self.images.push(ImagePixels {
+            sample: sample.name.clone(),
+            classes: ids.map(|id| counted.class(id)).collect(),
+        });
+        Ok(())
+    }
+
     /// The metrics of the confusion matrix.
     pub fn metrics(&self) -> SemanticMetrics {
         let confusion = &self.confusion;
@@ -120,11 +140,7 @@ pub fn evaluate_semantic<M: SegmentationModel>(
         PromptEncoder::frozen(config.tokenizer)?.with_states(config.prompt_states.cloned());
     let prompts = label_prompts(model, classes);
     let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
-    let mut evaluation = SemanticEvaluation {
-        classes: classes.clone(),
-        confusion: Confusion::new(classes.ids()),
-        images: Vec::with_capacity(samples.len()),
-    };
+    let mut evaluation = SemanticEvaluation::new(classes);
     let mut loader = examples(samples, mask_size, config);
     loop {
         let batch = loader.by_ref().take(config.batch_size);
@@ -164,18 +180,11 @@ pub fn evaluate_semantic<M: SegmentationModel>(
                     make_parent(&path)?;
                     write_png_gray(&path, labels.width, labels.height, &labels.data)?;
                 }
-                let mut confusion = Confusion::new(classes.ids());
-                confusion.add(labels, &classes.fold(truth), classes.ignore())?;
-                Ok(confusion)
+                count(labels, truth, classes)
             })
             .collect();
         for (counted, example) in counted.into_iter().zip(&batch) {
-            let counted = counted?;
-            evaluation.confusion.merge(&counted)?;
-            evaluation.images.push(ImagePixels {
-                sample: samples[example.sample].name.clone(),
-                classes: (0..classes.ids()).map(|id| counted.class(id)).collect(),
-            });
+            evaluation.add(&samples[example.sample], &counted?)?;
         }
         if progress(evaluation.images.len()).is_break() {
             return Err(TrainError::Stopped);
@@ -183,11 +192,28 @@ pub fn evaluate_semantic<M: SegmentationModel>(
     }
 }
 
+/// The pixels of an image by true and predicted class; ids without a name count as background.
+pub(crate) fn count(
+    predicted: &ClassMap,
+    truth: &ClassMap,
+    classes: &ClassList,
+) -> Result<Confusion> {
+    let mut confusion = Confusion::new(classes.ids());
+    confusion.add(predicted, &classes.fold(truth), classes.ignore())?;
+    Ok(confusion)
+}
+
 fn labels_of<'a>(example: &'a Example, samples: &[Sample]) -> Result<&'a ClassMap> {
-    example.labels.as_deref().ok_or_else(|| TrainError::Run {
-        path: samples[example.sample].source.mask_id().as_ref().into(),
+    let sample = &samples[example.sample];
+    example.labels.as_deref().ok_or_else(|| no_labels(sample))
+}
+
+/// The error for a sample without class ids.
+pub(crate) fn no_labels(sample: &Sample) -> TrainError {
+    TrainError::Run {
+        path: sample.source.mask_id().as_ref().into(),
         message:
             "is not a mask of class ids; whole-image labels need a data set of format `classes`"
                 .into(),
-    })
+    }
 }

@@ -31,6 +31,7 @@ pub use files::file_name;
 pub use labels::{
     ClassMetrics, ImagePixels, SemanticEvaluation, SemanticMetrics, evaluate_semantic,
 };
+pub(crate) use labels::{count, no_labels};
 pub use pictures::CasePictures;
 pub use prompt_sets::PromptSet;
 pub(crate) use scores::number_of;

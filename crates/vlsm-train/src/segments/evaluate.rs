@@ -73,16 +73,26 @@ pub fn evaluate_segments(
 
 /// For each of the embeddings of segments `[segments, projection]` all queries `[queries, projection]`, the most probable first.
 pub fn nearest(model: &SegmentModel, segments: Tensor<2>, queries: Tensor<2>) -> Vec<Vec<Named>> {
-    let [count, _] = queries.dims();
-    let logits = segments.matmul(queries.transpose()) * model.scale().unsqueeze::<2>();
-    let probabilities = to_host(activation::softmax(logits, 1));
-    let ranked = probabilities.chunks(count).map(|row| {
-        let named = row.iter().enumerate();
-        let named = named.map(|(class, &probability)| Named { class, probability });
+    let ranked = probabilities(model, segments, queries).into_iter();
+    let ranked = ranked.map(|row| {
+        let named = row.into_iter().enumerate();
+        let named = named.map(|(class, probability)| Named { class, probability });
         let mut named: Vec<Named> = named.collect();
         // Equal ones stay in the order of the queries.
         named.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         named
     });
     ranked.collect()
+}
+
+/// For each of the embeddings of segments `[segments, projection]` the probability of each of the queries `[queries, projection]`.
+pub(super) fn probabilities(
+    model: &SegmentModel,
+    segments: Tensor<2>,
+    queries: Tensor<2>,
+) -> Vec<Vec<f32>> {
+    let [count, _] = queries.dims();
+    let logits = segments.matmul(queries.transpose()) * model.scale().unsqueeze::<2>();
+    let probabilities = to_host(activation::softmax(logits, 1));
+    probabilities.chunks(count).map(<[f32]>::to_vec).collect()
 }

@@ -3,7 +3,7 @@
 mod inputs;
 mod labels;
 mod manifest;
-mod model;
+pub(in crate::commands) mod model;
 mod names;
 mod options;
 mod words;

@@ -11,22 +11,22 @@ use crate::commands::shared::adapter_file;
 use crate::output::notice;
 
 /// A model, and how it is meant to be used.
-pub(super) struct Model {
-    pub(super) segmenter: Segmenter,
-    pub(super) inference: Inference,
+pub(in crate::commands) struct Model {
+    pub(in crate::commands) segmenter: Segmenter,
+    pub(in crate::commands) inference: Inference,
     /// The base's name.
-    pub(super) base: String,
-    pub(super) adapter: Option<PathBuf>,
+    pub(in crate::commands) base: String,
+    pub(in crate::commands) adapter: Option<PathBuf>,
 }
 
 /// What the options say about the model; what they leave open comes from the run or the adapter file.
 #[derive(Default)]
-pub(super) struct Wanted {
-    pub(super) base: Option<String>,
-    pub(super) adapter: Option<PathBuf>,
-    pub(super) image_size: Option<usize>,
-    pub(super) device: Option<String>,
-    pub(super) precision: Option<Precision>,
+pub(in crate::commands) struct Wanted {
+    pub(in crate::commands) base: Option<String>,
+    pub(in crate::commands) adapter: Option<PathBuf>,
+    pub(in crate::commands) image_size: Option<usize>,
+    pub(in crate::commands) device: Option<String>,
+    pub(in crate::commands) precision: Option<Precision>,
 }
 
 impl Wanted {
@@ -54,7 +54,7 @@ impl Wanted {
     }
 
     /// Loads the model.
-    pub(super) fn load(self) -> Result<Model> {
+    pub(in crate::commands) fn load(self) -> Result<Model> {
         let adapter = self.adapter.as_deref().map(adapter_file).transpose()?;
         let file = adapter.as_deref().map(AdapterFile::read).transpose()?;
         let named = file.as_ref().and_then(|file| file.base.clone());

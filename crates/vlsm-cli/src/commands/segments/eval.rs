@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use vlsm_data::{Dataset, Sample, Split};
 use vlsm_image::write_atomic_bytes;
+use vlsm_models::AdapterFile;
 use vlsm_train::segments::{
     Named, SegmentClasses, SegmentEvaluation, SegmentScores, evaluate_segments,
 };
 
+use super::whole::{Whole, WholeOptions};
 use super::{ModelOptions, percent};
-use crate::commands::shared::{data_recipe, make_parent, report_findings, to_json};
+use crate::commands::shared::{adapter_file, data_recipe, make_parent, report_findings, to_json};
 use crate::output::{advance, notice, print, progress_bar, table, thousands};
 
 /// Pairs of confused classes that are printed.
@@ -22,14 +24,23 @@ const PAIRS: usize = 5;
 /// A segment is a class in an image of a data set with class ids (format `classes`), cut out by its
 /// ground-truth mask. It gets the most similar of all class names. F1 is averaged over classes,
 /// weighted by their segments.
+///
+/// With --proposals, whole images are labelled: a segmenter finds parts, the CLIP names them, and the
+/// IoU of the labels is printed for the segmenter alone and with the CLIP, with means over all, base
+/// and novel classes (mIoU, computed as `vlsm eval --semantic` does).
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm segments eval --base openai/clip-vit-base-patch16 --data camvid
   vlsm segments eval --base openai/clip-vit-base-patch16 --data camvid \\
-      --novel Fence --novel Bicyclist --templates vild --csv names.csv")]
+      --novel Fence --novel Bicyclist --templates vild --csv names.csv
+  vlsm segments eval --base openai/clip-vit-base-patch16 --data camvid \\
+      --adapter runs/opendas --proposals-adapter runs/camvid_dense \\
+      --novel Fence --novel Bicyclist")]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelOptions,
+    #[command(flatten)]
+    whole: WholeOptions,
     /// The data set's folder.
     #[arg(long, value_name = "ROOT")]
     data: PathBuf,
@@ -46,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     /// Write the name of every segment to this CSV file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "segmenter")]
     csv: Option<PathBuf>,
     /// Set a key of the recipe's `data` section, such as data.format=classes; can be given several
     /// times.
@@ -57,10 +68,25 @@ pub(crate) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         // The section has no key of the base, but a recipe must name one.
-        let recipe = data_recipe("builtin:tiny", &self.data, &self.set)?;
+        let mut recipe = data_recipe("builtin:tiny", &self.data, &self.set)?;
+        let window = &mut recipe.data.config.window;
+        if let (None, Some(path)) = (&window, self.whole.adapter()) {
+            // 16-bit images as those that the segmenter was trained on.
+            *window = AdapterFile::read(&adapter_file(path)?)?.window;
+        }
         let dataset = vlsm_synth::open(&recipe.data.config)?;
         let classes = SegmentClasses::new(&dataset, &self.novel)?;
         report_findings(&dataset)?;
+        if self.whole.are_given() {
+            let whole = Whole {
+                options: &self.whole,
+                loaded: &self.model.load()?,
+                device: &self.model.device,
+                batch: self.batch_size.into(),
+            };
+            let limit = recipe.data.eval_limit;
+            return whole.evaluate(&dataset, self.split, limit, &classes, self.json);
+        }
         let samples = recipe.data.limited(dataset.require(self.split)?);
         if let Some(path) = &self.csv {
             make_parent(path)?;

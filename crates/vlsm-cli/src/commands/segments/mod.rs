@@ -3,6 +3,7 @@
 mod eval;
 mod predict;
 mod train;
+mod whole;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! `vlsm segments predict`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -10,27 +10,42 @@ use vlsm_image::{ClassNames, Mask, RgbImage, read_class_map, read_image};
 use vlsm_models::segments::crops;
 use vlsm_train::segments::{Named, nearest};
 
+use super::whole::{Whole, WholeOptions, class_list};
 use super::{Loaded, ModelOptions, percent, shown};
 use crate::commands::shared::to_json;
 use crate::output::{print, table, thousands};
+
+/// Proposals of one pass.
+const BATCH: usize = 32;
 
 /// Name the segments of an image.
 ///
 /// MASK is a PNG of the image's size, in which each number but those of --ignore is a segment: a mask
 /// of ids, or a binary one. Each segment gets the most similar of the names.
+///
+/// With --proposals there is no MASK: a segmenter finds parts of the image, the CLIP names them, and
+/// every pixel gets a label. With -o, IMAGE.labels.png holds the ids, which are those of --classes or
+/// the order of the names from 0, and IMAGE.labels-overlay.png shows them in colour.
 #[derive(clap::Args)]
+#[command(override_usage = "vlsm segments predict IMAGE MASK [OPTIONS]
+       vlsm segments predict IMAGE --proposals BASE [OPTIONS]")]
 #[command(after_help = "Examples:
   vlsm segments predict street.png parts.png \\
       --base openai/clip-vit-base-patch16 --name car --name \"traffic sign\"
   vlsm segments predict street.png parts.png --adapter runs/opendas \\
-      --classes camvid/classes.json --json")]
+      --classes camvid/classes.json --json
+  vlsm segments predict street.png --adapter runs/opendas \\
+      --proposals-adapter runs/camvid_dense --classes camvid/classes.json -o out")]
 pub(crate) struct Args {
     /// The image.
     image: PathBuf,
     /// The segments' ids.
-    mask: PathBuf,
+    #[arg(required_unless_present = "segmenter", conflicts_with = "segmenter")]
+    mask: Option<PathBuf>,
     #[command(flatten)]
     model: ModelOptions,
+    #[command(flatten)]
+    whole: WholeOptions,
     /// A name to choose from; can be given several times.
     #[arg(long, value_name = "NAME", required_unless_present = "classes")]
     name: Vec<String>,
@@ -38,9 +53,25 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
     /// An id of the mask that is no segment; can be given several times.
-    #[arg(long, value_name = "ID", default_value = "0")]
+    #[arg(
+        long,
+        value_name = "ID",
+        default_value = "0",
+        conflicts_with = "segmenter"
+    )]
     ignore: Vec<u8>,
-    /// Print one JSON array instead of a table.
+    /// The folder to write the labels of a whole image to.
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_name = "DIR",
+        requires = "segmenter"
+    )]
+    out: Option<PathBuf>,
+    /// Overwrite existing files.
+    #[arg(long, requires = "out")]
+    force: bool,
+    /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
 }
@@ -65,8 +96,19 @@ struct Choice {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let names = self.names()?;
+        let Some(mask) = &self.mask else {
+            let classes = class_list(&self.name, self.classes.as_deref())?;
+            let whole = Whole {
+                options: &self.whole,
+                loaded: &self.model.load()?,
+                device: &self.model.device,
+                batch: BATCH,
+            };
+            let out = self.out.as_deref();
+            return whole.predict(&self.image, classes, out, self.force, self.json);
+        };
         let image = read_image(&self.image)?;
-        let masks = self.masks(&image)?;
+        let masks = self.masks(mask, &image)?;
         let loaded = self.model.load()?;
         let ranked = name(&loaded, &image, &masks, &names)?;
         let segments: Vec<Segment> = masks
@@ -116,12 +158,12 @@ impl Args {
     }
 
     /// The segments' masks by id.
-    fn masks(&self, image: &RgbImage) -> Result<Vec<(u8, Mask)>> {
-        let map = read_class_map(&self.mask)?;
+    fn masks(&self, mask: &Path, image: &RgbImage) -> Result<Vec<(u8, Mask)>> {
+        let map = read_class_map(mask)?;
         if (map.width, map.height) != (image.width, image.height) {
             bail!(
                 "mask `{}` is {}x{} but image `{}` is {}x{}; give a mask of the image's size",
-                shown(&self.mask),
+                shown(mask),
                 map.width,
                 map.height,
                 shown(&self.image),
@@ -135,7 +177,7 @@ impl Args {
         if masks.is_empty() {
             bail!(
                 "mask `{}` is empty: all its pixels have ids that are ignored; see --ignore",
-                shown(&self.mask)
+                shown(mask)
             );
         }
         Ok(masks)
