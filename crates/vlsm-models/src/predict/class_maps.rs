@@ -22,7 +22,7 @@ enum Answer {
     /// Logits of each class, which was the prompt, `[classes, height, width]`.
     Prompts { logits: Vec<f32>, grid: [usize; 2] },
     /// SAN's masks, for a batch of one image.
-    Vocabulary(VocabularyMasks),
+    Vocabulary(Box<VocabularyMasks>),
 }
 
 impl ClassMaps {
@@ -41,7 +41,7 @@ impl ClassMaps {
 
     /// The masks of a batch of one image.
     pub fn of_vocabulary(masks: VocabularyMasks, size: (usize, usize), fit: Fit) -> Self {
-        let answer = Answer::Vocabulary(masks);
+        let answer = Answer::Vocabulary(Box::new(masks));
         Self { answer, size, fit }
     }
 
@@ -69,7 +69,7 @@ impl ClassMaps {
         let data = TensorData::new(scores.concat(), shape);
         let masks = VocabularyMasks {
             classes: Tensor::from_data(data, &masks.classes.device()),
-            ..masks.clone()
+            ..*masks.clone()
         };
         Ok(Some(self.labels_of(&masks, classes)?))
     }
