@@ -1,10 +1,14 @@
-//! What a model says about an image's classes, before a label is chosen for each pixel.
+//! Labels of an image by an engine, and what the model says about each class before a label is chosen.
 
 use burn::tensor::{Tensor, TensorData};
 use vlsm_image::{ArgMax, ClassList, ClassMap, Fit, Mask, resize_map};
 
-use super::masks::finite;
-use crate::contract::VocabularyMasks;
+use super::adapter::Adapter;
+use super::engine::{Engine, bug};
+use super::image::EncodedImage;
+use super::labels::{label_images, label_prompts, uses_vocabulary};
+use super::masks::{finite, logits};
+use crate::contract::{SegmentationModel, VocabularyMasks};
 use crate::error::Result;
 use crate::weights::to_host;
 
@@ -130,5 +134,55 @@ impl ClassMaps {
         let (new_width, new_height) = self.fit.padded_size(self.size);
         let map = resize_map(map, width, height, new_width, new_height);
         self.fit.unpadded(map, self.size)
+    }
+}
+
+impl Engine {
+    /// A label for each pixel of an image, at its own size: the id of the most likely class, or [`ClassList::none`] where
+    /// no class's probability is above the background threshold.
+    ///
+    /// Logits are resized bilinearly and then compared, so along edges the labels can differ from the masks of
+    /// [`predict`](Self::predict). A SAN can do without prompts, see [`uses_vocabulary`](super::uses_vocabulary).
+    ///
+    /// # Errors
+    /// As a request's.
+    pub fn segment(
+        &self,
+        adapter: &Adapter,
+        image: &EncodedImage,
+        classes: &ClassList,
+    ) -> Result<ClassMap> {
+        let features = self.features_of(adapter, image)?;
+        let text = self.text(adapter, &label_prompts(adapter.model(), classes))?;
+        let (model, size) = (adapter.model(), image.size());
+        let labels = label_images(model, &features, &[size], adapter.fit(), classes, &text)?;
+        labels.into_iter().next().ok_or_else(bug)
+    }
+
+    /// What the labels of [`segment`](Self::segment) are chosen from.
+    ///
+    /// # Errors
+    /// As a request's.
+    pub fn class_maps(
+        &self,
+        adapter: &Adapter,
+        image: &EncodedImage,
+        classes: &ClassList,
+    ) -> Result<ClassMaps> {
+        let features = self.features_of(adapter, image)?;
+        let prompts = label_prompts(adapter.model(), classes);
+        let (model, size, fit) = (adapter.model(), image.size(), adapter.fit());
+        if uses_vocabulary(model, classes) {
+            let text = self.text(adapter, &prompts)?;
+            let masks = model.vocabulary_masks(&features, text)?;
+            return Ok(ClassMaps::of_vocabulary(masks, size, fit));
+        }
+        let parts = prompts.chunks(self.config.decoder_batch);
+        let parts = parts.map(|prompts| {
+            let text = self.text(adapter, prompts)?;
+            logits(model, &features, &vec![0; prompts.len()], text)
+        });
+        let logits = Tensor::cat(parts.collect::<Result<Vec<_>>>()?, 0);
+        ClassMaps::of_prompts(logits, size, fit)
     }
 }

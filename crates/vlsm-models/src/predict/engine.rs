@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use rayon::prelude::*;
-use vlsm_image::{ClassList, ClassMap, Fit, RgbImage};
+use vlsm_image::{Fit, RgbImage};
 
 use super::adapter::{Adapter, Tower};
 use super::cache::StatesCache;
@@ -17,7 +17,7 @@ use super::keys::{TextKey, VisionKey, VisionStage, vision_keys};
 use super::masks::predictions;
 use super::prompts::text_states;
 use super::request::Request;
-use super::{ClassMaps, Prediction, label_images, label_prompts, logits, uses_vocabulary};
+use super::{Prediction, logits};
 use crate::adapter_file::AdapterFile;
 use crate::base::Base;
 use crate::contract::{HiddenStates, SegmentationModel, concatenate, select};
@@ -53,7 +53,7 @@ pub struct Engine {
     base: Base,
     identity: Arc<BaseIdentity>,
     zero_shot: Adapter,
-    config: EngineConfig,
+    pub(super) config: EngineConfig,
     vision: StatesCache<VisionKey>,
     text: StatesCache<TextKey>,
     vision_passes: AtomicU64,
@@ -237,54 +237,6 @@ impl Engine {
         Ok(answers)
     }
 
-    /// A label for each pixel of an image, at its own size: the id of the most likely class, or [`ClassList::none`] where
-    /// no class's probability is above the background threshold.
-    ///
-    /// Logits are resized bilinearly and then compared, so along edges the labels can differ from the masks of
-    /// [`predict`](Self::predict). A SAN can do without prompts, see [`uses_vocabulary`](super::uses_vocabulary).
-    ///
-    /// # Errors
-    /// As a request's.
-    pub fn segment(
-        &self,
-        adapter: &Adapter,
-        image: &EncodedImage,
-        classes: &ClassList,
-    ) -> Result<ClassMap> {
-        let features = self.features_of(adapter, image)?;
-        let text = self.text(adapter, &label_prompts(adapter.model(), classes))?;
-        let (model, size) = (adapter.model(), image.size());
-        let labels = label_images(model, &features, &[size], adapter.fit(), classes, &text)?;
-        labels.into_iter().next().ok_or_else(bug)
-    }
-
-    /// What the labels of [`segment`](Self::segment) are chosen from.
-    ///
-    /// # Errors
-    /// As a request's.
-    pub fn class_maps(
-        &self,
-        adapter: &Adapter,
-        image: &EncodedImage,
-        classes: &ClassList,
-    ) -> Result<ClassMaps> {
-        let features = self.features_of(adapter, image)?;
-        let prompts = label_prompts(adapter.model(), classes);
-        let (model, size, fit) = (adapter.model(), image.size(), adapter.fit());
-        if uses_vocabulary(model, classes) {
-            let text = self.text(adapter, &prompts)?;
-            let masks = model.vocabulary_masks(&features, text)?;
-            return Ok(ClassMaps::of_vocabulary(masks, size, fit));
-        }
-        let parts = prompts.chunks(self.config.decoder_batch);
-        let parts = parts.map(|prompts| {
-            let text = self.text(adapter, prompts)?;
-            logits(model, &features, &vec![0; prompts.len()], text)
-        });
-        let logits = Tensor::cat(parts.collect::<Result<Vec<_>>>()?, 0);
-        ClassMaps::of_prompts(logits, size, fit)
-    }
-
     /// What the engine has computed so far, and what it keeps.
     pub fn stats(&self) -> EngineStats {
         EngineStats {
@@ -321,7 +273,11 @@ impl Engine {
     }
 
     /// Features of an image for an adapter.
-    fn features_of(&self, adapter: &Adapter, image: &EncodedImage) -> Result<HiddenStates> {
+    pub(super) fn features_of(
+        &self,
+        adapter: &Adapter,
+        image: &EncodedImage,
+    ) -> Result<HiddenStates> {
         self.check(adapter, image)?;
         if image.adapter == adapter.id() {
             return Ok(image.features.clone());
@@ -381,7 +337,11 @@ impl Engine {
     }
 
     /// What an adapter's decoder takes of prompts, a row for each.
-    fn text<P: AsRef<str>>(&self, adapter: &Adapter, prompts: &[P]) -> Result<HiddenStates> {
+    pub(super) fn text<P: AsRef<str>>(
+        &self,
+        adapter: &Adapter,
+        prompts: &[P],
+    ) -> Result<HiddenStates> {
         let model = adapter.model();
         // Prompt by prompt, so that a row's last bits do not depend on the other prompts.
         let encoded = prompts.iter().map(|prompt| {
@@ -422,6 +382,6 @@ impl Engine {
     }
 }
 
-fn bug() -> ModelError {
+pub(super) fn bug() -> ModelError {
     ModelError::Engine("one input gave no output; this is a bug".into())
 }
