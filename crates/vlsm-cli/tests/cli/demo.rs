@@ -56,6 +56,28 @@ fn the_quick_demo_of_llm_wrapper_beats_the_segmenter_alone() {
 }
 
 #[test]
+fn the_quick_demo_of_opendas_shows_names_before_and_after() {
+    let shop = Workshop::new();
+    let arguments = ["demo", "--system", "opendas", "--quick", "--out", "demo"];
+    let text = shop.ok(&arguments);
+    // Trained on segments, not at chance among 99 names before.
+    assert!(cell(&text, "the CLIP alone") > 30.0, "{text}");
+    let trained = |stage: &str| {
+        let line = text.lines().find(|line| line.starts_with(stage)).unwrap();
+        line.split_whitespace().last().unwrap().to_owned()
+    };
+    assert_eq!(trained("after stage 1"), "2,560");
+    assert_eq!(trained("after stage 2"), "1,280");
+    let page = std::fs::read_to_string(shop.path("demo/report.html")).unwrap();
+    assert_eq!(page.matches("data:image/jpeg").count(), 3 * 6);
+    for part in ["the true names", "before: ", "after: ", "image 6"] {
+        assert!(page.contains(part), "{part}");
+    }
+    // Trained already.
+    assert_eq!(shop.ok(&arguments), text);
+}
+
+#[test]
 fn a_generated_data_set_scores_like_the_drawings() {
     let shop = Workshop::new();
     shop.ok(&[

@@ -35,7 +35,6 @@
 
 mod cases;
 mod chart;
-mod choices;
 mod curves;
 mod facts;
 mod gallery;
@@ -46,6 +45,7 @@ mod pictures;
 mod prompts;
 mod sections;
 mod subjects;
+mod system;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -58,11 +58,11 @@ use crate::evaluate::SemanticMetrics;
 use crate::evaluate::{CasePictures, SampleScores};
 
 pub use cases::{Case, CaseKind, CasePrediction, pick_cases, predict_cases};
-pub use choices::{ChoiceCase, ChoiceReport};
 pub use curves::Curves;
 pub use facts::{recipe_facts, title};
 pub(crate) use page::shell;
 pub(crate) use sections::section;
+pub use system::{SystemCase, SystemReport};
 
 /// The content of a report. Empty parts are left out.
 #[derive(Debug, Clone, Default)]

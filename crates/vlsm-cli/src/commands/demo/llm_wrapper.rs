@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use vlsm_data::GenerateConfig;
-use vlsm_image::{read_image, read_mask};
+use vlsm_image::{Mask, fit_image, overlay, read_image, read_mask, resize_mask};
 use vlsm_language::{BUILTIN, LanguageModel};
 use vlsm_refer::{Answers, Candidate, Choice, Frame, Local, Outcome, Query, read_queries, resolve};
 use vlsm_synth::write_relations;
 use vlsm_train::language::{LanguageRecipe, train_language};
-use vlsm_train::report::{ChoiceCase, ChoiceReport};
+use vlsm_train::report::{SystemCase, SystemReport};
 
 use crate::commands::refer::{Finder, Found, case, language_examples};
 use crate::output::{notice, table, thousands};
@@ -18,6 +18,8 @@ use crate::terminal::Terminal;
 
 /// The segmenter.
 const BASE: &str = "builtin:tiny";
+/// The longer side of a picture on the page, in pixels.
+const PICTURE: usize = 256;
 /// Expressions that the page shows.
 const SHOWN: usize = 8;
 
@@ -121,7 +123,7 @@ impl LlmWrapperDemo {
         ];
         let header = ["choice", "P@1", "mean IoU", "fall-backs"];
         let page = self.out.join("report.html");
-        let report = ChoiceReport {
+        let report = SystemReport {
             title: "A language model chooses among masks".into(),
             lead: format!(
                 "The segmenter alone answers {} of expressions with relations by the right object. With a language model that reads \
@@ -130,6 +132,7 @@ impl LlmWrapperDemo {
             ),
             header: header.map(str::to_owned).to_vec(),
             rows: cells.clone(),
+            heading: "Expressions".into(),
             cases: shown(&queries, &found, &tuned)?,
             notes: notes.to_vec(),
         };
@@ -215,8 +218,8 @@ impl Row {
 }
 
 /// The first expressions, of one scene each.
-fn shown(queries: &[Query], found: &[Found], choices: &[Choice]) -> Result<Vec<ChoiceCase>> {
-    let mut cases: Vec<ChoiceCase> = Vec::new();
+fn shown(queries: &[Query], found: &[Found], choices: &[Choice]) -> Result<Vec<SystemCase>> {
+    let mut cases: Vec<SystemCase> = Vec::new();
     let mut last = None;
     for ((query, found), choice) in queries.iter().zip(found).zip(choices) {
         let (Some(image), Some(truth)) = (&query.image, &query.truth_mask) else {
@@ -227,13 +230,21 @@ fn shown(queries: &[Query], found: &[Found], choices: &[Choice]) -> Result<Vec<C
         }
         last = Some(image);
         let mask = |index| found.answer(index).and_then(|answer| answer.mask);
-        cases.push(ChoiceCase {
-            expression: query.expression.clone(),
-            image: read_image(image)?,
-            masks: vec![
-                ("the object".into(), Some(read_mask(truth)?)),
-                ("segmenter alone".into(), mask(None)),
-                ("chosen".into(), mask(choice.index)),
+        let image = fit_image(&read_image(image)?, PICTURE);
+        let masked = |name: &str, mask: Option<Mask>| {
+            let picture = match mask {
+                Some(mask) => overlay(&image, &resize_mask(&mask, image.width, image.height)),
+                None => image.clone(),
+            };
+            (name.to_owned(), picture)
+        };
+        cases.push(SystemCase {
+            title: format!("“{}”", query.expression),
+            pictures: vec![
+                ("image".into(), image.clone()),
+                masked("the object", Some(read_mask(truth)?)),
+                masked("segmenter alone", mask(None)),
+                masked("chosen", mask(choice.index)),
             ],
         });
     }

@@ -1,6 +1,7 @@
 //! `vlsm demo`.
 
 mod llm_wrapper;
+mod opendas;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use vlsm_train::demo::{Demo, DemoResult};
 use vlsm_train::evaluate::MeanStd;
 
 use self::llm_wrapper::LlmWrapperDemo;
+use self::opendas::OpendasDemo;
 use super::shared::make_folder;
 use crate::output::{notice, print, table, thousands};
 use crate::stop;
@@ -27,12 +29,16 @@ use crate::terminal::Terminal;
 ///
 /// With `--system llm-wrapper` a language model chooses among the masks that the builtin base finds
 /// for expressions such as "the circle to the left of the largest square" (see `vlsm refer`).
+///
+/// With `--system opendas` a CLIP learns to name segments of small images, some of whose classes
+/// training does not see (see `vlsm segments`).
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   vlsm demo
   vlsm demo --domain ultrasound
   vlsm demo --quick
-  vlsm demo --system llm-wrapper")]
+  vlsm demo --system llm-wrapper
+  vlsm demo --system opendas")]
 pub(crate) struct Args {
     /// What to show.
     #[arg(long, value_enum, default_value_t = System::Adapters)]
@@ -58,6 +64,8 @@ enum System {
     Adapters,
     /// A language model that chooses among masks
     LlmWrapper,
+    /// A CLIP that learns to name segments
+    Opendas,
 }
 
 /// The phantom domains.
@@ -78,21 +86,29 @@ impl Args {
             let quick = if self.quick { "-quick" } else { "" };
             PathBuf::from(format!("runs/demo-{name}{quick}"))
         };
-        if self.system == System::LlmWrapper {
-            let demo = LlmWrapperDemo {
-                quick: self.quick,
-                seed: self.seed,
-                out: self.out.clone().unwrap_or_else(|| folder("llm-wrapper")),
-            };
-            make_folder(&demo.out)?;
-            return Ok(match demo.run()? {
-                Ok(text) => {
-                    print(&text)?;
-                    notice(&format!("{:.0} s", started.elapsed().as_secs_f64()));
-                    ExitCode::SUCCESS
-                }
-                Err(code) => code,
-            });
+        let system = match self.system {
+            System::Adapters => None,
+            System::LlmWrapper => {
+                let out = self.out.clone().unwrap_or_else(|| folder("llm-wrapper"));
+                make_folder(&out)?;
+                let (quick, seed) = (self.quick, self.seed);
+                Some(LlmWrapperDemo { quick, seed, out }.run()?)
+            }
+            System::Opendas => {
+                let out = self.out.clone().unwrap_or_else(|| folder("opendas"));
+                make_folder(&out)?;
+                let (quick, seed) = (self.quick, self.seed);
+                Some(OpendasDemo { quick, seed, out }.run()?)
+            }
+        };
+        match system {
+            Some(Ok(text)) => {
+                print(&text)?;
+                notice(&format!("{:.0} s", started.elapsed().as_secs_f64()));
+                return Ok(ExitCode::SUCCESS);
+            }
+            Some(Err(code)) => return Ok(code),
+            None => {}
         }
         let demo = Demo {
             domain: match self.domain {

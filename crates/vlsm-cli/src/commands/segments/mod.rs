@@ -118,7 +118,7 @@ impl ModelOptions {
 }
 
 /// The number as a percentage, or a dash.
-fn percent(share: Option<f64>) -> String {
+pub(super) fn percent(share: Option<f64>) -> String {
     share.map_or("-".into(), |share| format!("{:.2}", 100.0 * share))
 }
 
