@@ -1,4 +1,5 @@
-//! CLIP's embeddings, OVSeg's crops and OpenDAS's learnt tokens compared with `scripts/reference/make_clip.py`.
+//! CLIP's embeddings, OVSeg's crops and OpenDAS's learnt tokens compared with `scripts/reference/make_clip.py`, and those of open_clip
+//! with `make_open_clip.py`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -39,7 +40,10 @@ fn pixels() -> Tensor<4> {
 }
 
 fn tokens(base: &ClipBase) -> TokenBatch {
-    let batch = read("batch.safetensors");
+    token_batch(base, &read("batch.safetensors"))
+}
+
+fn token_batch(base: &ClipBase, batch: &TensorFile) -> TokenBatch {
     let ids = &batch.ints["input_ids"];
     let prompts = ids.data.chunks(ids.shape[1]);
     let prompts: Vec<Vec<u32>> = prompts
@@ -78,6 +82,29 @@ fn embeddings_are_those_of_transformers() {
     let logits = images.matmul(texts.transpose()) * model.scale().unsqueeze::<2>();
     let off = largest_difference(&to_host(logits), &expected["logits_per_image"].data);
     assert!(off < 1e-4, "{off}");
+}
+
+/// A small one; with `VLSM_OPEN_CLIP` also that of a folder which `make_open_clip.py` wrote, such as one of the full size.
+#[test]
+fn embeddings_are_those_of_open_clip() {
+    let given = std::env::var_os("VLSM_OPEN_CLIP").map(PathBuf::from);
+    for folder in [folder().join("../open_clip")].into_iter().chain(given) {
+        let read = |name: &str| tensor_file::read(&folder.join(name)).unwrap();
+        let base = ClipBase::load(folder.to_str().unwrap(), &tested()).unwrap();
+        let model = SegmentModel::new(&base, &[], 0).unwrap();
+        let batch = read("batch.safetensors");
+        let expected = read("expected.safetensors").tensors;
+        let images = model.embed_crops(tensor(&batch.tensors["pixel_values"]));
+        let texts = model.embed_tokens(&token_batch(&base, &batch));
+        let found = [("image_embeddings", images), ("text_embeddings", texts)];
+        for (name, embedded) in found {
+            let off = largest_difference(&to_host(embedded), &expected[name].data);
+            println!("{}: {name} differ by at most {off:e}", folder.display());
+            assert!(off < 1e-5, "{}: {name}: {off}", folder.display());
+        }
+        let scale = largest_difference(&to_host(model.scale()), &expected["logit_scale"].data);
+        assert!(scale < 1e-5, "{scale}");
+    }
 }
 
 #[test]

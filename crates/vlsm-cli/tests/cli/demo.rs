@@ -69,8 +69,14 @@ fn the_quick_demo_of_opendas_shows_names_before_and_after() {
     assert_eq!(trained("after stage 1"), "2,560");
     assert_eq!(trained("after stage 2"), "1,280");
     let page = std::fs::read_to_string(shop.path("demo/report.html")).unwrap();
-    assert_eq!(page.matches("data:image/jpeg").count(), 3 * 6);
-    for part in ["the true names", "before: ", "after: ", "image 6"] {
+    assert_eq!(page.matches("data:image/jpeg").count(), 4 * 6);
+    for part in [
+        "the image",
+        "the true names",
+        "before: ",
+        "after: ",
+        "image 6",
+    ] {
         assert!(page.contains(part), "{part}");
     }
     // Trained already.

@@ -12,7 +12,7 @@ use vlsm_synth::{Domain, write_classes};
 use vlsm_train::RunFolder;
 use vlsm_train::report::{SystemCase, SystemReport};
 use vlsm_train::segments::{
-    SegmentClasses, SegmentEvaluation, SegmentRecipe, SegmentSummary, evaluate_segments,
+    Named, SegmentClasses, SegmentEvaluation, SegmentRecipe, SegmentSummary, evaluate_segments,
     train_segments,
 };
 
@@ -171,7 +171,8 @@ fn novel() -> Vec<String> {
     names.into_iter().step_by(NOVEL).collect()
 }
 
-/// The first test images that show a novel class: true names, and names before and after the training.
+/// Test images that show a novel class, those whose names the training changes first: the image, its true names, and the names before
+/// and after the training.
 fn cases(data: &Path, run: &RunFolder) -> Result<Vec<SystemCase>> {
     let dataset = Dataset::open(&DataConfig::new(data))?;
     let novel = novel();
@@ -180,7 +181,7 @@ fn cases(data: &Path, run: &RunFolder) -> Result<Vec<SystemCase>> {
     let images = dataset.test.chunk_by(of_one_image);
     let shows_novel =
         |samples: &&[Sample]| samples.iter().any(|sample| novel.contains(&sample.group));
-    let images: Vec<&[Sample]> = images.filter(shows_novel).take(SHOWN).collect();
+    let images: Vec<&[Sample]> = images.filter(shows_novel).collect();
     let samples = images.concat();
     let base = ClipBase::load(BASE, &vlsm_models::device("cpu")?)?;
     let file = SegmentFile::read(&run.adapter())?;
@@ -205,17 +206,23 @@ fn cases(data: &Path, run: &RunFolder) -> Result<Vec<SystemCase>> {
     let list = ClassList::new(classes.names().to_vec(), Some(NONE))?;
     let names = classes.names().iter();
     let mut at = 0;
-    let mut cases = Vec::new();
+    let mut parts = Vec::new();
     for samples in images {
         let here = at..at + samples.len();
         at = here.end;
+        parts.push((samples, &before[here.clone()], &after[here]));
+    }
+    let classes_of =
+        |named: &[Named]| -> Vec<usize> { named.iter().map(|one| one.class).collect() };
+    parts.sort_by_key(|(_, before, after)| classes_of(before) == classes_of(after));
+    let mut cases = Vec::new();
+    for (samples, before, after) in parts.into_iter().take(SHOWN) {
         let truth = samples.iter().map(|sample| {
             let class = names.clone().position(|name| *name == sample.group);
             class.unwrap_or(NONE.into())
         });
         let truth: Vec<usize> = truth.collect();
-        let before: Vec<usize> = before[here.clone()].iter().map(|one| one.class).collect();
-        let after: Vec<usize> = after[here].iter().map(|one| one.class).collect();
+        let [before, after] = [before, after].map(classes_of);
         let right = |named: &[usize]| {
             let pairs = truth.iter().zip(named);
             pairs.filter(|(truth, named)| truth == named).count()
@@ -223,12 +230,15 @@ fn cases(data: &Path, run: &RunFolder) -> Result<Vec<SystemCase>> {
         let caption = |name: &str, named: &[usize]| {
             format!("{name}: {} of {} right", right(named), truth.len())
         };
-        let [truth_picture, before_picture, after_picture] =
-            [&truth, &before, &after].map(|named| tinted(samples, &dataset, named, &list));
+        let nothing = vec![NONE.into(); truth.len()];
+        let [image, truth_picture, before_picture, after_picture] =
+            [&nothing, &truth, &before, &after]
+                .map(|named| tinted(samples, &dataset, named, &list));
         let number = cases.len() + 1;
         cases.push(SystemCase {
             title: format!("image {number}"),
             pictures: vec![
+                ("the image".into(), image?),
                 ("the true names".into(), truth_picture?),
                 (caption("before", &before), before_picture?),
                 (caption("after", &after), after_picture?),
