@@ -7,7 +7,7 @@ use serde_json::json;
 use vlsm_train::study::{Failure, SegmentStudy, State};
 
 use super::shared::to_json;
-use super::study::{counts, end, plan_lines};
+use super::study::{counts, end, failures_json, plan_lines};
 use crate::output::{notice, print};
 use crate::stop;
 use crate::terminal::Terminal;
@@ -64,8 +64,5 @@ fn to_text(study: &SegmentStudy, failed: &[Failure]) -> Result<String> {
             })
         })
         .collect();
-    let failed = failed
-        .iter()
-        .map(|failure| json!({ "run": failure.cell, "error": failure.error.to_string() }));
-    to_json(&json!({ "study": study.out, "runs": runs, "failed": failed.collect::<Vec<_>>() }))
+    to_json(&json!({ "study": study.out, "runs": runs, "failed": failures_json(failed) }))
 }

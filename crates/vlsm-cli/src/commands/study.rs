@@ -209,14 +209,19 @@ fn json(study: &Study, failed: &[Failure]) -> Result<String> {
             "prompts": prompts,
         }))
     });
-    let failed = failed
-        .iter()
-        .map(|failure| json!({ "run": failure.cell, "error": failure.error.to_string() }));
     to_json(&json!({
         "study": study.out,
         "runs": runs.collect::<Result<Vec<_>>>()?,
-        "failed": failed.collect::<Vec<_>>(),
+        "failed": failures_json(failed),
     }))
+}
+
+/// The runs that failed, as JSON.
+pub(super) fn failures_json(failed: &[Failure]) -> Vec<serde_json::Value> {
+    let failed = failed.iter();
+    failed
+        .map(|failure| json!({ "run": failure.cell, "error": failure.error.to_string() }))
+        .collect()
 }
 
 fn report_failures(failed: Vec<Failure>) {

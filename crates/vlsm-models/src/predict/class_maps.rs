@@ -1,12 +1,12 @@
 //! Labels of an image by an engine, and what the model says about each class before a label is chosen.
 
 use burn::tensor::{Tensor, TensorData};
-use vlsm_image::{ArgMax, ClassList, ClassMap, Fit, Mask, resize_map};
+use vlsm_image::{ClassList, ClassMap, Fit, Mask, resize_map};
 
 use super::adapter::Adapter;
 use super::engine::{Engine, bug};
 use super::image::EncodedImage;
-use super::labels::{label_images, label_prompts, uses_vocabulary};
+use super::labels::{label_images, label_prompts, most_likely, uses_vocabulary};
 use super::masks::{finite, logits};
 use crate::contract::{SegmentationModel, VocabularyMasks};
 use crate::error::Result;
@@ -120,13 +120,7 @@ impl ClassMaps {
 
     /// The class with the largest score at each pixel.
     fn most_likely(&self, scores: &[f32], grid: [usize; 2], classes: &ClassList) -> ClassMap {
-        let (width, height) = self.fit.padded_size(self.size);
-        let mut labels = ArgMax::new(width, height, classes.none(), classes.background());
-        let scores = scores.chunks((grid[0] * grid[1]).max(1));
-        for ((id, _), scores) in classes.targets().zip(scores) {
-            labels.add(id, scores, grid[1], grid[0]);
-        }
-        self.fit.unpadded_labels(labels.into_labels(), self.size)
+        most_likely(scores, grid, self.size, self.fit, classes)
     }
 
     /// A map of the model at the image's size.

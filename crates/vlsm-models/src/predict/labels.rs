@@ -46,30 +46,17 @@ pub fn label_images<M: SegmentationModel>(
     classes: &ClassList,
     text: &[Tensor<3>],
 ) -> Result<Vec<ClassMap>> {
-    let new = |size: &(usize, usize)| {
-        let (width, height) = fit.padded_size(*size);
-        ArgMax::new(width, height, classes.none(), classes.background())
-    };
-    let finished = |labels: Vec<ArgMax>| {
-        let labels = labels.into_iter().map(ArgMax::into_labels).zip(sizes);
-        let labels = labels.map(|(labels, size)| fit.unpadded_labels(labels, *size));
-        Ok(labels.collect())
-    };
-    let mut labels: Vec<ArgMax> = sizes.iter().map(new).collect();
     if uses_vocabulary(model, classes) {
-        for (image, labels) in labels.iter_mut().enumerate() {
+        let labelled = sizes.iter().enumerate().map(|(image, size)| {
             let masks = model.vocabulary_masks(&select(features, &[image]), text.to_vec())?;
-            let scores = masks.scores();
-            let [_, _, height, width] = scores.dims();
-            let scores = finite(scores.squeeze_dim(0))?;
-            let scores = scores.chunks((height * width).max(1));
-            for ((id, _), scores) in classes.targets().zip(scores) {
-                labels.add(id, scores, width, height);
-            }
-        }
-        return finished(labels);
+            let scores = finite(masks.scores().squeeze_dim(0))?;
+            Ok(most_likely(&scores, masks.grid, *size, fit, classes))
+        });
+        return labelled.collect();
     }
     let images: Vec<usize> = (0..sizes.len()).collect();
+    let new = |size: &(usize, usize)| unlabelled(*size, fit, classes);
+    let mut labels: Vec<ArgMax> = sizes.iter().map(new).collect();
     for (index, (id, _)) in classes.targets().enumerate() {
         let text = select(text, &vec![index; sizes.len()]);
         let logits = logits(model, features, &images, text)?;
@@ -80,5 +67,30 @@ pub fn label_images<M: SegmentationModel>(
             .zip(logits.par_chunks((height * width).max(1)))
             .for_each(|(labels, logits)| labels.add(id, logits, width, height));
     }
-    finished(labels)
+    let labels = labels.into_iter().map(ArgMax::into_labels).zip(sizes);
+    let labels = labels.map(|(labels, size)| fit.unpadded_labels(labels, *size));
+    Ok(labels.collect())
+}
+
+/// The class with the largest score at each pixel of an image of a size that became a square by `fit`. `scores` are
+/// `[classes, height, width]`, with height and width from `grid`.
+pub(super) fn most_likely(
+    scores: &[f32],
+    grid: [usize; 2],
+    size: (usize, usize),
+    fit: Fit,
+    classes: &ClassList,
+) -> ClassMap {
+    let mut labels = unlabelled(size, fit, classes);
+    let scores = scores.chunks((grid[0] * grid[1]).max(1));
+    for ((id, _), scores) in classes.targets().zip(scores) {
+        labels.add(id, scores, grid[1], grid[0]);
+    }
+    fit.unpadded_labels(labels.into_labels(), size)
+}
+
+/// Labels of an image before the first class is compared.
+fn unlabelled(size: (usize, usize), fit: Fit, classes: &ClassList) -> ArgMax {
+    let (width, height) = fit.padded_size(size);
+    ArgMax::new(width, height, classes.none(), classes.background())
 }

@@ -14,9 +14,13 @@ use vlsm_image::{Mask, RgbImage};
 
 /// Draws one picture `[side, side]` with the targets that it shows of "road", "sky", "car" and "sign".
 pub(super) fn draw(rng: &mut ChaCha8Rng, side: usize) -> Phantom {
-    let (image, mut targets, _) = picture(rng, side);
+    let picture = picture(rng, side);
+    let mut targets = targets(&picture, side);
     targets.retain(|(_, mask)| share(mask) >= SMALLEST_SHARE);
-    Phantom { image, targets }
+    Phantom {
+        image: picture.image,
+        targets,
+    }
 }
 
 /// The names of all classes, by id.
@@ -30,21 +34,18 @@ pub(super) fn draw_classes(
     side: usize,
     background: u8,
 ) -> (RgbImage, Vec<u8>) {
-    let (image, _, classes) = picture(rng, side);
+    let Drawn { image, classes } = picture(rng, side);
     let id = |class: Option<Class>| class.map_or(background, |class| class as u8);
     (image, classes.into_iter().map(id).collect())
 }
 
-/// The image, the targets that it shows, and the class of each pixel.
-type Picture = (RgbImage, Vec<(&'static str, Mask)>, Vec<Option<Class>>);
-
 /// A random picture that shows enough of each of its targets.
-fn picture(rng: &mut ChaCha8Rng, side: usize) -> Picture {
+fn picture(rng: &mut ChaCha8Rng, side: usize) -> Drawn {
     let mut picture = attempt(rng, side);
     // Trees may hide all but a few pixels of a car or the sky; such a scene is drawn again.
     for _ in 0..20 {
         let small = |(_, mask): &(&str, Mask)| share(mask) < SMALLEST_SHARE;
-        if !picture.1.iter().any(small) {
+        if !targets(&picture, side).iter().any(small) {
             break;
         }
         picture = attempt(rng, side);
@@ -52,8 +53,8 @@ fn picture(rng: &mut ChaCha8Rng, side: usize) -> Picture {
     picture
 }
 
-/// A random picture, without targets that it does not show at all.
-fn attempt(rng: &mut ChaCha8Rng, side: usize) -> Picture {
+/// A random picture.
+fn attempt(rng: &mut ChaCha8Rng, side: usize) -> Drawn {
     let view = View::draw(rng);
     let mut scene = Scene::new(side, view);
     town::sky(&mut scene, rng);
@@ -61,16 +62,17 @@ fn attempt(rng: &mut ChaCha8Rng, side: usize) -> Picture {
     street.ground(&mut scene, rng);
     street.buildings(&mut scene, rng);
     objects::paint(&mut scene, &street, rng);
-    let Drawn { image, classes } = scene.finish(rng);
-    let mut targets = Vec::new();
-    for (word, class) in ASKED {
-        let is_target = |x, y| u8::from(classes[y * side + x] == Some(class));
-        let mask = Mask::from_fn(side, side, is_target);
-        if mask.data.contains(&1) {
-            targets.push((word, mask));
-        }
-    }
-    (image, targets, classes)
+    scene.finish(rng)
+}
+
+/// The targets that a picture shows.
+fn targets(picture: &Drawn, side: usize) -> Vec<(&'static str, Mask)> {
+    let masks = ASKED.map(|(word, class)| {
+        let is_target = |x, y| u8::from(picture.classes[y * side + x] == Some(class));
+        (word, Mask::from_fn(side, side, is_target))
+    });
+    let masks = masks.into_iter();
+    masks.filter(|(_, mask)| mask.data.contains(&1)).collect()
 }
 
 /// Target classes.

@@ -53,8 +53,7 @@ impl KindScores {
 }
 
 /// Labels the images of samples, which are those of [`Dataset::labelled`](vlsm_data::Dataset::labelled), and scores the labels.
-/// `classes` are those of the data set. `progress` gets the number of images that are
-/// done.
+/// `classes` are those of the data set. `progress` gets the number of images that are done.
 ///
 /// # Errors
 /// If a file cannot be read, a sample has no class ids, or `progress` stops the evaluation.

@@ -1,4 +1,4 @@
-//! Reading a study's file, and making its cells.
+//! From a study's file to its cells.
 
 use std::path::{Path, PathBuf};
 
@@ -7,15 +7,13 @@ use toml::{Table, Value};
 use vlsm_data::{PromptChoice, pool_names};
 use vlsm_models::{MethodConfig, Profile};
 
+use super::file::{Parsed, read_file};
 use super::folds::take_folds;
 use super::{Cell, Entry, Study};
-use crate::error::{Result, TrainError};
+use crate::error::Result;
 use crate::evaluate::file_name;
 use crate::recipe::{self, Recipe};
 use crate::run_folder::RunFolder;
-
-/// A value, or a message that names the key.
-pub(super) type Parsed<T> = std::result::Result<T, String>;
 
 /// The keys of the file itself.
 const KEYS: [&str; 7] = [
@@ -57,17 +55,7 @@ impl Study {
     /// # Errors
     /// If the file is not a study. The error names the entry, the key and, for an unknown key, the most similar known one.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| TrainError::Read {
-            path: path.into(),
-            source,
-        })?;
-        let name = path.file_stem().unwrap_or("study".as_ref());
-        Self::parse(&text, &name.to_string_lossy(), overrides).map_err(|message| {
-            TrainError::Study {
-                path: path.into(),
-                message,
-            }
-        })
+        read_file(path, |text, name| Self::parse(text, name, overrides))
     }
 
     /// Parses a study with the given name like [`read`](Self::read).

@@ -44,6 +44,7 @@ mod axes;
 mod config;
 mod costs;
 mod document;
+mod file;
 mod folds;
 mod html;
 mod latex;

@@ -24,6 +24,24 @@ pub struct Failure {
     pub error: TrainError,
 }
 
+impl Failure {
+    /// Notifies `observer` of a failure, after which the study goes on.
+    ///
+    /// # Errors
+    /// If the observer has stopped the training, which ends the study.
+    pub(super) fn new(
+        cell: String,
+        error: TrainError,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
+        if matches!(error, TrainError::Stopped) {
+            return Err(error);
+        }
+        observer.message(&format!("{cell} failed: {error}"));
+        Ok(Self { cell, error })
+    }
+}
+
 impl Study {
     /// Completes every cell that is not done. Unfinished cells are resumed; cells that another process works on are skipped. A cell
     /// that fails does not stop the others. `observer` is notified of the study's progress and of every training.
@@ -39,12 +57,7 @@ impl Study {
             match cell.complete(&number, observer) {
                 Ok(true) => {}
                 Ok(false) => elsewhere += 1,
-                Err(TrainError::Stopped) => return Err(TrainError::Stopped),
-                Err(error) => {
-                    let cell = cell.label();
-                    observer.message(&format!("{cell} failed: {error}"));
-                    failures.push(Failure { cell, error });
-                }
+                Err(error) => failures.push(Failure::new(cell.label(), error, observer)?),
             }
         }
         if elsewhere > 0 {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::config::{Parsed, entries, expect_seeds, set};
+use super::config::{entries, expect_seeds, set};
+use super::file::{Parsed, read_file};
 use super::plan::{State, expect_unchanged};
 use super::{Entry, Failure};
 use crate::claim::is_claimed;
@@ -71,16 +72,7 @@ impl SegmentStudy {
     /// # Errors
     /// If the file cannot be read or is not such a study. The error names the entry and the key.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Option<Self>> {
-        let text = std::fs::read_to_string(path).map_err(|source| TrainError::Read {
-            path: path.into(),
-            source,
-        })?;
-        let name = path.file_stem().unwrap_or("study".as_ref());
-        let study = Self::parse(&text, &name.to_string_lossy(), overrides);
-        study.map_err(|message| TrainError::Study {
-            path: path.into(),
-            message,
-        })
+        read_file(path, |text, name| Self::parse(text, name, overrides))
     }
 
     /// Parses a study with the given name like [`read`](Self::read).
@@ -186,14 +178,8 @@ impl SegmentStudy {
             };
             observer.run(&format!("[{}/{total}] {doing}{}", index + 1, cell.label()));
             reset_peak_memory();
-            match cell.complete(observer) {
-                Ok(()) => {}
-                Err(TrainError::Stopped) => return Err(TrainError::Stopped),
-                Err(error) => {
-                    let cell = cell.label();
-                    observer.message(&format!("{cell} failed: {error}"));
-                    failures.push(Failure { cell, error });
-                }
+            if let Err(error) = cell.complete(observer) {
+                failures.push(Failure::new(cell.label(), error, observer)?);
             }
         }
         Ok(failures)

@@ -11,8 +11,9 @@ use vlsm_synth::write_relations;
 use vlsm_train::language::{LanguageRecipe, train_language};
 use vlsm_train::report::{SystemCase, SystemReport};
 
+use super::write_report;
 use crate::commands::refer::{Finder, Found, case, language_examples};
-use crate::output::{notice, table, thousands};
+use crate::output::{notice, thousands};
 use crate::stop;
 use crate::terminal::Terminal;
 
@@ -122,7 +123,6 @@ impl LlmWrapperDemo {
             ),
         ];
         let header = ["choice", "P@1", "mean IoU", "fall-backs"];
-        let page = self.out.join("report.html");
         let report = SystemReport {
             title: "A language model chooses among masks".into(),
             lead: format!(
@@ -131,18 +131,12 @@ impl LlmWrapperDemo {
                 cells[0][1], cells[1][1]
             ),
             header: header.map(str::to_owned).to_vec(),
-            rows: cells.clone(),
+            rows: cells,
             heading: "Expressions".into(),
             cases: shown(&queries, &found, &tuned)?,
             notes: notes.to_vec(),
         };
-        report.write(&page)?;
-        Ok(Ok(format!(
-            "{}{}\nreport: {}\n",
-            table(&header, &cells),
-            notes.join("\n"),
-            page.display()
-        )))
+        Ok(Ok(write_report(&report, &self.out)?))
     }
 
     /// Scenes to train on and to test with.

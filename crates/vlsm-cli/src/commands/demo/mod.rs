@@ -3,7 +3,7 @@
 mod llm_wrapper;
 mod opendas;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use vlsm_synth::Domain;
 use vlsm_train::demo::{Demo, DemoResult};
 use vlsm_train::evaluate::MeanStd;
+use vlsm_train::report::SystemReport;
 
 use self::llm_wrapper::LlmWrapperDemo;
 use self::opendas::OpendasDemo;
@@ -165,4 +166,17 @@ fn report(result: &DemoResult) -> String {
             thousands(result.total),
             result.report.display()
         )
+}
+
+/// Writes a report's page into the demo's folder. The text to print: its table, its notes and the path of the page.
+fn write_report(report: &SystemReport, out: &Path) -> Result<String> {
+    let page = out.join("report.html");
+    report.write(&page)?;
+    let header: Vec<&str> = report.header.iter().map(String::as_str).collect();
+    Ok(format!(
+        "{}{}\nreport: {}\n",
+        table(&header, &report.rows),
+        report.notes.join("\n"),
+        page.display()
+    ))
 }

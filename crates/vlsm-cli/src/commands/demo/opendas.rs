@@ -16,9 +16,10 @@ use vlsm_train::segments::{
     train_segments,
 };
 
+use super::write_report;
 use crate::commands::segments::percent;
 use crate::commands::shortcuts::toml_string;
-use crate::output::{notice, table, thousands};
+use crate::output::{notice, thousands};
 use crate::stop;
 use crate::terminal::Terminal;
 
@@ -80,8 +81,6 @@ impl OpendasDemo {
             let last = rows.last().map_or("-", |row| &row[column]);
             format!("from {} to {last}", rows[0][column])
         });
-        let notes = self.notes(&summary);
-        let page = self.out.join("report.html");
         let report = SystemReport {
             title: "A CLIP learns to name segments in small images".into(),
             lead: format!(
@@ -89,18 +88,12 @@ impl OpendasDemo {
                  {novel} %."
             ),
             header: header.map(str::to_owned).to_vec(),
-            rows: rows.clone(),
+            rows,
             heading: "Segments and their names".into(),
             cases: cases(&data, &run)?,
-            notes: notes.clone(),
+            notes: self.notes(&summary),
         };
-        report.write(&page)?;
-        Ok(Ok(format!(
-            "{}{}\nreport: {}\n",
-            table(&header, &rows),
-            notes.join("\n"),
-            page.display()
-        )))
+        Ok(Ok(write_report(&report, &self.out)?))
     }
 
     /// Images to train on and to test with.
