@@ -60,7 +60,7 @@ bench() { # SECONDS ARGUMENTS...
 }
 
 device() {
-  { nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+  { nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2> /dev/null || echo "unknown card"
     "$bin/vlsm" --version; "$bin/vlsm" devices; echo "CUDA_PATH ${CUDA_PATH:-not set}"; nproc; } 2>&1 | tee "$out/device.txt"
 }
 
