@@ -8,8 +8,9 @@
 //!
 //! Tolerances follow from the conditioning of the models. `tiny` is ill-conditioned: a second run of the published arithmetic of
 //! `dense_v` in PyTorch differs from these numbers by 1.6e-3 of a gradient's norm (`shallow_vlc`: 5e-3), by 5e-5 in the last losses
-//! and by 0.25 in the logits after ten steps; in f64 by 6e-3, 9e-5 and 0.21. (`tiny_refined`: 6e-4, 1e-5 and 0.006.) The first
-//! logits of `shallow_vl` differ from those in f64 by 2.2e-4; ours differ from f64 by 1.2e-4 on one processor and less on another.
+//! and by 0.25 in the logits after ten steps; in f64 by 6e-3, 9e-5 and 0.21. (`tiny_refined`: 6e-4, 1e-5 and 0.006; if its pixels are
+//! one rounding error larger or smaller, the logits of `dense_vl` after ten steps are 0.016 to 0.042 off, those of `shallow_vl` 3e-5.)
+//! The first logits of `shallow_vl` differ from those in f64 by 2.2e-4; ours by 1.2e-4 on one processor and less on another.
 //! The tolerance is therefore 1e-5 for the first two losses, the larger of 1e-4 and twice PyTorch's own distance from f64 for the
 //! first logits, and a few times PyTorch's own distance for everything else.
 
@@ -123,7 +124,7 @@ impl Fixture {
     /// Checks the start and ten steps of a method.
     fn check_training(&self, name: &str, model: Model) {
         let expected = self.expected(name);
-        let tolerance = Tolerance::of(&self.folder);
+        let tolerance = Tolerance::of(&self.folder, name);
         let report = &self.report[name];
         let lr = report["lr"].as_f64().unwrap();
         if let Some(logits) = expected.get("logits") {
@@ -131,13 +132,7 @@ impl Fixture {
             let own = furthest(&to_host(exact), &logits.data);
             // Ours in f64, and theirs: the same arithmetic.
             assert!(own < 5e-4, "{name}: {own}");
-            // Without a fused multiply-add products are rounded too, which PyTorch's are not.
-            // Accelerators sum in another order, too.
-            let times = match InstructionSet::in_use() {
-                _ if !is_cpu(&tested()) => 5.0,
-                InstructionSet::Portable => 3.0,
-                _ => 2.0,
-            };
+            let times = if fused() { 2.0 } else { 6.0 };
             assert_within(name, &self.logits(&model), logits, (times * own).max(1e-4));
         }
         let at_start = to_host(self.logits(&model));
@@ -211,6 +206,12 @@ impl Fixture {
     }
 }
 
+/// Whether products are summed as PyTorch does on a CPU. Without a fused multiply-add they are rounded too (logits were 4.6 times
+/// PyTorch's distance from f64 off on a Zen 3), and accelerators sum in another order.
+fn fused() -> bool {
+    is_cpu(&tested()) && InstructionSet::in_use() != InstructionSet::Portable
+}
+
 /// Tolerances for the distance from the published numbers.
 struct Tolerance {
     /// Of a gradient, relative to its norm.
@@ -224,9 +225,9 @@ struct Tolerance {
 }
 
 impl Tolerance {
-    /// Accelerators, which sum in another order, may be twice as far.
-    fn of(folder: &Path) -> Self {
-        let slack = if is_cpu(&tested()) { 1.0 } else { 2.0 };
+    fn of(folder: &Path, name: &str) -> Self {
+        let shallow = name.starts_with("shallow");
+        let slack = if fused() { 1.0 } else { 2.0 };
         if folder.ends_with("tiny") {
             Self {
                 gradient: slack * 1e-2,
@@ -240,7 +241,8 @@ impl Tolerance {
                 gradient: slack * 2e-3,
                 late_loss: slack * 3e-5,
                 update: 0.4,
-                logits: slack as f32 * 0.15,
+                // Blocks in every layer change more with a rounding error.
+                logits: slack as f32 * if shallow { 5e-3 } else { 0.3 },
             }
         }
     }

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde_json::json;
-use vlsm_train::study::{Failure, SegmentStudy, State};
+use vlsm_train::study::{Failure, SegmentCell, SegmentStudy};
 
 use super::shared::to_json;
-use super::study::{counts, end, failures_json, plan_lines};
+use super::study::{end, failures_json, lines, summary};
 use crate::output::{notice, print};
 use crate::stop;
 use crate::terminal::Terminal;
@@ -23,15 +23,13 @@ pub(super) enum Task {
 /// Lists, runs or tabulates a study.
 pub(super) fn run(study: &SegmentStudy, task: Task, json: bool) -> Result<ExitCode> {
     let plan = study.plan()?;
-    let states: Vec<&State> = plan.iter().map(|(_, state)| state).collect();
     if task == Task::Plan {
-        let lines = plan.iter().map(|(cell, state)| (state, cell.label()));
-        print(&format!("{}{}\n", plan_lines(lines), counts(&states)))?;
+        print(&lines(&plan, SegmentCell::label))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut failed = Vec::new();
     if task == Task::Run {
-        notice(&counts(&states));
+        notice(&summary(&plan));
         let run = || study.run(&mut Terminal::new());
         failed = match stop::stoppable(None, run)? {
             Ok(failed) => failed,

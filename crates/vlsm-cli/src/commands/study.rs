@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde_json::json;
-use vlsm_train::study::{Document, Failure, Plan, SegmentStudy, State};
+use vlsm_train::study::{Cell, Document, Failure, Plan, SegmentStudy, State};
 use vlsm_train::{Metrics, Study};
 
 use super::folder_study::{FolderStudy, write_file};
@@ -124,7 +124,7 @@ impl Args {
             }
         };
         if self.dry_run {
-            print(&plan(&study.plan()?))?;
+            print(&lines(&study.plan()?, Cell::label))?;
             return Ok(ExitCode::SUCCESS);
         }
         let mut failed = Vec::new();
@@ -234,34 +234,25 @@ fn report_failures(failed: Vec<Failure>) {
     }
 }
 
-fn plan(plan: &Plan<'_>) -> String {
-    let lines = plan.cells.iter();
-    let lines = plan_lines(lines.map(|(cell, state)| (state, cell.label())));
+/// Each run's state and label, and the summary.
+pub(super) fn lines<C>(plan: &Plan<'_, C>, label: impl Fn(&C) -> String) -> String {
+    let cells = plan.cells.iter();
+    let lines: String = cells
+        .map(|(cell, state)| format!("{:<7}  {}\n", name(state), label(cell)))
+        .collect();
     format!("{lines}{}\n", summary(plan))
 }
 
 /// The number of runs in each state, and the time left.
-fn summary(plan: &Plan<'_>) -> String {
-    let states: Vec<&State> = plan.cells.iter().map(|(_, state)| state).collect();
-    format!("{}; {}", counts(&states), plan.estimate_in_words())
-}
-
-/// Each run's state and label.
-pub(super) fn plan_lines<'a>(runs: impl Iterator<Item = (&'a State, String)>) -> String {
-    runs.map(|(state, label)| format!("{:<7}  {label}\n", name(state)))
-        .collect()
-}
-
-/// The number of runs in each state.
-pub(super) fn counts(runs: &[&State]) -> String {
+pub(super) fn summary<C>(plan: &Plan<'_, C>) -> String {
     let states = [State::Done, State::Running, State::Begun, State::Open];
-    let count = |state: &State| runs.iter().filter(|other| **other == state).count();
-    let counts = states.iter().map(|state| (count(state), name(state)));
+    let counts = states.iter().map(|state| (plan.count(state), name(state)));
     let counts = counts.filter(|(count, _)| *count > 0);
     let counts: Vec<String> = counts
         .map(|(count, name)| format!("{count} {name}"))
         .collect();
-    format!("{} runs: {}", runs.len(), counts.join(", "))
+    let (runs, counts) = (plan.cells.len(), counts.join(", "));
+    format!("{runs} runs: {counts}; {}", plan.estimate_in_words())
 }
 
 fn name(state: &State) -> &'static str {

@@ -94,6 +94,8 @@ fn recipes_of_segments_are_compared_in_tables() {
     let table = shop.read("runs/grid/table.md");
     shop.ok(&["study", "grid.toml"]);
     assert_eq!(shop.read("runs/grid/table.md"), table);
+    let plan = shop.ok(&["study", "grid.toml", "--dry-run"]);
+    assert!(plan.contains("nothing is left to train"), "{plan}");
     let error = shop.fails(&["study", "grid.toml", "--set", "recipe.stage2.margin=0.1"]);
     assert!(
         error.contains("stage2.margin") && error.contains("streets/both/seed1"),
@@ -117,7 +119,7 @@ fn an_interrupted_study_continues_and_a_failed_run_stops_no_other() {
     let parts = study("parts");
     // 9 segments: 3 steps in stage 1, then 2 in each epoch of stage 2.
     assert!(parts.run(&mut StopAfter(5)).is_err());
-    assert_eq!(parts.plan().unwrap()[0].1, State::Begun);
+    assert_eq!(parts.plan().unwrap().cells[0].1, State::Begun);
     assert!(parts.run(&mut ()).unwrap().is_empty());
     let whole = study("whole");
     whole.run(&mut ()).unwrap();

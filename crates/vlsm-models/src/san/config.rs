@@ -153,7 +153,8 @@ impl SanConfig {
         check_heads("side", side.num_attention_heads, side.hidden_size)?;
         if side.patch_size != vision.patch_size {
             return Err(format!(
-                "`side_config.patch_size` is {}, but CLIP's is {}; they must be equal",
+                "`side_config.patch_size` is {}, but CLIP's is {}; they must be equal. A plain CLIP has no `side_config` and gets \
+                 one for patches of 16; `vlsm segments` takes a CLIP with patches of any size",
                 side.patch_size, vision.patch_size
             ));
         }

@@ -173,8 +173,13 @@ impl SegmentModel {
 
     /// Whether the stage that is trained changes a tower.
     pub fn trains_tower(&self, tower: Tower) -> bool {
-        let stages = self.stages_of(tower);
-        self.trained.is_some_and(|stage| stages.contains(&stage))
+        self.trained
+            .is_some_and(|stage| self.changes_tower(stage, tower))
+    }
+
+    /// Whether a stage, by its index, changes a tower.
+    pub fn changes_tower(&self, stage: usize, tower: Tower) -> bool {
+        self.stages_of(tower).contains(&stage)
     }
 
     /// The methods, in the order in which they are trained.

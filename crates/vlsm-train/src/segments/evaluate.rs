@@ -50,25 +50,52 @@ pub fn evaluate_segments(
     config: &SegmentEvaluation<'_>,
     progress: impl FnMut(usize) -> ControlFlow<()>,
 ) -> Result<(Vec<Named>, SegmentScores)> {
-    let truth: Vec<usize> = samples
-        .iter()
-        .map(|sample| config.classes.of(config.dataset, sample))
-        .collect::<Result<_>>()?;
-    let crops = Crops {
-        preprocessing: config.preprocessing,
-        ignore: config.dataset.ignore,
-        batch: config.batch,
-    };
-    let queries = model.embed_names(config.tokenizer, config.classes.names(), config.templates)?;
-    let samples: Vec<&Sample> = samples.iter().collect();
-    let segments = crops.embed(model, &samples, progress)?;
-    let named: Vec<Named> = nearest(model, segments, queries)
-        .into_iter()
-        .map(|ranked| ranked[0])
-        .collect();
-    let predicted: Vec<usize> = named.iter().map(|named| named.class).collect();
-    let scores = SegmentScores::new(config.classes, &truth, &predicted);
-    Ok((named, scores))
+    let truth = config.truth(samples)?;
+    let segments = config.embed(model, samples, progress)?;
+    config.name(model, segments, &truth)
+}
+
+impl SegmentEvaluation<'_> {
+    /// The class of each sample.
+    pub(super) fn truth(&self, samples: &[Sample]) -> Result<Vec<usize>> {
+        let classes = samples.iter();
+        classes
+            .map(|sample| self.classes.of(self.dataset, sample))
+            .collect()
+    }
+
+    /// The embeddings of samples, `[samples, projection]`.
+    pub(super) fn embed(
+        &self,
+        model: &SegmentModel,
+        samples: &[Sample],
+        progress: impl FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Tensor<2>> {
+        let crops = Crops {
+            preprocessing: self.preprocessing,
+            ignore: self.dataset.ignore,
+            batch: self.batch,
+        };
+        let samples: Vec<&Sample> = samples.iter().collect();
+        crops.embed(model, &samples, progress)
+    }
+
+    /// Names embeddings, and compares the names with the true classes.
+    pub(super) fn name(
+        &self,
+        model: &SegmentModel,
+        segments: Tensor<2>,
+        truth: &[usize],
+    ) -> Result<(Vec<Named>, SegmentScores)> {
+        let queries = model.embed_names(self.tokenizer, self.classes.names(), self.templates)?;
+        let named: Vec<Named> = nearest(model, segments, queries)
+            .into_iter()
+            .map(|ranked| ranked[0])
+            .collect();
+        let predicted: Vec<usize> = named.iter().map(|named| named.class).collect();
+        let scores = SegmentScores::new(self.classes, truth, &predicted);
+        Ok((named, scores))
+    }
 }
 
 /// For each of the embeddings of segments `[segments, projection]` all queries `[queries, projection]`, the most probable first.

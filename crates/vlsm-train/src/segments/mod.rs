@@ -25,5 +25,6 @@ pub use labeller::{ImageLabeller, LabelConfig, LabelledImage, NamedProposal, Nam
 pub use negatives::{EndpointNegatives, Negatives};
 pub use proposals::{Proposal, best, fuse};
 pub use recipe::{NamedTemplates, SegmentRecipe, StageConfig, Templates};
+pub(crate) use run::train_claimed;
 pub use run::{AfterStage, SegmentSummary, train_segments};
 pub use scores::{ClassScore, Confused, SegmentScores};

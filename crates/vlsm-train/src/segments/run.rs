@@ -4,13 +4,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use vlsm_data::{DataError, Dataset, Sample, Split};
+use vlsm_models::methods::Tower;
 use vlsm_models::segments::{ClipBase, SegmentFile, SegmentModel};
 use vlsm_models::{MethodConfig, device, weights};
 
 use super::asked::{AskedNegatives, ask};
 use super::classes::SegmentClasses;
 use super::embed::Crops;
-use super::evaluate::{SegmentEvaluation, evaluate_segments};
+use super::evaluate::SegmentEvaluation;
 use super::negatives::{Negatives, Queries};
 use super::recipe::SegmentRecipe;
 use super::scores::SegmentScores;
@@ -67,15 +68,23 @@ pub fn train_segments(
     resume: bool,
     observer: &mut dyn Observer,
 ) -> Result<SegmentSummary> {
-    let mut recipe = recipe.with_absolute_paths();
+    let recipe = recipe.with_absolute_paths();
     let folder = RunFolder { path: path.into() };
     let claim = Claim::for_training(&folder, |folder| {
         folder.expect_resumable(resume, |path| {
             recipe.changes_since(&SegmentRecipe::read(path, &[])?)
         })
     })?;
-    let folder = claim.folder();
+    train_claimed(recipe, &claim, observer)
+}
 
+/// [`train_segments`] in a folder that this process has claimed. The recipe's paths are absolute.
+pub(crate) fn train_claimed(
+    mut recipe: SegmentRecipe,
+    claim: &Claim,
+    observer: &mut dyn Observer,
+) -> Result<SegmentSummary> {
+    let folder = claim.folder();
     let (data, dataset) = open_guarded(&recipe.data, observer)?;
     recipe.data = data;
     let classes = SegmentClasses::new(&dataset, &recipe.novel)?;
@@ -216,22 +225,26 @@ fn measure(
         templates: &templates,
         batch: recipe.eval_batch_size,
     };
+    let samples = &dataset.test;
+    let truth = config.truth(samples)?;
     let mut after = Vec::new();
+    // A stage that leaves the vision tower alone has the embeddings of the one before it.
+    let mut segments = None;
     for stages in 0..=file.methods.len() {
         // Later stages are left out, as they were while this one was trained.
         let model = SegmentModel::new(base, &file.methods[..stages], recipe.seed)?;
         let mut tensors = file.tensors.clone();
         tensors.retain(|name, _| model.saves(name));
         let model = model.load(tensors, &file.path)?;
-        let total = dataset.test.len();
-        let test = match total {
-            0 => None,
-            _ => {
-                let progress = |done| observer.evaluation(Split::Test, done, total);
-                Some(evaluate_segments(&model, &dataset.test, &config, progress)?.1)
-            }
-        };
         let last = stages.checked_sub(1);
+        if !samples.is_empty() && last.is_none_or(|last| model.changes_tower(last, Tower::Vision)) {
+            let progress = |done| observer.evaluation(Split::Test, done, samples.len());
+            segments = Some(config.embed(&model, samples, progress)?);
+        }
+        let test = match segments.clone() {
+            Some(segments) => Some(config.name(&model, segments, &truth)?.1),
+            None => None,
+        };
         after.push(AfterStage {
             trained: last.map_or("zero-shot".into(), |last| file.methods[last].label()),
             trained_parameters: last.map_or(0, |last| model.trained_parameters(last)),

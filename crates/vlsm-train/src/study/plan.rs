@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Cell, Study};
-use crate::claim::is_claimed;
+use crate::claim::{Claim, is_claimed};
 use crate::error::{Result, TrainError};
-use crate::recipe::Recipe;
+use crate::observer::Observer;
+use crate::run_folder::RunFolder;
 
 /// The state of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +26,40 @@ pub enum State {
     Changed(Vec<String>),
 }
 
-/// The cells of a study and their states.
+/// The cells of a study, [`Cell`]s or [`SegmentCell`](super::SegmentCell)s, and their states.
 #[derive(Debug, Clone)]
-pub struct Plan<'a> {
+pub struct Plan<'a, C> {
     /// Every cell, in the order of the study.
-    pub cells: Vec<(&'a Cell, State)>,
-    /// For each cell, the expected seconds of training, if a cell of the same data set, model and method has been trained.
+    pub cells: Vec<(&'a C, State)>,
+    /// For each cell, the expected seconds of training, if a cell like it has been trained.
     seconds: Vec<Option<f64>>,
+}
+
+/// What all kinds of studies need of a cell.
+pub(super) trait Planned {
+    fn label(&self) -> String;
+    fn folder(&self) -> &RunFolder;
+    /// The state on disk, whether or not a process works on it.
+    fn left_as(&self) -> Result<State>;
+    /// Whether it trains anything, which zero-shot does not.
+    fn trains(&self) -> bool;
+    /// The seconds that its training took, if they are known.
+    fn seconds(&self) -> Option<f64>;
+    /// Whether another cell should take as long.
+    fn is_like(&self, other: &Self) -> bool;
+    /// Starts or resumes the run of a claimed folder and ends it with what [`State::Done`] needs.
+    fn complete(&self, claim: &Claim, observer: &mut dyn Observer) -> Result<()>;
+
+    fn state(&self) -> Result<State> {
+        let state = self.left_as()?;
+        if matches!(state, State::Done | State::Changed(_)) {
+            return Ok(state);
+        }
+        Ok(match is_claimed(self.folder()) {
+            true => State::Running,
+            false => state,
+        })
+    }
 }
 
 /// The part of a run's `summary.json` that a study reads.
@@ -44,41 +72,10 @@ pub(super) struct Summary {
     /// Peak resident memory in bytes, if it is known.
     pub(super) peak_memory_bytes: Option<u64>,
     /// Seconds of the training, if they are known.
-    seconds: Option<f64>,
+    pub(super) seconds: Option<f64>,
 }
 
 impl Cell {
-    /// The cell's state on disk, whether or not a process works on it.
-    pub(super) fn left_as(&self) -> Result<State> {
-        let recipe = self.folder.recipe();
-        if !recipe.exists() || !self.folder.holds_run() {
-            return Ok(State::Open);
-        }
-        let changed = self.recipe.changes_since(&Recipe::read(&recipe, &[])?)?;
-        Ok(if !changed.is_empty() {
-            State::Changed(changed)
-        } else if self.folder.scores().exists() {
-            State::Done
-        } else {
-            State::Begun
-        })
-    }
-
-    /// The cell's state.
-    ///
-    /// # Errors
-    /// If its recipe cannot be read.
-    pub fn state(&self) -> Result<State> {
-        let state = self.left_as()?;
-        if matches!(state, State::Done | State::Changed(_)) {
-            return Ok(state);
-        }
-        Ok(match is_claimed(&self.folder) {
-            true => State::Running,
-            false => state,
-        })
-    }
-
     /// The run's summary; `None` until it is complete.
     pub(super) fn summary(&self) -> Option<Summary> {
         let text = std::fs::read(self.folder.summary()).ok()?;
@@ -87,12 +84,6 @@ impl Cell {
         summary.seconds = summary.seconds.filter(|seconds| *seconds >= 0.0);
         Some(summary)
     }
-
-    /// Whether another cell should take as long, since it only differs in prompt and seed.
-    fn is_like(&self, other: &Self) -> bool {
-        let kind = |cell: &Self| [cell.data.clone(), cell.model.clone(), cell.method.clone()];
-        kind(self) == kind(other)
-    }
 }
 
 impl Study {
@@ -100,52 +91,48 @@ impl Study {
     ///
     /// # Errors
     /// If files cannot be read, or folders of cells hold runs of other recipes. The error names all such cells with the keys.
-    pub fn plan(&self) -> Result<Plan<'_>> {
-        let states = self.cells.iter().map(|cell| Ok((cell, cell.state()?)));
-        let cells = states.collect::<Result<Vec<_>>>()?;
-        expect_unchanged(
-            &self.out,
-            cells.iter().map(|(cell, state)| (cell.label(), state)),
-        )?;
-        let done = cells.iter().filter(|(_, state)| *state == State::Done);
-        let times: Vec<(&Cell, f64)> = done
-            .filter_map(|(cell, _)| Some((*cell, cell.summary()?.seconds?)))
-            .collect();
-        let seconds = cells.iter().map(|(cell, _)| {
-            let like = times.iter().filter(|(other, _)| cell.is_like(other));
-            let like: Vec<f64> = like.map(|(_, seconds)| *seconds).collect();
-            (!like.is_empty()).then(|| like.iter().sum::<f64>() / like.len() as f64)
-        });
-        Ok(Plan {
-            seconds: seconds.collect(),
-            cells,
-        })
+    pub fn plan(&self) -> Result<Plan<'_, Cell>> {
+        plan(&self.out, &self.cells)
     }
 }
 
-/// Refuses a folder with runs of other recipes. The error names all of them with the keys.
-pub(super) fn expect_unchanged<'a>(
-    out: &Path,
-    cells: impl Iterator<Item = (String, &'a State)>,
-) -> Result<()> {
-    let changed = cells.filter_map(|(label, state)| match state {
-        State::Changed(keys) => Some(format!("\n  {label}: `{}`", keys.join("`, `"))),
+/// The plan of cells in a study's folder. Refuses a folder with runs of other recipes; the error names all of them with the keys.
+pub(super) fn plan<'a, C: Planned>(out: &Path, cells: &'a [C]) -> Result<Plan<'a, C>> {
+    let states = cells.iter().map(|cell| Ok((cell, cell.state()?)));
+    let cells = states.collect::<Result<Vec<_>>>()?;
+    let changed = cells.iter().filter_map(|(cell, state)| match state {
+        State::Changed(keys) => Some(format!("\n  {}: `{}`", cell.label(), keys.join("`, `"))),
         _ => None,
     });
     let changed: String = changed.collect();
-    if changed.is_empty() {
-        return Ok(());
+    if !changed.is_empty() {
+        return Err(TrainError::Study {
+            path: out.into(),
+            message: format!(
+                "holds runs whose recipes differ from the study's:{changed}\nrestore the values of these keys (they are in each run's \
+                 recipe.toml), choose another `out`, or delete the folders of these runs"
+            ),
+        });
     }
-    Err(TrainError::Study {
-        path: out.into(),
-        message: format!(
-            "holds runs whose recipes differ from the study's:{changed}\nrestore the values of these keys (they are in each run's \
-             recipe.toml), choose another `out`, or delete the folders of these runs"
-        ),
+    let done = cells.iter().filter(|(_, state)| *state == State::Done);
+    let times = done.filter_map(|(cell, _)| Some((*cell, cell.seconds()?)));
+    let times: Vec<(&C, f64)> = times.collect();
+    let seconds = cells.iter().map(|(cell, _)| {
+        let like = times.iter().filter(|(other, _)| cell.is_like(other));
+        let like: Vec<f64> = like.map(|(_, seconds)| *seconds).collect();
+        match (cell.trains(), like.len()) {
+            (false, _) => Some(0.0),
+            (true, 0) => None,
+            (true, count) => Some(like.iter().sum::<f64>() / count as f64),
+        }
+    });
+    Ok(Plan {
+        seconds: seconds.collect(),
+        cells,
     })
 }
 
-impl Plan<'_> {
+impl<C> Plan<'_, C> {
     /// Number of cells in a state.
     pub fn count(&self, state: &State) -> usize {
         self.cells
@@ -159,9 +146,9 @@ impl Plan<'_> {
     pub fn estimate(&self) -> (Duration, usize) {
         let mut known = 0.0;
         let mut unknown = 0;
-        for ((cell, state), seconds) in self.cells.iter().zip(&self.seconds) {
+        for ((_, state), seconds) in self.cells.iter().zip(&self.seconds) {
             match seconds {
-                _ if *state == State::Done || cell.seed.is_none() => {}
+                _ if *state == State::Done => {}
                 Some(seconds) => known += seconds,
                 None => unknown += 1,
             }

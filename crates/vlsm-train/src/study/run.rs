@@ -1,9 +1,11 @@
 //! Training of a study's runs, one after the other.
 
+use std::path::Path;
+
 use vlsm_image::write_atomic_bytes;
 use vlsm_models::{Base, device};
 
-use super::plan::State;
+use super::plan::{Planned, State, plan};
 use super::{Cell, Study};
 use crate::claim::Claim;
 use crate::error::{Result, TrainError};
@@ -11,8 +13,9 @@ use crate::evaluate::write_scores;
 use crate::guarded::open_guarded;
 use crate::memory::reset_peak_memory;
 use crate::observer::Observer;
+use crate::recipe::Recipe;
 use crate::run::train_from_files;
-use crate::run_folder::Existing;
+use crate::run_folder::{Existing, RunFolder};
 use crate::zero_shot::zero_shot;
 
 /// A cell that could not be completed.
@@ -49,57 +52,104 @@ impl Study {
     /// # Errors
     /// As [`plan`](Self::plan), before anything is run, or if the observer stops a training.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Vec<Failure>> {
-        self.plan()?;
-        let mut failures = Vec::new();
-        let (mut elsewhere, total) = (0, self.cells.len());
-        for (index, cell) in self.cells.iter().enumerate() {
-            let number = format!("[{}/{total}]", index + 1);
-            match cell.complete(&number, observer) {
-                Ok(true) => {}
-                Ok(false) => elsewhere += 1,
-                Err(error) => failures.push(Failure::new(cell.label(), error, observer)?),
-            }
-        }
-        if elsewhere > 0 {
-            observer.message(&format!("runs in other processes: {elsewhere}"));
-        }
-        Ok(failures)
+        complete(&self.out, &self.cells, observer)
     }
 }
 
-impl Cell {
-    /// Completes the cell, unless it is done; `false` if another process works on it.
-    fn complete(&self, number: &str, observer: &mut dyn Observer) -> Result<bool> {
-        if self.left_as()? == State::Done {
-            return Ok(true);
+/// Completes every cell of a study that is not done.
+pub(super) fn complete<C: Planned>(
+    out: &Path,
+    cells: &[C],
+    observer: &mut dyn Observer,
+) -> Result<Vec<Failure>> {
+    plan(out, cells)?;
+    let mut failures = Vec::new();
+    let (mut elsewhere, total) = (0, cells.len());
+    for (index, cell) in cells.iter().enumerate() {
+        let number = format!("[{}/{total}]", index + 1);
+        match complete_cell(cell, &number, observer) {
+            Ok(true) => {}
+            Ok(false) => elsewhere += 1,
+            Err(error) => failures.push(Failure::new(cell.label(), error, observer)?),
         }
-        let Some(claim) = Claim::take(&self.folder)? else {
-            return Ok(false);
-        };
-        // Another process may have completed or started it since.
-        let state = self.left_as()?;
-        match &state {
-            State::Done => return Ok(true),
-            State::Changed(keys) => {
-                return Err(TrainError::Study {
-                    path: self.folder.path.clone(),
-                    message: format!(
-                        "another process has started this run with other values of `{}`; use another `out` for each study",
-                        keys.join("`, `")
-                    ),
-                });
-            }
-            _ => {}
+    }
+    if elsewhere > 0 {
+        observer.message(&format!("runs in other processes: {elsewhere}"));
+    }
+    Ok(failures)
+}
+
+/// Completes a cell, unless it is done; `false` if another process works on it.
+fn complete_cell(cell: &impl Planned, number: &str, observer: &mut dyn Observer) -> Result<bool> {
+    if cell.left_as()? == State::Done {
+        return Ok(true);
+    }
+    let Some(claim) = Claim::take(cell.folder())? else {
+        return Ok(false);
+    };
+    // Another process may have completed or started it since.
+    let doing = match cell.left_as()? {
+        State::Done => return Ok(true),
+        State::Changed(keys) => {
+            return Err(TrainError::Study {
+                path: cell.folder().path.clone(),
+                message: format!(
+                    "another process has started this run with other values of `{}`; use another `out` for each study",
+                    keys.join("`, `")
+                ),
+            });
         }
-        let doing = match state {
-            State::Begun => "resuming ",
-            _ => "",
-        };
-        observer.run(&format!("{number} {doing}{}", self.label()));
-        reset_peak_memory();
+        State::Begun => "resuming ",
+        State::Open | State::Running => "",
+    };
+    observer.run(&format!("{number} {doing}{}", cell.label()));
+    reset_peak_memory();
+    cell.complete(&claim, observer)?;
+    Ok(true)
+}
+
+impl Planned for Cell {
+    fn label(&self) -> String {
+        Self::label(self)
+    }
+
+    fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    fn left_as(&self) -> Result<State> {
+        let recipe = self.folder.recipe();
+        if !recipe.exists() || !self.folder.holds_run() {
+            return Ok(State::Open);
+        }
+        let changed = self.recipe.changes_since(&Recipe::read(&recipe, &[])?)?;
+        Ok(if !changed.is_empty() {
+            State::Changed(changed)
+        } else if self.folder.scores().exists() {
+            State::Done
+        } else {
+            State::Begun
+        })
+    }
+
+    fn trains(&self) -> bool {
+        self.seed.is_some()
+    }
+
+    fn seconds(&self) -> Option<f64> {
+        self.summary()?.seconds
+    }
+
+    /// A cell that differs in prompt and seed alone takes as long.
+    fn is_like(&self, other: &Self) -> bool {
+        let kind = |cell: &Self| [cell.data.clone(), cell.model.clone(), cell.method.clone()];
+        kind(self) == kind(other)
+    }
+
+    fn complete(&self, claim: &Claim, observer: &mut dyn Observer) -> Result<()> {
         let mut recipe = self.recipe.with_absolute_paths();
         let rows = if self.seed.is_some() {
-            train_from_files(&recipe, &claim, Existing::Resume, observer)?.rows
+            train_from_files(&recipe, claim, Existing::Resume, observer)?.rows
         } else {
             let (data, dataset) = open_guarded(&recipe.data.config, observer)?;
             recipe.data.config = data;
@@ -116,7 +166,6 @@ impl Cell {
                     .into(),
             });
         }
-        write_scores(&self.folder.scores(), &rows)?;
-        Ok(true)
+        write_scores(&self.folder.scores(), &rows)
     }
 }

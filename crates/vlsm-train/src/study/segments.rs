@@ -7,15 +7,15 @@ use toml::{Table, Value};
 
 use super::config::{entries, expect_seeds, set};
 use super::file::{Parsed, read_file};
-use super::plan::{State, expect_unchanged};
+use super::plan::{Plan, Planned, State, plan};
+use super::run::complete;
 use super::{Entry, Failure};
-use crate::claim::is_claimed;
+use crate::claim::Claim;
 use crate::error::{Result, TrainError};
-use crate::memory::reset_peak_memory;
 use crate::observer::Observer;
 use crate::recipe::{merge, unknown};
 use crate::run_folder::RunFolder;
-use crate::segments::{SegmentRecipe, SegmentSummary, train_segments};
+use crate::segments::{SegmentRecipe, SegmentSummary, train_claimed};
 
 /// The keys of the file.
 const KEYS: [&str; 6] = ["kind", "out", "seeds", "recipe", "method", "data"];
@@ -149,40 +149,16 @@ impl SegmentStudy {
     ///
     /// # Errors
     /// If files cannot be read, or folders of cells hold runs of other recipes. The error names all such cells with the keys.
-    pub fn plan(&self) -> Result<Vec<(&SegmentCell, State)>> {
-        let cells = self.cells.iter().map(|cell| Ok((cell, cell.state()?)));
-        let cells = cells.collect::<Result<Vec<_>>>()?;
-        let states = cells.iter().map(|(cell, state)| (cell.label(), state));
-        expect_unchanged(&self.out, states)?;
-        Ok(cells)
+    pub fn plan(&self) -> Result<Plan<'_, SegmentCell>> {
+        plan(&self.out, &self.cells)
     }
 
-    /// Completes every cell that is not done. Unfinished cells are resumed; cells that another process works on are skipped. A cell
-    /// that fails does not stop the others. `observer` is notified of the study's progress and of every training.
+    /// Completes every cell that is not done, as [`Study::run`](super::Study::run) does.
     ///
     /// # Errors
     /// As [`plan`](Self::plan), before anything is run, or if the observer stops a training.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Vec<Failure>> {
-        self.plan()?;
-        let mut failures = Vec::new();
-        let total = self.cells.len();
-        for (index, cell) in self.cells.iter().enumerate() {
-            let doing = match cell.state()? {
-                State::Done => continue,
-                State::Running => {
-                    observer.message(&format!("{} runs in another process", cell.label()));
-                    continue;
-                }
-                State::Begun => "resuming ",
-                State::Open | State::Changed(_) => "",
-            };
-            observer.run(&format!("[{}/{total}] {doing}{}", index + 1, cell.label()));
-            reset_peak_memory();
-            if let Err(error) = cell.complete(observer) {
-                failures.push(Failure::new(cell.label(), error, observer)?);
-            }
-        }
-        Ok(failures)
+        complete(&self.out, &self.cells, observer)
     }
 }
 
@@ -192,30 +168,6 @@ impl SegmentCell {
         format!("{}/{}/seed{}", self.data, self.method, self.recipe.seed)
     }
 
-    /// The cell's state.
-    ///
-    /// # Errors
-    /// If its recipe cannot be read.
-    pub fn state(&self) -> Result<State> {
-        let recipe = self.folder.recipe();
-        let mut state = State::Open;
-        if recipe.exists() && self.folder.holds_run() {
-            let wanted = self.recipe.with_absolute_paths();
-            let changed = wanted.changes_since(&SegmentRecipe::read(&recipe, &[])?)?;
-            if !changed.is_empty() {
-                return Ok(State::Changed(changed));
-            }
-            if self.folder.summary().exists() {
-                return Ok(State::Done);
-            }
-            state = State::Begun;
-        }
-        Ok(match is_claimed(&self.folder) {
-            true => State::Running,
-            false => state,
-        })
-    }
-
     /// The run's summary.
     ///
     /// # Errors
@@ -223,9 +175,50 @@ impl SegmentCell {
     pub fn summary(&self) -> Result<SegmentSummary> {
         Ok(vlsm_image::read_json(&self.folder.summary())?)
     }
+}
 
-    fn complete(&self, observer: &mut dyn Observer) -> Result<()> {
-        let summary = train_segments(&self.recipe, &self.folder.path, true, observer)?;
+impl Planned for SegmentCell {
+    fn label(&self) -> String {
+        Self::label(self)
+    }
+
+    fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    fn left_as(&self) -> Result<State> {
+        let recipe = self.folder.recipe();
+        if !recipe.exists() || !self.folder.holds_run() {
+            return Ok(State::Open);
+        }
+        let wanted = self.recipe.with_absolute_paths();
+        let changed = wanted.changes_since(&SegmentRecipe::read(&recipe, &[])?)?;
+        Ok(if !changed.is_empty() {
+            State::Changed(changed)
+        } else if self.folder.summary().exists() {
+            State::Done
+        } else {
+            State::Begun
+        })
+    }
+
+    fn trains(&self) -> bool {
+        true
+    }
+
+    fn seconds(&self) -> Option<f64> {
+        // An edited file can hold any number.
+        let seconds = self.summary().ok()?.seconds;
+        (seconds >= 0.0).then_some(seconds)
+    }
+
+    /// A cell that differs in the seed alone takes as long.
+    fn is_like(&self, other: &Self) -> bool {
+        (&self.data, &self.method) == (&other.data, &other.method)
+    }
+
+    fn complete(&self, claim: &Claim, observer: &mut dyn Observer) -> Result<()> {
+        let summary = train_claimed(self.recipe.with_absolute_paths(), claim, observer)?;
         match summary.stages.iter().all(|stage| stage.test.is_some()) {
             true => Ok(()),
             false => Err(TrainError::Study {
@@ -281,6 +274,26 @@ mod tests {
         assert_eq!(study.cells[0].recipe.stage1.method.kind(), "vpt");
         let other = STUDY.replace("kind = \"segments\"\n", "");
         assert!(SegmentStudy::parse(&other, "x", &[]).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_cell_of_another_process_is_left_to_it() {
+        let out = tempfile::tempdir().unwrap();
+        let out = format!("out={:?}", out.path());
+        let study = SegmentStudy::parse(STUDY, "x", &[out]).unwrap().unwrap();
+        let claim = Claim::take(&study.cells[1].folder).unwrap().unwrap();
+        assert_eq!(study.plan().unwrap().count(&State::Running), 1);
+        // The others fail, since there is no data set.
+        let failures = study.run(&mut ()).unwrap();
+        let failed: Vec<&str> = failures.iter().map(|failure| &*failure.cell).collect();
+        let expected = [
+            "streets/both/seed1",
+            "streets/lora/seed1",
+            "streets/lora/seed2",
+        ];
+        assert_eq!(failed, expected);
+        drop(claim);
+        assert_eq!(study.plan().unwrap().count(&State::Open), 4);
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl SegmentStudy {
     /// # Errors
     /// As [`plan`](Self::plan), or if a summary cannot be read.
     pub fn finished(&self) -> Result<Vec<(&SegmentCell, SegmentSummary)>> {
-        let plan = self.plan()?.into_iter();
+        let plan = self.plan()?.cells.into_iter();
         let done = plan.filter(|(_, state)| *state == State::Done);
         done.map(|(cell, _)| Ok((cell, cell.summary()?))).collect()
     }
