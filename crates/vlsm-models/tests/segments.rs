@@ -218,6 +218,7 @@ fn file_of(model: &SegmentModel, base: &ClipBase, path: PathBuf) -> SegmentFile 
         methods: model.methods().to_vec(),
         base: base.identity.clone(),
         templates: vec!["a {}".into()],
+        blend: 1.0,
     }
 }
 
@@ -249,6 +250,60 @@ fn a_file_gives_the_same_model_and_only_to_its_base() {
     let other = ClipBase::load("builtin:tiny", &Device::flex()).unwrap();
     let error = SegmentModel::with_file(&other, again).unwrap_err();
     assert!(error.to_string().contains("was trained on"), "{error}");
+}
+
+/// A model whose saved parameters are not those that it starts with.
+fn changed(base: &ClipBase, methods: &[MethodConfig], by: f32) -> SegmentModel {
+    let model = SegmentModel::new(base, methods, 3).unwrap();
+    let saved = model.clone();
+    weights::update(model, |name, value| match saved.saves(name) {
+        true => value.clone() + value.ones_like() * by,
+        false => value,
+    })
+}
+
+/// Segments' embeddings by the base are those of Transformers; `full` changes the CLIP's own parameters.
+#[test]
+fn a_blend_is_the_mean_with_the_base() {
+    let base = base();
+    let builtin = ClipBase::load("builtin:tiny", &Device::flex()).unwrap();
+    let names = ["sky", "traffic sign"].map(str::to_owned);
+    let of_names = |model: &SegmentModel| {
+        let embedded = model.embed_names(&builtin.tokenizer, &names, &["a {}", "the {}"]);
+        to_host(embedded.unwrap())
+    };
+    let full: MethodConfig = serde_json::from_value(json!({"kind": "full"})).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for methods in [opendas().to_vec(), vec![full]] {
+        let [model, of_builtin] = [&base, &builtin].map(|base| changed(base, &methods, 0.02));
+        let blended = |model: &SegmentModel, base: &ClipBase, share: f32| {
+            let mut file = file_of(model, base, folder.path().join("blended.safetensors"));
+            file.blend = share.into();
+            file.write().unwrap();
+            let error = base.merge(file.clone()).unwrap_err().to_string();
+            assert!(share == 1.0 || error.contains("blend"), "{error}");
+            SegmentModel::with_file(base, SegmentFile::read(&file.path).unwrap()).unwrap()
+        };
+        let plain = of_names(&SegmentModel::new(&builtin, &[], 0).unwrap());
+        let names = (of_names(&of_builtin), plain);
+        let plain = unit(&read("expected.safetensors").tensors["image_embeddings"]);
+        let crops = (to_host(model.embed_crops(pixels())), plain);
+        for share in [0.0, 0.3, 1.0] {
+            let found_crops = to_host(blended(&model, &base, share).embed_crops(pixels()));
+            let found_names = of_names(&blended(&of_builtin, &builtin, share));
+            for (found, (adapted, plain), width) in
+                [(found_crops, &crops, 24), (found_names, &names, 64)]
+            {
+                assert!(largest_difference(adapted, plain) > 0.01);
+                let mean = adapted.iter().zip(plain);
+                let mean = mean.map(|(a, b)| share * a + (1.0 - share) * b).collect();
+                let shape = vec![found.len() / width, width];
+                let expected = unit(&HostTensor { shape, data: mean });
+                let off = largest_difference(&found, &expected);
+                assert!(off < 1e-5, "{share}: {off}");
+            }
+        }
+    }
 }
 
 /// Four tokens that start from "a photo of a" in front of a name are that sentence.
@@ -307,12 +362,7 @@ fn changes_of_layers_are_merged_into_the_clip() {
             _ => json!({ "kind": kind }),
         };
         let method: MethodConfig = serde_json::from_value(keys).unwrap();
-        let model = SegmentModel::new(&base, &[method], 1).unwrap();
-        let saved = model.clone();
-        let model = weights::update(model, |name, value| match saved.saves(name) {
-            true => value.clone() + value.ones_like() * 0.01,
-            false => value,
-        });
+        let model = changed(&base, &[method], 0.01);
         let folder = tempfile::tempdir().unwrap();
         let file = file_of(&model, &base, "adapter.safetensors".into());
         let merged = base.merge(file).unwrap();

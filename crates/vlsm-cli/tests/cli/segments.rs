@@ -163,12 +163,13 @@ fn segments_of_a_mask_are_named() {
 #[test]
 fn both_stages_are_trained_and_the_file_gives_their_scores() {
     let shop = shop();
-    let summary = shop.ok_json(&["segments", "train", "recipe.toml"]);
+    let train = ["segments", "train", "recipe.toml"];
+    let summary = shop.ok_json(&[&train[..], &["--set", "blend=0.5"]].concat());
     assert_eq!(summary["negatives"], 3);
     let stages = summary["stages"].as_array().unwrap();
     assert_eq!(stages[0]["trained"], "zero-shot");
     let parameters = |stage: usize| stages[stage]["trained_parameters"].as_u64().unwrap();
-    assert_eq!([0, 1, 2].map(parameters), [0, 3 * 2 * 32, 2 * 4 * 16]);
+    assert_eq!([0, 1, 2, 3].map(parameters), [0, 3 * 2 * 32, 2 * 4 * 16, 0]);
     let lines = shop.metrics("runs/recipe");
     let loss = |epoch: u64| {
         let line = lines.iter().find(|line| line["epoch"] == epoch).unwrap();
@@ -185,12 +186,19 @@ fn both_stages_are_trained_and_the_file_gives_their_scores() {
         "--adapter",
         "runs/recipe",
     ];
-    assert_eq!(shop.ok_json(&eval), stages[2]["test"]);
+    assert_eq!(shop.ok_json(&eval), stages[3]["test"]);
+    for (blend, stage) in [("0", 0), ("0.5", 3), ("1", 2)] {
+        let scores = shop.ok_json(&[&eval[..], &["--blend", blend]].concat());
+        assert_eq!(scores, stages[stage]["test"], "{blend}");
+    }
+    let error = shop.fails(&[&eval[..], &["--blend", "1.1"]].concat());
+    assert!(error.contains("from 0 to 1"), "{error}");
     let zero_shot = [&EVAL[..], &["--novel", "sign"]].concat();
     assert_eq!(shop.ok_json(&zero_shot), stages[0]["test"]);
 
     // The same recipe again gives the same bytes; another seed does not.
-    shop.ok(&["segments", "train", "recipe.toml", "-o", "again"]);
+    let blended = ["--set", "blend=0.5", "-o", "again"];
+    shop.ok(&[&train[..], &blended].concat());
     let adapter = |run: &str| shop.read(&format!("{run}/adapter.safetensors"));
     assert_eq!(adapter("runs/recipe"), adapter("again"));
     assert_eq!(
@@ -209,14 +217,7 @@ fn both_stages_are_trained_and_the_file_gives_their_scores() {
     assert_ne!(adapter("other"), adapter("again"));
     let error = shop.fails(&["segments", "train", "recipe.toml", "-o", "again"]);
     assert!(error.contains("already holds a run"), "{error}");
-    let resumed = [
-        "segments",
-        "train",
-        "recipe.toml",
-        "-o",
-        "again",
-        "--resume",
-    ];
+    let resumed = [&train[..], &blended, &["--resume"]].concat();
     let error = shop.fails(&[&resumed[..], &["--set", "stage2.margin=0.1"]].concat());
     assert!(error.contains("stage2.margin"), "{error}");
     // A complete run is only measured again.

@@ -21,11 +21,14 @@ pub struct SegmentFile {
     pub base: BaseIdentity,
     /// The sentences in which names were put, with `{}` for the name.
     pub templates: Vec<String>,
+    /// The share of the adapted CLIP in embeddings, from 0 to 1; see [`SegmentModel::blended`](super::SegmentModel::blended).
+    pub blend: f64,
 }
 
 const METHODS: &str = "vlsm.segments.methods";
 const BASE: &str = "vlsm.base";
 const TEMPLATES: &str = "vlsm.segments.templates";
+const BLEND: &str = "vlsm.segments.blend";
 
 impl SegmentFile {
     /// Whether a file was written by a training on segments.
@@ -61,12 +64,22 @@ impl SegmentFile {
         let base = serde_json::from_str(field(BASE)?).map_err(|error| malformed(BASE, error))?;
         let templates =
             serde_json::from_str(field(TEMPLATES)?).map_err(|error| malformed(TEMPLATES, error))?;
+        let blend = match file.metadata.get(BLEND) {
+            Some(text) => serde_json::from_str(text).map_err(|error| malformed(BLEND, error))?,
+            None => 1.0,
+        };
+        if !(0.0..=1.0).contains(&blend) {
+            return Err(wrong(format!(
+                "metadata `{BLEND}` is {blend}; it is a share from 0 to 1"
+            )));
+        }
         Ok(Self {
             path: path.into(),
             tensors: file.tensors,
             methods,
             base,
             templates,
+            blend,
         })
     }
 
@@ -85,6 +98,7 @@ impl SegmentFile {
                 TEMPLATES.into(),
                 json(serde_json::to_string(&self.templates))?,
             ),
+            (BLEND.into(), json(serde_json::to_string(&self.blend))?),
         ]);
         metadata.extend(tensor_file::pytorch_metadata());
         Ok(tensor_file::write_safetensors(

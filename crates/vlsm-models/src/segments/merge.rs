@@ -20,9 +20,20 @@ impl ClipBase {
     /// The base with the trained parameters of a file in it, which names segments as base and file together do.
     ///
     /// # Errors
-    /// If the file is for another base, does not fit, or holds parameters that a CLIP has no layers for: adapter blocks and tokens.
+    /// If the file is for another base, does not fit, blends the base in, or holds parameters that a CLIP has no layers for: adapter
+    /// blocks and tokens.
     pub fn merge(&self, file: SegmentFile) -> Result<Self> {
         let path = file.path.clone();
+        if file.blend < 1.0 {
+            return Err(ModelError::Adapter {
+                path,
+                message: format!(
+                    "names by two CLIPs, the adapted one and the base (`blend = {}`), so they cannot be merged into one; keep the \
+                     file and name it with --adapter, or train with `blend = 1`",
+                    file.blend
+                ),
+            });
+        }
         let model = SegmentModel::with_file(self, file)?.merged();
         if let Some(name) = model.names_outside_the_clip().first() {
             return Err(ModelError::Adapter {

@@ -27,6 +27,9 @@ pub struct SegmentRecipe {
     /// The sentences in which names are put, with `{}` for the name; their mean direction counts. Learnt tokens of the text tower
     /// replace them. `"one"`, `"vild"` or a list. Default: `"one"`, that is "a photo of a {}.".
     pub templates: Templates,
+    /// The share of the adapted CLIP in the embeddings of segments and names where nothing is trained, from 0 to 1; the base as it
+    /// was has the rest. Default: 1, as in OpenDAS.
+    pub blend: f64,
     /// Wrong names that are close to a class: a JSON file, `{"class": ["wrong name", ...]}`, or a language model that is asked for
     /// them. Default: not set; the other classes alone are negatives.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,6 +127,7 @@ impl Default for SegmentRecipe {
             base: String::new(),
             novel: Vec::new(),
             templates: Templates::Named(NamedTemplates::One),
+            blend: 1.0,
             negatives: None,
             seed: 42,
             device: "cpu".into(),
@@ -193,6 +197,12 @@ impl SegmentRecipe {
         }
         if self.eval_batch_size == 0 {
             return Err("`eval_batch_size` is 0; give at least 1".into());
+        }
+        if !(0.0..=1.0).contains(&self.blend) {
+            return Err(format!(
+                "`blend` is {}; give the share of the adapted CLIP, from 0 to 1",
+                self.blend
+            ));
         }
         if let Some(Negatives::Endpoint(asked)) = &self.negatives {
             asked.validate()?;
@@ -317,6 +327,8 @@ mod tests {
             ("stage1.epochs = 0\nstage2.epochs = 0", "epochs"),
             ("templates = [\"a photo\"]", "templates"),
             ("templates = \"two\"", "templates"),
+            ("blend = 1.5", "blend"),
+            ("blend = nan", "blend"),
             ("negatives = 3", "negatives"),
             ("negatives.model = \"m\"", "negatives.endpoint"),
             (

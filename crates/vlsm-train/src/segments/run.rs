@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use vlsm_data::{DataError, Dataset, Sample, Split};
 use vlsm_models::methods::Tower;
@@ -37,7 +38,7 @@ pub struct SegmentSummary {
     pub negatives: usize,
     /// What became of the answers of the language model that was asked for them, if one was.
     pub asked: Option<AskedNegatives>,
-    /// The base without training, then after each stage.
+    /// The base without training, then after each stage; last blended with the base, where the recipe has a `blend` below 1.
     pub stages: Vec<AfterStage>,
     /// Seconds that training took, in all processes up to their last checkpoint.
     pub seconds: f64,
@@ -45,10 +46,10 @@ pub struct SegmentSummary {
     pub peak_memory_bytes: Option<u64>,
 }
 
-/// The scores of the test split after a stage.
+/// The scores of the test split after a stage, or blended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AfterStage {
-    /// What was trained last, such as `VPT-deep (4 tokens)`; `zero-shot` before the first.
+    /// What was trained last, such as `VPT-deep (4 tokens)`; `zero-shot` before the first, and `blended` with the base.
     pub trained: String,
     /// Number of parameters that the stage trained.
     pub trained_parameters: usize,
@@ -125,6 +126,7 @@ pub(crate) fn train_claimed(
         methods,
         base: base.identity.clone(),
         templates: texts(&recipe).map(str::to_owned).collect(),
+        blend: recipe.blend,
     };
     file.write()?;
     let stages = measure(&recipe, &dataset, &classes, &base, &file, observer);
@@ -207,7 +209,7 @@ fn of_base_classes<'a>(
     Ok((samples, truth))
 }
 
-/// The scores of the test split by the base alone, and after each stage.
+/// The scores of the test split by the base alone, after each stage, and blended.
 fn measure(
     recipe: &SegmentRecipe,
     dataset: &Dataset,
@@ -227,6 +229,19 @@ fn measure(
     };
     let samples = &dataset.test;
     let truth = config.truth(samples)?;
+    let mut embed = |model: &SegmentModel| match samples.is_empty() {
+        true => Ok(None),
+        false => {
+            let progress = |done| observer.evaluation(Split::Test, done, samples.len());
+            config.embed(model, samples, progress).map(Some)
+        }
+    };
+    let name = |model: &SegmentModel, segments: Option<Tensor<2>>| {
+        let named = segments.map(|segments| config.name(model, segments, &truth));
+        named
+            .transpose()
+            .map(|named| named.map(|(_, scores)| scores))
+    };
     let mut after = Vec::new();
     // A stage that leaves the vision tower alone has the embeddings of the one before it.
     let mut segments = None;
@@ -237,18 +252,21 @@ fn measure(
         tensors.retain(|name, _| model.saves(name));
         let model = model.load(tensors, &file.path)?;
         let last = stages.checked_sub(1);
-        if !samples.is_empty() && last.is_none_or(|last| model.changes_tower(last, Tower::Vision)) {
-            let progress = |done| observer.evaluation(Split::Test, done, samples.len());
-            segments = Some(config.embed(&model, samples, progress)?);
+        if last.is_none_or(|last| model.changes_tower(last, Tower::Vision)) {
+            segments = embed(&model)?;
         }
-        let test = match segments.clone() {
-            Some(segments) => Some(config.name(&model, segments, &truth)?.1),
-            None => None,
-        };
         after.push(AfterStage {
             trained: last.map_or("zero-shot".into(), |last| file.methods[last].label()),
             trained_parameters: last.map_or(0, |last| model.trained_parameters(last)),
-            test,
+            test: name(&model, segments.clone())?,
+        });
+    }
+    if file.blend < 1.0 {
+        let model = SegmentModel::with_file(base, file.clone())?;
+        after.push(AfterStage {
+            trained: format!("blended ({} adapted)", file.blend),
+            trained_parameters: 0,
+            test: name(&model, embed(&model)?)?,
         });
     }
     Ok(after)

@@ -1,6 +1,6 @@
 //! The states of a study's cells, and an estimate of the time left.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -39,8 +39,10 @@ pub struct Plan<'a, C> {
 pub(super) trait Planned {
     fn label(&self) -> String;
     fn folder(&self) -> &RunFolder;
-    /// The state on disk, whether or not a process works on it.
-    fn left_as(&self) -> Result<State>;
+    /// The keys in which the cell's recipe differs from that of a file.
+    fn changes_since(&self, recipe: &Path) -> Result<Vec<String>>;
+    /// The file that a complete run has.
+    fn result(&self) -> PathBuf;
     /// Whether it trains anything, which zero-shot does not.
     fn trains(&self) -> bool;
     /// The seconds that its training took, if they are known.
@@ -49,6 +51,22 @@ pub(super) trait Planned {
     fn is_like(&self, other: &Self) -> bool;
     /// Starts or resumes the run of a claimed folder and ends it with what [`State::Done`] needs.
     fn complete(&self, claim: &Claim, observer: &mut dyn Observer) -> Result<()>;
+
+    /// The state on disk, whether or not a process works on it.
+    fn left_as(&self) -> Result<State> {
+        let recipe = self.folder().recipe();
+        if !recipe.exists() || !self.folder().holds_run() {
+            return Ok(State::Open);
+        }
+        let changed = self.changes_since(&recipe)?;
+        Ok(if !changed.is_empty() {
+            State::Changed(changed)
+        } else if self.result().exists() {
+            State::Done
+        } else {
+            State::Begun
+        })
+    }
 
     fn state(&self) -> Result<State> {
         let state = self.left_as()?;

@@ -1,6 +1,6 @@
 //! Training of a study's runs, one after the other.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use vlsm_image::write_atomic_bytes;
 use vlsm_models::{Base, device};
@@ -117,19 +117,12 @@ impl Planned for Cell {
         &self.folder
     }
 
-    fn left_as(&self) -> Result<State> {
-        let recipe = self.folder.recipe();
-        if !recipe.exists() || !self.folder.holds_run() {
-            return Ok(State::Open);
-        }
-        let changed = self.recipe.changes_since(&Recipe::read(&recipe, &[])?)?;
-        Ok(if !changed.is_empty() {
-            State::Changed(changed)
-        } else if self.folder.scores().exists() {
-            State::Done
-        } else {
-            State::Begun
-        })
+    fn changes_since(&self, recipe: &Path) -> Result<Vec<String>> {
+        self.recipe.changes_since(&Recipe::read(recipe, &[])?)
+    }
+
+    fn result(&self) -> PathBuf {
+        self.folder.scores()
     }
 
     fn trains(&self) -> bool {

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::config::{entries, expect_seeds, set};
 use super::file::{Parsed, read_file};
-use super::plan::{Plan, Planned, State, plan};
+use super::plan::{Plan, Planned, plan};
 use super::run::complete;
 use super::{Entry, Failure};
 use crate::claim::Claim;
@@ -186,20 +186,13 @@ impl Planned for SegmentCell {
         &self.folder
     }
 
-    fn left_as(&self) -> Result<State> {
-        let recipe = self.folder.recipe();
-        if !recipe.exists() || !self.folder.holds_run() {
-            return Ok(State::Open);
-        }
+    fn changes_since(&self, recipe: &Path) -> Result<Vec<String>> {
         let wanted = self.recipe.with_absolute_paths();
-        let changed = wanted.changes_since(&SegmentRecipe::read(&recipe, &[])?)?;
-        Ok(if !changed.is_empty() {
-            State::Changed(changed)
-        } else if self.folder.summary().exists() {
-            State::Done
-        } else {
-            State::Begun
-        })
+        wanted.changes_since(&SegmentRecipe::read(recipe, &[])?)
+    }
+
+    fn result(&self) -> PathBuf {
+        self.folder.summary()
     }
 
     fn trains(&self) -> bool {
@@ -233,6 +226,7 @@ impl Planned for SegmentCell {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::study::plan::State;
 
     const STUDY: &str = r#"
         kind = "segments"

@@ -65,6 +65,10 @@ struct ModelOptions {
     /// The sentences in which names are put [default: those of the run, else one].
     #[arg(long, value_name = "NAME")]
     templates: Option<Templates>,
+    /// The share of the adapted CLIP in embeddings, from 0 to 1; the base as it was has the rest. Less
+    /// keeps more of the names that the training did not see [default: that of the run].
+    #[arg(long, value_name = "SHARE", requires = "adapter", value_parser = share)]
+    blend: Option<f64>,
     /// Device: cpu, auto, or one that `vlsm devices` lists, such as cuda or cuda:1.
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -105,7 +109,10 @@ impl ModelOptions {
             }
         };
         let model = match file {
-            Some(file) => SegmentModel::with_file(&base, file)?,
+            Some(mut file) => {
+                file.blend = self.blend.unwrap_or(file.blend);
+                SegmentModel::with_file(&base, file)?
+            }
             None => SegmentModel::new(&base, &[], 0)?,
         };
         vlsm_alloc::release_freed_memory();
@@ -115,6 +122,13 @@ impl ModelOptions {
             templates,
         })
     }
+}
+
+/// A number from 0 to 1.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok();
+    let share = share.filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "give a number from 0 to 1".to_owned())
 }
 
 /// The number as a percentage, or a dash.
