@@ -148,5 +148,5 @@ fn an_interrupted_study_continues_and_a_failed_run_stops_no_other() {
 fn the_study_in_this_repository_can_be_read() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../studies/opendas.toml");
     let study = SegmentStudy::read(&path, &[]).unwrap().unwrap();
-    assert_eq!(study.cells.len(), 2 * 12 * 3);
+    assert_eq!(study.cells.len(), 2 * 13 * 3);
 }
