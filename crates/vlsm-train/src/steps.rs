@@ -154,7 +154,9 @@ impl<'a> Steps<'a> {
         // The checkpoint refers to these lines, so they must be on disk before it.
         let (bytes, digest) = self.metrics.sync()?;
         (self.progress.metrics_bytes, self.progress.metrics_digest) = (bytes, digest);
-        self.count_time();
+        let now = Instant::now();
+        self.throughput.seconds += (now - self.started).as_secs_f64();
+        self.started = now;
         let (moments, moment_steps) = self.optimizer.state();
         let checkpoint = Checkpoint {
             identity: self.identity.clone(),
@@ -170,17 +172,9 @@ impl<'a> Steps<'a> {
         Ok(())
     }
 
-    /// The steps and seconds in all.
-    pub(crate) fn end(mut self) -> (Progress, f64) {
-        self.count_time();
+    /// The steps, and the seconds up to the last checkpoint, so that a complete run that is resumed has the same.
+    pub(crate) fn end(self) -> (Progress, f64) {
         (self.progress, self.throughput.seconds)
-    }
-
-    /// Adds the time since the last call to that of the training.
-    fn count_time(&mut self) {
-        let now = Instant::now();
-        self.throughput.seconds += (now - self.started).as_secs_f64();
-        self.started = now;
     }
 }
 
