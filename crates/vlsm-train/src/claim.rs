@@ -140,8 +140,16 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
 
 /// Whether a process works on the run.
 pub(crate) fn is_claimed(folder: &RunFolder) -> bool {
-    let lock = File::open(folder.lock()).map(|file| file.try_lock_shared());
-    matches!(lock, Ok(Err(TryLockError::WouldBlock)))
+    let Ok(file) = File::open(folder.lock()) else {
+        return false;
+    };
+    // A child that a process is about to start has a copy of its locks for a moment.
+    (0..LOOKS).all(|look| {
+        if look > 0 {
+            std::thread::sleep(LOOK);
+        }
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    })
 }
 
 #[cfg(test)]
