@@ -121,35 +121,38 @@ pub(crate) fn lock_file(path: &Path) -> io::Result<File> {
 /// Locks a file; `None` if another process has locked it. Without locks on the file system it stays unlocked.
 fn lock(path: &Path) -> io::Result<Option<File>> {
     let file = lock_file(path)?;
-    for _ in 0..LOOKS {
-        match file.try_lock() {
-            Ok(()) => return Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                tracing::warn!(
-                    "`{}`: this file system has no locks; make sure that no other process works on the run",
-                    path.display()
-                );
-                return Ok(Some(file));
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
+    match repeated(|| file.try_lock()) {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+            tracing::warn!(
+                "`{}`: this file system has no locks; make sure that no other process works on the run",
+                path.display()
+            );
+            Ok(Some(file))
         }
+        Err(TryLockError::Error(error)) => Err(error),
     }
-    Ok(None)
 }
 
 /// Whether a process works on the run.
 pub(crate) fn is_claimed(folder: &RunFolder) -> bool {
-    let Ok(file) = File::open(folder.lock()) else {
-        return false;
-    };
-    // A child that a process is about to start has a copy of its locks for a moment.
-    (0..LOOKS).all(|look| {
-        if look > 0 {
-            std::thread::sleep(LOOK);
+    let lock = File::open(folder.lock()).map(|file| repeated(|| file.try_lock_shared()));
+    matches!(lock, Ok(Err(TryLockError::WouldBlock)))
+}
+
+/// Tries until a lock that is held for a moment is gone: that of a look, or the copy of a lock that a child has until it runs its own
+/// program.
+fn repeated(
+    attempt: impl Fn() -> std::result::Result<(), TryLockError>,
+) -> std::result::Result<(), TryLockError> {
+    for _ in 1..LOOKS {
+        match attempt() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
+            done => return done,
         }
-        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
-    })
+    }
+    attempt()
 }
 
 #[cfg(test)]

@@ -21,7 +21,11 @@ pub struct SegmentFile {
     pub base: BaseIdentity,
     /// The sentences in which names were put, with `{}` for the name.
     pub templates: Vec<String>,
-    /// The share of the adapted CLIP in embeddings, from 0 to 1; see [`SegmentModel::blended`](super::SegmentModel::blended).
+    /// The share of the adapted CLIP in embeddings, from 0 to 1; the base has the rest: their weighted mean, scaled to length 1, in
+    /// the towers that a method changes.
+    ///
+    /// Not part of OpenDAS, but an ensemble of both models as WiSE-FT's (Wortsman et al. 2022, arXiv 2109.01903), of embeddings
+    /// instead of weights, since learnt tokens have no counterpart in the base.
     pub blend: f64,
 }
 

@@ -42,10 +42,10 @@ pub struct SegmentModel {
     blend: Option<Blend>,
 }
 
-/// The CLIP as it was before its adaptation, whose embeddings have a share in those of the model.
+/// The base, whose embeddings have a share in those of the model.
 #[derive(Debug, Clone)]
 struct Blend {
-    clip: Clip,
+    base: Box<SegmentModel>,
     /// The share of the adapted CLIP.
     share: f64,
 }
@@ -113,20 +113,14 @@ impl SegmentModel {
         file.check_base(&base.identity)?;
         let model = Self::new(base, &file.methods, 0)?;
         let model = model.load(file.tensors, &file.path)?;
-        Ok(model.blended(base, file.blend))
-    }
-
-    /// The same model with embeddings of which the adapted CLIP has a share, from 0 to 1, and the base the rest: their weighted
-    /// mean, scaled to length 1, in the towers that a method changes. Training is without the base.
-    ///
-    /// Not part of OpenDAS, but an ensemble of both models as WiSE-FT's (Wortsman et al. 2022, arXiv 2109.01903), of embeddings
-    /// instead of weights, since learnt tokens have no counterpart in the base.
-    pub fn blended(self, base: &ClipBase, share: f64) -> Self {
-        let blend = (share < 1.0).then(|| Blend {
-            clip: base.clip.clone(),
-            share,
-        });
-        Self { blend, ..self }
+        let blend = match file.blend < 1.0 {
+            true => Some(Blend {
+                base: Box::new(Self::new(base, &[], 0)?),
+                share: file.blend,
+            }),
+            false => None,
+        };
+        Ok(Self { blend, ..model })
     }
 
     /// The same model with other values of the saved parameters; errors name `path`.
@@ -263,32 +257,28 @@ impl SegmentModel {
 
     /// Crops `[segments, 3, side, side]` to embeddings of length 1, `[segments, projection]`.
     pub fn embed_crops(&self, pixels: Tensor<4>) -> Tensor<2> {
-        on_pool(|| {
-            let embed = |clip: &Clip, hooks, pixels| unit_length(clip.embed_images(pixels, hooks));
-            let hooks = self.hooks(Tower::Vision);
-            match self.blend_of(Tower::Vision) {
-                Some(blend) => blend.of(
-                    embed(&self.clip, hooks, pixels.clone()),
-                    embed(&blend.clip, &Unadapted, pixels),
-                ),
-                None => embed(&self.clip, hooks, pixels),
-            }
-        })
+        let adapted = |pixels| {
+            on_pool(|| unit_length(self.clip.embed_images(pixels, self.hooks(Tower::Vision))))
+        };
+        match self.blend_of(Tower::Vision) {
+            Some(blend) => blend.of(adapted(pixels.clone()), blend.base.embed_crops(pixels)),
+            None => adapted(pixels),
+        }
+    }
+
+    /// The embeddings of crops, from those by the adapted CLIP alone and by the base.
+    pub fn blend_crops(&self, adapted: Tensor<2>, base: Tensor<2>) -> Tensor<2> {
+        match self.blend_of(Tower::Vision) {
+            Some(blend) => blend.of(adapted, base),
+            None => adapted,
+        }
     }
 
     /// Tokens to embeddings of length 1, `[texts, projection]`, by the adapted CLIP alone.
     pub fn embed_tokens(&self, tokens: &TokenBatch) -> Tensor<2> {
-        self.tokens_by(None, tokens)
-    }
-
-    /// [`embed_tokens`](Self::embed_tokens) by a CLIP without methods, if one is given.
-    fn tokens_by(&self, plain: Option<&Clip>, tokens: &TokenBatch) -> Tensor<2> {
         on_pool(|| {
-            let (clip, hooks) = match plain {
-                Some(clip) => (clip, &Unadapted as &dyn Adaptation),
-                None => (&self.clip, self.hooks(Tower::Text)),
-            };
-            let (embedding, tapped) = clip.embed_text(tokens, hooks);
+            let hooks = self.hooks(Tower::Text);
+            let (embedding, tapped) = self.clip.embed_text(tokens, hooks);
             unit_length(hooks.text_embedding(embedding, tapped))
         })
     }
@@ -304,25 +294,24 @@ impl SegmentModel {
         names: &[String],
         templates: &[&str],
     ) -> Result<Tensor<2>> {
-        let embed = |plain| self.names_by(plain, tokenizer, names, templates);
-        let adapted = embed(None)?;
-        match self.blend_of(Tower::Text) {
-            Some(blend) => Ok(blend.of(adapted, embed(Some(&blend.clip))?)),
-            None => Ok(adapted),
-        }
+        let adapted = self.adapted_names(tokenizer, names, templates)?;
+        Ok(match self.blend_of(Tower::Text) {
+            Some(blend) => blend.of(
+                adapted,
+                blend.base.adapted_names(tokenizer, names, templates)?,
+            ),
+            None => adapted,
+        })
     }
 
-    fn names_by(
+    /// [`embed_names`](Self::embed_names) by the adapted CLIP alone.
+    fn adapted_names(
         &self,
-        plain: Option<&Clip>,
         tokenizer: &Tokenizer,
         names: &[String],
         templates: &[&str],
     ) -> Result<Tensor<2>> {
-        let extra = match plain {
-            Some(_) => 0,
-            None => self.hooks(Tower::Text).extra_tokens(),
-        };
+        let extra = self.hooks(Tower::Text).extra_tokens();
         let templates = match extra {
             0 => templates,
             _ => &[AFTER_TOKENS],
@@ -339,14 +328,14 @@ impl SegmentModel {
                 .map(|name| Ok(tokenizer.encode(&template.replace("{}", name), context)?));
             let ids: Vec<Vec<u32>> = ids.collect::<Result<_>>()?;
             let parts = ids.chunks(pass);
-            let parts = parts.map(|ids| Ok(self.tokens_by(plain, &TokenBatch::new(ids, text)?)));
+            let parts = parts.map(|ids| Ok(self.embed_tokens(&TokenBatch::new(ids, text)?)));
             Ok(Tensor::cat(parts.collect::<Result<_>>()?, 0))
         };
         let embedded: Vec<_> = templates.iter().map(embed).collect::<Result<_>>()?;
         Ok(mean_direction(embedded))
     }
 
-    /// The base that has a share in a tower's embeddings: in a tower that no method changes it would be the same CLIP.
+    /// What blends a tower's embeddings; in a tower that no method changes the base would be the same CLIP.
     fn blend_of(&self, tower: Tower) -> Option<&Blend> {
         let changed = !self.stages_of(tower).is_empty();
         self.blend.as_ref().filter(|_| changed)

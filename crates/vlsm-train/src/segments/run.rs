@@ -229,19 +229,15 @@ fn measure(
     };
     let samples = &dataset.test;
     let truth = config.truth(samples)?;
-    let mut embed = |model: &SegmentModel| match samples.is_empty() {
-        true => Ok(None),
-        false => {
-            let progress = |done| observer.evaluation(Split::Test, done, samples.len());
-            config.embed(model, samples, progress).map(Some)
-        }
-    };
-    let name = |model: &SegmentModel, segments: Option<Tensor<2>>| {
-        let named = segments.map(|segments| config.name(model, segments, &truth));
+    let name = |model: &SegmentModel, segments: &Option<Tensor<2>>| {
+        let named = segments.clone();
+        let named = named.map(|segments| config.name(model, segments, &truth));
         named
             .transpose()
             .map(|named| named.map(|(_, scores)| scores))
     };
+    // The embeddings of the base alone.
+    let mut of_base = None;
     let mut after = Vec::new();
     // A stage that leaves the vision tower alone has the embeddings of the one before it.
     let mut segments = None;
@@ -252,21 +248,27 @@ fn measure(
         tensors.retain(|name, _| model.saves(name));
         let model = model.load(tensors, &file.path)?;
         let last = stages.checked_sub(1);
-        if last.is_none_or(|last| model.changes_tower(last, Tower::Vision)) {
-            segments = embed(&model)?;
+        if !samples.is_empty() && last.is_none_or(|last| model.changes_tower(last, Tower::Vision)) {
+            let progress = |done| observer.evaluation(Split::Test, done, samples.len());
+            segments = Some(config.embed(&model, samples, progress)?);
+        }
+        if stages == 0 {
+            of_base = segments.clone();
         }
         after.push(AfterStage {
             trained: last.map_or("zero-shot".into(), |last| file.methods[last].label()),
             trained_parameters: last.map_or(0, |last| model.trained_parameters(last)),
-            test: name(&model, segments.clone())?,
+            test: name(&model, &segments)?,
         });
     }
     if file.blend < 1.0 {
         let model = SegmentModel::with_file(base, file.clone())?;
+        let both = segments.zip(of_base);
+        let segments = both.map(|(adapted, base)| model.blend_crops(adapted, base));
         after.push(AfterStage {
             trained: format!("blended ({} adapted)", file.blend),
             trained_parameters: 0,
-            test: name(&model, embed(&model)?)?,
+            test: name(&model, &segments)?,
         });
     }
     Ok(after)
